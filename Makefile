@@ -1,0 +1,63 @@
+# Every target sets up what it needs: a virtual environment and the pinned packages. Only Python 3.10+ is assumed.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+export TOKENIZERS_PARALLELISM = false
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test test-v4 test-v455 lint format fuzz parity coverage train wheel-test bench bench-quick bench-check bench-peers clean
+
+demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
+	$(RUN) -m afterlogits.adapters.cli demo
+
+test: $(VENV)/.ready-test  ## the tests, against transformers 5.23.0
+	$(RUN) -m pytest -q $(ARGS)
+
+test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
+	.venv-v4/bin/python -m pytest -q tests -m v4 $(ARGS)
+
+test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
+	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)
+
+lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.ready-dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-wheel build dist *.egg-info src/*.egg-info
+
+# torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA.
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("afterlogits needs Python 3.10 or newer; found " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/$(INSTALL) -c constraints.txt torch==2.13.0
+	$(VENV)/$(INSTALL) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(VENV)/$(INSTALL) -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-test
+	$(VENV)/$(INSTALL) -c constraints.txt -e '.[test,dev]'
+	touch $@
+
+.venv-v4/.ready-test: pyproject.toml constraints-v4.txt
+	test -x .venv-v4/bin/python || $(PYTHON) -m venv .venv-v4
+	.venv-v4/$(INSTALL) -c constraints-v4.txt torch==2.13.0
+	.venv-v4/$(INSTALL) -c constraints-v4.txt -e '.[test]'
+	touch $@
+
+# The 4.55.4 environment holds the oracle alone: afterlogits itself needs 4.57 or newer.
+.venv-v455/.ready-test: constraints-v455.txt
+	test -x .venv-v455/bin/python || $(PYTHON) -m venv .venv-v455
+	.venv-v455/$(INSTALL) -c constraints-v455.txt torch==2.13.0
+	.venv-v455/$(INSTALL) -c constraints-v455.txt transformers==4.55.4 numpy
+	touch $@

@@ -1,0 +1,47 @@
+"""Everything that happens after a model's forward pass, exact and fast.
+
+``afterlogits.decoding`` (torch only) turns logits into tokens, ``afterlogits.postprocess`` (torch only) turns model
+outputs into answers, ``afterlogits.adapters`` wires both to Hugging Face models. The names below load on first use,
+so that ``import afterlogits`` imports neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .adapters.generation import custom_generate, generate, install, uninstall
+    from .adapters.pipeline import pipeline
+    from .decoding import SamplingParams, sample, top_k_top_p_filtering
+
+__version__ = "0.1.0"
+__all__ = [
+    "SamplingParams",
+    "custom_generate",
+    "generate",
+    "install",
+    "pipeline",
+    "sample",
+    "top_k_top_p_filtering",
+    "uninstall",
+]
+
+_HOME = {
+    "SamplingParams": ".decoding",
+    "custom_generate": ".adapters",
+    "generate": ".adapters",
+    "install": ".adapters",
+    "pipeline": ".adapters",
+    "sample": ".decoding",
+    "top_k_top_p_filtering": ".decoding",
+    "uninstall": ".adapters",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
