@@ -4,13 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "afterlogits.adapters":
-    raise ImportError(
-        "import afterlogits.adapters, not adapters: a second copy of the package would be loaded"
-    )
+    raise ImportError("import afterlogits.adapters, not adapters: a second copy of the package would be loaded")
 
 if TYPE_CHECKING:
     from .generation import custom_generate, generate, install, uninstall
-    from .pipeline import pipeline
+    from .pipelines import pipeline
 
 __all__ = ["custom_generate", "generate", "install", "pipeline", "uninstall"]
 
@@ -18,4 +16,4 @@ __all__ = ["custom_generate", "generate", "install", "pipeline", "uninstall"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".pipeline" if name == "pipeline" else ".generation", __name__), name)
+    return getattr(import_module(".pipelines" if name == "pipeline" else ".generation", __name__), name)

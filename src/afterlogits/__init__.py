@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters.generation import custom_generate, generate, install, uninstall
-    from .adapters.pipeline import pipeline
+    from .adapters.pipelines import pipeline
     from .decoding import SamplingParams, sample, top_k_top_p_filtering
 
 __version__ = "0.1.0"
