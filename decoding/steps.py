@@ -1,0 +1,100 @@
+"""What a loop needs from a model, and nothing more.
+
+A loop holds a ``StepModel``: it asks for the prompt's logits once, then feeds one token per row and gets the next
+logits. ``select_rows`` is the one verb that changes which rows exist: it re-parents beams, drops finished rows and
+expands a prompt into its beams. Speculation adds ``verify`` and ``rewind``; contrastive search and DoLa add
+``HiddenStepModel``. Shapes: N rows alive now, V vocabulary, T new tokens, H hidden size, L layers asked for.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+__all__ = ["HiddenStepModel", "StepModel", "TableModel", "VerifyingStepModel", "expansion"]
+
+
+@runtime_checkable
+class StepModel(Protocol):
+    """A model with a prompt, seen one step at a time. Logits are float32 or the model's own dtype, unnormalised.
+
+    The caller may write into the logits it gets; the model never reads them again.
+    """
+
+    def prefill(self) -> Tensor:
+        """Run the prompt; return the logits after its last token, [N, V]. Called once, before anything else."""
+        ...
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """Append ``token_ids`` [N] int64, one per row, and return the logits that follow, [N, V]."""
+        ...
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Make row i what row ``rows[i]`` was; ``rows`` [M] int64, repeats and omissions allowed.
+
+        The state is copied only where ``rows`` is not the identity.
+        """
+        ...
+
+
+@runtime_checkable
+class VerifyingStepModel(StepModel, Protocol):
+    """A model that can also read several tokens per row at once and take some of them back."""
+
+    def verify(self, token_ids: Tensor) -> Tensor:
+        """Append ``token_ids`` [N, T] and return the logits after each of them, [N, T, V]."""
+        ...
+
+    def rewind(self, keep: Tensor) -> None:
+        """Of the tokens last verified keep the first ``keep[i]`` in row i; ``keep`` [N] int64 in 0..T.
+
+        Rows may differ: later tokens see only what was kept, at the positions they would have had without the rest.
+        """
+        ...
+
+
+@runtime_checkable
+class HiddenStepModel(StepModel, Protocol):
+    """A model that also shows what its last ``prefill`` or ``step`` computed on the way to the logits."""
+
+    def last_hidden(self) -> Tensor:
+        """The last layer's hidden states of the tokens just run, [N, T, H]: T is the prompt after ``prefill``, else 1."""
+        ...
+
+    def early_logits(self, layers: Sequence[int]) -> Tensor:
+        """The output head applied to hidden states ``layers`` (0 is the embedding) of the last token, [L, N, V]."""
+        ...
+
+
+def expansion(batch_size: int, copies: int, device: torch.device | str | None = None) -> Tensor:
+    """The ``select_rows`` argument that repeats every row ``copies`` times, neighbours together.
+
+    >>> expansion(2, 3)
+    tensor([0, 0, 0, 1, 1, 1])
+    """
+    return torch.arange(batch_size, device=device).repeat_interleave(copies)
+
+
+class TableModel:
+    """A StepModel whose next logits are a function of the tokens so far: for tests, teaching and enumeration.
+
+    ``rule`` maps token ids [N, T] to logits [N, V].
+    >>> model = TableModel(torch.tensor([[0]]), lambda ids: ids[:, -1:] + torch.arange(3.0))
+    >>> model.prefill(), model.step(torch.tensor([2]))
+    (tensor([[0., 1., 2.]]), tensor([[2., 3., 4.]]))
+    """
+
+    def __init__(self, prompt_ids: Tensor, rule: Callable[[Tensor], Tensor]):
+        self.token_ids = prompt_ids
+        self.rule = rule
+
+    def prefill(self) -> Tensor:
+        return self.rule(self.token_ids)
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        self.token_ids = torch.cat((self.token_ids, token_ids[:, None]), dim=1)
+        return self.rule(self.token_ids)
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.token_ids = self.token_ids[rows]
