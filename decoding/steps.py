@@ -59,7 +59,7 @@ class HiddenStepModel(StepModel, Protocol):
     """A model that also shows what its last ``prefill`` or ``step`` computed on the way to the logits."""
 
     def last_hidden(self) -> Tensor:
-        """The last layer's hidden states of the tokens just run, [N, T, H]: T is the prompt after ``prefill``, else 1."""
+        """The last layer's hidden states of the tokens just run, [N, T, H]; T is 1 after ``step``."""
         ...
 
     def early_logits(self, layers: Sequence[int]) -> Tensor:
