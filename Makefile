@@ -24,6 +24,14 @@ lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+wheel-test: $(VENV)/.ready-test  ## the built wheel, tested from outside the checkout
+	rm -rf dist build .venv-wheel
+	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/$(INSTALL) -c constraints.txt torch==2.13.0
+	.venv-wheel/$(INSTALL) -c constraints.txt "$$(ls dist/*.whl)[test]"
+	.venv-wheel/bin/python tests/run_outside_checkout.py
+
 format: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .

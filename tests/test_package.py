@@ -1,0 +1,99 @@
+"""The package as a whole: what importing it costs, which part may import which, and how the folders are reached."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import afterlogits
+
+PACKAGE = Path(afterlogits.__file__).parent
+BANNED = {"utils", "core", "common", "helpers", "misc"}
+SOURCES = sorted(
+    p for part in ("decoding", "postprocess", "adapters", "benchmarks") for p in (PACKAGE / part).glob("*.py")
+)
+
+
+def run_python(code, **options):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("afterlogits", ["torch", "transformers", "numpy"]),
+        ("afterlogits.decoding", ["transformers"]),
+        ("afterlogits.postprocess", ["transformers"]),
+    ],
+)
+def test_importing_a_part_does_not_import_what_it_does_not_need(module, absent):
+    code = f"import sys, {module}; print([m for m in {absent!r} if m in sys.modules])"
+    result = run_python(code)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", afterlogits.__all__)
+def test_every_public_name_loads(name):
+    assert callable(getattr(afterlogits, name))
+
+
+@pytest.mark.parametrize("part", ["decoding", "postprocess", "adapters", "benchmarks"])
+def test_every_name_in_all_exists(part):
+    module = importlib.import_module(f"afterlogits.{part}")
+    missing = [name for name in getattr(module, "__all__", []) if not hasattr(module, name)]
+    assert missing == []
+
+
+def test_pipeline_stays_the_function_after_its_module_is_imported():
+    importlib.import_module("afterlogits.adapters.pipelines")
+    assert callable(afterlogits.adapters.pipeline)
+    assert callable(afterlogits.pipeline)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'afterlogits' has no attribute 'nothing'"):
+        _ = afterlogits.nothing
+
+
+@pytest.mark.parametrize("part", ["decoding", "postprocess", "adapters", "benchmarks"])
+def test_a_part_refuses_to_load_as_a_second_copy(part):
+    """``import decoding`` beside ``afterlogits.decoding`` would give two of every class."""
+    result = run_python(f"import sys; sys.path.insert(0, {str(PACKAGE)!r}); import {part}")
+    assert result.returncode != 0
+    assert f"import afterlogits.{part}, not {part}: a second copy" in result.stderr
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_imports_point_one_way(path):
+    """The two kernel packages know neither each other nor transformers; only adapters and benchmarks know both."""
+    part = path.parent.name
+    assert path.stem not in BANNED
+    if part not in ("decoding", "postprocess"):
+        return
+    allowed_top = {"torch", "numpy", "__future__", *sys.stdlib_module_names}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name.split(".")[0] in allowed_top, f"{path.name} imports {alias.name}"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= 1, f"{path.name} reaches outside {part}/"
+            if node.level == 0:
+                assert node.module is not None
+                assert node.module.split(".")[0] in allowed_top, f"{path.name} imports {node.module}"
+
+
+def test_every_module_of_the_package_is_importable_and_documented():
+    for info in pkgutil.walk_packages([str(PACKAGE)], "afterlogits."):
+        if info.name.endswith("__main__") or ".bench_" in info.name or info.name.endswith("conftest"):
+            continue
+        assert importlib.import_module(info.name).__doc__, f"{info.name} has no docstring"
+
+
+def test_the_version_is_the_distribution_s():
+    pyproject = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    assert f'version = "{afterlogits.__version__}"' in pyproject.read_text()
+    assert (PACKAGE / "py.typed").exists()
