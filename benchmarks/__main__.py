@@ -1,0 +1,8 @@
+"""``python -m afterlogits.benchmarks``."""
+
+import sys
+
+from afterlogits.benchmarks.suite import main
+
+if __name__ == "__main__":
+    sys.exit(main())

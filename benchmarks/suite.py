@@ -1,0 +1,45 @@
+"""Run the suite: ``afterlogits bench [--quick] [-k ...] [--device ...] [--dtype ...] [--threads ...]``.
+
+What is not an option of this command goes to pytest and pytest-benchmark: ``--benchmark-json``,
+``--benchmark-compare``, ``-x`` and the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+"""The folder of the suite as it was imported (not resolved: a checkout reaches it through ``src/afterlogits``)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the entries with pytest-benchmark; return pytest's exit status."""
+    try:
+        import pytest
+        import pytest_benchmark  # noqa: F401
+    except ImportError as missing:
+        print(f"afterlogits bench needs {missing.name}: pip install 'afterlogits[bench]'", file=sys.stderr)
+        return 2
+    return int(pytest.main([*pytest_options(), *(sys.argv[1:] if argv is None else argv)]))
+
+
+def pytest_options() -> list[str]:
+    """The configuration of a run, independent of any pyproject.toml around it."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return [
+        *("-c", os.devnull),
+        f"--rootdir={HERE}",
+        "--import-mode=importlib",
+        *("-o", "python_files=bench_*.py"),
+        *("-o", "python_functions=bench_*"),
+        *("-p", "no:cacheprovider"),
+        "--benchmark-enable",
+        "--benchmark-disable-gc",
+        "--benchmark-quiet",
+        "-ra",
+        str(HERE),
+    ]
