@@ -25,8 +25,8 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
 - An entry that is too long for ``--quick`` carries the mark ``@pytest.mark.full``.
 - What needs another version of transformers takes its rival from ``oracle.py``.
 
-Run some with ``afterlogits bench -k top_p`` or, from a checkout, ``make bench ARGS='-k top_p'``. Every measured figure is
-a ratio within one process; absolute times are stored for context only.
+Run some with ``afterlogits bench -k top_p`` or, from a checkout, ``make bench ARGS='-k top_p'``. Every figure is a
+ratio within one process; absolute times are stored for context only.
 """
 
 from __future__ import annotations
