@@ -1,0 +1,234 @@
+"""The methods that replace the library's own decoding loops on a model.
+
+``GenerationMixin.generate`` prepares a call (configuration, processors, criteria, cache, encoder) and looks its loop up
+on the model's class; ``Engine`` puts this package's loops there and leaves the preparation to the library. What it does
+not cover goes to the library's loop, with one warning that says why.
+"""
+
+import warnings
+from contextlib import nullcontext
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.generation import stopping_criteria as criteria
+
+from ..decoding.beam import beam_search
+from ..decoding.history import History
+from ..decoding.loop import decode, greedy
+from ..decoding.stopping import Stopping
+from .outputs import OutputRecorder
+from .processors import multinomial, translate
+from .request import Request, current_request
+from .step_model import AutoStepModel
+
+__all__ = ["Engine", "read_criteria"]
+
+_WARNED: set[tuple[str, str]] = set()
+
+
+class Engine(GenerationMixin):  # type: ignore[misc]
+    """Mixed in before a model's own class; see ``generation.install``."""
+
+    def _sample(
+        self,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: Any = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        request = current_request()
+        reason = _not_covered(self, "_sample", synced_gpus, generation_config)
+        if reason is not None:
+            _fall_through(self, reason, request)
+            return super()._sample(
+                input_ids,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
+                generation_config=generation_config,
+                synced_gpus=synced_gpus,
+                streamer=streamer,
+                **model_kwargs,
+            )
+        return run_sample(
+            self,
+            input_ids,
+            logits_processor,
+            stopping_criteria,
+            generation_config,
+            streamer=streamer,
+            request=request,
+            **model_kwargs,
+        )
+
+    def _beam_search(
+        self,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        **model_kwargs: Any,
+    ) -> Any:
+        request = current_request()
+        reason = _not_covered(self, "_beam_search", synced_gpus, generation_config)
+        if reason is not None:
+            _fall_through(self, reason, request)
+            return super()._beam_search(
+                input_ids,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
+                generation_config=generation_config,
+                synced_gpus=synced_gpus,
+                **model_kwargs,
+            )
+        return run_beam_search(
+            self, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **model_kwargs
+        )
+
+
+def run_sample(
+    model: Any,
+    input_ids: Tensor,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    streamer: Any = None,
+    request: Request | None = None,
+    **model_kwargs: Any,
+) -> Any:
+    """Greedy decoding or sampling from the inputs that ``generate`` prepared; returns what ``generate`` does."""
+    request = request or Request()
+    config = generation_config
+    stepper = AutoStepModel(
+        model,
+        input_ids,
+        model_kwargs,
+        config,
+        copies=config.num_return_sequences or 1,
+        keep_outputs=OutputRecorder.needs_outputs(config),
+    )
+    stopping, has_eos = read_criteria(stopping_criteria)
+    recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
+    stages = translate(logits_processor, stepper.history)
+    pad = config._pad_token_tensor
+    with _decoding(model, stepper):
+        sequences = decode(
+            stepper,
+            History(input_ids),
+            multinomial if config.do_sample else greedy,
+            stopping,
+            processors=stages,
+            pad_token_id=pad.to(input_ids.device) if has_eos and pad is not None else None,
+            recorder=recorder,
+            on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
+        )
+    if streamer is not None:
+        streamer.end()
+    sequences = sequences.clone()
+    return sequences if recorder is None else recorder.output(sequences)
+
+
+def run_beam_search(
+    model: Any,
+    input_ids: Tensor,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    request: Request | None = None,
+    **model_kwargs: Any,
+) -> Any:
+    """Beam search or beam sampling from the inputs that ``generate`` prepared."""
+    config = generation_config
+    if config.low_memory:
+        raise ValueError("low_memory must be unset for beam search; got True")
+    stepper = AutoStepModel(
+        model,
+        input_ids,
+        model_kwargs,
+        config,
+        copies=config.num_beams,
+        keep_outputs=OutputRecorder.needs_outputs(config),
+    )
+    stopping, _ = read_criteria(stopping_criteria)
+    recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
+    eos, pad = config._eos_token_tensor, config._pad_token_tensor
+    # As in the library: a pad token of 0 reads as "none", and the first EOS fills the ends instead.
+    fill = -1 if eos is None else int(pad) if pad is not None and int(pad) else int(eos[0])
+    with _decoding(model, stepper, optimize=False):
+        beams = beam_search(
+            stepper,
+            input_ids,
+            stopping,
+            num_beams=config.num_beams,
+            num_eos=0 if eos is None else eos.shape[0],
+            max_length=config.max_length,
+            length_penalty=config.length_penalty,
+            early_stopping=config.early_stopping,
+            do_sample=config.do_sample,
+            num_return_sequences=config.num_return_sequences,
+            fill_token_id=fill,
+            processors=translate(logits_processor, stepper.history),
+            recorder=recorder,
+        )
+    if recorder is None:
+        return beams.token_ids
+    return recorder.output(
+        beams.token_ids,
+        sequences_scores=beams.scores if config.output_scores else None,
+        beam_indices=beams.beam_indices,
+    )
+
+
+def read_criteria(stopping_criteria: Any) -> tuple[Stopping, bool]:
+    """The library's criteria as a Stopping, and whether finished rows are padded (some criterion knows an EOS)."""
+    stopping = Stopping()
+    others = []
+    has_eos = False
+    for criterion in stopping_criteria:
+        has_eos = has_eos or hasattr(criterion, "eos_token_id")
+        if type(criterion) is criteria.MaxLengthCriteria:
+            shorter = stopping.max_length is None or criterion.max_length < stopping.max_length
+            stopping.max_length = criterion.max_length if shorter else stopping.max_length
+        elif type(criterion) is criteria.EosTokenCriteria and stopping.eos_token_id is None:
+            stopping.eos_token_id = criterion.eos_token_id
+        elif type(criterion) is criteria.MaxTimeCriteria and stopping.deadline is None:
+            stopping.deadline = criterion.initial_timestamp + criterion.max_time
+        else:
+            others.append(criterion)
+    stopping.criteria = tuple(others)
+    return stopping, has_eos
+
+
+def _decoding(model: Any, stepper: AutoStepModel, *, optimize: bool = True) -> Any:
+    """What the library does around its own decoding loop: the compiled forward and the experts' implementation."""
+    if not optimize:
+        return nullcontext()
+    stepper.compile_forward()
+    return model._optimize_model_for_decode() if hasattr(model, "_optimize_model_for_decode") else nullcontext()
+
+
+def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:
+    """Why the library's own loop must run, or None."""
+    own = next((kind for kind in type(model).__mro__ if method in vars(kind) and kind is not Engine), GenerationMixin)
+    if own is not GenerationMixin:
+        return f"it has its own {method}"
+    if synced_gpus:
+        return "its forward calls are synchronised across GPUs"
+    if getattr(config, "prefill_chunk_size", None) is not None and not hasattr(model, "_prefill"):
+        return "this version of transformers prefills in chunks inside its own loop"
+    return None
+
+
+def _fall_through(model: Any, reason: str, request: Request | None) -> None:
+    name = type(model).__name__
+    if request is not None and request.asks_for_more:
+        raise ValueError(f"{name} must be decoded by this engine for per-row options; got a model where {reason}")
+    if (name, reason) not in _WARNED:
+        _WARNED.add((name, reason))
+        warnings.warn(f"{name} is decoded by transformers' own loop: {reason}.", RuntimeWarning, stacklevel=4)

@@ -1,0 +1,47 @@
+"""The library's logits processors as stages of a loop.
+
+A processor whose exact type is known becomes this engine's own incremental stage or a sampling parameter; any other is
+called as the library calls it, with the ids so far and the scores, at its place in the list.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..decoding.history import History
+
+__all__ = ["LibraryProcessors", "translate"]
+
+
+class LibraryProcessors:
+    """Runs the library's own processors one after another on the whole batch."""
+
+    def __init__(self, processors: Iterable[Any], history: History):
+        self.processors = list(processors)
+        self.history = history
+
+    def apply(self, logits: Tensor) -> Tensor:
+        ids = self.history.ids.contiguous()
+        for processor in self.processors:
+            logits = processor(ids, logits)
+        return logits
+
+    def advance(self, token_ids: Tensor) -> None:
+        """The history already has the tokens."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        """The history has moved with the model's rows."""
+
+
+def translate(processors: Iterable[Any], history: History) -> list[Any]:
+    """The stages for ``processors``, in order."""
+    processors = list(processors)
+    return [LibraryProcessors(processors, history)] if processors else []
+
+
+def multinomial(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+    """One draw per row of ``logits`` [N, V] from torch's own stream, as the library draws it."""
+    probs = torch.nn.functional.softmax(logits, dim=-1)
+    return torch.multinomial(probs, num_samples=1).squeeze(1)

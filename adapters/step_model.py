@@ -1,0 +1,294 @@
+"""A StepModel over an AutoModel and its cache.
+
+The general path asks the model for its inputs at every step, as the library's own loops do, so that every architecture
+is served. Most decoder-only and encoder-decoder models do not override that preparation; for them the inputs of the
+second step are kept as a template and only the token, the position and the mask change.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.generation import utils as library
+
+from ..decoding.history import History
+from ..decoding.steps import expansion
+
+__all__ = ["AutoStepModel"]
+
+CACHE_NAMES: Sequence[str] = library.ALL_CACHE_NAMES
+# What a prompt may consist of for its forward to run once and be repeated afterwards.
+SHAREABLE = frozenset(
+    {
+        "attention_mask",
+        "decoder_attention_mask",
+        "decoder_position_ids",
+        "encoder_outputs",
+        "logits_to_keep",
+        "output_attentions",
+        "output_hidden_states",
+        "past_key_values",
+        "position_ids",
+        "token_type_ids",
+        "use_cache",
+    }
+)
+
+
+class AutoStepModel:
+    """Drives ``model`` from the inputs that ``generate`` prepared for it.
+
+    input_ids: [N, P], already expanded to beams or sequences; ``copies`` says how many neighbours stem from one prompt,
+    so that the prompt is run once for all of them where the cache can be repeated (``shared_prefill``).
+    keep_outputs: keep the whole output of the last forward in ``outputs``, for attentions and hidden states.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        model_kwargs: dict[str, Any],
+        generation_config: Any,
+        *,
+        copies: int = 1,
+        shared_prefill: bool = True,
+        keep_outputs: bool = False,
+    ):
+        self.model = model
+        self.model_kwargs = model_kwargs
+        self.config = generation_config
+        self.history = History(input_ids)
+        self.copies = copies
+        self.keep_outputs = keep_outputs
+        self.outputs: Any = None
+        self.is_encoder_decoder: bool = model.config.is_encoder_decoder
+        self.use_cache: bool = bool(model_kwargs.get("use_cache", True))
+        self.shared_prefill = shared_prefill and copies > 1 and not keep_outputs and self._can_share_prefill()
+        self._template: dict[str, Any] | None = None
+        self._forward: Any = model.__call__
+        self._position_ids: Tensor | None = None
+        self._mask: History | None = None
+        self._slots = _input_names(self.is_encoder_decoder)
+
+    # The three verbs of a StepModel.
+
+    def prefill(self) -> Tensor:
+        if not self.shared_prefill:
+            return self._take(self._first_forward(self.history.ids, self.model_kwargs))
+        prompts = {name: self._one_of_each(value) for name, value in self.model_kwargs.items()}
+        outputs = self._first_forward(self.history.ids[:: self.copies], prompts)
+        cache = outputs.past_key_values
+        cache.reorder_cache(expansion(self.history.batch_size // self.copies, self.copies, self.history.ids.device))
+        return self._take(outputs).repeat_interleave(self.copies, dim=0)
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        self.history.append(token_ids)
+        if self._template is not None:
+            return self._take(self._forward(**self._next_inputs(token_ids)))
+        inputs = self._prepare_inputs()
+        outputs = self._forward(**inputs, return_dict=True)
+        logits = self._take(outputs)
+        self._try_template(inputs, outputs)
+        return logits
+
+    def select_rows(self, rows: Tensor) -> None:
+        count = self.history.batch_size
+        if rows.shape[0] == count:
+            here = torch.arange(count, device=rows.device)
+            if torch.equal(rows, here):
+                return
+            within_prompts = torch.equal(rows // self.copies, here // self.copies)
+        else:
+            within_prompts = False
+        self.history.select_rows(rows)
+        self._select_cache(rows, within_prompts)
+        if within_prompts:
+            return
+        self.model_kwargs = {
+            name: value if name in CACHE_NAMES else _rows_of(value, rows, count)
+            for name, value in self.model_kwargs.items()
+        }
+        if self._template is not None:
+            self._template = {
+                name: value if name in CACHE_NAMES else _rows_of(value, rows, count)
+                for name, value in self._template.items()
+            }
+            if self._position_ids is not None and self._position_ids.shape[0] == count:
+                self._position_ids = self._position_ids.index_select(0, rows)
+            if self._mask is not None:
+                self._mask.select_rows(rows)
+        self.copies = 1
+
+    # What the loops' callers ask beside.
+
+    @property
+    def cache(self) -> Any:
+        """The cache object the model holds now, or None."""
+        return next((self.model_kwargs[name] for name in CACHE_NAMES if name in self.model_kwargs), None)
+
+    def can_select_rows(self) -> bool:
+        """Whether rows can leave the batch: whether everything the model is fed is known to have its rows first."""
+        return all(
+            name in SHAREABLE or not isinstance(value, (Tensor, list, tuple, Mapping)) or _is_row_tensor(name, value)
+            for name, value in self.model_kwargs.items()
+            if value is not None
+        )
+
+    # The general path.
+
+    def _first_forward(self, input_ids: Tensor, model_kwargs: dict[str, Any]) -> Any:
+        model = self.model
+        if hasattr(model, "_prefill"):
+            return model._prefill(input_ids, self.config, model_kwargs, is_first_iteration=not self.config.is_assistant)
+        # transformers 4.57: positions in the cache are an argument, kept up to date in the keyword arguments.
+        model_kwargs.update(model._get_initial_cache_position(input_ids.shape[1], input_ids.device, model_kwargs))
+        return model(**model.prepare_inputs_for_generation(input_ids, **model_kwargs), return_dict=True)
+
+    def _prepare_inputs(self) -> dict[str, Any]:
+        ids = self.history.ids.contiguous()
+        if not hasattr(self.model, "_prefill"):
+            inputs: dict[str, Any] = self.model.prepare_inputs_for_generation(ids, **self.model_kwargs)
+            return inputs
+        length = 1 if self.use_cache else None
+        inputs = self.model.prepare_inputs_for_generation(ids, next_sequence_length=length, **self.model_kwargs)
+        return inputs
+
+    def _take(self, outputs: Any) -> Tensor:
+        """The last position's logits; keyword arguments brought up to date, the outputs kept or let go."""
+        if self._template is None:
+            self.model_kwargs = self.model._update_model_kwargs_for_generation(
+                outputs, self.model_kwargs, is_encoder_decoder=self.is_encoder_decoder
+            )
+        self.outputs = outputs if self.keep_outputs else None
+        logits: Tensor = outputs.logits[:, -1]
+        if logits.dtype != torch.float32:
+            logits = logits.float()
+        return logits.to(self.history.ids.device)
+
+    # The template path.
+
+    def compile_forward(self) -> None:
+        """Use the library's compiled forward for the steps after the prompt, where it would compile it itself."""
+        model = self.model
+        if model._valid_auto_compile_criteria(self.model_kwargs, self.config):
+            self._forward = model.get_compiled_call(self.config.compile_config)
+
+    def _try_template(self, inputs: dict[str, Any], outputs: Any) -> None:
+        """Keep ``inputs`` for later steps if nothing but the token, position and mask changes in them."""
+        model, slots = self.model, self._slots
+        plain = type(model)
+        if not self.use_cache or not hasattr(model, "_prefill"):
+            return
+        if (
+            plain.prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation
+            or plain._update_model_kwargs_for_generation is not GenerationMixin._update_model_kwargs_for_generation
+            or model.is_remote_code()
+        ):
+            return
+        cache = inputs.get("past_key_values")
+        if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache) or cache.is_compileable:
+            return
+        if outputs.get("past_key_values") is not cache:
+            return
+        constant = {"encoder_outputs"} | ({"attention_mask"} if self.is_encoder_decoder else set())
+        known = {*slots.values(), *constant, "past_key_values"}
+        if any(
+            isinstance(value, (Tensor, Mapping, list, tuple)) for name, value in inputs.items() if name not in known
+        ):
+            return
+        positions, mask = inputs.get(slots["position_ids"]), inputs.get(slots["mask"])
+        if (positions is not None and positions.ndim != 2) or (mask is not None and mask.ndim != 2):
+            return
+        self._position_ids = positions
+        self._mask = None if mask is None else History(mask)
+        self._template = {**inputs, "return_dict": True}
+
+    def _next_inputs(self, token_ids: Tensor) -> dict[str, Any]:
+        assert self._template is not None
+        inputs, slots = dict(self._template), self._slots
+        inputs[slots["token_ids"]] = token_ids[:, None]
+        if self._position_ids is not None:
+            self._position_ids = self._position_ids + 1
+            inputs[slots["position_ids"]] = self._position_ids
+        if self._mask is not None:
+            self._mask.append(self._mask.ids.new_ones(self._mask.batch_size))
+            inputs[slots["mask"]] = self._mask.ids
+        return inputs
+
+    # Rows.
+
+    def _can_share_prefill(self) -> bool:
+        model, kwargs = self.model, self.model_kwargs
+        cache = kwargs.get("past_key_values")
+        if not self.use_cache or type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
+            return False
+        if hasattr(model, "_reorder_cache") or cache.get_seq_length() > 0:
+            return False
+        if not hasattr(model, "_prefill") or self.config.prefill_chunk_size is not None:
+            return False
+        if type(model)._update_model_kwargs_for_generation is not GenerationMixin._update_model_kwargs_for_generation:
+            return False
+        count = self.history.batch_size
+        return all(
+            name in SHAREABLE and (not isinstance(value, Tensor) or value.shape[:1] == (count,))
+            for name, value in kwargs.items()
+            if value is not None
+        )
+
+    def _one_of_each(self, value: Any) -> Any:
+        """The first of every ``copies`` neighbouring rows of an expanded input."""
+        if isinstance(value, Tensor):
+            return value[:: self.copies]
+        if isinstance(value, library.ModelOutput):
+            return type(value)(**{name: self._one_of_each(inner) for name, inner in value.items()})
+        if isinstance(value, tuple):
+            return tuple(self._one_of_each(inner) for inner in value)
+        return value
+
+    def _select_cache(self, rows: Tensor, within_prompts: bool) -> None:
+        name = next((name for name in CACHE_NAMES if name in self.model_kwargs), None)
+        if name is None or self.model_kwargs[name] is None:
+            return
+        cache = self.model_kwargs[name]
+        if hasattr(self.model, "_reorder_cache"):
+            self.model_kwargs[name] = self.model._reorder_cache(cache, rows)
+        elif within_prompts and type(cache) is library.EncoderDecoderCache:
+            # Beams of one prompt attend to the same encoder states: only the decoder's own part moves.
+            cache.self_attention_cache.reorder_cache(rows)
+        elif hasattr(cache, "reorder_cache"):
+            cache.reorder_cache(rows)
+        else:
+            raise ValueError(
+                f"the cache of {type(self.model).__name__} must be one whose rows can be reordered;"
+                f" got {type(cache).__name__}"
+            )
+
+
+def _input_names(is_encoder_decoder: bool) -> dict[str, str]:
+    prefix = "decoder_" if is_encoder_decoder else ""
+    return {
+        "token_ids": f"{prefix}input_ids",
+        "position_ids": f"{prefix}position_ids",
+        "mask": f"{prefix}attention_mask",
+    }
+
+
+def _is_row_tensor(name: str, value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim >= 1
+
+
+def _rows_of(value: Any, rows: Tensor, count: int) -> Any:
+    """``value`` with its rows selected, wherever ``count`` rows come first (second for three-dimensional positions)."""
+    if isinstance(value, Tensor):
+        if value.ndim >= 1 and value.shape[0] == count:
+            return value.index_select(0, rows.to(value.device))
+        if value.ndim == 3 and value.shape[1] == count:
+            return value.index_select(1, rows.to(value.device))
+        return value
+    if isinstance(value, library.ModelOutput):
+        return type(value)(**{name: _rows_of(inner, rows, count) for name, inner in value.items()})
+    if isinstance(value, tuple):
+        return tuple(_rows_of(inner, rows, count) for inner in value)
+    return value

@@ -1,0 +1,84 @@
+"""When a row is finished: a length, a set of tokens, a clock, a row's own limits, or any function of the ids so far."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Stopping", "hits_token"]
+
+Criterion = Callable[[Tensor, object], Tensor]
+
+
+def hits_token(token_ids: Tensor, stop_ids: Tensor) -> Tensor:
+    """Whether each token is one of ``stop_ids`` [E]; a bool tensor of ``token_ids``' shape.
+
+    >>> hits_token(torch.tensor([1, 2, 3]), torch.tensor([2, 9]))
+    tensor([False,  True, False])
+    """
+    if stop_ids.numel() == 1:
+        return token_ids == stop_ids
+    return torch.isin(token_ids, stop_ids)
+
+
+@dataclass
+class Stopping:
+    """Every reason to finish a row, asked together after each new token.
+
+    max_length: total length (prompt included) at which every row ends. eos_token_id: [E], any of them ends a row.
+    deadline: ``time.time()`` after which every row ends. row_max_length [B] and row_eos_token_id [B, E] (filled with
+    -1) are the same per row of the original batch. criteria: functions of (ids [N, T], scores) giving [N] bools,
+    as transformers' StoppingCriteria are; they see every row, so they keep finished rows in the batch.
+    """
+
+    max_length: int | None = None
+    eos_token_id: Tensor | None = None
+    deadline: float | None = None
+    row_max_length: Tensor | None = None
+    row_eos_token_id: Tensor | None = None
+    criteria: Sequence[Criterion] = field(default=())
+
+    @property
+    def needs_ids(self) -> bool:
+        """Whether a criterion reads the whole batch's ids."""
+        return bool(self.criteria)
+
+    def everywhere(self, length: int) -> bool:
+        """Whether every row ends at this length or moment, without a look at the tokens."""
+        if self.max_length is not None and length >= self.max_length:
+            return True
+        return self.deadline is not None and time.time() > self.deadline
+
+    def finished(
+        self,
+        token_ids: Tensor,
+        length: int,
+        *,
+        ids: Callable[[], Tensor] | None = None,
+        scores: object = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Which rows end with their new token ``token_ids`` [N] (any shape without per-row limits), as bools.
+
+        length: total length with the new token. ids: gives the tokens so far, [N, T], for ``criteria``. rows: [N] the
+        original rows still alive, None for all.
+        """
+        if self.everywhere(length):
+            done = torch.ones_like(token_ids, dtype=torch.bool)
+        elif self.eos_token_id is not None:
+            done = hits_token(token_ids, self.eos_token_id)
+        else:
+            done = torch.zeros_like(token_ids, dtype=torch.bool)
+        if self.row_max_length is not None:
+            limits = self.row_max_length if rows is None else self.row_max_length[rows]
+            done = done | (limits <= length)
+        if self.row_eos_token_id is not None:
+            own = self.row_eos_token_id if rows is None else self.row_eos_token_id[rows]
+            done = done | (token_ids[:, None] == own).any(dim=1)
+        for criterion in self.criteria:
+            if ids is None:
+                raise ValueError("ids must be given when there are criteria; got None")
+            done = done | criterion(ids(), scores).to(done.device).reshape(done.shape)
+        return done

@@ -1,0 +1,190 @@
+"""The engine against transformers' own generate, on tiny random models: tokens, outputs and the random stream."""
+
+import copy
+import pickle
+import threading
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from afterlogits.adapters import custom_generate, generate, install, uninstall
+from tests.architectures import EOS, PAD, tiny_inputs, tiny_model
+
+MODELS = [("llama", False), ("gpt2", False), ("mamba", False), ("t5", True), ("bart", True)]
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sample": {"do_sample": True},
+    "sample, top-p alone": {"do_sample": True, "top_k": 0, "top_p": 0.8},
+    "sample, every warper": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9, "min_p": 0.02},
+    "several samples": {"do_sample": True, "num_return_sequences": 3},
+    "beam": {"num_beams": 4},
+    "beam, several returned, stop early": {"num_beams": 4, "num_return_sequences": 3, "early_stopping": True},
+    "beam, never stop early": {"num_beams": 3, "early_stopping": "never", "length_penalty": 2.0},
+    "beam, short wanted": {"num_beams": 3, "length_penalty": -1.0},
+    "beam, several EOS": {"num_beams": 3, "eos_token_id": [EOS, 5, 9]},
+    "beam-sample": {"num_beams": 3, "do_sample": True, "top_k": 10},
+    "penalties": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 4},
+    "beam, penalties": {"num_beams": 3, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 4},
+    "no cache": {"use_cache": False, "num_beams": 2},
+    "no EOS": {"eos_token_id": None},
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {name: tiny_model(name, encoder_decoder=seq2seq) for name, seq2seq in MODELS}
+
+
+def prompts() -> torch.Tensor:
+    """Three prompts of 7, 4 and 6 tokens, padded on the left."""
+    ids = torch.randint(3, 99, (3, 7), generator=torch.Generator().manual_seed(3))
+    ids[1, :3] = PAD
+    ids[2, :1] = PAD
+    return ids
+
+
+def both(model: Any, call: Any, **options: Any) -> tuple[Any, Any]:
+    """The library's answer and ours from the same seed, with the random state afterwards checked to be the same."""
+    options = {**tiny_inputs(model, prompts()), "max_new_tokens": 10, "pad_token_id": PAD, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(11)
+        expected, expected_state = model.generate(**options), torch.get_rng_state()
+        torch.manual_seed(11)
+        actual, actual_state = call(**options), torch.get_rng_state()
+    assert torch.equal(expected_state, actual_state)
+    return expected, actual
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [name for name, _ in MODELS])
+def test_tokens_are_the_library_s(models: dict[str, Any], name: str, mode: str) -> None:
+    """Every mode gives the same token ids, and leaves the random stream at the same place."""
+    model = models[name]
+    expected, actual = both(model, lambda **options: generate(model, **options), **MODES[mode])
+    assert actual.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sample", "several samples", "beam", "beam-sample", "penalties"])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_outputs_are_the_library_s(models: dict[str, Any], name: str, mode: str) -> None:
+    """Scores, logits, attentions, hidden states, beam indices: same classes, lengths, shapes; values within 1e-5."""
+    model = models[name]
+    model.set_attn_implementation("eager")
+    wanted = ["scores", "logits", "attentions", "hidden_states"]
+    options = {**MODES[mode], "return_dict_in_generate": True, **{f"output_{name}": True for name in wanted}}
+    expected, actual = both(model, lambda **options: generate(model, **options), **options)
+    assert type(actual) is type(expected)
+    assert actual.keys() == expected.keys()
+    for key in expected:
+        if key != "past_key_values":
+            _assert_same(actual[key], expected[key])
+    if "beam_indices" in expected:
+        transitions = [
+            model.compute_transition_scores(out.sequences, out.scores, out.beam_indices) for out in (actual, expected)
+        ]
+        _assert_same(*transitions)
+
+
+def _assert_same(actual: Any, expected: Any) -> None:
+    if isinstance(expected, tuple):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            _assert_same(one, other)
+    elif expected is None:
+        assert actual is None
+    else:
+        assert actual.dtype == expected.dtype
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sample", "beam", "beam-sample"])
+def test_custom_generate_is_the_same_engine(models: dict[str, Any], mode: str) -> None:
+    """The third way in gives the same tokens."""
+    model = models["llama"]
+    call = lambda **options: model.generate(**options, custom_generate=custom_generate)  # noqa: E731
+    expected, actual = both(model, call, **MODES[mode])
+    assert actual.tolist() == expected.tolist()
+
+
+def test_installed_model_is_the_same_model(tmp_path: Any) -> None:
+    """Class name, isinstance, save and load, pickle, copies and uninstall behave as before."""
+    plain = tiny_model("llama")
+    model = install(copy.deepcopy(plain))
+    options = {**tiny_inputs(model, prompts()), "max_new_tokens": 5, "num_beams": 2}
+    expected = plain.generate(**options)
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert isinstance(model, type(plain))
+    assert install(model) is model
+    assert model.generate(**options).tolist() == expected.tolist()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(loaded) is type(plain)
+    assert loaded.config.architectures == ["LlamaForCausalLM"]
+    assert type(pickle.loads(pickle.dumps(model))) is type(plain)
+    for twin in (copy.deepcopy(model), copy.copy(model), model.to(torch.float64).to(torch.float32)):
+        assert type(twin) is type(model)
+        assert twin.generate(**options).tolist() == expected.tolist()
+    assert type(uninstall(model)) is type(plain)
+    assert model.generate(**options).tolist() == expected.tolist()
+
+
+def test_generate_leaves_the_model_s_class_alone_while_it_runs(models: dict[str, Any]) -> None:
+    """Another thread sees the plain class at every step of a call."""
+    model = models["gpt2"]
+    seen = []
+
+    def look(ids: Any, scores: Any) -> Any:
+        seen.append(type(model).__name__ + type(model).__module__)
+        return scores
+
+    kind = type(model)
+    generate(model, **tiny_inputs(model, prompts()), max_new_tokens=3, logits_processor=[look])
+    assert type(model) is kind
+    assert set(seen) == {kind.__name__ + kind.__module__}
+
+
+def test_two_threads_on_one_installed_model(models: dict[str, Any]) -> None:
+    """Two calls at once give what they give one after the other."""
+    model = install(copy.deepcopy(models["llama"]))
+    jobs = [{"num_beams": 3}, {"repetition_penalty": 1.5}]
+    options = {**tiny_inputs(model, prompts()), "max_new_tokens": 20}
+    expected = [model.generate(**options, **job).tolist() for job in jobs]
+    results: list[Any] = [None, None]
+
+    def work(index: int) -> None:
+        results[index] = [model.generate(**options, **jobs[index]).tolist() for _ in range(3)]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[expected[0]] * 3, [expected[1]] * 3]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_model_is_usable_after_an_exception(models: dict[str, Any], error: type[BaseException]) -> None:
+    """An exception in a user's processor passes through, and the next call gives the usual tokens."""
+    model = install(copy.deepcopy(models["llama"]))
+    options = {**tiny_inputs(model, prompts()), "max_new_tokens": 6}
+    expected = model.generate(**options).tolist()
+
+    def fail(ids: Any, scores: Any) -> Any:
+        if ids.shape[1] == 9:
+            raise error("stop")
+        return scores
+
+    with pytest.raises(error, match="stop"):
+        model.generate(**options, logits_processor=[fail])
+    assert model.generate(**options).tolist() == expected
+
+
+def test_generate_refuses_what_is_not_a_model() -> None:
+    """The error names what was given."""
+    with pytest.raises(TypeError) as caught:
+        generate(torch.nn.Linear(2, 2))
+    assert str(caught.value) == "model must be a transformers model that can generate; got Linear"
