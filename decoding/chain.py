@@ -1,0 +1,90 @@
+"""The filters that are on, in one documented order, and the protocol for steps that know the tokens so far.
+
+Order (transformers 5.23's, ``DEFAULT_ORDER`` in ``params.py``; ``SamplingParams.order`` changes it):
+steps with history (penalties, constraints) -> top-n-sigma -> temperature -> top-h -> top-k -> top-p -> min-p ->
+typical-p -> epsilon -> eta -> XTC -> softmax and the draw.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from . import filters, truncation
+from .params import CompiledParams
+
+
+class LogitsStep(Protocol):
+    """A change of the logits that depends on the tokens so far, kept up to date one token at a time.
+
+    A loop calls ``apply`` on the logits of a step, picks tokens, then calls ``advance`` with them; ``select_rows``
+    follows a change of the batch (finished rows leave, beams are re-parented). The cost of a step does not grow with
+    the history.
+    """
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Return the changed logits [N, V]; may write into the argument, which the loop owns."""
+        ...
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Append one token to every row: token_ids [N]."""
+        ...
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Make row i continue what was row ``rows[i]``: rows [M] int64."""
+        ...
+
+
+def apply_chain(
+    logits: Tensor,
+    params: CompiledParams,
+    *,
+    chance: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Apply every filter of ``params`` that is on, in its order: [N, V] -> [N, V], dropped entries -inf.
+
+    The library's own arithmetic throughout; the argument is not changed. Greedy rows are filtered like the others.
+    chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
+    """
+    on, keep = params.on, params.min_tokens_to_keep
+    joint = params.joint and "top_k" in on and "top_p" in on
+    for name in params.order:
+        if name == "temperature" and "dynamic_temperature" in on:
+            logits = truncation.apply_dynamic_temperature(
+                logits,
+                on.get("temperature", 1.0),
+                spread=on["dynamic_temperature"],
+                exponent=on.get("dynamic_exponent", 1.0),
+            )
+        elif name == "xtc" and "xtc_probability" in on:
+            logits = truncation.apply_xtc(
+                logits,
+                on["xtc_threshold"],
+                probability=on["xtc_probability"],
+                chance=chance,
+                generator=generator,
+                min_tokens_to_keep=keep,
+            )
+        elif name not in on:
+            continue
+        elif name == "temperature":
+            logits = filters.apply_temperature(logits, on[name])
+        elif joint and name in ("top_k", "top_p"):
+            if name == "top_k":
+                logits = filters.apply_top_k_top_p_jointly(logits, on["top_k"], on["top_p"], min_tokens_to_keep=keep)
+        else:
+            logits = _FILTERS[name](logits, on[name], min_tokens_to_keep=keep)
+    return logits
+
+
+_FILTERS = {
+    "top_n_sigma": truncation.apply_top_n_sigma,
+    "top_h": truncation.apply_top_h,
+    "top_k": filters.apply_top_k,
+    "top_p": filters.apply_top_p,
+    "min_p": filters.apply_min_p,
+    "typical_p": truncation.apply_typical_p,
+    "epsilon_cutoff": truncation.apply_epsilon,
+    "eta_cutoff": truncation.apply_eta,
+}

@@ -1,0 +1,160 @@
+"""SamplingParams: what a sampling call is asked to do, validated once, each option for the batch or per row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from .rows import (
+    COUNT,
+    HALF_OPEN_UNIT,
+    NON_NEGATIVE,
+    OPEN_UNIT,
+    POSITIVE,
+    UNIT,
+    Requirement,
+    RowOption,
+    check_count,
+    per_row,
+)
+
+DEFAULT_ORDER = (
+    "top_n_sigma",
+    "temperature",
+    "top_h",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "xtc",
+)
+
+_REQUIREMENTS: dict[str, Requirement] = {
+    "temperature": NON_NEGATIVE,
+    "dynamic_temperature": NON_NEGATIVE,
+    "dynamic_exponent": POSITIVE,
+    "top_k": COUNT,
+    "top_p": UNIT,
+    "min_p": UNIT,
+    "typical_p": OPEN_UNIT,
+    "epsilon_cutoff": HALF_OPEN_UNIT,
+    "eta_cutoff": HALF_OPEN_UNIT,
+    "top_h": OPEN_UNIT,
+    "top_n_sigma": NON_NEGATIVE,
+    "xtc_probability": UNIT,
+    "xtc_threshold": UNIT,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SamplingParams:
+    """The options of a sampling call. Every one is a number, a sequence or a [B] tensor with one number per row.
+
+    temperature: >= 0; a row with 0 is greedy: it takes its largest logit, whatever the filters say.
+    dynamic_temperature: >= 0, how far the temperature moves with the entropy of the row; 0 is off.
+    dynamic_exponent: > 0, how sharply.
+    top_k: >= 0, 0 or None is off. top_p: in [0, 1], 1 is off. min_p, epsilon_cutoff, eta_cutoff: 0 is off.
+    typical_p: in (0, 1], 1 is off. top_h: in (0, 1], None is off. top_n_sigma: >= 0, 0 is off.
+    xtc_probability: in [0, 1], 0 is off. xtc_threshold: in [0, 1].
+    joint_top_k_top_p: judge top-k and top-p on the same distribution (FlashInfer) rather than one after the other.
+    min_tokens_to_keep: >= 1, what no filter goes below.
+    order: the filters in the order in which those that are on are applied; transformers' order by default.
+    validate: check per-row tensors on another device too, which waits for the device.
+
+    Raises TypeError or ValueError naming the option and, for a batch, the row.
+    >>> SamplingParams(top_p=[0.9, 1.5])
+    Traceback (most recent call last):
+    ValueError: top_p must be in [0, 1]; got 1.5 in row 1
+    """
+
+    temperature: RowOption = 1.0
+    dynamic_temperature: RowOption = 0.0
+    dynamic_exponent: RowOption = 1.0
+    top_k: RowOption | None = None
+    top_p: RowOption | None = None
+    min_p: RowOption | None = None
+    typical_p: RowOption | None = None
+    epsilon_cutoff: RowOption | None = None
+    eta_cutoff: RowOption | None = None
+    top_h: RowOption | None = None
+    top_n_sigma: RowOption | None = None
+    xtc_probability: RowOption | None = None
+    xtc_threshold: RowOption = 0.1
+    joint_top_k_top_p: bool = False
+    min_tokens_to_keep: int = 1
+    order: Sequence[str] = field(default=DEFAULT_ORDER)
+    validate: bool = False
+
+    def __post_init__(self) -> None:
+        for name, requirement in _REQUIREMENTS.items():
+            value = getattr(self, name)
+            if value is not None:
+                per_row(name, value, None, None, requirement, validate=self.validate or None)
+        check_count("min_tokens_to_keep", self.min_tokens_to_keep)
+        object.__setattr__(self, "order", tuple(self.order))
+        if sorted(self.order) != sorted(DEFAULT_ORDER):
+            raise ValueError(f"order must be an arrangement of {list(DEFAULT_ORDER)}; got {list(self.order)}")
+
+    def compiled(self, batch_size: int, device: torch.device) -> "CompiledParams":
+        """The options that are on, as Python floats or float64 tensors [B, 1] on ``device``."""
+        on: dict[str, float | Tensor] = {}
+        for name, requirement in _REQUIREMENTS.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            read = per_row(name, value, batch_size, device, requirement, validate=False)
+            if isinstance(read, Tensor) or read != _OFF.get(name):
+                on[name] = read
+        temperature = on.get("temperature", 1.0)
+        greedy = temperature == 0
+        if isinstance(greedy, Tensor):
+            on["temperature"] = temperature.masked_fill(greedy, 1.0)  # type: ignore[union-attr]
+            if greedy.device.type == "cpu" and not bool(greedy.any()):
+                greedy = False
+        top_k = on.get("top_k")
+        most = 0
+        if top_k is not None:
+            most = int(top_k.max()) if isinstance(top_k, Tensor) and top_k.numel() else int(top_k)  # type: ignore[arg-type]
+        return CompiledParams(on, greedy, most, self.joint_top_k_top_p, self.min_tokens_to_keep, tuple(self.order))
+
+
+_OFF: dict[str, float] = {
+    "temperature": 1.0,
+    "dynamic_temperature": 0.0,
+    "top_k": 0.0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_n_sigma": 0.0,
+    "xtc_probability": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class CompiledParams:
+    """Options read for one batch: what is on, as floats or float64 tensors [B, 1].
+
+    greedy: rows that take their largest logit, False, True or [B, 1] bool. largest_top_k: over the batch.
+    """
+
+    on: dict[str, float | Tensor]
+    greedy: "bool | Tensor"
+    largest_top_k: int
+    joint: bool
+    min_tokens_to_keep: int
+    order: tuple[str, ...]
+
+    def select_rows(self, rows: Tensor) -> "CompiledParams":
+        """The same options for the rows ``rows`` [N] of the batch."""
+        if not isinstance(self.greedy, Tensor) and not any(isinstance(v, Tensor) for v in self.on.values()):
+            return self
+        on = {name: value[rows] if isinstance(value, Tensor) else value for name, value in self.on.items()}
+        return replace(self, on=on, greedy=self.greedy[rows] if isinstance(self.greedy, Tensor) else self.greedy)
+
+
+PARAM_NAMES = tuple(f.name for f in fields(SamplingParams))
