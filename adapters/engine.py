@@ -9,17 +9,19 @@ import warnings
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import stopping_criteria as criteria
 
 from ..decoding.beam import beam_search
 from ..decoding.history import History
-from ..decoding.loop import decode, greedy
+from ..decoding.loop import decode
 from ..decoding.stopping import Stopping
 from .outputs import OutputRecorder
-from .processors import multinomial, translate
+from .processors import keeps_rows_apart, translate
 from .request import Request, current_request
+from .selection import build_selection, per_row
 from .step_model import AutoStepModel
 
 __all__ = ["Engine", "read_criteria"]
@@ -104,6 +106,7 @@ def run_sample(
     """Greedy decoding or sampling from the inputs that ``generate`` prepared; returns what ``generate`` does."""
     request = request or Request()
     config = generation_config
+    batch_size = input_ids.shape[0]
     stepper = AutoStepModel(
         model,
         input_ids,
@@ -113,19 +116,32 @@ def run_sample(
         keep_outputs=OutputRecorder.needs_outputs(config),
     )
     stopping, has_eos = read_criteria(stopping_criteria)
+    pads = has_eos or add_row_limits(stopping, request, config, input_ids)
+    pad = config._pad_token_tensor.to(input_ids.device) if pads else None
     recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
-    stages = translate(logits_processor, stepper.history)
-    pad = config._pad_token_tensor
+    needs_every_row = OutputRecorder.needs_every_row(config)
+    stages, select = build_selection(
+        config, logits_processor, stepper.history, request, batch_size=batch_size, scores_wanted=needs_every_row
+    )
+    compact = (
+        request.compact
+        and pad is not None
+        and not needs_every_row
+        and not stopping.needs_ids
+        and keeps_rows_apart(logits_processor)
+        and stepper.can_select_rows()
+    )
     with _decoding(model, stepper):
         sequences = decode(
             stepper,
             History(input_ids),
-            multinomial if config.do_sample else greedy,
+            select,
             stopping,
             processors=stages,
-            pad_token_id=pad.to(input_ids.device) if has_eos and pad is not None else None,
+            pad_token_id=pad,
             recorder=recorder,
             on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
+            compact=compact,
         )
     if streamer is not None:
         streamer.end()
@@ -145,6 +161,8 @@ def run_beam_search(
 ) -> Any:
     """Beam search or beam sampling from the inputs that ``generate`` prepared."""
     config = generation_config
+    if request is not None and request.asks_for_more:
+        raise ValueError(f"num_beams must be 1 for per-row options and seeds; got {config.num_beams}")
     if config.low_memory:
         raise ValueError("low_memory must be unset for beam search; got True")
     stepper = AutoStepModel(
@@ -183,6 +201,26 @@ def run_beam_search(
         sequences_scores=beams.scores if config.output_scores else None,
         beam_indices=beams.beam_indices,
     )
+
+
+def add_row_limits(stopping: Stopping, request: Request, config: Any, input_ids: Tensor) -> bool:
+    """Add the request's per-row ends to ``stopping``; whether there are any, so that finished rows need a pad."""
+    batch_size, prompt_length = input_ids.shape
+    copies = config.num_return_sequences or 1
+    if request.max_new_tokens is not None:
+        limits = per_row("max_new_tokens", request.max_new_tokens, batch_size, copies)
+        stopping.row_max_length = torch.tensor(limits, device=input_ids.device) + prompt_length
+    if request.eos_token_id is not None:
+        rows = [[one] if isinstance(one, int) else list(one) for one in request.eos_token_id]
+        rows = per_row("eos_token_id", rows, batch_size, copies)
+        width = max(len(row) for row in rows)
+        table = [row + [-1] * (width - len(row)) for row in rows]
+        stopping.row_eos_token_id = torch.tensor(table, device=input_ids.device)
+        stopping.eos_token_id = None
+    added = request.max_new_tokens is not None or request.eos_token_id is not None
+    if added and config._pad_token_tensor is None:
+        raise ValueError("pad_token_id must be given for rows that end at different lengths; got None")
+    return added
 
 
 def read_criteria(stopping_criteria: Any) -> tuple[Stopping, bool]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
 from transformers import GenerationMixin
 
 from .engine import Engine, run_beam_search, run_sample
@@ -14,15 +15,25 @@ from .request import PENDING, Request
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
 
-def generate(model: Any, inputs: Any = None, **kwargs: Any) -> Any:
-    """``model.generate(inputs, **kwargs)`` on this engine: the same arguments, the same tokens.
+def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool = False, **kwargs: Any) -> Any:
+    """``model.generate(inputs, **kwargs)`` on this engine: the same arguments, the same tokens, and more per row.
 
-    The model itself is left as it is, for other threads too.
+    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, top_h, max_new_tokens: also a list or
+    tensor with one value per prompt, or per row of the result where ``num_return_sequences`` makes several.
+    eos_token_id: also a list of lists, one per prompt. seeds: ints, one per prompt; a row's draws then depend on its
+    seed alone, whatever else is in the batch. Without seeds the draws are torch's, and the library's.
+    compact: rows that have finished leave the batch, where nothing that is asked for or looks on needs every row. The
+    tokens of the others stay the same up to near ties that other matrix sizes may round differently.
+    The model itself is left as it is, for other threads too. What this engine does not cover runs on the library's
+    loops, with one warning that says why.
+    Raises TypeError if ``model`` cannot generate; ValueError naming an option whose rows do not fit.
     """
     if not isinstance(model, GenerationMixin):
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
-    with _request(Request()):
-        return _view(model).generate(inputs, **kwargs)
+    request, kwargs = _split_request(seeds, compact, kwargs)
+    with _request(request):
+        # Some models' own generate knows no positional input, so none is passed where none was given.
+        return _view(model).generate(*(() if inputs is None else (inputs,)), **kwargs)
 
 
 def install(model: Any) -> Any:
@@ -42,11 +53,62 @@ def uninstall(model: Any) -> Any:
 
 
 def custom_generate(
-    model: Any, input_ids: Any, logits_processor: Any, stopping_criteria: Any, generation_config: Any, **kwargs: Any
+    model: Any,
+    input_ids: Any,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    seeds: Any = None,
+    compact: bool = False,
+    row_options: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """The engine for one call: ``model.generate(..., custom_generate=custom_generate)``."""
+    """The engine for one call: ``model.generate(..., custom_generate=custom_generate)``.
+
+    seeds, compact: as in ``generate``. row_options: the per-row options by name, because ``model.generate`` itself
+    takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
+    """
+    request, _ = _split_request(seeds, compact, dict(row_options or {}))
     run = run_beam_search if generation_config.num_beams > 1 else run_sample
-    return run(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs)
+    return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
+
+
+# Per-row options, and what the library is told instead so that it adds no stage of its own for them.
+ROW_OPTIONS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_h": None,
+}
+
+
+def _split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
+    """Take the per-row options out of the arguments for the library."""
+    kwargs, rows, ends = dict(kwargs), {}, {}
+    for name, off in ROW_OPTIONS.items():
+        if _is_per_row(kwargs.get(name)):
+            rows[name] = kwargs.pop(name)
+            kwargs[name] = off
+    if _is_per_row(kwargs.get("max_new_tokens")):
+        limits = kwargs["max_new_tokens"]
+        ends["max_new_tokens"] = [int(limit) for limit in limits]
+        kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
+    eos = kwargs.get("eos_token_id")
+    if isinstance(eos, Tensor) and eos.ndim == 2:
+        eos = eos.tolist()
+    if isinstance(eos, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in eos):
+        ends["eos_token_id"] = [[row] if isinstance(row, int) else [int(one) for one in row] for row in eos]
+        kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
+    return Request(seeds=seeds, compact=compact, rows=rows, **ends), kwargs
+
+
+def _is_per_row(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)
 
 
 @contextmanager

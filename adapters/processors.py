@@ -7,12 +7,40 @@ called as the library calls it, with the ids so far and the scores, at its place
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
+from transformers.generation import logits_process as library
 
 from ..decoding.history import History
 
-__all__ = ["LibraryProcessors", "translate"]
+__all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
+
+
+ROW_WISE = frozenset(
+    getattr(library, name)
+    for name in (
+        "EpsilonLogitsWarper",
+        "EtaLogitsWarper",
+        "ExponentialDecayLengthPenalty",
+        "ForcedBOSTokenLogitsProcessor",
+        "ForcedEOSTokenLogitsProcessor",
+        "InfNanRemoveLogitsProcessor",
+        "LogitNormalization",
+        "MinLengthLogitsProcessor",
+        "MinNewTokensLengthLogitsProcessor",
+        "MinPLogitsWarper",
+        "NoBadWordsLogitsProcessor",
+        "NoRepeatNGramLogitsProcessor",
+        "SequenceBiasLogitsProcessor",
+        "SuppressTokensAtBeginLogitsProcessor",
+        "SuppressTokensLogitsProcessor",
+        "TemperatureLogitsWarper",
+        "TopHLogitsWarper",
+        "TopKLogitsWarper",
+        "TopPLogitsWarper",
+        "TypicalLogitsWarper",
+    )
+    if hasattr(library, name)
+)
 
 
 class LibraryProcessors:
@@ -41,7 +69,6 @@ def translate(processors: Iterable[Any], history: History) -> list[Any]:
     return [LibraryProcessors(processors, history)] if processors else []
 
 
-def multinomial(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
-    """One draw per row of ``logits`` [N, V] from torch's own stream, as the library draws it."""
-    probs = torch.nn.functional.softmax(logits, dim=-1)
-    return torch.multinomial(probs, num_samples=1).squeeze(1)
+def keeps_rows_apart(processors: Iterable[Any]) -> bool:
+    """Whether every processor is the library's own and reads one row's ids and scores at a time."""
+    return all(type(processor) in ROW_WISE for processor in processors)

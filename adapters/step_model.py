@@ -79,7 +79,11 @@ class AutoStepModel:
             return self._take(self._first_forward(self.history.ids, self.model_kwargs))
         prompts = {name: self._one_of_each(value) for name, value in self.model_kwargs.items()}
         outputs = self._first_forward(self.history.ids[:: self.copies], prompts)
-        cache = outputs.past_key_values
+        cache = outputs.get("past_key_values")
+        if cache is None:
+            # The model was given a cache and keeps none, or keeps its state out of sight: run every row.
+            self.shared_prefill = False
+            return self.prefill()
         cache.reorder_cache(expansion(self.history.batch_size // self.copies, self.copies, self.history.ids.device))
         return self._take(outputs).repeat_interleave(self.copies, dim=0)
 
@@ -224,7 +228,7 @@ class AutoStepModel:
         cache = kwargs.get("past_key_values")
         if not self.use_cache or type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
             return False
-        if hasattr(model, "_reorder_cache") or cache.get_seq_length() > 0:
+        if getattr(model, "_is_stateful", False) or hasattr(model, "_reorder_cache") or cache.get_seq_length() > 0:
             return False
         if not hasattr(model, "_prefill") or self.config.prefill_chunk_size is not None:
             return False

@@ -188,3 +188,96 @@ def test_generate_refuses_what_is_not_a_model() -> None:
     with pytest.raises(TypeError) as caught:
         generate(torch.nn.Linear(2, 2))
     assert str(caught.value) == "model must be a transformers model that can generate; got Linear"
+
+
+def test_per_row_parameters_are_each_row_s_own(models: dict[str, Any]) -> None:
+    """A row with its own temperature, top-k, top-p and seed draws what it draws alone with those as scalars."""
+    model = models["llama"]
+    ids = torch.randint(3, 99, (3, 6), generator=torch.Generator().manual_seed(1))
+    rows = {"temperature": [0.5, 1.0, 1.7], "top_k": [5, 0, 50], "top_p": [0.9, 0.8, 1.0], "min_p": [0.0, 0.1, 0.0]}
+    options = {"do_sample": True, "max_new_tokens": 12, "eos_token_id": None, "pad_token_id": PAD}
+    together = generate(model, ids, **rows, seeds=[7, 8, 9], **options)
+    for row in range(3):
+        alone = {name: values[row] for name, values in rows.items()}
+        expected = generate(model, ids[row : row + 1], **alone, seeds=[7 + row], **options)
+        assert together[row].tolist() == expected[0].tolist()
+
+
+def test_seeds_make_a_row_independent_of_its_batch(models: dict[str, Any]) -> None:
+    """The same prompt and seed give the same tokens anywhere; copies of one prompt differ from each other."""
+    model = models["gpt2"]
+    ids = torch.randint(3, 99, (1, 6), generator=torch.Generator().manual_seed(1)).repeat(3, 1)
+    options = {"do_sample": True, "max_new_tokens": 12, "eos_token_id": None, "pad_token_id": PAD}
+    first, second, third = generate(model, ids, seeds=[5, 6, 5], **options).tolist()
+    assert first == third
+    assert first != second
+    copies = generate(model, ids[:1], seeds=[5], num_return_sequences=3, **options).tolist()
+    assert copies[0] == first
+    assert len({tuple(copy) for copy in copies}) == 3
+
+
+def test_per_row_ends(models: dict[str, Any]) -> None:
+    """max_new_tokens and eos_token_id per row: each row is the scalar call's, then pads."""
+    model = models["llama"]
+    ids = torch.randint(3, 99, (3, 6), generator=torch.Generator().manual_seed(1))
+    options = {"pad_token_id": PAD, "do_sample": False}
+    free = generate(model, ids, max_new_tokens=8, eos_token_id=None, **options)
+    limited = generate(model, ids, max_new_tokens=[2, 8, 5], eos_token_id=None, **options)
+    for row, limit in enumerate([2, 8, 5]):
+        assert limited[row].tolist() == free[row, : 6 + limit].tolist() + [PAD] * (8 - limit)
+    stops = [[int(free[0, 8])], [98], [97, int(free[2, 7])]]
+    ended = generate(model, ids, max_new_tokens=8, eos_token_id=stops, **options)
+    for row in range(3):
+        new = free[row, 6:].tolist()
+        end = next((place for place, token in enumerate(new) if token in stops[row]), 7) + 1
+        assert ended[row].tolist() == ids[row].tolist() + new[:end] + [PAD] * (8 - end)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+@pytest.mark.parametrize("options", [{}, {"do_sample": True}, {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2}])
+def test_compact_gives_the_same_tokens(models: dict[str, Any], name: str, options: dict[str, Any]) -> None:
+    """Rows that leave the batch change no other row, and torch's stream goes on as if they had stayed."""
+    model = models[name]
+    inputs = {**tiny_inputs(model, prompts()), "max_new_tokens": [3, 12, 6], "pad_token_id": PAD, **options}
+    torch.manual_seed(4)
+    expected, state = generate(model, **inputs), torch.get_rng_state()
+    torch.manual_seed(4)
+    assert generate(model, compact=True, **inputs).tolist() == expected.tolist()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_errors_name_the_option_and_what_was_given(models: dict[str, Any]) -> None:
+    """Exact texts."""
+    model, ids = models["llama"], torch.tensor([[5, 6], [7, 8]])
+    cases = [
+        ({"temperature": [1.0]}, "do_sample must be True for per-row temperature; got False"),
+        ({"seeds": [1, 2, 3], "do_sample": True}, "seeds must have one value for each of the 2 prompts; got 3"),
+        ({"seeds": [1, 2], "num_beams": 2}, "num_beams must be 1 for per-row options and seeds; got 2"),
+        (
+            {"max_new_tokens": [1, 2], "eos_token_id": None, "pad_token_id": None},
+            "pad_token_id must be given for rows that end at different lengths; got None",
+        ),
+    ]
+    for options, text in cases:
+        with pytest.raises(ValueError) as caught:
+            generate(model, ids, **{"max_new_tokens": 2, "pad_token_id": PAD, **options})
+        assert str(caught.value) == text
+
+
+def test_nan_logits_name_the_row_and_the_step(models: dict[str, Any]) -> None:
+    """Sampling refuses them, greedy goes on as the library does and says so."""
+    model, ids = models["llama"], torch.tensor([[5, 6], [7, 8], [9, 10]])
+
+    def spoil(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if ids.shape[1] == 4:
+            scores[1] = float("nan")
+        return scores
+
+    options = {"max_new_tokens": 4, "pad_token_id": PAD, "eos_token_id": None, "logits_processor": [spoil]}
+    with pytest.raises(ValueError) as caught:
+        generate(model, ids, do_sample=True, **options)
+    wanted = "logits must have no NaN, no +inf and a finite value in every row; got NaN in row 1 at step 2"
+    assert str(caught.value) == wanted
+    with pytest.warns(UserWarning, match="logits hold NaN in row 1 at step 2"):
+        actual = generate(model, ids, **options)
+    assert actual.tolist() == model.generate(ids, **options).tolist()

@@ -1,0 +1,156 @@
+"""How a call picks tokens: the list of processors as stages of the loop, and the warpers at its end as one sampler."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation import logits_process as library
+
+from ..decoding.history import History
+from ..decoding.loop import Select, greedy
+from ..decoding.params import SamplingParams
+from ..decoding.sampling import Sampler
+from .processors import translate
+from .request import Request
+
+__all__ = ["build_selection", "per_row"]
+
+# The library's warpers in the order it applies them, each with the sampling parameter it stands for and where its value
+# is kept. A list that ends in some of them, in this order, is one Sampler.
+WARPERS: list[tuple[Any, str, str]] = [
+    (library.TemperatureLogitsWarper, "temperature", "temperature"),
+    (getattr(library, "TopHLogitsWarper", None), "top_h", "top_h"),
+    (library.TopKLogitsWarper, "top_k", "top_k"),
+    (library.TopPLogitsWarper, "top_p", "top_p"),
+    (library.MinPLogitsWarper, "min_p", "min_p"),
+    (library.TypicalLogitsWarper, "typical_p", "mass"),
+    (library.EpsilonLogitsWarper, "epsilon_cutoff", "epsilon"),
+    (library.EtaLogitsWarper, "eta_cutoff", "epsilon"),
+]
+
+
+class GreedySelect:
+    """The most probable token of each row. A NaN wins, as in the library, but not in silence."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+        token_ids = greedy(logits, step=step, rows=rows)
+        if not self._warned:
+            is_nan = logits.gather(1, token_ids[:, None]).isnan()
+            if bool(is_nan.any()):
+                self._warned = True
+                at = int(is_nan[:, 0].nonzero()[0])
+                row = at if rows is None else int(rows[at])
+                warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
+        return token_ids
+
+
+class SamplerSelect:
+    """A Sampler that is built when the first logits show the size of the vocabulary."""
+
+    def __init__(self, params: SamplingParams, batch_size: int, seeds: Any = None):
+        self.params, self.batch_size, self.seeds = params, batch_size, seeds
+        self._sampler: Sampler | None = None
+
+    def sampler(self, logits: Tensor) -> Sampler:
+        """The compiled sampler for logits of this width."""
+        if self._sampler is None:
+            self._sampler = Sampler(
+                self.params,
+                batch_size=self.batch_size,
+                vocab_size=logits.shape[-1],
+                device=logits.device,
+                seeds=self.seeds,
+            )
+        return self._sampler
+
+    def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+        try:
+            return self.sampler(logits).select(logits, step=step, rows=rows)
+        except ValueError as error:
+            raise ValueError(f"{error} at step {step}") from error
+
+
+class FilteredScores:
+    """The stage that applies a sampler's filters, where the filtered scores are to be returned."""
+
+    def __init__(self, select: SamplerSelect):
+        self.select = select
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.select.sampler(logits).process(logits)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Filters know no history."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        raise ValueError("scores must be recorded for every row; got a selection of rows")
+
+
+def build_selection(
+    config: Any,
+    logits_processor: Sequence[Any],
+    history: History,
+    request: Request,
+    *,
+    batch_size: int,
+    scores_wanted: bool,
+) -> tuple[list[Any], Select]:
+    """The stages the logits pass, and the function that picks from what comes out."""
+    if not config.do_sample:
+        if request.rows or request.seeds is not None:
+            name = next(iter(request.rows), "seeds")
+            raise ValueError(f"do_sample must be True for per-row {name}; got False")
+        return translate(logits_processor, history), GreedySelect()
+    copies = batch_size // (batch_size // (config.num_return_sequences or 1))
+    processors, warpers = split_warpers(list(logits_processor))
+    rows = {name: per_row(name, value, batch_size, copies) for name, value in request.rows.items()}
+    seeds = request.seeds
+    if seeds is not None:
+        seeds = per_row("seeds", seeds, batch_size, copies)
+        if copies > 1 and len(request.seeds) != batch_size:
+            # The copies of a prompt must not be copies of one draw.
+            seeds = [seed + index % copies for index, seed in enumerate(seeds)]
+    params = SamplingParams(**{**warpers, **rows})
+    select = SamplerSelect(params, batch_size, seeds)
+    stages = translate(processors, history)
+    if not scores_wanted:
+        return stages, select
+    return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, seeds)
+
+
+def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Cut off the longest end of the list that is a Sampler's own filters in its own order; return them as options."""
+    options: dict[str, Any] = {}
+    position = len(WARPERS)
+    end = len(processors)
+    while end > 0:
+        warper = processors[end - 1]
+        index = next((i for i, (kind, _, _) in enumerate(WARPERS) if type(warper) is kind), None)
+        if index is None or index >= position or getattr(warper, "min_tokens_to_keep", 1) != 1:
+            break
+        if getattr(warper, "filter_value", -float("inf")) != -float("inf"):
+            break
+        _, name, attribute = WARPERS[index]
+        options[name] = _plain(getattr(warper, attribute))
+        position, end = index, end - 1
+    return processors[:end], options
+
+
+def per_row(name: str, value: Any, batch_size: int, copies: int) -> list[Any]:
+    """One value per row of the expanded batch, from one per prompt or one per row."""
+    values = value.tolist() if isinstance(value, Tensor) else list(value)
+    if len(values) == batch_size:
+        return values
+    if len(values) * copies == batch_size:
+        return [one for one in values for _ in range(copies)]
+    wanted = f"{batch_size // copies} prompts" + (f" or {batch_size} rows" if copies > 1 else "")
+    raise ValueError(f"{name} must have one value for each of the {wanted}; got {len(values)}")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
