@@ -3,7 +3,23 @@
 if __name__ != "afterlogits.decoding":
     raise ImportError("import afterlogits.decoding, not decoding: a second copy of the package would be loaded")
 
+from .adaptive import AdaptivePStep, apply_adaptive_p
+from .bias import BadWordsStep, LogitBiasStep, SequenceBiasStep, apply_bad_words, apply_logit_bias, apply_sequence_bias
 from .chain import LogitsStep, apply_chain
+from .constraints import (
+    ExponentialDecayStep,
+    ForcedTokenStep,
+    MinLengthStep,
+    SuppressTokensStep,
+    apply_begin_suppress_tokens,
+    apply_exponential_decay,
+    apply_forced_bos,
+    apply_forced_eos,
+    apply_min_length,
+    apply_min_new_tokens,
+    apply_suppress_tokens,
+)
+from .dry import DryStep, apply_dry
 from .filters import (
     apply_min_p,
     apply_temperature,
@@ -12,8 +28,28 @@ from .filters import (
     apply_top_p,
     top_k_top_p_filtering,
 )
+from .guidance import apply_guidance
+from .masks import (
+    PrefixAllowedTokensStep,
+    apply_finite,
+    apply_prefix_allowed_tokens,
+    apply_renormalize,
+    apply_token_bitmask,
+)
+from .mirostat import MirostatStep, apply_mirostat
+from .ngrams import apply_encoder_no_repeat_ngram, apply_no_repeat_ngram
 from .params import DEFAULT_ORDER, SamplingParams
+from .penalties import (
+    CountPenaltyStep,
+    EncoderRepetitionPenaltyStep,
+    RepetitionPenaltyStep,
+    apply_encoder_repetition_penalty,
+    apply_frequency_penalty,
+    apply_presence_penalty,
+    apply_repetition_penalty,
+)
 from .sampling import Sampled, Sampler, sample
+from .synthid import SynthIDKeys, SynthIDStep, apply_synthid
 from .truncation import (
     apply_dynamic_temperature,
     apply_epsilon,
@@ -23,26 +59,73 @@ from .truncation import (
     apply_typical_p,
     apply_xtc,
 )
+from .watermark import GreenLists, WatermarkDetection, WatermarkStep, apply_watermark, detect_watermark
 
 __all__ = [
     "DEFAULT_ORDER",
+    "AdaptivePStep",
+    "BadWordsStep",
+    "CountPenaltyStep",
+    "DryStep",
+    "EncoderRepetitionPenaltyStep",
+    "ExponentialDecayStep",
+    "ForcedTokenStep",
+    "GreenLists",
+    "LogitBiasStep",
     "LogitsStep",
+    "MinLengthStep",
+    "MirostatStep",
+    "PrefixAllowedTokensStep",
+    "RepetitionPenaltyStep",
     "Sampled",
     "Sampler",
     "SamplingParams",
+    "SequenceBiasStep",
+    "SuppressTokensStep",
+    "SynthIDKeys",
+    "SynthIDStep",
+    "WatermarkDetection",
+    "WatermarkStep",
+    "apply_adaptive_p",
+    "apply_bad_words",
+    "apply_begin_suppress_tokens",
     "apply_chain",
+    "apply_dry",
     "apply_dynamic_temperature",
+    "apply_encoder_no_repeat_ngram",
+    "apply_encoder_repetition_penalty",
     "apply_epsilon",
     "apply_eta",
+    "apply_exponential_decay",
+    "apply_finite",
+    "apply_forced_bos",
+    "apply_forced_eos",
+    "apply_frequency_penalty",
+    "apply_guidance",
+    "apply_logit_bias",
+    "apply_min_length",
+    "apply_min_new_tokens",
     "apply_min_p",
+    "apply_mirostat",
+    "apply_no_repeat_ngram",
+    "apply_prefix_allowed_tokens",
+    "apply_presence_penalty",
+    "apply_renormalize",
+    "apply_repetition_penalty",
+    "apply_sequence_bias",
+    "apply_suppress_tokens",
+    "apply_synthid",
     "apply_temperature",
+    "apply_token_bitmask",
     "apply_top_h",
     "apply_top_k",
     "apply_top_k_top_p_jointly",
     "apply_top_n_sigma",
     "apply_top_p",
     "apply_typical_p",
+    "apply_watermark",
     "apply_xtc",
+    "detect_watermark",
     "sample",
     "top_k_top_p_filtering",
 ]

@@ -1,0 +1,244 @@
+"""Additive bias: of single tokens, of sequences that the next token would complete, and of words that are banned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .rows import check_logits
+from .token_sets import TokenList, check_token_ids
+
+Biases = Mapping[tuple[int, ...], float]
+TokenBias = Mapping[int, float] | Sequence[Mapping[int, float]] | Tensor
+# A mapping, the form generation configs are saved in, [[[10, 45], -2.0], [[64], -7.5]], or one mapping per row.
+SequenceBias = Biases | Sequence[Sequence[Any]] | Sequence[Biases]
+BadWords = Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]]
+
+
+def apply_logit_bias(logits: Tensor, bias: TokenBias) -> Tensor:
+    """Add a bias to chosen tokens.
+
+    logits: [B, V]. bias: {token: bias}, one such mapping per row, or a tensor [V] or [B, V]. Tokens outside the
+    vocabulary raise ValueError. A bias of -inf bans its token.
+    Source: OpenAI's `logit_bias`, as in vLLM and llama.cpp (`llama_sampler_init_logit_bias`).
+    >>> apply_logit_bias(torch.zeros(1, 3), {2: 1.5})
+    tensor([[0.0000, 0.0000, 1.5000]])
+    """
+    check_logits(logits)
+    if isinstance(bias, Tensor):
+        if bias.shape not in (logits.shape, logits.shape[1:]):
+            raise ValueError(
+                f"bias must have shape {list(logits.shape[1:])} or {list(logits.shape)}; got {list(bias.shape)}"
+            )
+        return logits + bias.to(device=logits.device, dtype=logits.dtype)
+    table = SequenceBiasTable(_single_tokens(bias), *logits.shape, device=logits.device, name="bias")
+    return table.add_(logits.clone(), _no_history(logits.device))
+
+
+def apply_sequence_bias(logits: Tensor, token_ids: Tensor, sequence_bias: SequenceBias) -> Tensor:
+    """Add a bias to the last token of each listed sequence whose other tokens end the history.
+
+    logits: [B, V]. token_ids: [B, T]. sequence_bias: {(tokens): bias}, transformers' list form, or one mapping per
+    row. A sequence of one token is always biased; one whose prefix is longer than the history never is; biases that
+    meet on one token add up, in the type of the logits and in the order transformers 5.23 adds them: single tokens,
+    then the sequences grouped by length in order of first appearance.
+    Raises ValueError for an empty sequence or a token outside the vocabulary.
+    >>> apply_sequence_bias(torch.zeros(1, 3), torch.tensor([[0, 1]]), {(1, 2): -2.0, (0,): 1.0})
+    tensor([[ 1.,  0., -2.]])
+    """
+    check_logits(logits)
+    check_token_ids(token_ids, logits.shape[0])
+    table = SequenceBiasTable(sequence_bias, *logits.shape, device=logits.device)
+    return table.add_(logits.clone(), token_ids)
+
+
+def apply_bad_words(
+    logits: Tensor, token_ids: Tensor, bad_words_ids: BadWords, *, eos_token_id: TokenList | None = None
+) -> Tensor:
+    """Set to -inf every token that would complete one of the listed sequences.
+
+    bad_words_ids: a list of token sequences, or one such list per row. A sequence that is a single EOS token is left
+    out, so that a generation can end. A list that is empty, or empty once EOS is left out, bans nothing (transformers
+    raises a ValueError). A logit of +inf becomes NaN, as in transformers: the ban is a bias of -inf.
+    >>> apply_bad_words(torch.zeros(1, 3), torch.tensor([[0, 1]]), [[1, 2], [0]])
+    tensor([[-inf, 0., -inf]])
+    """
+    check_logits(logits)
+    check_token_ids(token_ids, logits.shape[0])
+    table = SequenceBiasTable(
+        bad_words_bias(bad_words_ids, eos_token_id), *logits.shape, device=logits.device, name="bad_words_ids"
+    )
+    return table.add_(logits.clone(), token_ids)
+
+
+class SequenceBiasTable:
+    """Sequences and biases as tensors, matched against the end of the history all at once.
+
+    Only the columns of tokens that end some sequence are read and written: [B, D], never [B, V].
+    """
+
+    def __init__(
+        self,
+        sequence_bias: SequenceBias,
+        batch_size: int,
+        vocab_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        name: str = "sequence_bias",
+    ) -> None:
+        per_row = not isinstance(sequence_bias, Mapping) and any(isinstance(e, Mapping) for e in sequence_bias)
+        rows = [_as_mapping(entry, name) for entry in sequence_bias] if per_row else [_as_mapping(sequence_bias, name)]
+        if per_row and len(rows) != batch_size:
+            raise ValueError(f"{name} must be one mapping, or one per row, {batch_size}; got {len(rows)}")
+        _check_tokens(rows, vocab_size, name)
+        sequences = list(dict.fromkeys(sequence for row in rows for sequence in row))
+        lasts = list(dict.fromkeys(sequence[-1] for sequence in sequences))
+        column_of = {token: column for column, token in enumerate(lasts)}
+        self.columns = torch.tensor(lasts, dtype=torch.int64, device=device)  # [D]
+        # Per length: prefixes [K, L], the column each ends in [K], and the biases [K] or [B, K].
+        self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
+        lengths = list(dict.fromkeys([1, *(len(sequence) for sequence in sequences)]))
+        for length in lengths:
+            group = [sequence for sequence in sequences if len(sequence) == length]
+            if not group:
+                continue
+            biases = torch.tensor(
+                [[row.get(sequence, 0.0) for sequence in group] for row in rows], dtype=torch.float32, device=device
+            )
+            self.groups.append(
+                (
+                    torch.tensor([sequence[:-1] for sequence in group], dtype=torch.int64, device=device),
+                    torch.tensor([column_of[sequence[-1]] for sequence in group], device=device),
+                    biases if per_row else biases[0],
+                )
+            )
+        self.context_length = max((prefixes.shape[1] for prefixes, _, _ in self.groups), default=0)
+
+    def add_(self, logits: Tensor, token_ids: Tensor) -> Tensor:
+        """Add the biases of the sequences that `token_ids` [B, T] could complete, in place."""
+        if self.columns.numel() == 0:
+            return logits
+        total = torch.zeros((logits.shape[0], len(self.columns)), dtype=logits.dtype, device=logits.device)
+        for prefixes, columns, biases in self.groups:
+            length = prefixes.shape[1]
+            if length > token_ids.shape[1]:
+                continue
+            ending = token_ids[:, token_ids.shape[1] - length :].to(prefixes.device)
+            matching = (ending[:, None, :] == prefixes).all(dim=-1)  # [B, K]
+            added = torch.where(matching, biases, 0.0).to(total.dtype)
+            total.index_add_(1, columns, added.expand(total.shape[0], -1))
+        return logits.index_copy_(1, self.columns, logits.index_select(1, self.columns) + total)
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.groups = [(p, c, biases[rows] if biases.dim() == 2 else biases) for p, c, biases in self.groups]
+
+
+class SequenceBiasStep:
+    """`apply_sequence_bias` as a step of a loop. Holds the last tokens of each row, as many as the longest prefix."""
+
+    def __init__(self, token_ids: Tensor, sequence_bias: SequenceBias, *, vocab_size: int) -> None:
+        check_token_ids(token_ids)
+        self.table = SequenceBiasTable(sequence_bias, token_ids.shape[0], vocab_size, device=token_ids.device)
+        self.recent = self._last(token_ids)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.table.add_(logits, self.recent)
+
+    def advance(self, token_ids: Tensor) -> None:
+        if self.table.context_length:
+            self.recent = self._last(torch.cat([self.recent, token_ids.reshape(-1, 1).to(self.recent.dtype)], dim=1))
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.recent = self.recent[rows]
+        self.table.select_rows(rows)
+
+    def _last(self, token_ids: Tensor) -> Tensor:
+        return token_ids[:, max(token_ids.shape[1] - self.table.context_length, 0) :]
+
+
+class BadWordsStep(SequenceBiasStep):
+    """`apply_bad_words` as a step of a loop."""
+
+    def __init__(
+        self, token_ids: Tensor, bad_words_ids: BadWords, *, vocab_size: int, eos_token_id: TokenList | None = None
+    ) -> None:
+        super().__init__(token_ids, bad_words_bias(bad_words_ids, eos_token_id), vocab_size=vocab_size)
+
+
+class LogitBiasStep:
+    """`apply_logit_bias` as a step of a loop; nothing to advance."""
+
+    def __init__(
+        self, bias: TokenBias, *, batch_size: int, vocab_size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.dense: Tensor | None = None
+        if isinstance(bias, Tensor):
+            if bias.shape not in ((batch_size, vocab_size), (vocab_size,)):
+                raise ValueError(
+                    f"bias must have shape {[vocab_size]} or {[batch_size, vocab_size]}; got {list(bias.shape)}"
+                )
+            self.dense = bias.to(device)
+            return
+        self.table = SequenceBiasTable(_single_tokens(bias), batch_size, vocab_size, device=device, name="bias")
+        self.history = _no_history(device)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        if self.dense is not None:
+            return logits.add_(self.dense.to(logits.dtype))
+        return self.table.add_(logits, self.history)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """A logit bias does not depend on the history."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        if self.dense is None:
+            self.table.select_rows(rows)
+        elif self.dense.dim() == 2:
+            self.dense = self.dense[rows]
+
+
+def bad_words_bias(bad_words_ids: BadWords, eos_token_id: TokenList | None) -> SequenceBias:
+    """Bad words as a sequence bias of -inf, single EOS tokens left out."""
+    eos = set(torch.as_tensor([] if eos_token_id is None else eos_token_id).reshape(-1).tolist())
+    nested = any(isinstance(word, Sequence) and any(isinstance(t, Sequence) for t in word) for word in bad_words_ids)
+    rows: Sequence[Any] = bad_words_ids if nested else [bad_words_ids]
+    for word in (word for row in rows for word in row):
+        if not isinstance(word, Sequence):
+            raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {word!r} in it")
+    mappings = [{tuple(word): -math.inf for word in row if not (len(word) == 1 and word[0] in eos)} for row in rows]
+    return mappings if nested else mappings[0]
+
+
+def _single_tokens(bias: Mapping[int, float] | Sequence[Mapping[int, float]]) -> SequenceBias:
+    rows: list[Biases] = [
+        {(int(token),): float(value) for token, value in row.items()}
+        for row in ([bias] if isinstance(bias, Mapping) else bias)
+    ]
+    return rows[0] if isinstance(bias, Mapping) else rows
+
+
+def _no_history(device: torch.device | str) -> Tensor:
+    return torch.zeros((1, 0), dtype=torch.int64, device=device)
+
+
+def _as_mapping(entry: Any, name: str) -> dict[tuple[int, ...], float]:
+    pairs = entry.items() if isinstance(entry, Mapping) else entry
+    try:
+        return {tuple(int(token) for token in sequence): float(bias) for sequence, bias in pairs}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must map sequences of token ids to numbers; got {entry!r}") from error
+
+
+def _check_tokens(rows: Sequence[Mapping[tuple[int, ...], float]], vocab_size: int, name: str) -> None:
+    for row, mapping in enumerate(rows):
+        place = f" in row {row}" if len(rows) > 1 else ""
+        for sequence in mapping:
+            if not sequence:
+                raise ValueError(f"{name} must hold sequences of at least one token; got an empty one{place}")
+            for token in sequence:
+                if not 0 <= token < vocab_size:
+                    raise ValueError(f"{name} must hold token ids in [0, {vocab_size}); got {token}{place}")

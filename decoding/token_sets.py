@@ -1,0 +1,87 @@
+"""Token ids as inputs: histories [B, T], and lists of tokens to write to, one for the batch or one per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+TokenList: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Tensor
+
+
+def check_token_ids(token_ids: Tensor, batch_size: int | None = None, name: str = "token_ids") -> None:
+    """Raise unless `token_ids` is an integer tensor [B, T]. Negative ids are looked for on the CPU only."""
+    if not isinstance(token_ids, Tensor):
+        raise TypeError(f"{name} must be a tensor; got {type(token_ids).__name__}")
+    if token_ids.dim() != 2 or token_ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(
+            f"{name} must be an int64 or int32 tensor of shape [B, T]; got {token_ids.dtype} {list(token_ids.shape)}"
+        )
+    if batch_size is not None and token_ids.shape[0] != batch_size:
+        raise ValueError(f"{name} must have one row per row of logits, {batch_size}; got {token_ids.shape[0]}")
+    if token_ids.device.type == "cpu" and token_ids.numel() and int(token_ids.min()) < 0:
+        row, column = (token_ids < 0).nonzero()[0].tolist()
+        raise ValueError(f"{name} must be >= 0; got {int(token_ids[row, column])} in row {row}")
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Token ids to write to: the same for every row (`rows` is None), or pairs (rows[i], columns[i])."""
+
+    columns: Tensor  # [D] int64, each inside the vocabulary
+    rows: Tensor | None = None  # [D] int64
+
+    def fill_(self, logits: Tensor, value: float, where: Tensor | None = None) -> Tensor:
+        """Set the tokens to `value` in place, in the rows that `where` ([B] bool) holds, or in all."""
+        if self.rows is None:
+            if where is None:
+                return logits.index_fill_(1, self.columns, value)
+            kept = logits.index_select(1, self.columns)
+            return logits.index_copy_(1, self.columns, kept.masked_fill_(where[:, None], value))
+        kept = logits[self.rows, self.columns]
+        chosen = torch.ones_like(kept, dtype=torch.bool) if where is None else where[self.rows]
+        return logits.index_put_((self.rows, self.columns), kept.masked_fill_(chosen, value))
+
+    def select_rows(self, rows: Tensor) -> TokenSet:
+        """The set of the rows kept, which may repeat."""
+        if self.rows is None:
+            return self
+        owner, entry = (rows[:, None] == self.rows[None, :]).nonzero(as_tuple=True)
+        return TokenSet(self.columns[entry], owner)
+
+
+def token_set(
+    token_ids: TokenList,
+    name: str,
+    batch_size: int,
+    vocab_size: int,
+    *,
+    outside: str = "ignore",
+    device: torch.device | str = "cpu",
+) -> TokenSet:
+    """Read one id, a list of ids, or one list per row. Ids outside the vocabulary are ignored, or raise."""
+    if isinstance(token_ids, Tensor):
+        if token_ids.is_floating_point() or token_ids.dim() > 1:
+            raise ValueError(
+                f"{name} must be integers of shape [] or [D]; got {token_ids.dtype} {list(token_ids.shape)}"
+            )
+        token_ids = token_ids.reshape(-1).tolist()
+    if isinstance(token_ids, int):
+        token_ids = [token_ids]
+    per_row = any(isinstance(entry, (Sequence, Tensor)) for entry in token_ids)
+    lists = [[int(token) for token in entry] for entry in token_ids] if per_row else [[int(t) for t in token_ids]]  # type: ignore[union-attr, arg-type]
+    if per_row and len(lists) != batch_size:
+        raise ValueError(f"{name} must be one list, or one list per row, {batch_size}; got {len(lists)} lists")
+    pairs = [(row, token) for row, entry in enumerate(lists) for token in dict.fromkeys(entry)]
+    for row, token in pairs:
+        if outside == "raise" and not 0 <= token < vocab_size:
+            place = f" in row {row}" if per_row else ""
+            raise ValueError(f"{name} must be in [0, {vocab_size}); got {token}{place}")
+    pairs = [(row, token) for row, token in pairs if 0 <= token < vocab_size]
+    columns = torch.tensor([token for _, token in pairs], dtype=torch.int64, device=device)
+    if not per_row:
+        return TokenSet(columns)
+    return TokenSet(columns, torch.tensor([row for row, _ in pairs], dtype=torch.int64, device=device))

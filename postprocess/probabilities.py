@@ -1,0 +1,91 @@
+"""Softmax and sigmoid in the library's own arithmetic, and the check that no logit is NaN.
+
+transformers computes the probabilities of most of its pipelines in numpy. numpy's exponential and pairwise sum differ
+from torch's in the last bit for more than half of all values, which is enough to turn a near tie the other way. On the
+CPU the functions here therefore run numpy on the tensor's own memory; on any other device they are torch's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def as_computed(logits: Tensor, *, keep_half: bool = False) -> Tensor:
+    """The dtype the library computes in: float32 for bfloat16 (and float16 unless ``keep_half``), else unchanged."""
+    if logits.dtype == torch.bfloat16 or (logits.dtype == torch.float16 and not keep_half):
+        return logits.float()
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating point; got {logits.dtype}")
+    return logits
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last axis. logits: [..., C] float; returns [..., C] in the same dtype.
+
+    CPU: numpy's exponential, pairwise sum and division, bit for bit what the library computes. A row of -inf alone
+    gives NaN, as there; kernels decide what that means.
+    """
+    if logits.shape[-1] == 0 or logits.numel() == 0:
+        return torch.empty_like(logits)
+    if logits.device.type != "cpu":
+        return logits.softmax(dim=-1)
+    logits = logits.detach().contiguous()
+    values: np.ndarray[Any, Any] = logits.numpy()
+    with np.errstate(invalid="ignore", under="ignore"):
+        exponentials = np.exp(values - logits.amax(dim=-1, keepdim=True).numpy())
+        exponentials /= exponentials.sum(axis=-1, keepdims=True)
+    return torch.from_numpy(exponentials)
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """``1 / (1 + exp(-x))`` elementwise, in numpy on the CPU. Finite for every finite logit; -inf gives 0."""
+    if logits.device.type != "cpu" or logits.numel() == 0:
+        return logits.sigmoid()
+    with np.errstate(over="ignore", under="ignore"):
+        return torch.from_numpy(1.0 / (1.0 + np.exp(-logits.detach().contiguous().numpy())))
+
+
+def refuse_nan(name: str, values: Tensor, row: str = "row") -> None:
+    """Raise ValueError naming the first row (axis 0) of a CPU tensor that holds NaN. Other devices are not read."""
+    if values.device.type != "cpu" or values.numel() == 0:
+        return
+    # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
+    if not bool(torch.isnan(values.sum(dtype=torch.float32))):
+        return
+    bad = torch.isnan(values).reshape(values.shape[0], -1).any(dim=1) if values.dim() else torch.isnan(values)[None]
+    if bool(bad.any()):
+        raise ValueError(f"{name} must not be NaN; got NaN in {row} {int(bad.int().argmax())}")
+
+
+def check_shape(name: str, values: Tensor, axes: str, expected: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless ``values`` has the expected shape; None leaves an axis free."""
+    fits = values.dim() == len(expected) and all(
+        want is None or want == got for want, got in zip(expected, values.shape, strict=True)
+    )
+    if not fits:
+        wanted = (
+            "["
+            + ", ".join(axes if want is None else str(want) for axes, want in zip(axes, expected, strict=True))
+            + "]"
+        )
+        raise ValueError(f"{name} must be {wanted}; got shape {list(values.shape)}")
+
+
+def check_positive(name: str, value: int) -> None:
+    """Raise unless ``value`` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer; got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")
+
+
+def distinct_rows(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The different rows [U, K] of an [N, K] tensor in ascending order, and which of them each row is, [N]."""
+    if values.shape[0] == 0:
+        return values, values.new_zeros(0, dtype=torch.long)
+    rows, member = torch.unique(values, dim=0, return_inverse=True)
+    return rows, member.reshape(-1)
