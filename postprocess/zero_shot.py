@@ -113,4 +113,4 @@ def _scores(entail: Tensor, contra: Tensor | None, compat: bool) -> Tensor:
 def _reversed_order(scores: Tensor) -> Tensor:
     """numpy's ascending order of each row, reversed: where scores tie, numpy decides as it does in the library."""
     ascending = np.argsort(scores.cpu().numpy(), axis=1)
-    return torch.from_numpy(np.ascontiguousarray(ascending[:, ::-1])).to(scores.device)
+    return torch.from_numpy(ascending[:, ::-1].copy()).to(scores.device)

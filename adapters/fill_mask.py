@@ -1,0 +1,137 @@
+"""The most probable tokens for masks, as the fill-mask pipeline of transformers 5.23."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from warnings import warn
+
+import torch
+from torch import Tensor
+
+from ..postprocess.masked import fill_mask, masked_positions
+from .batching import Batch
+from .inputs import as_text, read_inputs
+from .masked_head import masked_logits
+from .options import require, require_count
+from .runner import Call, Loaded, Prepared, Task
+from .tokenising import checked, encode_rows
+from .views import Fillings
+
+
+@dataclass(frozen=True)
+class FillMaskOptions:
+    top_k: int = 5
+    targets: str | Sequence[str] | None = None
+    tokenizer_kwargs: Mapping[str, Any] | None = None
+    target_ids: Any = field(default=None, metadata={"internal": True})  # what ``targets`` turn out to be
+
+    def __post_init__(self) -> None:
+        require_count("top_k", self.top_k)
+
+
+def check(loaded: Loaded, options: FillMaskOptions) -> FillMaskOptions:
+    require(
+        loaded.tokenizer.mask_token_id is not None, "tokenizer must have a mask_token for fill-mask; got one without"
+    )
+    if options.targets is None:
+        return options
+    ids = find_targets(loaded, [options.targets] if isinstance(options.targets, str) else options.targets)
+    return FillMaskOptions(options.top_k, options.targets, options.tokenizer_kwargs, torch.tensor(ids))
+
+
+def find_targets(loaded: Loaded, targets: Sequence[str]) -> list[int]:
+    """The token id of each target; a word outside the vocabulary stands as its first piece, with a warning."""
+    vocabulary = loaded.vocabulary
+    ids = []
+    for target in targets:
+        token_id = vocabulary.get(target)
+        if token_id is None:
+            pieces = loaded.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+            if not pieces:
+                warn(f"target {target!r} is not in the vocabulary and has no pieces: left out", stacklevel=2)
+                continue
+            token_id = pieces[0]
+            piece = loaded.tokenizer.convert_ids_to_tokens(token_id)
+            warn(f"target {target!r} is not in the vocabulary: {piece!r} stands for it", stacklevel=2)
+        ids.append(token_id)
+    require(len(ids) > 0, "targets must hold at least one word; got none")
+    # The library's order is a set's; it shows only where two targets are equally probable.
+    return list(set(ids)) if loaded.compat else list(dict.fromkeys(ids))
+
+
+def parse(loaded: Loaded, item: Any, options: FillMaskOptions) -> str:
+    return as_text(item)
+
+
+def encode(loaded: Loaded, items: Sequence[str], options: FillMaskOptions) -> list[Prepared]:
+    rows = encode_rows(loaded.tokenizer, items, **(options.tokenizer_kwargs or {}))
+    token, mask = loaded.tokenizer.mask_token, loaded.tokenizer.mask_token_id
+    for text, row in zip(items, rows, strict=True):
+        require(mask in row.inputs["input_ids"], f"text must hold the mask token {token!r}; got {_short(text)!r}")
+    return [Prepared([row], text) for text, row in zip(items, rows, strict=True)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]:
+    """Per row, for each of its masks, the token ids and scores."""
+    item, position = masked_positions(batch.inputs["input_ids"], loaded.tokenizer.mask_token_id)
+    logits = checked(masked_logits(loaded, batch.inputs, item, position))
+    targets: Tensor | None = options.target_ids
+    if targets is not None:
+        targets = targets.to(logits.device)
+    fillings = fill_mask(logits, top_k=options.top_k, targets=targets, compat=loaded.compat)
+    per_row: list[Any] = [[] for _ in batch.rows]
+    columns = (item.tolist(), position.tolist(), fillings.token_ids.tolist(), fillings.scores.tolist())
+    for row, place, ids, scores in zip(*columns, strict=True):
+        per_row[row].append((place, ids, scores))
+    return per_row
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FillMaskOptions
+) -> list[Any]:
+    return [_records(loaded, item, rows[0]) for item, rows in zip(items, outputs, strict=True)]
+
+
+def _records(loaded: Loaded, item: Prepared, masks: Sequence[Any]) -> Fillings:
+    """The candidates of each mask, with the text they make; several masks give a list each."""
+    tokenizer, ids = loaded.tokenizer, item.rows[0].inputs["input_ids"]
+    single = len(masks) == 1
+    result = []
+    for place, candidates, scores in masks:
+        records = []
+        for token_id, score in zip(candidates, scores, strict=True):
+            filled = [*ids[:place], token_id, *ids[place + 1 :]]
+            filled = [each for each in filled if each != tokenizer.pad_token_id]
+            records.append(
+                {
+                    "score": score,
+                    "token": token_id,
+                    "token_str": loaded.token_text(token_id),
+                    "sequence": tokenizer.decode(filled, skip_special_tokens=single),
+                }
+            )
+        result.append(records)
+    return Fillings(result[0] if single else result)
+
+
+def shape(results: Any, call: Call) -> Any:
+    """A list of one text gives the result of that text, as in the library."""
+    return results[0] if call.kind == "list" and len(results) == 1 else results
+
+
+TASK = Task(
+    name="fill-mask",
+    auto_classes=("AutoModelForMaskedLM",),
+    options=FillMaskOptions,
+    read=read_inputs,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    check=check,
+    shape=shape,
+)

@@ -1,0 +1,60 @@
+"""What a caller may pass as input, and how it becomes items: strings, dicts, lists, generators, datasets."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .runner import Call
+
+TEXT_FIELDS = ("text", "inputs", "sentence", "sequence", "sequences", "text_inputs", "document", "article")
+
+
+def read_inputs(inputs: Any = None, /, **options: Any) -> Call:
+    """A call with one positional argument: one item, a list of them, or any iterable, which streams."""
+    if inputs is None:
+        raise TypeError("inputs must be a string, a list, or an iterable of them; got None")
+    return as_call(inputs, options)
+
+
+def as_call(inputs: Any, options: dict[str, Any]) -> Call:
+    if isinstance(inputs, list | tuple):
+        return Call(inputs, "list", options)
+    if isinstance(inputs, str | bytes | Mapping) or not _iterable(inputs):
+        return Call([inputs], "single", options)
+    return Call(inputs, "stream", options)
+
+
+def _iterable(inputs: Any) -> bool:
+    if isinstance(inputs, Iterable):
+        return True
+    # A map-style dataset has a length and items, and need not define __iter__.
+    return hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+
+
+def as_text(item: Any, fields: Sequence[str] = TEXT_FIELDS, *, allow_empty: bool = False) -> str:
+    """The text of an item: itself, or the first of ``fields`` that a dict has."""
+    if isinstance(item, Mapping):
+        found = next((name for name in fields if name in item), None)
+        if found is None:
+            raise ValueError(f"item must have a field {' or '.join(map(repr, fields[:2]))}; got {_keys(item)}")
+        item = item[found]
+    return non_empty_text("text", item, allow_empty=allow_empty)
+
+
+def non_empty_text(name: str, value: Any, *, allow_empty: bool = False) -> str:
+    """``value``, which must be a non-empty string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string; got {type(value).__name__}")
+    if not value and not allow_empty:
+        raise ValueError(f"{name} must not be empty; got ''")
+    return value
+
+
+def field_of(item: Mapping[str, Any], name: str) -> Any:
+    """A field that an item must have."""
+    if name not in item:
+        raise ValueError(f"item must have a field {name!r}; got {_keys(item)}")
+    return item[name]
+
+
+def _keys(item: Mapping[str, Any]) -> str:
+    return "fields " + ", ".join(repr(key) for key in item) if item else "an empty dict"

@@ -1,0 +1,85 @@
+"""The options of a task: merged from construction and call, checked once, unknown names refused with the nearest."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+# Where a task forwards options to the tokenizer or to generate, its dataclass has this field; it takes them all.
+FORWARDED = "forwarded"
+
+
+def option_names(kind: type[Any]) -> list[str]:
+    """The names a task documents, in order."""
+    return [field.name for field in fields(kind) if field.name != FORWARDED and not field.metadata.get("internal")]
+
+
+def build_options(
+    kind: type[Options], given: Mapping[str, Any], *, task: str, forwarded: Collection[str] = ()
+) -> Options:
+    """An instance of ``kind`` from ``given``; names in ``forwarded`` are collected in its ``forwarded`` field.
+
+    Raises TypeError for a name that is neither, naming the nearest one that is.
+    """
+    own = set(option_names(kind))
+    unknown = [name for name in given if name not in own and name not in forwarded]
+    if unknown:
+        raise TypeError(unknown_option(unknown[0], task, [*sorted(own), *sorted(forwarded)]))
+    values = {name: value for name, value in given.items() if name in own}
+    if any(field.name == FORWARDED for field in fields(kind)):  # type: ignore[arg-type]
+        values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
+    return kind(**values)
+
+
+def unknown_option(name: str, task: str, valid: Collection[str]) -> str:
+    """The one line that refuses an option."""
+    nearest = nearest_name(name, valid)
+    hint = f"; did you mean {nearest!r}?" if nearest else f"; it takes {', '.join(valid) or 'none'}"
+    return f"unknown option {name!r} for {task}{hint}"
+
+
+def nearest_name(name: str, valid: Collection[str]) -> str | None:
+    """The valid name closest in spelling; underscores, dashes and case do not count.
+
+    >>> nearest_name("topk", ["top_k", "top_p"])
+    'top_k'
+    """
+    plain = {_plain(candidate): candidate for candidate in valid}
+    close = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
+    return plain[close[0]] if close else None
+
+
+def defaults_of(kind: type[Any]) -> dict[str, Any]:
+    """Name to default of every option that has a plain default; used by the command line's help."""
+    return {
+        field.name: field.default for field in fields(kind) if field.default is not MISSING and field.name != FORWARDED
+    }
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def require_count(name: str, value: Any, *, least: int = 1, optional: bool = False) -> None:
+    """``value`` must be an int of at least ``least`` (or None where ``optional``)."""
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int{' or None' if optional else ''}; got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """``value`` must be one of ``choices``."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}")

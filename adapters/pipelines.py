@@ -1,0 +1,188 @@
+"""``pipeline(task, ...)``: the library's call and its results, batched by length and streamed in order."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .loading import for_call, load
+from .options import build_options, nearest_name, option_names, require_choice, require_count
+from .runner import Call, Failure, Loaded, Task, answers
+from .tasks import find_task
+from .views import Results
+
+# Options of every task, at construction or at a call. num_workers is accepted for the library's sake: tokenisation
+# already overlaps the forward pass, so it changes nothing.
+RUN_OPTIONS = ("batch_size", "batch_tokens", "progress", "on_error", "output", "compat", "num_workers")
+
+
+def pipeline(
+    task: str,
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    config: Any = None,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = None,
+    torch_dtype: Any = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    trust_remote_code: bool | None = None,
+    use_fast: bool | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    compat: bool = True,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+    on_error: str = "raise",
+    output: str = "records",
+    **options: Any,
+) -> "Pipeline":
+    """A task ready to call: same arguments and same results as the pipeline of that name in transformers.
+
+    task: a name of ``afterlogits.adapters.tasks.TASKS``, e.g. "ner" or "question-answering".
+    model: a path, a name on the hub, or a model object together with its tokenizer; None takes the small checkpoint
+    that ships with the package.
+    compat: True returns what transformers returns, its known defects included; False the corrected result
+    (docs/semantics.md lists every difference).
+    batch_tokens: the token budget of a batch (rows times longest row); rows of like length go together. ``batch_size``
+    caps the rows of a batch as well.
+    progress: a tqdm bar over the items. on_error: "raise" stops at a bad item, naming it; "record" puts
+    ``{"error": ..., "index": ...}`` in its place. output: "records", "columns" (a dict of tensors and lists with an
+    ``offsets`` tensor) or "arrow" (a pyarrow table).
+    options: the task's own, as the library documents them; they may also be given at each call.
+
+    >>> ner = pipeline("ner", aggregation_strategy="simple")  # doctest: +SKIP
+    >>> ner("Ada Lovelace lived in London.")  # doctest: +SKIP
+    [{'entity_group': 'PER', ...}, {'entity_group': 'LOC', ...}]
+    """
+    found = find_task(task)
+    hub = {"revision": revision, "token": token, "trust_remote_code": trust_remote_code, "use_fast": use_fast}
+    loaded = load(
+        found,
+        model,
+        tokenizer,
+        config=config,
+        compat=compat,
+        device=device,
+        device_map=device_map,
+        dtype=dtype if torch_dtype is None else torch_dtype,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        model_kwargs=model_kwargs,
+        hub={name: value for name, value in hub.items() if value is not None},
+    )
+    run = {"progress": progress, "on_error": on_error, "output": output}
+    return Pipeline(found, loaded, task_name=task, run=run, options=options)
+
+
+class Pipeline:
+    """A loaded task. Call it with an item, a list or any iterable; a list returns a list, an iterable streams."""
+
+    def __init__(
+        self, task: Task, loaded: Loaded, *, task_name: str, run: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        self._task = task
+        self._loaded = loaded
+        self._run = dict(run)
+        self._options = {**task.defaults(loaded), **_language_pair(task_name), **options}
+        self.task = task.name
+        _check_run(loaded.batch_size, loaded.batch_tokens, self._run)
+        self._resolve({})
+
+    @property
+    def model(self) -> Any:
+        return self._loaded.model
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._loaded.tokenizer
+
+    @property
+    def device(self) -> Any:
+        return self._loaded.device
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.task!r}, {type(self.model).__name__}, device={str(self.device)!r})"
+
+    def option_names(self) -> list[str]:
+        """The options this task documents, run options first."""
+        return [*RUN_OPTIONS, *option_names(self._task.options)]
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Answer one item (a string or a dict), a list of items, or any iterable of them.
+
+        A list gives a list of results; a generator or a dataset gives an iterator, read as it is consumed.
+        """
+        call = self._task.read(*args, **options)
+        run = {**self._run, **{name: call.options[name] for name in self._run if name in call.options}}
+        compat, size, tokens = (call.options.get(name) for name in ("compat", "batch_size", "batch_tokens"))
+        _check_run(size, tokens, run)
+        loaded = for_call(self._loaded, size, tokens, compat)
+        given = {name: value for name, value in call.options.items() if name not in RUN_OPTIONS}
+        resolved = self._resolve(given, loaded)
+        if call.kind == "stream":
+            if run["output"] == "records":
+                return self._stream(call, loaded, resolved, run)
+            return _as_output(list(self._stream(call, loaded, resolved, run)), run["output"])
+        results = list(self._stream(call, loaded, resolved, run))
+        if run["output"] != "records":
+            return _as_output(results, run["output"])
+        return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
+
+    def _resolve(self, given: Mapping[str, Any], loaded: Loaded | None = None) -> Any:
+        forwarded = self._task.forwarded()
+        try:
+            options = build_options(self._task.options, {**self._options, **given}, task=self.task, forwarded=forwarded)
+        except TypeError as error:
+            name = next((n for n in {**self._options, **given} if f"{n!r}" in str(error)), "")
+            nearest = nearest_name(name, RUN_OPTIONS)
+            if "did you mean" not in str(error) and nearest is not None and name not in RUN_OPTIONS:
+                raise TypeError(f"unknown option {name!r} for {self.task}; did you mean {nearest!r}?") from None
+            raise
+        return self._task.check(self._loaded if loaded is None else loaded, options)
+
+    def _stream(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
+        items: Iterable[Any] = call.items
+        if not hasattr(items, "__iter__"):
+            items = (call.items[index] for index in range(len(call.items)))  # type: ignore[index, arg-type]
+        total = len(call.items) if hasattr(call.items, "__len__") else None
+        ahead = total is None or total > 1
+        found = answers(self._task, loaded, items, options, ahead=ahead)
+        if run["progress"]:
+            from tqdm.auto import tqdm
+
+            found = iter(tqdm(found, total=total, desc=self.task, unit="item", disable=None))
+        for index, result in enumerate(found):
+            if isinstance(result, Failure):
+                if run["on_error"] == "raise" and call.kind == "single":
+                    raise result.error
+                if run["on_error"] == "raise":
+                    raise _named(result.error, index) from result.error
+                result = result.record(index)
+            yield result
+
+
+def _named(error: Exception, index: int) -> Exception:
+    """The error with the index of its item, of the same kind where that kind takes a message."""
+    kind = type(error) if type(error) in (ValueError, TypeError, IndexError, KeyError, RuntimeError) else RuntimeError
+    return kind(f"item {index}: {error}")
+
+
+def _check_run(batch_size: int | None, batch_tokens: int | None, run: Mapping[str, Any]) -> None:
+    require_count("batch_size", batch_size, optional=True)
+    require_count("batch_tokens", batch_tokens, optional=True)
+    require_choice("on_error", run["on_error"], ("raise", "record"))
+    require_choice("output", run["output"], ("records", "columns", "arrow"))
+
+
+def _language_pair(task_name: str) -> dict[str, str]:
+    """The languages that a task name such as "translation_en_to_fr" carries."""
+    parts = task_name.split("_")
+    return {"src_lang": parts[1], "tgt_lang": parts[3]} if len(parts) == 4 and parts[2] == "to" else {}
+
+
+def _as_output(results: list[Any], output: str) -> Any:
+    from .columns import to_arrow, to_columns
+
+    return to_arrow(results) if output == "arrow" else to_columns(results)

@@ -1,0 +1,237 @@
+"""The one loop of every task: read ahead, tokenise in the background, run length-sorted batches, keep the order.
+
+A task (``Task``) is a handful of functions; this file calls them and owns errors, batches and the stream.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
+from itertools import chain
+from typing import Any
+
+import torch
+
+from .batching import Batch, Row, collate, plan_batches, windows
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and its tokenizer, ready to run, and what the tasks need to know of them."""
+
+    task: str
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    compat: bool = True
+    batch_tokens: int = 4096
+    batch_size: int | None = None
+    findings: dict[str, Any] = field(default_factory=dict)  # found out once for this model, shared by its calls
+    token_strings: dict[int, str] = field(default_factory=dict)  # as the vocabulary has them, for ids met so far
+    token_texts: dict[int, str] = field(default_factory=dict)  # as decode gives them
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        found: dict[str, int] = self.tokenizer.get_vocab()
+        return found
+
+    def token_text(self, token_id: int) -> str:
+        """What one token decodes to."""
+        if token_id not in self.token_texts:
+            self.token_texts[token_id] = self.tokenizer.decode([token_id])
+        return self.token_texts[token_id]
+
+    @cached_property
+    def no_cache(self) -> dict[str, bool]:
+        """``use_cache=False`` where the model's forward takes it: one pass needs no cache."""
+        return {"use_cache": False} if "use_cache" in signature(self.model.forward).parameters else {}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An item as rows of model input. ``facts`` is whatever the task needs to build the answer."""
+
+    rows: Sequence[Row]
+    facts: Any = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What distinguishes one task from another; see ``tasks.TASKS`` for the table.
+
+    ``read`` turns a call's arguments into an iterable of items (or one item); ``parse`` checks one item;
+    ``encode`` tokenises a window of parsed items at once; ``forward`` runs one batch and reduces it to an output per
+    row, on the device; ``finish`` builds the records of a window from those outputs.
+    """
+
+    name: str
+    auto_classes: tuple[str, ...]
+    options: type[Any]
+    read: Callable[..., "Call"]
+    parse: Callable[[Loaded, Any, Any], Any]
+    encode: Callable[[Loaded, Sequence[Any], Any], Sequence[Prepared]]
+    forward: Callable[[Loaded, Batch, Any], Sequence[Any]]
+    finish: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Sequence[Any]]
+    aliases: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ("text",)
+    defaults: Callable[[Loaded], dict[str, Any]] = field(default=lambda loaded: {})
+    forwarded: Callable[[], frozenset[str]] = field(default=frozenset)
+    shape: Callable[[Any, "Call"], Any] = field(default=lambda results, call: results)
+    check: Callable[[Loaded, Any], Any] = field(default=lambda loaded, options: options)
+    in_order: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
+    pad_left: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call's input: ``items`` is a list (``kind`` "list"), another iterable ("stream") or holds one ("single")."""
+
+    items: Iterable[Any]
+    kind: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that could not be answered, in place of its record. A reader may put one in the stream of items."""
+
+    error: Exception
+
+    def record(self, index: int) -> dict[str, Any]:
+        return {"error": str(self.error), "index": index}
+
+
+def answers(task: Task, loaded: Loaded, items: Iterable[Any], options: Any, *, ahead: bool = True) -> Iterator[Any]:
+    """Yield one record (or Failure) an item, in order. Holds two look-ahead windows of items at a time, no more.
+
+    With ``ahead`` a background thread reads and tokenises the next window while this one is in the model.
+    """
+    size = loaded.batch_size if task.in_order(loaded, options) else None
+    cut = windows(items, size)
+    if not ahead:
+        start = 0
+        for window in cut:
+            yield from _run(task, loaded, _prepare(task, loaded, window, options), options, start)
+            start += len(window)
+        return
+    first = next(cut, None)
+    if first is None:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-tokenise") as worker:
+        ready: list[Prepared | Failure] | None = _prepare(task, loaded, first, options)
+        start = 0
+        while ready is not None:
+            coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
+            try:
+                yield from _run(task, loaded, ready, options, start)
+            finally:
+                coming.cancel()
+            start += len(ready)
+            ready = coming.result()
+
+
+def _prepare_next(
+    task: Task, loaded: Loaded, cut: Iterator[list[Any]], options: Any
+) -> list[Prepared | Failure] | None:
+    window = next(cut, None)
+    return None if window is None else _prepare(task, loaded, window, options)
+
+
+def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) -> list[Prepared | Failure]:
+    """Check and tokenise a window; an item that fails becomes a Failure and costs the others nothing."""
+    parsed: list[Any] = [
+        item if isinstance(item, Failure) else _attempt(lambda item=item: task.parse(loaded, item, options))
+        for item in window
+    ]
+    good = [index for index, item in enumerate(parsed) if not isinstance(item, Failure)]
+    encoded = _each([parsed[index] for index in good], lambda chunk: task.encode(loaded, chunk, options))
+    for index, prepared in zip(good, encoded, strict=True):
+        parsed[index] = prepared
+    return parsed
+
+
+def _run(task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int) -> Iterator[Any]:
+    """Forward a window's rows in batches and build its records. ``start``: the number of its first item."""
+    results: list[Any] = list(prepared)
+    owners = [index for index, item in enumerate(prepared) if isinstance(item, Prepared)]
+    rows = [(index, row) for index in owners for row in results[index].rows]
+    outputs: list[Any] = [None] * len(rows)
+    if task.in_order(loaded, options):
+        size = loaded.batch_size or 1
+        batches = [list(range(first, min(first + size, len(rows)))) for first in range(0, len(rows), size)]
+    else:
+        batches = plan_batches(
+            [row.length for _, row in rows],
+            batch_tokens=loaded.batch_tokens,
+            batch_size=loaded.batch_size,
+            may_pad=may_pad(loaded, rows[0][1]) if rows else True,
+        )
+    for batch in batches:
+        ran = _each(
+            [(start + rows[number][0], rows[number][1]) for number in batch],
+            lambda chunk: forward(task, loaded, chunk, options),
+        )
+        for number, output in zip(batch, ran, strict=True):
+            outputs[number] = output
+    by_owner: dict[int, list[Any]] = {index: [] for index in owners}
+    for (index, _), output in zip(rows, outputs, strict=True):
+        by_owner[index].append(output)
+    for index in owners:
+        failed = next((output for output in by_owner[index] if isinstance(output, Failure)), None)
+        if failed is not None:
+            results[index] = failed
+    whole = [index for index in owners if not isinstance(results[index], Failure)]
+    built = _each(
+        [(results[index], by_owner[index]) for index in whole],
+        lambda chunk: task.finish(loaded, [item for item, _ in chunk], [outs for _, outs in chunk], options),
+    )
+    for index, record in zip(whole, built, strict=True):
+        results[index] = record
+    yield from results
+
+
+def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any]:
+    """One padded batch through the model and the task's kernel. ``rows``: each with the number of its item."""
+    with torch.no_grad():
+        batch = collate(
+            [row for _, row in rows],
+            pad_values=pad_values(loaded),
+            device=loaded.device,
+            left=task.pad_left,
+            items=[item for item, _ in rows],
+        )
+        return task.forward(loaded, batch, options)
+
+
+def may_pad(loaded: Loaded, row: Row) -> bool:
+    """Whether rows of different lengths may share a batch: there is a pad token, and the model is told of it."""
+    return loaded.tokenizer.pad_token_id is not None and "attention_mask" in row.inputs
+
+
+def pad_values(loaded: Loaded) -> dict[str, int]:
+    return {"input_ids": loaded.tokenizer.pad_token_id or 0, "token_type_ids": loaded.tokenizer.pad_token_type_id}
+
+
+def _each(chunk: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
+    """``work`` on the whole chunk, or where that fails on each member alone, with Failures for those that fail."""
+    if not chunk:
+        return []
+    try:
+        return list(work(chunk))
+    except Exception as error:
+        if len(chunk) == 1:
+            return [Failure(error)]
+    half = len(chunk) // 2
+    return list(chain(_each(chunk[:half], work), _each(chunk[half:], work)))
+
+
+def _attempt(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:
+        return Failure(error)

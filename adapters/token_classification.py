@@ -1,0 +1,284 @@
+"""Named entities and other labels per token, as the token-classification pipeline of transformers 5.23."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..postprocess.labels import SCHEMES, LabelScheme, read_labels
+from ..postprocess.overlaps import keep_longest, keep_previous_best
+from ..postprocess.subwords import entity_words, space_index, subwords_by_length, subwords_by_space
+from ..postprocess.tagging import STRATEGIES, group_entities
+from .batching import Batch, Row, pad_stack
+from .inputs import as_call, as_text
+from .options import require, require_choice, require_count
+from .runner import Call, Loaded, Prepared, Task
+from .tokenising import encode_rows, group_by_item, length_limit, take_logits
+from .views import Entities
+
+
+@dataclass(frozen=True)
+class TokenClassificationOptions:
+    aggregation_strategy: Any = "none"
+    ignore_labels: Sequence[str] | None = None
+    stride: int | None = None
+    offset_mapping: Any = None
+    is_split_into_words: bool = False
+    delimiter: str | None = None
+    scheme: str | None = None  # read the labels as this scheme instead of the library's way
+    use_word_ids: bool | None = None  # words by the tokenizer's own boundaries; None: only with compat=False
+    labels_per_entity: int | None = None  # add the k most probable labels of each entity
+
+    def __post_init__(self) -> None:
+        require_choice("aggregation_strategy", self.strategy, STRATEGIES)
+        require_count("stride", self.stride, least=0, optional=True)
+        require_count("labels_per_entity", self.labels_per_entity, optional=True)
+        require_choice("scheme", self.scheme, (None, *SCHEMES))
+
+    @property
+    def strategy(self) -> str:
+        given = getattr(self.aggregation_strategy, "value", self.aggregation_strategy)
+        return str(given).lower()
+
+
+@dataclass(frozen=True)
+class Words:
+    """An item that came as words: its text, and where each word starts in it."""
+
+    text: str
+    words: Sequence[str]
+    starts: Sequence[int]
+
+
+def read(inputs: Any = None, /, **options: Any) -> Call:
+    """A text or, with ``is_split_into_words``, a list of words; several of either; or a stream."""
+    require(inputs is not None, "inputs must be a text or several; got None")
+    if isinstance(inputs, list | tuple):
+        require(len(inputs) > 0, "inputs must hold at least one text; got an empty list")
+        if options.get("is_split_into_words") and not all(isinstance(item, list) for item in inputs):
+            # One item that is a list of words: the library answers with a list of one result.
+            return Call([list(inputs)], "list", options)
+    call = as_call(inputs, options)
+    mapping = options.get("offset_mapping")
+    if mapping and call.kind != "stream":
+        count = len(call.items)  # type: ignore[arg-type]
+        mappings = [mapping] if isinstance(mapping, list) and isinstance(mapping[0], tuple) else list(mapping)
+        require(len(mappings) == count, f"offset_mapping must be one for each of {count} inputs; got {len(mappings)}")
+        call.options["offset_mapping"] = mappings
+    return call
+
+
+def check(loaded: Loaded, options: TokenClassificationOptions) -> TokenClassificationOptions:
+    fast, strategy = loaded.tokenizer.is_fast, options.strategy
+    words = strategy in ("first", "average", "max")
+    require(
+        fast or not words, f"aggregation_strategy must be 'none' or 'simple' for a slow tokenizer; got {strategy!r}"
+    )
+    require(fast or not options.is_split_into_words, "is_split_into_words must be False for a slow tokenizer; got True")
+    if options.stride is not None:
+        limit = length_limit(loaded.tokenizer)
+        require(fast, f"stride must be None for a slow tokenizer; got {options.stride}")
+        require(
+            limit is None or options.stride < limit,
+            f"stride must be below the tokenizer's model_max_length ({limit}); got {options.stride}",
+        )
+        require(strategy != "none", f"stride must come with an aggregation_strategy; got {strategy!r}")
+    return options
+
+
+def parse(loaded: Loaded, item: Any, options: TokenClassificationOptions) -> str | Words:
+    if not options.is_split_into_words:
+        return as_text(item)
+    words = item.get("tokens", item.get("words")) if isinstance(item, Mapping) else item
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"item must be a list of words with is_split_into_words; got {type(words).__name__}")
+    require(len(words) > 0, "item must hold at least one word; got an empty list")
+    delimiter = " " if options.delimiter is None else options.delimiter
+    starts, place = [], 0
+    for word in words:
+        starts.append(place)
+        place += len(word) + len(delimiter)
+    return Words(delimiter.join(words), list(words), starts)
+
+
+def encode(loaded: Loaded, items: Sequence[str | Words], options: TokenClassificationOptions) -> list[Prepared]:
+    tokenizer, given = loaded.tokenizer, {}
+    if options.stride is not None:
+        given = {"return_overflowing_tokens": True, "stride": options.stride}
+    if options.is_split_into_words:
+        given["is_split_into_words"] = True
+    rows = encode_rows(
+        tokenizer,
+        [item.words if isinstance(item, Words) else item for item in items],
+        truncation=bool(tokenizer.model_max_length and tokenizer.model_max_length > 0),
+        return_special_tokens_mask=True,
+        return_offsets_mapping=tokenizer.is_fast,
+        **given,
+    )
+    return [
+        Prepared([_with_offsets(loaded, row, item, options) for row in own], item)
+        for item, own in zip(items, group_by_item(rows, len(items)), strict=True)
+    ]
+
+
+def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenClassificationOptions) -> Row:
+    """The row with the characters of its tokens in the whole text."""
+    offsets = row.facts.get("offset_mapping")
+    text = item
+    if isinstance(item, Words):
+        text = item.text
+        shifts = [0 if word is None else item.starts[word] for word in row.encoding.word_ids]
+        offsets = [(a + shift, b + shift) for (a, b), shift in zip(offsets, shifts, strict=True)]
+    if options.offset_mapping is not None:
+        # The library takes the mapping of the first text for every text.
+        item_number = 0 if loaded.compat else row.facts["item"]
+        offsets = list(options.offset_mapping[item_number])[: row.length]
+        require(len(offsets) == row.length, f"offset_mapping must cover {row.length} tokens; got {len(offsets)}")
+    facts = {"offsets": offsets, "text": text, "special_tokens_mask": row.facts["special_tokens_mask"]}
+    return Row(row.inputs, row.length, row.encoding, facts)
+
+
+def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -> list[Any]:
+    """The records of every row of the batch."""
+    logits = take_logits(loaded.model(**batch.inputs))
+    keep = ~batch.special_tokens_mask()
+    offsets = None
+    if batch.rows[0].facts["offsets"] is not None:
+        offsets = pad_stack([row.facts["offsets"] for row in batch.rows], 0)
+    ids = batch.inputs["input_ids"].cpu()
+    unknown = ids == loaded.tokenizer.unk_token_id if loaded.tokenizer.unk_token_id is not None else ids < 0
+    by_words = options.strategy in ("first", "average", "max")
+    word_ids = options.use_word_ids if options.use_word_ids is not None else not loaded.compat
+    entities = group_entities(
+        logits,
+        keep.to(logits.device),
+        _scheme(loaded, options),
+        aggregation_strategy=options.strategy,
+        offsets=offsets,
+        is_subword=_subwords(loaded, batch, offsets, unknown) if by_words and not word_ids else None,
+        word_ids=_word_ids(batch) if by_words and word_ids else None,
+        ignore_labels=["O"] if options.ignore_labels is None else options.ignore_labels,
+        label_probs=options.labels_per_entity is not None,
+        compat=loaded.compat,
+    )
+    if loaded.compat or offsets is None:
+        words = entity_words(entities, _tokens(loaded, batch, ids, keep, unknown), _join(loaded))
+    else:  # the text itself, which joining tokens may change
+        places = zip(entities.item.tolist(), entities.start.tolist(), entities.end.tolist(), strict=True)
+        words = [batch.rows[row].facts["text"][start:end] for row, start, end in places]
+    records = entities.records(words)
+    if options.labels_per_entity is not None:
+        _add_labels(entities, records, options.labels_per_entity)
+    return records
+
+
+def _scheme(loaded: Loaded, options: TokenClassificationOptions) -> LabelScheme:
+    names = loaded.config.id2label
+    return _read_labels(tuple(names[index] for index in range(len(names))), options.scheme, loaded.compat)
+
+
+@lru_cache(maxsize=64)
+def _read_labels(names: tuple[str, ...], scheme: str | None, compat: bool) -> LabelScheme:
+    return read_labels(names, scheme=scheme, compat=compat)
+
+
+def _subwords(loaded: Loaded, batch: Batch, offsets: Tensor | None, unknown: Tensor) -> Tensor:
+    """Which tokens continue a word, by the library's rule for this tokenizer."""
+    if offsets is None:
+        return torch.zeros_like(unknown)
+    backend = getattr(loaded.tokenizer, "backend_tokenizer", None)
+    if backend is not None and getattr(backend.model, "continuing_subword_prefix", None):
+        lengths = pad_stack([[len(token) for token in _row_tokens(loaded, row)] for row in batch.rows], 0)
+        return subwords_by_length(lengths, offsets, unknown)
+    is_space, first = space_index([row.facts["text"] for row in batch.rows])
+    return subwords_by_space(offsets, is_space, first, unknown)
+
+
+def _word_ids(batch: Batch) -> Tensor:
+    return pad_stack([[-1 if word is None else word for word in row.encoding.word_ids] for row in batch.rows], -1)
+
+
+def _row_tokens(loaded: Loaded, row: Row) -> list[str]:
+    """The string of every token of a row; each id is looked up in the tokenizer once."""
+    known, ids = loaded.token_strings, row.inputs["input_ids"]
+    try:
+        return [known[token_id] for token_id in ids]
+    except KeyError:
+        new = list({token_id for token_id in ids if token_id not in known})
+        known.update(zip(new, loaded.tokenizer.convert_ids_to_tokens(new), strict=True))
+        return [known[token_id] for token_id in ids]
+
+
+def _tokens(loaded: Loaded, batch: Batch, ids: Tensor, keep: Tensor, unknown: Tensor) -> list[str]:
+    """The strings of the tokens that count, in order; one outside the vocabulary is its own text."""
+    found: list[str] = []
+    kept, missing = keep.numpy(), (unknown & keep).numpy()
+    for number, row in enumerate(batch.rows):
+        tokens = _row_tokens(loaded, row)
+        if row.facts["offsets"] is not None:
+            for place in np.flatnonzero(missing[number, : row.length]).tolist():
+                start, end = row.facts["offsets"][place]
+                tokens[place] = row.facts["text"][start:end]
+        found.extend(tokens[place] for place in np.flatnonzero(kept[number, : row.length]).tolist())
+    return found
+
+
+def _join(loaded: Loaded) -> Any:
+    return loaded.tokenizer.convert_tokens_to_string
+
+
+def _add_labels(entities: Any, records: Sequence[Sequence[dict[str, Any]]], k: int) -> None:
+    names = entities.scheme.labels if entities.aggregation_strategy == "none" else entities.scheme.names
+    ids, probs = (column.tolist() for column in entities.best_labels(k))
+    flat = (record for row in records for record in row)
+    for record, own_ids, own_probs in zip(flat, ids, probs, strict=True):
+        pairs = zip(own_ids, own_probs, strict=True)
+        record["labels"] = [{"label": names[index], "score": prob} for index, prob in pairs]
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TokenClassificationOptions
+) -> list[Any]:
+    merge = keep_previous_best if loaded.compat else keep_longest
+    finished = []
+    for item, rows in zip(items, outputs, strict=True):
+        records = rows[0] if len(rows) == 1 else merge_chunks([record for row in rows for record in row], merge)
+        found = Entities(records)
+        found.text = item.facts.text if isinstance(item.facts, Words) else item.facts
+        finished.append(found)
+    return finished
+
+
+def merge_chunks(records: list[dict[str, Any]], merge: Any) -> list[dict[str, Any]]:
+    """Entities of overlapping chunks as one list by start: ``merge`` decides within each run of those that touch."""
+    records = sorted(records, key=lambda record: record["start"])
+    kept: list[dict[str, Any]] = []
+    run: list[dict[str, Any]] = []
+    reached = -1
+    for record in [*records, None]:
+        if run and (record is None or record["start"] >= reached):
+            spans = [(each["start"], each["end"], each["score"]) for each in run]
+            kept.extend(run[index] for index in merge(spans))
+            run = []
+        if record is not None:
+            run.append(record)
+            reached = max(reached, record["end"])
+    return kept
+
+
+TASK = Task(
+    name="token-classification",
+    aliases=("ner",),
+    auto_classes=("AutoModelForTokenClassification",),
+    options=TokenClassificationOptions,
+    read=read,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    check=check,
+)

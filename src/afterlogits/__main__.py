@@ -1,0 +1,8 @@
+"""``python -m afterlogits`` is the command ``afterlogits``."""
+
+import sys
+
+from .adapters.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
