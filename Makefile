@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-v4 test-v455 lint format fuzz parity coverage train wheel-test bench bench-quick bench-check bench-peers clean
+.PHONY: demo test test-v4 test-v455 lint format fuzz parity coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits.adapters.cli demo
@@ -35,6 +35,31 @@ wheel-test: $(VENV)/.ready-test  ## the built wheel, tested from outside the che
 format: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# The raw JSON stays out of the repository; the summary in benchmarks/results and docs/benchmarks.md go in.
+BENCH = AFTERLOGITS_V4=$(CURDIR)/.venv-v4/bin/python $(RUN) -m afterlogits.benchmarks
+
+bench: $(VENV)/.ready-test .venv-v4/.ready-test  ## every speed table: asked, measured, met or not (15 minutes)
+	$(BENCH) $(ARGS)
+
+bench-quick: $(VENV)/.ready-test  ## the short form, under two minutes
+	$(RUN) -m afterlogits.benchmarks --quick $(ARGS)
+
+bench-check: $(VENV)/.ready-test  ## a quick run against the stored summary, by ratios; fails on a regression
+	$(RUN) -m afterlogits.benchmarks.report --check
+	$(RUN) -m afterlogits.benchmarks.gate $(ARGS)
+
+bench-report: $(VENV)/.ready-test .venv-v4/.ready-test  ## measure on a quiet machine, then the summary and the documents
+	$(BENCH) --benchmark-json=bench-run.json
+	$(RUN) -m afterlogits.benchmarks.report --replace bench-run.json
+	$(MAKE) bench-peers
+
+bench-docs: $(VENV)/.ready-test  ## the documents again, from the stored summary
+	$(RUN) -m afterlogits.benchmarks.report
+
+bench-peers: .venv-peers/.ready $(VENV)/.ready-test  ## the same work in other engines, added to the stored summary
+	.venv-peers/bin/python -m afterlogits.benchmarks --peers --benchmark-json=bench-peers.json $(ARGS)
+	$(RUN) -m afterlogits.benchmarks.report --command "make bench-peers" bench-peers.json
 
 clean:
 	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-wheel build dist *.egg-info src/*.egg-info
@@ -68,4 +93,13 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	test -x .venv-v455/bin/python || $(PYTHON) -m venv .venv-v455
 	.venv-v455/$(INSTALL) -c constraints-v455.txt torch==2.13.0
 	.venv-v455/$(INSTALL) -c constraints-v455.txt transformers==4.55.4 numpy
+	touch $@
+
+# Engines to compare with; one that does not install here is left out, and its entries say so.
+.venv-peers/.ready: pyproject.toml constraints-peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/$(INSTALL) -c constraints-peers.txt torch==2.13.0
+	.venv-peers/$(INSTALL) -c constraints-peers.txt -e '.[test]' ctranslate2 seqeval
+	-.venv-peers/$(INSTALL) -c constraints-peers.txt onnxruntime-genai
+	-.venv-peers/$(INSTALL) -c constraints-peers.txt llama-cpp-python
 	touch $@

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from afterlogits.benchmarks import workloads
 
+PARTS = {
+    "topk 50": lambda logits: logits.topk(50),
+    "sort": lambda logits: logits.sort(-1),
+    "softmax": lambda logits: logits.softmax(-1),
+    "logsumexp": lambda logits: logits.logsumexp(-1),
+    "argmax": lambda logits: logits.argmax(-1),
+    "softmax + multinomial": lambda logits: torch.multinomial(logits.softmax(-1), 1),
+}
 
-def bench_topk(pair):
-    logits = workloads.peaked(64, device=pair.device, dtype=pair.dtype)
-    pair("torch.topk k=50, B=64", table="baselines", ours=lambda: logits.topk(50), data=logits)
+
+@pytest.mark.parametrize("part", [*PARTS])
+def bench_part(pair, part):
+    logits = workloads.peaked(8, device=pair.device, dtype=pair.dtype)
+    pair(f"torch: {part}, B=8", table="baselines", ours=lambda: PARTS[part](logits), data=logits)

@@ -1,4 +1,4 @@
-"""Options and the fixture of the suite, on top of pytest-benchmark."""
+"""Options and fixtures of the suite, on top of pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from afterlogits.benchmarks.page import page
+from afterlogits.benchmarks.growth import Growth
+from afterlogits.benchmarks.page import growth_page, page
 from afterlogits.benchmarks.pairing import FULL, QUICK, Pair
+from afterlogits.benchmarks.summary import machine, versions
 
-_results: list[dict[str, Any]] = []
+_pairs: list[dict[str, Any]] = []
+_growths: list[dict[str, Any]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("afterlogits", "afterlogits bench")
     group.addoption("--quick", action="store_true", help="fewer rounds, and only the entries not marked `full`")
+    group.addoption("--peers", action="store_true", help="the entries marked `peers`, and only these")
     group.addoption("--device", default="cpu", help="device the workloads live on (default: cpu)")
     group.addoption("--dtype", default="float32", help="dtype of the logits (default: float32)")
     group.addoption("--threads", type=int, default=None, help="threads torch may use (default: torch's own choice)")
@@ -24,15 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: too long for --quick")
+    config.addinivalue_line("markers", "peers: needs other engines installed (make bench-peers)")
+    config.addinivalue_line("markers", "cpu_only: the rival or the workload exists on the CPU alone")
     threads = config.getoption("--threads", default=None)
     if threads is not None:
         torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--quick", default=False):
-        return
-    dropped = [item for item in items if item.get_closest_marker("full")]
+    quick, peers = config.getoption("--quick", default=False), config.getoption("--peers", default=False)
+    on_cpu = config.getoption("--device", default="cpu") == "cpu"
+
+    def wanted(item: pytest.Item) -> bool:
+        marks = {mark.name for mark in item.iter_markers()}
+        return not (quick and "full" in marks) and peers == ("peers" in marks) and (on_cpu or "cpu_only" not in marks)
+
+    dropped = [item for item in items if not wanted(item)]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
@@ -41,16 +52,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Pair]:
     """Check that the sides give the same answer, time them by turns, keep the ratios: see ``pairing.py``."""
-    option = request.config.getoption
-    dtype = getattr(torch, option("--dtype"), None)
-    if not isinstance(dtype, torch.dtype):
-        raise pytest.UsageError(f"--dtype must be the name of a torch dtype; got {option('--dtype')!r}")
-    entry = Pair(benchmark, torch.device(option("--device")), dtype, QUICK if option("--quick") else FULL)
+    entry = Pair(benchmark, *_options(request.config))
     yield entry
-    _results.extend(entry.results)
+    _pairs.extend(entry.results)
+
+
+@pytest.fixture
+def growth(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Growth]:
+    """Time one call over several sizes, fit the exponent, compare with the documented cost: see ``growth.py``."""
+    entry = Growth(benchmark, *_options(request.config))
+    yield entry
+    _growths.extend(entry.results)
+
+
+def _options(config: pytest.Config) -> tuple[Any, ...]:
+    dtype = getattr(torch, config.getoption("--dtype"), None)
+    if not isinstance(dtype, torch.dtype):
+        raise pytest.UsageError(f"--dtype must be the name of a torch dtype; got {config.getoption('--dtype')!r}")
+    return torch.device(config.getoption("--device")), dtype, QUICK if config.getoption("--quick") else FULL
+
+
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Say in the raw JSON what ran, so that a report made later does not describe the machine it is made on."""
+    device = next((result["device"] for result in _pairs), "cpu")
+    output_json["afterlogits"] = {"machine": machine(device), "versions": versions()}
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _results:
+    if _pairs:
         terminalreporter.section("asked and measured")
-        terminalreporter.write_line(page(_results))
+        terminalreporter.write_line(page(_pairs))
+    if _growths:
+        terminalreporter.section("growth")
+        terminalreporter.write_line(growth_page(_growths))

@@ -18,6 +18,24 @@ def page(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def growth_page(results: Sequence[Result]) -> str:
+    """Fitted exponents beside the documented ones, one line per entry."""
+    return "\n".join(_aligned([GROWTH_COLUMNS, *map(growth_row, results)]))
+
+
+GROWTH_COLUMNS = ("entry", "against", "time: documented", "fitted", "memory: documented", "fitted", "within")
+
+
+def growth_row(result: Result) -> tuple[str, ...]:
+    documented = result["documented"]
+    memory = (
+        ("", "") if documented["memory"] is None else (f"{documented['memory']:g}", f"{result['memory_exponent']:.2f}")
+    )
+    sizes = f"{result['axis']} {result['sizes'][0]:,} - {result['sizes'][-1]:,}"
+    within = "yes" if result["met"] else "NO"
+    return result["name"], sizes, f"{documented['time']:g}", f"{result['exponent']:.2f}", *memory, within
+
+
 def rows_of(result: Result) -> Iterator[tuple[str, str, str, str, str]]:
     """Entry, asked, measured, quartiles, met: one row per asked figure, then one per comparison left over."""
     shown = set()

@@ -22,6 +22,7 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
   given); it must not return a verdict. Where the answers cannot be equal (other noise), pass a function that checks
   what must hold, such as the support of the draw. ``limit_answers`` names limits whose answers must be the same too.
 - ``prepare`` makes fresh arguments for every run, untimed, where a side writes into its input.
+- ``note`` prints under the table; ``readme`` is the entry's label in the README's short table, for the few shown there.
 - An entry that is too long for ``--quick`` carries the mark ``@pytest.mark.full``.
 - What needs another version of transformers takes its rival from ``oracle.py``.
 
@@ -47,6 +48,7 @@ __all__ = [
     "Budget",
     "Pair",
     "Spread",
+    "Stage",
     "Timed",
     "UnequalAnswers",
     "at_least",
@@ -121,8 +123,8 @@ class Budget:
         return max(floor, min(self.most, fit))
 
 
-FULL = Budget(seconds=8.0, least=5, most=100)
-QUICK = Budget(seconds=0.8, least=5, most=30)
+FULL = Budget(seconds=5.0, least=3, most=60)
+QUICK = Budget(seconds=0.6, least=3, most=20)
 
 
 class Timed:
@@ -161,13 +163,14 @@ class Pair:
         prepare: Callable[[], tuple[Any, ...]] | None = None,
         rounds: int = 5,
         note: str = "",
+        readme: str = "",
     ) -> dict[str, Any]:
         """Check the answers, warm up, time every side by turns, and store the ratios beside what was asked."""
         rivals, limits = dict(rivals or {}), dict(limits or {})
         if data is not None:
             limits["read"] = _reader(data)
         _require_known_sides(asked, rivals, limits, data)
-        stage = _Stage(self.device, reset, prepare)
+        stage = Stage(self.device, reset, prepare)
 
         answer, memory, seconds = stage.measure(ours)
         peaks = {"ours": memory}
@@ -186,6 +189,7 @@ class Pair:
             seconds = stage.clock(ours) + sum(stage.clock(run) for run in others.values())
         times = self._alternate(stage, ours, others, self.budget.rounds(seconds, rounds))
         result = _result(name, table, times, peaks, rivals, limits, data, asked, note)
+        result |= {"readme": readme} if readme else {}
         result |= {
             "device": _device_name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -196,7 +200,7 @@ class Pair:
         return result
 
     def _alternate(
-        self, stage: _Stage, ours: Run, others: dict[str, Run | Timed], rounds: int
+        self, stage: Stage, ours: Run, others: dict[str, Run | Timed], rounds: int
     ) -> dict[str, list[float]]:
         """Time each side once per round. pytest-benchmark times ours; its untimed setup times the others first."""
         times: dict[str, list[float]] = {side: [] for side in others}
@@ -214,12 +218,12 @@ class Pair:
 
 
 @dataclass
-class _Stage:
+class Stage:
     """What surrounds every run of every side: the reset, fresh arguments, and the end of a device's work."""
 
     device: torch.device
-    reset: Callable[[], object] | None
-    prepare: Callable[[], tuple[Any, ...]] | None
+    reset: Callable[[], object] | None = None
+    prepare: Callable[[], tuple[Any, ...]] | None = None
 
     def arguments(self) -> tuple[Any, ...]:
         if self.reset is not None:

@@ -1,0 +1,94 @@
+"""The regression gate trips on what is worse beyond the noise, and on nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from afterlogits.benchmarks import gate, summary
+from tests.benchmarks import synthetic
+
+
+def summarised(*pairs: dict[str, Any], growths: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return summary.summarise(synthetic.raw(list(pairs), growths), command="make bench")
+
+
+def test_equal_runs_pass() -> None:
+    assert gate.compare(summarised(synthetic.pair()), summarised(synthetic.pair())) == []
+
+
+def test_noise_within_the_bound_passes_and_a_slower_implementation_does_not() -> None:
+    """Spread q3/q1 = 1.21, times 1.5: a speed-up of 40 may fall to 22.04."""
+    stored = summarised(synthetic.pair(speedup=40))
+    assert gate.compare(stored, summarised(synthetic.pair(speedup=23))) == []
+    (found,) = gate.compare(stored, summarised(synthetic.pair(speedup=21)))
+    assert str(found) == "step: speed-up over transformers was 40, is 21; the bound is 22"
+
+
+def test_a_higher_cost_trips_and_a_lower_one_does_not() -> None:
+    """2 x read may rise to 2 * 1.5 * 1.21 = 3.63."""
+    stored = summarised(synthetic.pair(cost=2))
+    assert gate.compare(stored, summarised(synthetic.pair(cost=0.5))) == []
+    assert gate.compare(stored, summarised(synthetic.pair(cost=3.5))) == []
+    (found,) = gate.compare(stored, summarised(synthetic.pair(cost=3.8)))
+    assert found.what == "time over read"
+
+
+def test_a_noisier_run_has_wider_bounds() -> None:
+    """Quartiles of a factor 2 around the median: q3/q1 = 4, so 40 may fall to 40 / 6."""
+    stored = summarised(synthetic.pair(speedup=40))
+    noisy = synthetic.pair() | {"speedups": {"transformers": synthetic.spread(10, width=2)}}
+    assert gate.compare(stored, summarised(noisy)) == []
+
+
+def test_memory_trips_at_a_quarter_more_than_stored_and_a_megabyte() -> None:
+    stored = summarised(synthetic.pair(peak=8 << 20))
+    assert gate.compare(stored, summarised(synthetic.pair(peak=9 << 20))) == []
+    (found,) = gate.compare(stored, summarised(synthetic.pair(peak=11 << 20)))
+    assert found.what == "peak bytes"
+
+
+def test_new_and_dropped_entries_are_left_out() -> None:
+    assert gate.compare(summarised(synthetic.pair("old")), summarised(synthetic.pair("new", speedup=1))) == []
+
+
+def test_growth_beyond_the_documented_cost_is_named() -> None:
+    measured = summarised(synthetic.pair(), growths=[synthetic.growth(exponent=2.0)])
+    assert gate.growth_failures(measured) == [
+        "step over vocabulary: grows with vocabulary as 2.00 in time and 1.00 in memory; documented 1 and 1"
+    ]
+
+
+def store(folder: Path, *pairs: dict[str, Any]) -> None:
+    stored = summarised(*pairs)
+    stored["machine"]["kind"] = summary.machine()["kind"]
+    summary.save(stored, folder)
+
+
+@pytest.mark.parametrize(("second", "status"), [(10.0, 1), (40.0, 0)])
+def test_only_what_is_worse_twice_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: float, status: int
+) -> None:
+    store(tmp_path, synthetic.pair(speedup=40))
+    runs = iter([summarised(synthetic.pair(speedup=10)), summarised(synthetic.pair(speedup=second))])
+    monkeypatch.setattr(gate, "measure", lambda arguments: next(runs))
+    assert gate.main(["--results", str(tmp_path)]) == status
+
+
+def test_without_a_summary_the_gate_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        gate.main(["--results", str(tmp_path)])
+    assert str(refusal.value) == f"no summary is stored in {tmp_path}: run `make bench-report`"
+
+
+def test_another_kind_of_machine_doubles_the_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary.save(summarised(synthetic.pair(speedup=40)), tmp_path)  # kind "kind", which no machine is
+    monkeypatch.setattr(gate, "measure", lambda arguments: summarised(synthetic.pair(speedup=12)))
+    assert gate.main(["--results", str(tmp_path)]) == 0
+    assert "bounds doubled" in capsys.readouterr().out
+    assert json.loads((tmp_path / "kind.json").read_text())["pairs"][0]["name"] == "step"
