@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .row_tensors import expand_rows, row_count
+from .ngram_index import NgramIndex
+from .row_tensors import expand_rows, row_count, select_option
 from .rows import RowOption, check_logits
 from .token_sets import check_token_ids
 
@@ -47,6 +48,118 @@ def apply_encoder_no_repeat_ngram(
     return _ban_continuations(logits, token_ids, source, row_count("ngram_size", ngram_size, logits.shape[0]))
 
 
+class NoRepeatNgramStep:
+    """`apply_no_repeat_ngram` as a step of a loop.
+
+    On the CPU the last tokens, up to `TAIL` of them, are compared with the context as they stand; older ones are in a
+    sorted `NgramIndex`, rebuilt when the tail is full. A step thus costs a comparison of at most [N, TAIL] and a few
+    binary searches however long the history is. On a device the comparison with the whole history is one small kernel
+    that waits for nothing, and there is no index.
+    """
+
+    TAIL = 1024
+
+    def __init__(self, token_ids: Tensor, ngram_size: RowOption) -> None:
+        check_token_ids(token_ids)
+        self.ngram_size = row_count("ngram_size", ngram_size, token_ids.shape[0])
+        self.sizes = _distinct(self.ngram_size)
+        self._overlap = 0  # tokens of the tail that the index holds too: the context of the first tail windows
+        self._history = token_ids[:, :0]  # what the index was built from, [N0, S]
+        self._tail = token_ids
+        self._room = 0
+        self._settle()
+
+    def apply(self, logits: Tensor) -> Tensor:
+        tail = self._tail[:, : self._tail.shape[1] - self._room]
+        for size in self.sizes:
+            if tail.shape[1] < size - 1:
+                continue
+            on = None if self.ngram_size.dim() == 0 else (self.ngram_size == size).to(tail.device)
+            context = tail[:, tail.shape[1] - size + 1 :]
+            recent = tail[:, max(self._overlap - size + 1, 0) :]
+            if recent.shape[1] >= size:
+                matches = _windows_after(recent, context, size)
+                ban_(logits, recent[:, size - 1 :], matches if on is None else matches & on[:, None])
+            if self._history.shape[1] >= size:
+                _ban_found_(logits, *self._index[size].continuations(context, self._rows))
+        return logits
+
+    def advance(self, token_ids: Tensor) -> None:
+        if self._room == 0:
+            self._room = 64 + self._tail.shape[1] // 2
+            self._tail = torch.cat([self._tail, self._tail.new_empty((self._tail.shape[0], self._room))], dim=1)
+        self._tail[:, self._tail.shape[1] - self._room] = token_ids
+        self._room -= 1
+        self._settle()
+
+    def select_rows(self, rows: Tensor) -> None:
+        self._tail = self._tail[:, : self._tail.shape[1] - self._room][rows]
+        self._room = 0
+        self._rows = self._rows[rows]
+        self.ngram_size = select_option(self.ngram_size, rows)
+
+    def _settle(self) -> None:
+        """Move a full tail into the index."""
+        tail = self._tail[:, : self._tail.shape[1] - self._room]
+        if self._history.shape[1] == 0:
+            self._rows = torch.arange(tail.shape[0], device=tail.device)
+        if tail.device.type != "cpu" or tail.shape[1] - self._overlap <= self.TAIL:
+            return
+        self._history = torch.cat([self._history[self._rows], tail[:, self._overlap :]], dim=1)
+        self._rows = torch.arange(tail.shape[0])
+        self._index = {
+            size: NgramIndex(self._history, size, None if self.ngram_size.dim() == 0 else self.ngram_size == size)
+            for size in self.sizes
+        }
+        self._overlap = min(max(self.sizes, default=1) - 1, self._history.shape[1])
+        self._tail, self._room = self._history[:, self._history.shape[1] - self._overlap :].clone(), 0
+
+
+class EncoderNoRepeatNgramStep:
+    """`apply_encoder_no_repeat_ngram` as a step of a loop: the encoder's n-grams are indexed once."""
+
+    def __init__(self, token_ids: Tensor, ngram_size: RowOption, *, encoder_token_ids: Tensor) -> None:
+        check_token_ids(token_ids)
+        check_token_ids(encoder_token_ids, name="encoder_token_ids")
+        batch_size, inputs = token_ids.shape[0], encoder_token_ids.shape[0]
+        self.ngram_size = row_count("ngram_size", ngram_size, batch_size)
+        self.sizes = _distinct(self.ngram_size)
+        self._source = encoder_token_ids
+        self._rows = expand_rows("encoder_token_ids", torch.arange(inputs, device=token_ids.device), batch_size)
+        self._index: dict[int, NgramIndex] = {}
+        if token_ids.device.type == "cpu":
+            self._index = {size: NgramIndex(encoder_token_ids, size) for size in self.sizes}
+        self._recent = self._last(token_ids)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        for size in self.sizes:
+            if self._recent.shape[1] < size - 1 or self._source.shape[1] < size:
+                continue
+            on = None if self.ngram_size.dim() == 0 else (self.ngram_size == size).to(self._recent.device)
+            context = self._recent[:, self._recent.shape[1] - size + 1 :]
+            if size in self._index:
+                found, tokens = self._index[size].continuations(context, self._rows)
+                if on is not None:
+                    found, tokens = found[on[found]], tokens[on[found]]
+                _ban_found_(logits, found, tokens)
+            else:
+                source = self._source[self._rows]
+                matches = _windows_after(source, context, size)
+                ban_(logits, source[:, size - 1 :], matches if on is None else matches & on[:, None])
+        return logits
+
+    def advance(self, token_ids: Tensor) -> None:
+        self._recent = self._last(torch.cat([self._recent, token_ids.reshape(-1, 1).to(self._recent.dtype)], dim=1))
+
+    def select_rows(self, rows: Tensor) -> None:
+        self._recent = self._recent[rows]
+        self._rows = self._rows[rows]
+        self.ngram_size = select_option(self.ngram_size, rows)
+
+    def _last(self, token_ids: Tensor) -> Tensor:
+        return token_ids[:, max(token_ids.shape[1] - max(self.sizes, default=1) + 1, 0) :]
+
+
 def ban_(logits: Tensor, token_ids: Tensor, banned: Tensor) -> Tensor:
     """Set logits[i, token_ids[i, j]] to -inf in place wherever banned[i, j]; ids outside the vocabulary are skipped.
 
@@ -63,9 +176,19 @@ def ban_(logits: Tensor, token_ids: Tensor, banned: Tensor) -> Tensor:
     return logits.scatter_reduce_(1, columns, ceiling, "amin")
 
 
+def _ban_found_(logits: Tensor, rows: Tensor, token_ids: Tensor) -> None:
+    inside = token_ids < logits.shape[1]
+    logits[rows[inside], token_ids[inside]] = -math.inf
+
+
+def _distinct(ngram_size: Tensor) -> list[int]:
+    """The sizes in use, smallest first; 0 is off."""
+    return sorted(set(ngram_size.reshape(-1).tolist()) - {0})
+
+
 def _ban_continuations(logits: Tensor, token_ids: Tensor, source: Tensor, ngram_size: Tensor) -> Tensor:
     out = logits.clone()
-    for size in sorted(set(ngram_size.reshape(-1).tolist()) - {0}):
+    for size in _distinct(ngram_size):
         if source.shape[1] < size or token_ids.shape[1] < size - 1:
             continue
         matches = _windows_after(source, token_ids, size)  # [B, S - size + 1]
