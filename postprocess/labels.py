@@ -62,12 +62,14 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
     else:
         names = [kind for _, kind in split]
     distinct = tuple(dict.fromkeys(names))
-    types = {kind: i for i, kind in enumerate(dict.fromkeys(kind for _, kind in split))}
+    # The library takes "O" and "I-O" for one kind; a scheme does not.
+    kinds = [(scheme is not None and bool(prefix), kind) for prefix, kind in split]
+    types = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
     return LabelScheme(
         labels=tuple(labels),
         names=distinct,
         name_of=torch.tensor([distinct.index(name) for name in names], dtype=torch.long),
-        type_of=torch.tensor([types[kind] for _, kind in split], dtype=torch.long),
+        type_of=torch.tensor([types[kind] for kind in kinds], dtype=torch.long),
         opens=torch.tensor([bool(prefix) and prefix in opening for prefix, _ in split], dtype=torch.bool),
         closes=torch.tensor([bool(prefix) and prefix in closing for prefix, _ in split], dtype=torch.bool),
     )

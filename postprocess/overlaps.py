@@ -20,7 +20,8 @@ def merge_overlaps(entities: Entities, document: Tensor, *, num_documents: int, 
     certain, then the earlier: a loser may have displaced others on its way (A loses to B, B to C, and A is gone though
     it does not touch C). compat=False takes the longest first, then the most certain, then the first, and leaves out
     only what overlaps something taken: the same entities in whatever order they come.
-    Needs offsets. Entities without characters (start equal to end) overlap nothing that starts with them.
+    Needs offsets. Entities without characters (start equal to end) overlap nothing that starts with them; if a
+    document begins with one, compat=True has it twice, as the library's walk meets its first entity again.
     Only runs of entities that touch are looped over.
     """
     if entities.item.numel() and bool((entities.start < 0).any()):
@@ -29,9 +30,11 @@ def merge_overlaps(entities: Entities, document: Tensor, *, num_documents: int, 
     owner = document[entities.item]
     several = torch.bincount(document, minlength=num_documents) > 1
     order = torch.arange(owner.shape[0], device=owner.device)
-    # Within a document of several chunks by start, equal starts in the order given; others keep their order.
-    sort_key = torch.where(several[owner], entities.start, 0) if owner.numel() else owner
-    order = sort_key.argsort(stable=True)
+    # Within a document of several chunks by start; of equal starts in the order given, or by end and score. A document
+    # of one chunk keeps its order.
+    keys = [entities.start] if compat else [-entities.scores, entities.end, entities.start]
+    for key in keys:
+        order = order[torch.where(several[owner], key, 0)[order].argsort(stable=True)]
     order = order[owner[order].argsort(stable=True)]
     merged = entities.select(order)
     owner = owner[order]
@@ -61,6 +64,10 @@ def _walk(entities: Entities, owner: Tensor, several: Tensor, merge: Merge) -> T
         part = slice(a, a + n)
         spans = zip(start[part].tolist(), end[part].tolist(), entities.scores[part].tolist(), strict=True)
         kept += [a + i for i in merge(list(spans))]
+    if merge is keep_previous_best:
+        begins = torch.ones(count, dtype=torch.bool, device=owner.device)
+        begins[1:] = owner[1:] != owner[:-1]
+        kept += (begins & several[owner] & (end <= start)).nonzero().flatten().tolist()
     return torch.tensor(sorted(kept), dtype=torch.long, device=owner.device)
 
 

@@ -135,7 +135,7 @@ def _select(
         # The library tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
         reachable = allowed.clone()
         reachable[:, 0] |= allowed.any(dim=1)
-    valid = reachable.gather(1, first) & reachable.gather(1, last) & (scores >= 0)
+    valid = reachable.gather(1, first) & reachable.gather(1, last) & (scores != -1)
     return SpanCandidates(first, last, scores.clamp_min(0), valid, null_scores, len(doubtful))
 
 
