@@ -1,46 +1,24 @@
 """The library's logits processors as stages of a loop.
 
-A processor whose exact type is known becomes this engine's own incremental stage or a sampling parameter; any other is
-called as the library calls it, with the ids so far and the scores, at its place in the list.
+A processor whose exact type is in ``STEPS`` becomes this engine's own incremental step; any other, a user's own
+included, is called as the library calls it, with the ids so far and the scores, at its place in the list.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from transformers.generation import logits_process as library
 
+from ..decoding.bias import SequenceBiasStep
+from ..decoding.chain import LogitsStep
+from ..decoding.constraints import ExponentialDecayStep, ForcedTokenStep, MinLengthStep, SuppressTokensStep
 from ..decoding.history import History
+from ..decoding.masks import apply_finite, apply_renormalize
+from ..decoding.penalties import RepetitionPenaltyStep
 
 __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
-
-
-ROW_WISE = frozenset(
-    getattr(library, name)
-    for name in (
-        "EpsilonLogitsWarper",
-        "EtaLogitsWarper",
-        "ExponentialDecayLengthPenalty",
-        "ForcedBOSTokenLogitsProcessor",
-        "ForcedEOSTokenLogitsProcessor",
-        "InfNanRemoveLogitsProcessor",
-        "LogitNormalization",
-        "MinLengthLogitsProcessor",
-        "MinNewTokensLengthLogitsProcessor",
-        "MinPLogitsWarper",
-        "NoBadWordsLogitsProcessor",
-        "NoRepeatNGramLogitsProcessor",
-        "SequenceBiasLogitsProcessor",
-        "SuppressTokensAtBeginLogitsProcessor",
-        "SuppressTokensLogitsProcessor",
-        "TemperatureLogitsWarper",
-        "TopHLogitsWarper",
-        "TopKLogitsWarper",
-        "TopPLogitsWarper",
-        "TypicalLogitsWarper",
-    )
-    if hasattr(library, name)
-)
 
 
 class LibraryProcessors:
@@ -63,10 +41,159 @@ class LibraryProcessors:
         """The history has moved with the model's rows."""
 
 
-def translate(processors: Iterable[Any], history: History) -> list[Any]:
-    """The stages for ``processors``, in order."""
-    processors = list(processors)
-    return [LibraryProcessors(processors, history)] if processors else []
+class Elementwise:
+    """A change of the logits that knows no history."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        self.function = function
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.function(logits)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Nothing to remember."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Nothing to select."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a loop starts: the ids so far [N, T] and the width of the logits."""
+
+    token_ids: Tensor
+    vocab_size: int
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The arguments that steps without a look at the ids are built from."""
+        return {
+            "batch_size": self.token_ids.shape[0],
+            "vocab_size": self.vocab_size,
+            "length": self.token_ids.shape[1],
+            "device": self.token_ids.device,
+        }
+
+
+class Deferred:
+    """A step that is built at its first use, when the width of the logits is known."""
+
+    def __init__(self, build: Callable[[Any, Start], LogitsStep], processor: Any, history: History):
+        self.build, self.processor, self.history = build, processor, history
+        self.step: LogitsStep | None = None
+
+    def apply(self, logits: Tensor) -> Tensor:
+        if self.step is None:
+            self.step = self.build(self.processor, Start(self.history.ids, logits.shape[-1]))
+        return self.step.apply(logits)
+
+    def advance(self, token_ids: Tensor) -> None:
+        if self.step is not None:
+            self.step.advance(token_ids)
+
+    def select_rows(self, rows: Tensor) -> None:
+        if self.step is not None:
+            self.step.select_rows(rows)
+
+
+def _repetition_penalty(processor: Any, start: Start) -> LogitsStep:
+    ignored = getattr(processor, "prompt_ignore_length", None)
+    ignored = 0 if ignored is None else ignored
+    if isinstance(ignored, Tensor):
+        rows = start.token_ids.shape[0]
+        ignored = ignored.reshape(-1).to(start.token_ids.device)
+        # One per prompt, where the ids have several rows a prompt.
+        ignored = ignored.repeat_interleave(rows // ignored.shape[0]) if ignored.shape[0] > 1 else ignored.expand(rows)
+    return RepetitionPenaltyStep(start.token_ids, processor.penalty, vocab_size=start.vocab_size, ignore_length=ignored)
+
+
+def _sequence_bias(processor: Any, start: Start) -> LogitsStep:
+    return SequenceBiasStep(start.token_ids, processor.sequence_bias, vocab_size=start.vocab_size)
+
+
+def _min_length(processor: Any, start: Start) -> LogitsStep:
+    return MinLengthStep(processor.min_length, eos_token_id=processor.eos_token_id, **start.sizes)
+
+
+def _min_new_tokens(processor: Any, start: Start) -> LogitsStep:
+    return MinLengthStep(
+        processor.min_new_tokens,
+        eos_token_id=processor.eos_token_id,
+        prompt_length=processor.prompt_length_to_skip,
+        **start.sizes,
+    )
+
+
+def _suppress(processor: Any, start: Start) -> LogitsStep:
+    return SuppressTokensStep(processor.suppress_tokens, **start.sizes)
+
+
+def _suppress_at_begin(processor: Any, start: Start) -> LogitsStep:
+    return SuppressTokensStep(processor.begin_suppress_tokens, begin_index=processor.begin_index, **start.sizes)
+
+
+def _forced_bos(processor: Any, start: Start) -> LogitsStep:
+    return ForcedTokenStep(processor.bos_token_id, position=1, **start.sizes)
+
+
+def _forced_eos(processor: Any, start: Start) -> LogitsStep:
+    return ForcedTokenStep(processor.eos_token_id, position=processor.max_length - 1, **start.sizes)
+
+
+def _exponential_decay(processor: Any, start: Start) -> LogitsStep:
+    return ExponentialDecayStep(
+        processor.regulation_factor,
+        start=processor.regulation_start,
+        eos_token_id=processor.eos_token_id,
+        **start.sizes,
+    )
+
+
+STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
+    library.RepetitionPenaltyLogitsProcessor: _repetition_penalty,
+    library.SequenceBiasLogitsProcessor: _sequence_bias,
+    library.NoBadWordsLogitsProcessor: _sequence_bias,
+    library.MinLengthLogitsProcessor: _min_length,
+    library.MinNewTokensLengthLogitsProcessor: _min_new_tokens,
+    library.SuppressTokensLogitsProcessor: _suppress,
+    library.SuppressTokensAtBeginLogitsProcessor: _suppress_at_begin,
+    library.ForcedBOSTokenLogitsProcessor: _forced_bos,
+    library.ForcedEOSTokenLogitsProcessor: _forced_eos,
+    library.ExponentialDecayLengthPenalty: _exponential_decay,
+    library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
+    library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
+}
+
+# The library's own that look at one row at a time and remember nothing but what the ids say.
+ROW_WISE = frozenset(STEPS) | frozenset(
+    getattr(library, name)
+    for name in (
+        "EpsilonLogitsWarper",
+        "EtaLogitsWarper",
+        "MinPLogitsWarper",
+        "NoRepeatNGramLogitsProcessor",
+        "TemperatureLogitsWarper",
+        "TopHLogitsWarper",
+        "TopKLogitsWarper",
+        "TopPLogitsWarper",
+        "TypicalLogitsWarper",
+    )
+    if hasattr(library, name)
+)
+
+
+def translate(processors: Iterable[Any], history: History) -> list[LogitsStep]:
+    """The stages for ``processors``, in order; those without a step of this engine run together, as in the library."""
+    stages: list[LogitsStep] = []
+    for processor in processors:
+        build = STEPS.get(type(processor))
+        if build is not None and getattr(processor, "logits_indices", None) is None:
+            stages.append(Deferred(build, processor, history))
+        elif stages and isinstance(stages[-1], LibraryProcessors):
+            stages[-1].processors.append(processor)
+        else:
+            stages.append(LibraryProcessors([processor], history))
+    return stages
 
 
 def keeps_rows_apart(processors: Iterable[Any]) -> bool:

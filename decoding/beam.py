@@ -187,7 +187,7 @@ def _walk(
         written.append(tokens[step].gather(1, beam))
         beam = parents[step].gather(1, beam)
         passed.append(beam)
-    first = prompt_ids.view(batch_size, -1, prompt_ids.shape[1])
+    first = prompt_ids.view(batch_size, prompt_ids.shape[0] // batch_size, prompt_ids.shape[1])
     prompt = first.gather(1, beam[..., None].expand(-1, -1, prompt_ids.shape[1]))
     if not written:
         return prompt, beam.new_empty((*beam.shape, 0))
@@ -210,7 +210,7 @@ def _write_out(
     num_steps = int(ends.max()) + 1
     prompt_length = prompt_ids.shape[1]
     ids = prompt_ids.new_full((batch_size, count, prompt_length + num_steps), fill_token_id)
-    ids[..., :prompt_length] = prompt_ids.view(batch_size, -1, prompt_length)[:, :1]
+    ids[..., :prompt_length] = prompt_ids.view(batch_size, prompt_ids.shape[0] // batch_size, prompt_length)[:, :1]
     beams = torch.full((batch_size, count, num_steps), -1, dtype=torch.int32, device=prompt_ids.device)
     beam = parent.clamp(min=0)
     for step in range(num_steps - 1, -1, -1):

@@ -1,5 +1,6 @@
 """The tokens of a batch so far, in one buffer that grows by doubling: appending a token copies nothing."""
 
+import torch
 from torch import Tensor
 
 __all__ = ["History"]
@@ -8,7 +9,7 @@ __all__ = ["History"]
 class History:
     """Token ids [B, T] of a whole batch. ``ids`` is a view; a later ``append`` leaves earlier views as they were.
 
-    ``select_rows`` is remembered and carried out when someone reads the ids, so that re-parenting beams whose ids
+    Tokens and selections are remembered and written when someone reads the ids, so that re-parenting beams whose ids
     nobody reads costs nothing that grows with their length.
     >>> import torch
     >>> history = History(torch.tensor([[5], [6]]))
@@ -39,10 +40,7 @@ class History:
     def append(self, token_ids: Tensor) -> None:
         """Append one token [B] or several [B, K] to every row."""
         token_ids = token_ids if token_ids.ndim == 2 else token_ids[:, None]
-        if self._pending:
-            self._pending.append((False, token_ids))
-        else:
-            self._write(token_ids)
+        self._pending.append((False, token_ids))
         self.length += token_ids.shape[1]
 
     def select_rows(self, rows: Tensor) -> None:
@@ -68,8 +66,8 @@ class History:
         self._pending = []
         if rows is not None:
             self._buffer = self._buffer.index_select(0, rows)
-        for token_ids in reversed(late):
-            self._write(token_ids)
+        if late:
+            self._write(late[0] if len(late) == 1 else torch.cat(late[::-1], dim=1))
 
     def _write(self, token_ids: Tensor) -> None:
         end = self._settled + token_ids.shape[1]
