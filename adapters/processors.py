@@ -16,6 +16,7 @@ from ..decoding.chain import LogitsStep
 from ..decoding.constraints import ExponentialDecayStep, ForcedTokenStep, MinLengthStep, SuppressTokensStep
 from ..decoding.history import History
 from ..decoding.masks import apply_finite, apply_renormalize
+from ..decoding.ngrams import NoRepeatNgramStep
 from ..decoding.penalties import RepetitionPenaltyStep
 
 __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
@@ -107,6 +108,10 @@ def _repetition_penalty(processor: Any, start: Start) -> LogitsStep:
     return RepetitionPenaltyStep(start.token_ids, processor.penalty, vocab_size=start.vocab_size, ignore_length=ignored)
 
 
+def _no_repeat_ngram(processor: Any, start: Start) -> LogitsStep:
+    return NoRepeatNgramStep(start.token_ids, processor.ngram_size)
+
+
 def _sequence_bias(processor: Any, start: Start) -> LogitsStep:
     return SequenceBiasStep(start.token_ids, processor.sequence_bias, vocab_size=start.vocab_size)
 
@@ -151,6 +156,7 @@ def _exponential_decay(processor: Any, start: Start) -> LogitsStep:
 
 STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.RepetitionPenaltyLogitsProcessor: _repetition_penalty,
+    library.NoRepeatNGramLogitsProcessor: _no_repeat_ngram,
     library.SequenceBiasLogitsProcessor: _sequence_bias,
     library.NoBadWordsLogitsProcessor: _sequence_bias,
     library.MinLengthLogitsProcessor: _min_length,
@@ -171,7 +177,6 @@ ROW_WISE = frozenset(STEPS) | frozenset(
         "EpsilonLogitsWarper",
         "EtaLogitsWarper",
         "MinPLogitsWarper",
-        "NoRepeatNGramLogitsProcessor",
         "TemperatureLogitsWarper",
         "TopHLogitsWarper",
         "TopKLogitsWarper",
