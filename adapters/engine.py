@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import stopping_criteria as criteria
+from transformers.generation import utils as library
 
 from ..decoding.beam import beam_search
 from ..decoding.history import History
@@ -20,6 +21,7 @@ from ..decoding.loop import decode
 from ..decoding.stopping import Stopping
 from .outputs import OutputRecorder
 from .processors import keeps_rows_apart, translate
+from .removed_modes import REMOVED_MODES
 from .request import Request, current_request
 from .selection import build_selection, per_row
 from .step_model import AutoStepModel
@@ -90,6 +92,14 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         return run_beam_search(
             self, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **model_kwargs
         )
+
+    def _get_deprecated_gen_repo(self, *args: Any, **kwargs: Any) -> None:
+        """The modes the library keeps on its Hub run here: no repository is needed."""
+
+
+# The library finds the loop of such a mode by the name of its repository; see ``generate``.
+for _mode, _run in REMOVED_MODES.items():
+    setattr(Engine, library.GENERATION_MODES_MAPPING[_mode], _run)
 
 
 def run_sample(

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GenerationMixin
 
 from .engine import Engine, run_beam_search, run_sample
+from .removed_modes import REMOVED_MODES
 from .request import PENDING, Request
 
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
@@ -70,7 +71,9 @@ def custom_generate(
     takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
     """
     request, _ = _split_request(seeds, compact, dict(row_options or {}))
-    run = run_beam_search if generation_config.num_beams > 1 else run_sample
+    run = REMOVED_MODES.get(generation_config.get_generation_mode())
+    if run is None:
+        run = run_beam_search if generation_config.num_beams > 1 else run_sample
     return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
 
 

@@ -48,7 +48,8 @@ def apply_chain(
     chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
     """
     on, keep = params.on, params.min_tokens_to_keep
-    for name in params.active:
+    joint = params.joint and "top_k" in on and "top_p" in on
+    for name in params.order:
         if name == "temperature" and "dynamic_temperature" in on:
             logits = truncation.apply_dynamic_temperature(
                 logits,
@@ -56,7 +57,7 @@ def apply_chain(
                 spread=on["dynamic_temperature"],
                 exponent=on.get("dynamic_exponent", 1.0),
             )
-        elif name == "xtc":
+        elif name == "xtc" and "xtc_probability" in on:
             logits = truncation.apply_xtc(
                 logits,
                 on["xtc_threshold"],
@@ -65,9 +66,11 @@ def apply_chain(
                 generator=generator,
                 min_tokens_to_keep=keep,
             )
+        elif name not in on:
+            continue
         elif name == "temperature":
             logits = filters.apply_temperature(logits, on[name])
-        elif params.joint and name in ("top_k", "top_p"):
+        elif joint and name in ("top_k", "top_p"):
             if name == "top_k":
                 logits = filters.apply_top_k_top_p_jointly(logits, on["top_k"], on["top_p"], min_tokens_to_keep=keep)
         else:
