@@ -50,7 +50,7 @@ def word_bounds(word_ids: Tensor, offsets: Tensor, sequence: Tensor | None = Non
     """For every token, the characters of its whole word: (starts, ends), each [W, L] int64, -1 where there is no word.
 
     word_ids: [W, L] int, -1 for a token without a word. offsets: [W, L, 2]. sequence: [W, L] bool, the tokens of the
-    context; a token outside it takes the bounds of the context's word of the same number, as the library looks it up.
+    context; a question token takes the bounds of the context's word of the same number, if the window holds it.
     A word cut by the edge of its window has the bounds of the part inside. No token is looped over.
     >>> word_bounds(torch.tensor([[-1, 0, 0, 1]]), torch.tensor([[[0, 0], [0, 3], [3, 5], [6, 9]]]))
     (tensor([[-1,  0,  0,  6]]), tensor([[-1,  5,  5,  9]]))

@@ -146,7 +146,7 @@ def _largest(logits: Tensor, n: int) -> Tensor:
     if logits.device.type != "cpu":
         return logits.topk(n, dim=1).indices
     ascending = np.argsort(logits.detach().contiguous().numpy(), axis=1)
-    return torch.from_numpy(np.ascontiguousarray(ascending[:, ::-1][:, :n]))
+    return torch.from_numpy(ascending[:, ::-1][:, :n].copy())
 
 
 def _null_predictions(start: Tensor, end: Tensor, question: Tensor, num_questions: int) -> list[Tensor]:
