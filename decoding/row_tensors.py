@@ -37,9 +37,10 @@ def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def row_column(option: Tensor, logits: Tensor) -> Tensor:
-    """A row option ready to broadcast against [B, U] values: [] or [B, 1], in the arithmetic type of `logits`."""
+    """A row option as a column [B, 1] in the arithmetic type of `logits`."""
     option = option.to(device=logits.device, dtype=arithmetic_dtype(logits.dtype))
-    return option[:, None] if option.dim() else option
+    # A tensor without dimensions would not take part in type promotion, a column does.
+    return option.reshape(-1, 1).expand(logits.shape[0], 1)
 
 
 def select_option(option: Tensor, rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class SeenTokens:
         self.ignore_length = torch.as_tensor(ignore_length, device=token_ids.device)
         self._ignore_until = int(self.ignore_length.max()) if self.ignore_length.numel() else 0
         self._on_cpu = token_ids.device.type == "cpu"
-        self.used, ids, counts = count_tokens(token_ids, self._counted(token_ids, 0))
+        self.used, ids, counts = count_tokens(token_ids, _counted(token_ids, 0, self))
         self.width = ids.shape[1]
         self._maybe_empty = batch_size > 0 and bool((self.used == 0).any())
         self._ids, self._counts = ids, counts
@@ -43,7 +43,7 @@ class SeenTokens:
     def advance(self, token_ids: Tensor) -> None:
         """Count one more token per row."""
         tokens = token_ids.reshape(-1, 1).to(self._ids.dtype)
-        counted = self._counted(tokens, self.length)
+        counted = _counted(tokens, self.length, self)
         self.length += 1
         known = self.ids == tokens  # [N, U]
         if self._ignore_until >= self.length or self._maybe_empty:
@@ -60,14 +60,6 @@ class SeenTokens:
         self.used = self.used[rows]
         if self.ignore_length.dim():
             self.ignore_length = self.ignore_length[rows]
-
-    def _counted(self, token_ids: Tensor, start: int) -> Tensor:
-        """[N, T] bool: which of these tokens, the first at position `start`, take part."""
-        counted = token_ids < self.vocab_size
-        if self._ignore_until > start:
-            positions = torch.arange(start, start + token_ids.shape[1], device=token_ids.device)
-            counted &= positions >= self.ignore_length.reshape(-1, 1)
-        return counted
 
     def _write_new(self, tokens: Tensor, new: Tensor) -> None:
         """Append `tokens` [N, 1] in the rows of `new` [N, 1]; other rows repeat their slot 0 in the added column."""
@@ -93,6 +85,58 @@ class SeenTokens:
             # On a device the width is an upper bound instead: reading it back would stall the stream.
             self.width = max(int(self.used.max()), 1)
             self._maybe_empty = self._maybe_empty and bool((self.used == 0).any())
+
+
+class SeenSet:
+    """The tokens of each row without their counts, [N, U]: what a penalty needs that acts once per token.
+
+    A token is appended without asking whether it is there already, for acting twice on a token writes the same value
+    twice; every `SETTLE` steps repeats are dropped. Slots past a row's own tokens repeat its slot 0, as in
+    `SeenTokens`; `empty` [N] marks rows without any, whose ids mean nothing.
+    """
+
+    SETTLE = 128
+
+    def __init__(self, token_ids: Tensor, vocab_size: int, ignore_length: Tensor | int = 0) -> None:
+        self.vocab_size = vocab_size
+        self.length = token_ids.shape[1]
+        self.ignore_length = torch.as_tensor(ignore_length, device=token_ids.device)
+        self._ignore_until = int(self.ignore_length.max()) if self.ignore_length.numel() else 0
+        used, self._ids, _ = count_tokens(token_ids, _counted(token_ids, 0, self))
+        self.empty = used == 0
+        self.maybe_empty = bool(self.empty.any())
+        self._width = self._settled = self._ids.shape[1]
+
+    @property
+    def ids(self) -> Tensor:
+        """[N, U] int64."""
+        return self._ids[:, : self._width]
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Add one more token per row."""
+        tokens = token_ids.reshape(-1, 1).long()
+        counted = _counted(tokens, self.length, self)
+        self.length += 1
+        if self._width == self._ids.shape[1]:
+            room = self._ids.new_empty((self._ids.shape[0], self._width + self.SETTLE))
+            room[:, : self._width] = self._ids
+            self._ids = room
+        if self.maybe_empty:
+            self.ids.copy_(torch.where(self.empty[:, None] & counted, tokens, self.ids))
+            self.empty = self.empty & ~counted[:, 0]
+            self.maybe_empty = tokens.device.type != "cpu" or bool(self.empty.any())
+        self._ids[:, self._width] = torch.where(counted, tokens, self._ids[:, :1])[:, 0]
+        self._width += 1
+        if self._width - self._settled >= self.SETTLE:
+            _, self._ids, _ = count_tokens(self.ids, ~self.empty[:, None].expand(-1, self._width))
+            self._width = self._settled = self._ids.shape[1]
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep these rows, which may repeat or change order."""
+        self._ids = self.ids[rows]
+        self.empty = self.empty[rows]
+        if self.ignore_length.dim():
+            self.ignore_length = self.ignore_length[rows]
 
 
 def count_tokens(token_ids: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,3 +168,12 @@ def count_tokens(token_ids: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Te
     ids = torch.where(filler, ids[:, :1], ids).masked_fill_(nothing, 0)
     counts = torch.where(filler, counts[:, :1], counts).masked_fill_(nothing, 0.0)
     return used, ids, counts
+
+
+def _counted(token_ids: Tensor, start: int, seen: SeenTokens | SeenSet) -> Tensor:
+    """[N, T] bool: which of these tokens, the first at position `start`, take part."""
+    counted = token_ids < seen.vocab_size
+    if seen._ignore_until > start:
+        positions = torch.arange(start, start + token_ids.shape[1], device=token_ids.device)
+        counted &= positions >= seen.ignore_length.reshape(-1, 1)
+    return counted
