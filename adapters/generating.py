@@ -60,19 +60,36 @@ def with_defaults(loaded: Loaded, given: Mapping[str, Any], defaults: Mapping[st
     return {**given, "generation_config": config}
 
 
-def version_4_config(loaded: Loaded, task: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
-    """The generation configuration of a pipeline by the rule of version 4.57: its defaults stand above the model's
-    own values, the options of its construction above both, and the model's task_specific_params above all."""
+def specific_params(loaded: Loaded) -> dict[str, Any]:
+    """What the model's configuration says for the task by the name it was asked for; for plain "translation", for the
+    first language pair it names."""
+    every = getattr(loaded.config, "task_specific_params", None) or {}
+    name = loaded.task
+    if name == "translation":
+        name = next((key for key in every if key.startswith("translation")), name)
+    found: dict[str, Any] = every.get(name, {})
+    return found
+
+
+def version_4_config(loaded: Loaded, defaults: Mapping[str, Any]) -> Any:
+    """The generation configuration of a pipeline by the rule of version 4.57: its defaults stand above the model's own
+    values, the options it was built with above both, and the model's task_specific_params above all."""
     config = deepcopy(loaded.model.generation_config)
-    config.update(**defaults)
-    config.update(**given)
-    if "max_new_tokens" not in given and config.max_length not in (None, 20):
+    built = {name: value for name, value in loaded.constructed.items() if hasattr(config, name)}
+    config.update(**{**defaults, **built})
+    if "max_new_tokens" not in built and config.max_length not in (None, 20):
         config.max_new_tokens = None
-    specific = (getattr(loaded.config, "task_specific_params", None) or {}).get(task, {})
-    config.update(**{name: value for name, value in specific.items() if name != "prefix"})
+    config.update(**{name: value for name, value in specific_params(loaded).items() if name != "prefix"})
     if config.pad_token_id is None:
         config.pad_token_id = loaded.tokenizer.pad_token_id
     return config
+
+
+def by_total_length(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
+    """Whether generate counts the prompt in its limits, so that padding would change them."""
+    longest = stated_value(loaded, arguments, "max_new_tokens") is None
+    shortest = (stated_value(loaded, arguments, "min_length") or 0) > 0
+    return longest or (shortest and stated_value(loaded, arguments, "min_new_tokens") is None)
 
 
 def stated_value(loaded: Loaded, arguments: Mapping[str, Any], name: str) -> Any:
@@ -97,11 +114,11 @@ def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> 
     many of them are the prompt's (0 for an encoder-decoder), and further outputs by name."""
     from .generation import generate
 
-    arguments = dict(arguments)
+    arguments = {**batch.inputs, **arguments}
     seeds = arguments.pop("seeds", None)
     if seeds is not None:
         arguments["seeds"] = [seeds + index if isinstance(seeds, int) else seeds[index] for index in batch.items]
-    output = generate(loaded.model, **batch.inputs, **arguments)
+    output = generate(loaded.model, **arguments)
     sequences = output if isinstance(output, torch.Tensor) else output.sequences
     rows, per_row = len(batch.rows), len(sequences) // len(batch.rows)
     others = {} if isinstance(output, torch.Tensor) else _other_outputs(output, rows, per_row)

@@ -27,12 +27,13 @@ def load(
     batch_tokens: int | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     hub: Mapping[str, Any] | None = None,
+    asked: str | None = None,
 ) -> Loaded:
     """Load what is a path or a name, take what is an object, and move the model to its device.
 
     ``device``: "cpu", "cuda:1", an ordinal, -1 for the CPU; None is the first accelerator, else the CPU. Not together
     with ``device_map``. ``dtype``: None keeps the checkpoint's own, as transformers 5 does; the checkpoints that ship
-    with the package, stored in half precision, run in float32.
+    with the package, stored in half precision, run in float32. ``asked``: the name the caller used for the task.
     """
     if device is not None and device_map is not None:
         raise ValueError("device and device_map must not both be given")
@@ -59,7 +60,7 @@ def load(
     where = _place(model, device)
     model.eval()
     budget = batch_tokens or (CPU_BATCH_TOKENS if where.type == "cpu" else GPU_BATCH_TOKENS)
-    return Loaded(task.name, model, tokenizer, where, compat, budget, batch_size)
+    return Loaded(asked or task.name, model, tokenizer, where, compat, budget, batch_size)
 
 
 def for_call(loaded: Loaded, batch_size: int | None, batch_tokens: int | None, compat: bool | None) -> Loaded:

@@ -1,7 +1,10 @@
 """``pipeline(task, ...)``: the library's call and its results, batched by length and streamed in order."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from .loading import for_call, load
 from .options import build_options, nearest_name, option_names, require_choice, require_count
@@ -71,21 +74,22 @@ def pipeline(
         batch_tokens=batch_tokens,
         model_kwargs=model_kwargs,
         hub={name: value for name, value in hub.items() if value is not None},
+        asked=task,
     )
     run = {"progress": progress, "on_error": on_error, "output": output}
-    return Pipeline(found, loaded, task_name=task, run=run, options=options)
+    return Pipeline(found, loaded, run=run, options=options)
 
 
 class Pipeline:
     """A loaded task. Call it with an item, a list or any iterable; a list returns a list, an iterable streams."""
 
-    def __init__(
-        self, task: Task, loaded: Loaded, *, task_name: str, run: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, task: Task, loaded: Loaded, *, run: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self._task = task
-        self._loaded = loaded
         self._run = dict(run)
-        self._options = {**task.defaults(loaded), **_language_pair(task_name), **options}
+        self._options = dict(options)
+        if "src_lang" not in options and "tgt_lang" not in options:
+            self._options.update(_language_pair(loaded))
+        self._loaded = replace(loaded, constructed=self._options)
         self.task = task.name
         _check_run(loaded.batch_size, loaded.batch_tokens, self._run)
         self._resolve({})
@@ -143,10 +147,13 @@ class Pipeline:
         return self._task.check(self._loaded if loaded is None else loaded, options)
 
     def _stream(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
-        items: Iterable[Any] = call.items
+        items: Any = call.items
         if not hasattr(items, "__iter__"):
-            items = (call.items[index] for index in range(len(call.items)))  # type: ignore[index, arg-type]
-        total = len(call.items) if hasattr(call.items, "__len__") else None
+            items = (call.items[index] for index in range(len(items)))  # type: ignore[index]
+        if call.kind != "single" and loaded.compat and self._task.in_order(loaded, options):
+            # The library's data loader draws a seed of its own before the first item: sampling starts after it.
+            torch.empty((), dtype=torch.int64).random_()
+        total = len(items) if hasattr(items, "__len__") else None
         ahead = total is None or total > 1
         found = answers(self._task, loaded, items, options, ahead=ahead)
         if run["progress"]:
@@ -176,9 +183,13 @@ def _check_run(batch_size: int | None, batch_tokens: int | None, run: Mapping[st
     require_choice("output", run["output"], ("records", "columns", "arrow"))
 
 
-def _language_pair(task_name: str) -> dict[str, str]:
-    """The languages that a task name such as "translation_en_to_fr" carries."""
-    parts = task_name.split("_")
+def _language_pair(loaded: Loaded) -> dict[str, str]:
+    """The languages that a task name such as "translation_en_to_fr" carries, or else the model's configuration."""
+    name = loaded.task
+    if name == "translation":
+        specific = getattr(loaded.config, "task_specific_params", None) or {}
+        name = next((key for key in specific if key.startswith("translation")), name)
+    parts = name.split("_")
     return {"src_lang": parts[1], "tgt_lang": parts[3]} if len(parts) == 4 and parts[2] == "to" else {}
 
 

@@ -77,6 +77,7 @@ def parse(loaded: Loaded, item: Any, options: QuestionAnsweringOptions) -> tuple
 
 
 def check(loaded: Loaded, options: QuestionAnsweringOptions) -> QuestionAnsweringOptions:
+    require(loaded.tokenizer.is_fast, "tokenizer must be a fast one for question-answering; got one without offsets")
     longest, stride = _window_sizes(loaded, options)
     require(stride <= longest, f"doc_stride must be at most max_seq_len ({longest}); got {stride}")
     return options
@@ -91,10 +92,6 @@ def _window_sizes(loaded: Loaded, options: QuestionAnsweringOptions) -> tuple[in
 
 
 def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAnsweringOptions) -> list[Prepared]:
-    if not loaded.tokenizer.is_fast:
-        from .question_words import encode_words
-
-        return encode_words(loaded, items, options, *_window_sizes(loaded, options))
     tokenizer = loaded.tokenizer
     question_first = tokenizer.padding_side == "right"
     questions, contexts = [question for question, _ in items], [context for _, context in items]
@@ -218,9 +215,6 @@ def _answers(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: Qu
 
 def _characters(row: Row, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
     """Characters of a span of tokens; with ``align_to_words``, of the whole words it touches."""
-    if "word_spans" in row.facts:  # a tokenizer without offsets: the words are ours
-        spans = row.facts["word_spans"]
-        return spans[first][0], spans[last][1]
     window: Window = row.facts["window"]
     encoding, first, last = window.encoding, first - window.shift, last - window.shift
     if align_to_words:

@@ -3,10 +3,10 @@
 A task (``Task``) is a handful of functions; this file calls them and owns errors, batches and the stream.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import signature
 from itertools import chain
 from typing import Any
@@ -27,6 +27,7 @@ class Loaded:
     compat: bool = True
     batch_tokens: int = 4096
     batch_size: int | None = None
+    constructed: Mapping[str, Any] = field(default_factory=dict)  # the options the pipeline was built with
     findings: dict[str, Any] = field(default_factory=dict)  # found out once for this model, shared by its calls
     token_strings: dict[int, str] = field(default_factory=dict)  # as the vocabulary has them, for ids met so far
     token_texts: dict[int, str] = field(default_factory=dict)  # as decode gives them
@@ -66,7 +67,9 @@ class Task:
 
     ``read`` turns a call's arguments into an iterable of items (or one item); ``parse`` checks one item;
     ``encode`` tokenises a window of parsed items at once; ``forward`` runs one batch and reduces it to an output per
-    row, on the device; ``finish`` builds the records of a window from those outputs.
+    row, on the device; ``finish`` builds the records of a window from those outputs. ``check`` completes the options;
+    ``shape`` gives a whole call's result the library's nesting. ``in_order``: batches must be consecutive items, one
+    by one unless a batch size is given. ``equal_lengths``: only rows of one length may share a batch.
     """
 
     name: str
@@ -79,11 +82,11 @@ class Task:
     finish: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Sequence[Any]]
     aliases: tuple[str, ...] = ()
     fields: tuple[str, ...] = ("text",)
-    defaults: Callable[[Loaded], dict[str, Any]] = field(default=lambda loaded: {})
     forwarded: Callable[[], frozenset[str]] = field(default=frozenset)
     shape: Callable[[Any, "Call"], Any] = field(default=lambda results, call: results)
     check: Callable[[Loaded, Any], Any] = field(default=lambda loaded, options: options)
     in_order: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
+    equal_lengths: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     pad_left: bool = False
 
 
@@ -145,8 +148,7 @@ def _prepare_next(
 def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) -> list[Prepared | Failure]:
     """Check and tokenise a window; an item that fails becomes a Failure and costs the others nothing."""
     parsed: list[Any] = [
-        item if isinstance(item, Failure) else _attempt(lambda item=item: task.parse(loaded, item, options))
-        for item in window
+        item if isinstance(item, Failure) else _attempt(partial(task.parse, loaded, item, options)) for item in window
     ]
     good = [index for index, item in enumerate(parsed) if not isinstance(item, Failure)]
     encoded = _each([parsed[index] for index in good], lambda chunk: task.encode(loaded, chunk, options))
@@ -169,7 +171,7 @@ def _run(task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], opt
             [row.length for _, row in rows],
             batch_tokens=loaded.batch_tokens,
             batch_size=loaded.batch_size,
-            may_pad=may_pad(loaded, rows[0][1]) if rows else True,
+            may_pad=not rows or (may_pad(loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
         )
     for batch in batches:
         ran = _each(

@@ -9,7 +9,7 @@ from warnings import warn
 import torch
 
 from .batching import Batch, Row
-from .generating import generate_options, must_keep_order, run_generate, version_4_config
+from .generating import generate_options, must_keep_order, run_generate, specific_params, version_4_config
 from .inputs import as_text, read_inputs
 from .options import require
 from .runner import Call, Loaded, Prepared, Task
@@ -59,6 +59,7 @@ def check(loaded: Loaded, options: Text2TextOptions, *, task: str) -> Text2TextO
 
 def encode(loaded: Loaded, items: Sequence[str], options: Text2TextOptions, *, task: str) -> list[Prepared]:
     facts: dict[str, Any] = {}
+    encoded: Any
     if task == "translation" and getattr(loaded.tokenizer, "_build_translation_inputs", None):
         languages = {"src_lang": getattr(options, "src_lang", None), "tgt_lang": getattr(options, "tgt_lang", None)}
         encoded = loaded.tokenizer._build_translation_inputs(
@@ -66,7 +67,7 @@ def encode(loaded: Loaded, items: Sequence[str], options: Text2TextOptions, *, t
         )
         facts = {name: encoded[name] for name in list(encoded) if not isinstance(encoded[name], list)}
     else:
-        prefix = _prefix(loaded, task)
+        prefix = _prefix(loaded)
         encoded = loaded.tokenizer([prefix + text for text in items], truncation=options.truncation)
     prepared = []
     for row in rows_of(encoded):
@@ -75,37 +76,38 @@ def encode(loaded: Loaded, items: Sequence[str], options: Text2TextOptions, *, t
     return prepared
 
 
-def _prefix(loaded: Loaded, task: str) -> str:
+def _prefix(loaded: Loaded) -> str:
     """What the model expects in front of every text of this task, as its configuration says."""
-    specific = (getattr(loaded.config, "task_specific_params", None) or {}).get(task, {})
-    return specific.get("prefix") or getattr(loaded.config, "prefix", None) or ""
+    return specific_params(loaded).get("prefix") or getattr(loaded.config, "prefix", None) or ""
 
 
-def _arguments(loaded: Loaded, options: Text2TextOptions, task: str) -> dict[str, Any]:
+def _arguments(loaded: Loaded, options: Text2TextOptions) -> dict[str, Any]:
     """The keyword arguments of generate: a configuration made of the pipeline's defaults and the caller's options."""
-    given = dict(options.forwarded)
+    built = loaded.constructed
+    called = {name: value for name, value in options.forwarded.items() if name not in built or built[name] is not value}
     if options.stop_sequence is not None:
         stops = loaded.tokenizer.encode(options.stop_sequence, add_special_tokens=False)
         if len(stops) > 1:
-            warn(
-                "stop_sequence is more than one token: generation stops at the first of them", UserWarning, stacklevel=2
-            )
-        given["eos_token_id"] = stops[0]
-    if given.get("generation_config") is not None:
-        return given
-    given.pop("generation_config", None)
-    config = version_4_config(loaded, task, {}, DEFAULTS)
-    fields = {name: value for name, value in given.items() if hasattr(config, name)}
-    config = version_4_config(loaded, task, fields, DEFAULTS)
-    return {**{name: value for name, value in given.items() if name not in fields}, "generation_config": config}
+            warn("stop_sequence is several tokens: generation stops at the first of them", UserWarning, stacklevel=2)
+        called["eos_token_id"] = stops[0]
+    if called.get("generation_config") is not None:
+        return called
+    called.pop("generation_config", None)
+    config = version_4_config(loaded, DEFAULTS)
+    fields = {name: value for name, value in called.items() if hasattr(config, name)}
+    if not loaded.compat and "max_length" in fields and "max_new_tokens" not in fields:
+        # 4.57.6 lets its own default of max_new_tokens outweigh the max_length of a call.
+        config.max_new_tokens = None
+    config.update(**fields)
+    return {**{name: value for name, value in called.items() if name not in fields}, "generation_config": config}
 
 
-def forward(loaded: Loaded, batch: Batch, options: Text2TextOptions, *, task: str) -> list[Any]:
-    return run_generate(loaded, batch, {**_arguments(loaded, options, task), **batch.rows[0].facts})
+def forward(loaded: Loaded, batch: Batch, options: Text2TextOptions) -> list[Any]:
+    return run_generate(loaded, batch, {**_arguments(loaded, options), **batch.rows[0].facts})
 
 
-def in_order(loaded: Loaded, options: Text2TextOptions, *, task: str) -> bool:
-    return must_keep_order(loaded, _arguments(loaded, options, task))
+def in_order(loaded: Loaded, options: Text2TextOptions) -> bool:
+    return must_keep_order(loaded, _arguments(loaded, options))
 
 
 def finish(
@@ -150,11 +152,11 @@ def _task(name: str, field_name: str, options: type[Any], aliases: tuple[str, ..
         read=read_inputs,
         parse=parse,
         encode=partial(encode, task=name),
-        forward=partial(forward, task=name),
+        forward=forward,
         finish=partial(finish, field_name=field_name),
         check=partial(check, task=name),
         forwarded=generate_options,
-        in_order=partial(in_order, task=name),
+        in_order=in_order,
         shape=shape,
     )
 

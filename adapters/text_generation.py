@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .batching import Batch, Row
-from .generating import generate_options, must_keep_order, run_generate, stated_value, with_defaults
+from .generating import by_total_length, generate_options, must_keep_order, run_generate, stated_value, with_defaults
 from .inputs import as_call, as_text
 from .options import require, require_choice
 from .runner import Call, Loaded, Prepared, Task
@@ -221,6 +221,10 @@ def in_order(loaded: Loaded, options: TextGenerationOptions) -> bool:
     return must_keep_order(loaded, _arguments(loaded, options))
 
 
+def equal_lengths(loaded: Loaded, options: TextGenerationOptions) -> bool:
+    return by_total_length(loaded, _arguments(loaded, options))
+
+
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TextGenerationOptions
 ) -> list[Any]:
@@ -273,5 +277,6 @@ TASK = Task(
     check=check,
     forwarded=generate_options,
     in_order=in_order,
+    equal_lengths=equal_lengths,
     pad_left=True,
 )

@@ -129,7 +129,7 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
     """The row with the characters of its tokens in the whole text."""
     offsets = row.facts.get("offset_mapping")
     text = item
-    if isinstance(item, Words):
+    if isinstance(item, Words) and offsets is not None:
         text = item.text
         shifts = [0 if word is None else item.starts[word] for word in row.encoding.word_ids]
         offsets = [(a + shift, b + shift) for (a, b), shift in zip(offsets, shifts, strict=True)]

@@ -6,6 +6,8 @@ from functools import cache
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -14,6 +16,8 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
     PreTrainedTokenizer,
     PreTrainedTokenizerFast,
 )
@@ -203,9 +207,49 @@ def tiny_model(task: str, tokenizer, *, labels=LABELS, seed: int = 0, spread: fl
         label2id={label: index for index, label in enumerate(labels)},
         **config,
     )
-    model = HEADS[task](settings).eval()
+    return _spread(HEADS[task](settings).eval(), spread)
+
+
+def tiny_decoder(tokenizer, *, seed: int = 0, spread: float = 6.0):
+    """A random GPT-2 of two layers; its start and end tokens are the tokenizer's."""
+    torch.manual_seed(seed)
+    settings = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=256,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
+    return _spread(GPT2LMHeadModel(settings).eval(), spread)
+
+
+def tiny_seq2seq(tokenizer, *, seed: int = 0, spread: float = 4.0):
+    """A random BART of two and two layers."""
+    torch.manual_seed(seed)
+    settings = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=256,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        decoder_start_token_id=tokenizer.sep_token_id,
+        forced_eos_token_id=None,
+    )
+    return _spread(BartForConditionalGeneration(settings).eval(), spread)
+
+
+def _spread(model, factor):
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.mul_(spread)
+                parameter.mul_(factor)
     return model
