@@ -48,8 +48,7 @@ def apply_chain(
     chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
     """
     on, keep = params.on, params.min_tokens_to_keep
-    joint = params.joint and "top_k" in on and "top_p" in on
-    for name in params.order:
+    for name in params.active:
         if name == "temperature" and "dynamic_temperature" in on:
             logits = truncation.apply_dynamic_temperature(
                 logits,
@@ -57,7 +56,7 @@ def apply_chain(
                 spread=on["dynamic_temperature"],
                 exponent=on.get("dynamic_exponent", 1.0),
             )
-        elif name == "xtc" and "xtc_probability" in on:
+        elif name == "xtc":
             logits = truncation.apply_xtc(
                 logits,
                 on["xtc_threshold"],
@@ -66,11 +65,9 @@ def apply_chain(
                 generator=generator,
                 min_tokens_to_keep=keep,
             )
-        elif name not in on:
-            continue
         elif name == "temperature":
             logits = filters.apply_temperature(logits, on[name])
-        elif joint and name in ("top_k", "top_p"):
+        elif params.joint and name in ("top_k", "top_p"):
             if name == "top_k":
                 logits = filters.apply_top_k_top_p_jointly(logits, on["top_k"], on["top_p"], min_tokens_to_keep=keep)
         else:

@@ -103,22 +103,22 @@ class SamplingParams:
         on: dict[str, float | Tensor] = {}
         for name, requirement in _REQUIREMENTS.items():
             value = getattr(self, name)
-            if value is None:
+            if value is None or (isinstance(value, int | float) and value == _OFF.get(name)):
                 continue
             read = per_row(name, value, batch_size, device, requirement, validate=False)
-            if isinstance(read, Tensor) or read != _OFF.get(name):
-                on[name] = read
+            on[name] = read
         temperature = on.get("temperature", 1.0)
         greedy = temperature == 0
         if isinstance(greedy, Tensor):
-            on["temperature"] = temperature.masked_fill(greedy, 1.0)  # type: ignore[union-attr]
+            on["temperature"] = temperature.masked_fill(greedy, 1.0)
             if greedy.device.type == "cpu" and not bool(greedy.any()):
                 greedy = False
-        top_k = on.get("top_k")
-        most = 0
-        if top_k is not None:
-            most = int(top_k.max()) if isinstance(top_k, Tensor) and top_k.numel() else int(top_k)  # type: ignore[arg-type]
-        return CompiledParams(on, greedy, most, self.joint_top_k_top_p, self.min_tokens_to_keep, tuple(self.order))
+        top_k = on.get("top_k", 0)
+        most = int(top_k.max() if isinstance(top_k, Tensor) and top_k.numel() else top_k)
+        switches = {"temperature": ("temperature", "dynamic_temperature"), "xtc": ("xtc_probability",)}
+        active = tuple(name for name in self.order if any(option in on for option in switches.get(name, (name,))))
+        joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
+        return CompiledParams(on, active, greedy, most, joint, self.min_tokens_to_keep)
 
 
 _OFF: dict[str, float] = {
@@ -139,15 +139,16 @@ _OFF: dict[str, float] = {
 class CompiledParams:
     """Options read for one batch: what is on, as floats or float64 tensors [B, 1].
 
-    greedy: rows that take their largest logit, False, True or [B, 1] bool. largest_top_k: over the batch.
+    active: the filters that are on, in their order. greedy: rows that take their largest logit, False, True or
+    [B, 1] bool. largest_top_k: over the batch.
     """
 
     on: dict[str, float | Tensor]
+    active: tuple[str, ...]
     greedy: "bool | Tensor"
     largest_top_k: int
     joint: bool
     min_tokens_to_keep: int
-    order: tuple[str, ...]
 
     def select_rows(self, rows: Tensor) -> "CompiledParams":
         """The same options for the rows ``rows`` [N] of the batch."""

@@ -5,14 +5,15 @@ that true: derived values (``1 - top_p``) are formed in float64 before they are 
 tensor is done in the type that torch uses for a Python scalar (float32 for float16 and bfloat16 logits).
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 RowOption: TypeAlias = float | Sequence[float] | Tensor
-Scalar: TypeAlias = float | int
 
 Requirement: TypeAlias = tuple[str, Callable[[Tensor], Tensor]]
 UNIT: Requirement = ("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
@@ -22,6 +23,11 @@ POSITIVE: Requirement = ("a finite number > 0", lambda x: (x > 0) & x.isfinite()
 NON_NEGATIVE: Requirement = ("a finite number >= 0", lambda x: (x >= 0) & x.isfinite())
 COUNT: Requirement = ("an integer >= 0", lambda x: (x >= 0) & (x == x.floor()) & x.isfinite())
 FINITE: Requirement = ("a finite number", lambda x: x.isfinite())
+
+
+@lru_cache(maxsize=512)
+def _number_holds(requirement: Requirement, value: float) -> bool:
+    return bool(requirement[1](torch.tensor(value, dtype=torch.float64)))
 
 
 def check_logits(logits: Tensor, name: str = "logits") -> None:
@@ -58,12 +64,11 @@ def per_row(
     is read as the decimal it stands for (0.9, not 0.89999998), where it has at most six decimals. Values are checked
     when they are on the host, and on another device only with ``validate=True``, since that waits for the device.
     """
-    text, holds = requirement
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got bool")
     if isinstance(value, int | float):
-        if not bool(holds(torch.tensor(float(value), dtype=torch.float64))):
-            raise ValueError(f"{name} must be {text}; got {value}")
+        if not _number_holds(requirement, float(value)):
+            raise ValueError(f"{name} must be {requirement[0]}; got {value}")
         return float(value)
     if isinstance(value, Tensor):
         if value.is_complex() or value.dtype == torch.bool:
@@ -83,10 +88,10 @@ def per_row(
         want = "[B]" if batch_size is None else f"[{batch_size}]"
         raise ValueError(f"{name} must be a number or of shape {want}, one per row; got {list(values.shape)}")
     if validate or (validate is None and values.device.type == "cpu"):
-        bad = ~holds(values)
+        bad = ~requirement[1](values)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
-            raise ValueError(f"{name} must be {text}; got {values[row].item():g} in row {row}")
+            raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
     return values.to(device)[:, None] if device is not None else values[:, None]
 
 
@@ -122,3 +127,19 @@ def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
     divisor = divisor.to(wide)
     quotient = tensor.to(wide) * divisor.reciprocal() if tensor.is_cuda else tensor.to(wide) / divisor
     return quotient.to(tensor.dtype)
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise if a row has a NaN, a +inf or nothing above -inf. Costs one read of the logits."""
+    if logits.shape[0]:
+        check_row_maxima(logits.amax(-1))
+
+
+def check_row_maxima(maxima: Tensor) -> None:
+    """The same check from the rows' maxima [N]: NaN counts as the largest."""
+    good = maxima.isfinite()
+    if not bool(good.all()):
+        row = int((~good).nonzero()[0])
+        value = maxima[row].item()
+        found = {math.inf: "+inf", -math.inf: "only -inf"}.get(value, "NaN")
+        raise ValueError(f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row {row}")

@@ -10,7 +10,10 @@ from torch import Tensor
 from .chain import apply_chain
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import PARAM_NAMES, CompiledParams, SamplingParams
-from .rows import check_count, check_logits
+from .race import seeded_winner, stream_winner
+from .rows import check_count, check_finite, check_logits
+from .shortlist import Shortlist, covers, shortlists
+from .stream import exponentials_at, row_exponentials, stream_is_known
 
 _XTC_COIN = 0x7FFFFFFF  # the token id whose noise decides XTC in seeded mode; no vocabulary reaches it
 
@@ -79,7 +82,8 @@ class Sampler:
     """A sampling call compiled for a batch, to be used at every step of a loop.
 
     batch_size: rows of the batch at the start; per-row options and seeds have this length and are indexed by ``rows``.
-    seeds, generator: as in ``sample``.
+    seeds, generator: as in ``sample``. A step per row, like seeds, is indexed by ``rows``.
+    drawn, fallbacks: how many rows the fast paths were asked for, and how many of them they could not prove.
     """
 
     def __init__(
@@ -96,6 +100,8 @@ class Sampler:
         self.seeds = None if seeds is None else _read_seeds(seeds, batch_size, self.device)
         self.generator = generator
         self.validate = params.validate or self.device.type == "cpu"
+        self.drawn = 0  # rows that the fast paths were asked for
+        self.fallbacks = 0  # of them, rows that went through the library's own arithmetic
         self.params: CompiledParams = params.compiled(batch_size, self.device)
 
     @overload
@@ -123,8 +129,6 @@ class Sampler:
             raise ValueError(f"logits must have {self.vocab_size} columns; got {logits.shape[1]}")
         if logprobs is not None:
             check_count("logprobs", logprobs, 0)
-        if self.validate:
-            check_finite(logits)
         params = self.params if rows is None else self.params.select_rows(rows)
         token_ids = self._draw(logits, params, step, rows)
         if logprobs is None:
@@ -137,32 +141,135 @@ class Sampler:
         return apply_chain(logits.to(torch.promote_types(logits.dtype, torch.float32)), params)
 
     def _draw(self, logits: Tensor, params: CompiledParams, step: int | Tensor, rows: Tensor | None) -> Tensor:
-        best = logits.argmax(-1) if params.greedy is not False else None
-        if params.greedy is True:
-            assert best is not None
-            return best
+        if params.greedy is True or not logits.shape[0]:
+            if self.validate:
+                check_finite(logits)
+            return logits.argmax(-1)
+        keys = None
+        if self.seeds is not None:
+            keys = counter_keys(
+                self.seeds if rows is None else self.seeds[rows], step if rows is None else _at(step, rows)
+            )
+        known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
+        if known and covers(params, logits.dtype):
+            return self._draw_from_shortlists(logits, params, keys, rows)
+        if self.validate:
+            check_finite(logits)
+        return self._draw_in_full(logits, params, keys, rows)
+
+    def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
+        """The library's own operations over the whole vocabulary."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.seeds is None:
-            chance = None
-            if "xtc_probability" in params.on:
+        chance = None
+        if "xtc" in params.active:
+            if keys is None:
                 chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
                 chance = chance if rows is None else chance[rows]
-            drawn = self._draw_from_stream(apply_chain(wide, params, chance=chance), rows)
+            else:
+                coin = torch.full((1,), _XTC_COIN, dtype=torch.int32, device=self.device)
+                chance = counter_uniform(keys, coin)[:, 0]
+        kept = apply_chain(wide, params, chance=chance)
+        if keys is not None:
+            drawn = _seeded_winner(wide, kept, params, keys)
+        elif rows is None:
+            drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
         else:
-            keys = counter_keys(self.seeds if rows is None else self.seeds[rows], step)
-            coin = torch.full((1,), _XTC_COIN, dtype=torch.int32, device=self.device)
-            chance = counter_uniform(keys, coin)[:, 0] if "xtc_probability" in params.on else None
-            kept = apply_chain(wide, params, chance=chance).to(torch.float64)
-            noise = counter_exponential(keys, torch.arange(self.vocab_size, device=self.device))
-            drawn = (kept - noise.log()).argmax(-1)
-        return drawn if best is None else torch.where(params.greedy[:, 0], best, drawn)  # type: ignore[index]
+            noise = torch.empty(self.batch_size, self.vocab_size, dtype=kept.dtype, device=self.device)
+            drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
+        if isinstance(params.greedy, Tensor):
+            drawn = torch.where(params.greedy[:, 0], logits.argmax(-1), drawn)
+        return drawn
 
-    def _draw_from_stream(self, kept: Tensor, rows: Tensor | None) -> Tensor:
-        probs = kept.softmax(-1)
-        if rows is None:
-            return torch.multinomial(probs, 1, generator=self.generator)[:, 0]
-        noise = torch.empty(self.batch_size, self.vocab_size, dtype=probs.dtype, device=self.device)
-        return (probs / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
+    def _draw_from_shortlists(
+        self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None
+    ) -> Tensor:
+        """The same tokens from each row's largest logits; in full for the rows whose shortlist cannot prove it."""
+        parts, unsettled = shortlists(logits, params, validate=self.validate)
+        tokens = torch.empty(logits.shape[0], dtype=torch.int64, device=logits.device)
+        doubtful = list(unsettled)
+        noises: list[Tensor]
+        snapshots: dict[int, Tensor] = {}
+        if keys is not None:
+            noises = [counter_exponential(keys if some is None else keys[some], part.token_ids) for some, part in parts]
+        else:
+            noises = self._stream_noise(parts, logits.shape[0], rows, snapshots)
+        for (some, part), noise in zip(parts, noises, strict=True):
+            where = slice(None) if some is None else some
+            if keys is None:
+                winner, certain = stream_winner(part, noise)
+            else:
+                winner, certain = seeded_winner(part, noise, params.on.get("temperature", 1.0), some)
+            tokens[where] = part.token_ids.gather(1, winner)[:, 0]
+            certain = certain & part.settled
+            if isinstance(params.greedy, Tensor):
+                greedy = params.greedy[where, 0]
+                tokens[where] = torch.where(greedy, part.token_ids[:, 0], tokens[where])
+                certain = torch.where(greedy, part.values[:, 0] > part.values[:, 1:2].amax(-1), certain)
+            if not bool(certain.all()):
+                failed = (~certain).nonzero()[:, 0] if some is None else some[~certain]
+                doubtful += [row for row in failed.tolist() if row not in unsettled]
+        self.drawn += logits.shape[0]
+        self.fallbacks += len(doubtful)
+        for row in doubtful:
+            tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
+        return tokens
+
+    def _stream_noise(
+        self,
+        parts: list[tuple[Tensor | None, Shortlist]],
+        count: int,
+        rows: Tensor | None,
+        snapshots: dict[int, Tensor],
+    ) -> list[Tensor]:
+        original = torch.arange(count) if rows is None else rows
+        snapshots.update(dict.fromkeys(original.tolist(), torch.empty(0)))
+        listed = [
+            ((original if some is None else original[some])[:, None] * self.vocab_size + part.token_ids)
+            for some, part in parts
+        ]
+        flat = torch.cat([positions.flatten() for positions in listed])
+        noise = exponentials_at(flat, self.batch_size, self.vocab_size, self.generator, snapshots)
+        pieces = noise.split([positions.numel() for positions in listed])
+        return [piece.view(positions.shape) for piece, positions in zip(pieces, listed, strict=True)]
+
+    def _draw_row_in_full(
+        self,
+        logits: Tensor,
+        params: CompiledParams,
+        keys: Tensor | None,
+        row: int,
+        rows: Tensor | None,
+        snapshots: dict[int, Tensor],
+    ) -> Tensor:
+        one = params.select_rows(torch.tensor([row], device=logits.device))
+        wide = logits[row : row + 1].to(torch.float32)
+        if isinstance(one.greedy, Tensor) and bool(one.greedy):
+            return wide.argmax()
+        kept = apply_chain(wide, one)
+        if keys is not None:
+            return _seeded_winner(wide, kept, one, keys[row : row + 1])[0]
+        noise = row_exponentials(snapshots[row if rows is None else int(rows[row])], self.vocab_size)
+        return (kept.softmax(-1) / noise).argmax()
+
+
+def _seeded_winner(wide: Tensor, kept: Tensor, params: CompiledParams, keys: Tensor) -> Tensor:
+    """Race over the whole vocabulary: wide, kept [N, V] logits before and after the filters. Returns [N]."""
+    winners = []
+    token_ids = torch.arange(wide.shape[1], device=wide.device)
+    temperature = params.on.get("temperature", 1.0)
+    for row in range(wide.shape[0]):
+        some = slice(row, row + 1)
+        if "dynamic_temperature" in params.on:
+            score = kept[some].to(torch.float64)
+        else:
+            divisor = temperature[some] if isinstance(temperature, Tensor) else temperature
+            score = (wide[some].to(torch.float64) / divisor).masked_fill_(kept[some] == -torch.inf, -torch.inf)
+        winners.append((score - counter_exponential(keys[some], token_ids).log_()).argmax(-1))
+    return torch.cat(winners)
+
+
+def _at(step: int | Tensor, rows: Tensor) -> int | Tensor:
+    return step[rows] if isinstance(step, Tensor) and step.dim() else step
 
 
 def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
@@ -176,22 +283,6 @@ def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
     if seeds.shape != (batch_size,):
         raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
     return seeds.to(device=device, dtype=torch.int64)
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise if a row has a NaN, a +inf or nothing above -inf. Costs one read of the logits."""
-    if logits.shape[0]:
-        check_row_maxima(logits.amax(-1))
-
-
-def check_row_maxima(maxima: Tensor) -> None:
-    """The same check from the rows' maxima [N]: amax carries NaN."""
-    good = maxima.isfinite()
-    if not bool(good.all()):
-        row = int((~good).nonzero()[0])
-        value = maxima[row].item()
-        found = {float("inf"): "+inf", float("-inf"): "only -inf"}.get(value, "NaN")
-        raise ValueError(f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row {row}")
 
 
 def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
