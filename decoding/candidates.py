@@ -1,8 +1,11 @@
 """The largest logits of a row without sorting or copying the vocabulary, and the row's mass without a softmax."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+MASS_ERROR = 3e-6  # two rounded exponentials and torch's pairwise sum, relative
 _SMALL = 4096  # below this many logits per row torch.topk itself is as fast
 _WORKSPACE = 2**19  # floats that stay in the second-level cache of two cores
 
@@ -23,58 +26,46 @@ def largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     columns = vocab_size // lines
     folded = logits.as_strided((rows, lines, columns), (logits.stride(0), columns, 1), logits.storage_offset())
     chosen = folded.amax(1).topk(min(count, columns), sorted=False).indices
-    inside = folded.gather(2, chosen[:, None, :].expand(rows, lines, chosen.shape[1])).flatten(1)
-    rest = logits[:, lines * columns :]
-    pool = torch.cat([inside, rest], 1) if rest.shape[1] else inside
-    values, place = pool.topk(count)
-    width = chosen.shape[1]
-    line = place.div(width, rounding_mode="floor")
-    token_ids = chosen.gather(1, place - line * width) + line * columns
-    if rest.shape[1]:
-        behind = place - inside.shape[1]
-        token_ids = torch.where(behind >= 0, behind + lines * columns, token_ids)
-    return values, token_ids
+    pool = (chosen[:, None, :] + _line_starts(lines, columns, logits.device)).flatten(1)
+    if lines * columns < vocab_size:
+        rest = torch.arange(lines * columns, vocab_size, device=logits.device)
+        pool = torch.cat([pool, rest.expand(rows, -1)], 1)
+    values, place = logits.gather(1, pool).topk(count)
+    return values, pool.gather(1, place)
+
+
+@lru_cache(maxsize=64)
+def _line_starts(lines: int, columns: int, device: torch.device) -> Tensor:
+    return (torch.arange(lines, device=device) * columns)[:, None]
 
 
 def row_mass(logits: Tensor, temperature: float | Tensor, top: Tensor) -> Tensor:
-    """Sum of exp(logits / temperature - top) over each row, float64 [N, 1], to about 2e-6 relative.
+    """Sum of exp(logits / temperature - top) over each row, float64 [N, 1].
 
-    logits: [N, V]. temperature: float or float64 [N, 1]. top: [N, 1] float32, the largest of logits / temperature. The
-    division and the subtraction round as float32, as in the library's softmax. Works through the batch in pieces that
-    stay in cache and never hold more than an eighth of the logits.
+    logits: [N, V]. temperature: float or float64 [N, 1]. top: [N, 1] float32, the largest of logits / temperature.
+    Relative error: ``MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
+    Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits.
     """
     rows, vocab_size = logits.shape
-    piece = min(_WORKSPACE, max(rows * vocab_size // 8, 1024))
+    piece = min(_WORKSPACE, max(rows * vocab_size // 6, 1024))
     height = min(max(piece // vocab_size, 1), max(rows, 1))
     width = min(vocab_size, piece // height)
     space = torch.empty(height * width, dtype=torch.float32, device=logits.device)
     total = torch.zeros(rows, 1, dtype=torch.float64, device=logits.device)
     if isinstance(temperature, Tensor):
-        temperature = temperature.to(torch.float32)
-        if logits.is_cuda:
-            return _plain_mass(logits, temperature, top)
+        inverse = temperature.reciprocal().to(torch.float32)
+    bottom = -top
     for first in range(0, rows, height):
         some = slice(first, first + height)
-        divisor = temperature[some] if isinstance(temperature, Tensor) else temperature
         for left in range(0, vocab_size, width):
             part = logits[some, left : left + width]
             scratch = space[: part.numel()].view(part.shape)
-            if isinstance(divisor, Tensor) or divisor != 1.0:
-                torch.div(part, divisor, out=scratch) if part.dtype == torch.float32 else scratch.copy_(part).div_(
-                    divisor
-                )
-                scratch.sub_(top[some])
-            elif part.dtype == torch.float32:
-                torch.sub(part, top[some], out=scratch)
+            if isinstance(temperature, Tensor):
+                torch.addcmul(bottom[some], part, inverse[some], out=scratch)
             else:
-                scratch.copy_(part).sub_(top[some])
+                torch.add(bottom[some], part, alpha=1 / temperature, out=scratch)
             total[some] += scratch.exp_().sum(-1, keepdim=True)
     return total
-
-
-def _plain_mass(logits: Tensor, temperature: Tensor, top: Tensor) -> Tensor:
-    scaled = logits.to(torch.float32) * temperature.reciprocal()
-    return (scaled - top).exp_().sum(-1, keepdim=True, dtype=torch.float64)
 
 
 def top_logprobs(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:

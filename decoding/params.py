@@ -1,7 +1,8 @@
 """SamplingParams: what a sampling call is asked to do, validated once, each option for the batch or per row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class SamplingParams:
     xtc_threshold: RowOption = 0.1
     joint_top_k_top_p: bool = False
     min_tokens_to_keep: int = 1
-    order: Sequence[str] = field(default=DEFAULT_ORDER)
+    order: Sequence[str] = DEFAULT_ORDER
     validate: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +95,8 @@ class SamplingParams:
             if value is not None:
                 per_row(name, value, None, None, requirement, validate=self.validate or None)
         check_count("min_tokens_to_keep", self.min_tokens_to_keep)
+        if self.order is DEFAULT_ORDER:
+            return
         object.__setattr__(self, "order", tuple(self.order))
         if sorted(self.order) != sorted(DEFAULT_ORDER):
             raise ValueError(f"order must be an arrangement of {list(DEFAULT_ORDER)}; got {list(self.order)}")
@@ -150,12 +153,17 @@ class CompiledParams:
     joint: bool
     min_tokens_to_keep: int
 
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether every option is one number for the batch."""
+        return not isinstance(self.greedy, Tensor) and not any(isinstance(v, Tensor) for v in self.on.values())
+
     def select_rows(self, rows: Tensor) -> "CompiledParams":
         """The same options for the rows ``rows`` [N] of the batch."""
-        if not isinstance(self.greedy, Tensor) and not any(isinstance(v, Tensor) for v in self.on.values()):
+        if self.uniform:
             return self
         on = {name: value[rows] if isinstance(value, Tensor) else value for name, value in self.on.items()}
         return replace(self, on=on, greedy=self.greedy[rows] if isinstance(self.greedy, Tensor) else self.greedy)
 
 
-PARAM_NAMES = tuple(f.name for f in fields(SamplingParams))
+PARAM_NAMES = frozenset(f.name for f in fields(SamplingParams))

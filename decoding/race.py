@@ -13,12 +13,12 @@ def seeded_winner(
 ) -> tuple[Tensor, Tensor]:
     """The place [N, 1] of the token with the largest logit / T - log(noise) among those possible; is it certain, [N].
 
-    noise: Exp(1) of each listed token, [N, M] float64. Everything is float64, so that devices agree.
+    noise: Exp(1) of each listed token, [N, M] float64, written over. Everything is float64, so that devices agree.
     """
     divisor = temperature[rows] if isinstance(temperature, Tensor) and rows is not None else temperature
-    score = (part.values.to(torch.float64) / divisor - noise.log()).masked_fill_(~part.possible, -torch.inf)
+    score = part.values.to(torch.float64).div_(divisor).sub_(noise.log_()).masked_fill_(~part.possible, -torch.inf)
     winner = score.argmax(1, keepdim=True)
-    return winner, ~part.doubtful.gather(1, winner)[:, 0]
+    return winner, part.certain.gather(1, winner)[:, 0]
 
 
 def stream_winner(part: Shortlist, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def stream_winner(part: Shortlist, noise: Tensor) -> tuple[Tensor, Tensor]:
     ratio = (weight / noise).masked_fill_(~part.possible, 0.0)
     best = ratio.topk(min(2, ratio.shape[1]))
     winner = best.indices[:, :1]
-    certain = ~part.doubtful.gather(1, winner)[:, 0]
+    certain = part.certain.gather(1, winner)[:, 0]
     if best.values.shape[1] == 2:
         certain &= best.values[:, 1] < best.values[:, 0] * (1 - _MARGIN)
     return winner, certain

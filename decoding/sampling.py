@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, overload
 
 import torch
@@ -15,7 +16,7 @@ from .rows import check_count, check_finite, check_logits
 from .shortlist import Shortlist, covers, shortlists
 from .stream import exponentials_at, row_exponentials, stream_is_known
 
-_XTC_COIN = 0x7FFFFFFF  # the token id whose noise decides XTC in seeded mode; no vocabulary reaches it
+_XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ def sample(
     check_logits(logits)
     if params is not None and options:
         raise TypeError(f"sample takes params or options, not both; got params and {sorted(options)}")
-    unknown = sorted(set(options) - set(PARAM_NAMES))
-    if unknown:
-        raise TypeError(f"sample got an unknown option {unknown[0]!r}")
-    params = params or SamplingParams(**options)
+    if params is None:
+        unknown = options.keys() - PARAM_NAMES
+        if unknown:
+            raise TypeError(f"sample got an unknown option {min(unknown)!r}")
+        plain = all(value is None or type(value) in _PLAIN for value in options.values())
+        params = _cached_params(**options) if plain else SamplingParams(**options)
     batch_size, vocab_size = logits.shape
     sampler = Sampler(
         params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
@@ -76,6 +79,14 @@ def sample(
     return (
         sampler.select(logits, step=step) if logprobs is None else sampler.select(logits, step=step, logprobs=logprobs)
     )
+
+
+_PLAIN = (int, float, bool)
+
+
+@lru_cache(maxsize=128, typed=True)
+def _cached_params(**options: Any) -> SamplingParams:
+    return SamplingParams(**options)
 
 
 class Sampler:
@@ -140,16 +151,20 @@ class Sampler:
         params = self.params if rows is None else self.params.select_rows(rows)
         return apply_chain(logits.to(torch.promote_types(logits.dtype, torch.float32)), params)
 
+    def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor | None:
+        """The rows' counters at a step, [N, 1], or None without seeds."""
+        if self.seeds is None:
+            return None
+        if rows is None:
+            return counter_keys(self.seeds, step)
+        return counter_keys(self.seeds[rows], step[rows] if isinstance(step, Tensor) and step.dim() else step)
+
     def _draw(self, logits: Tensor, params: CompiledParams, step: int | Tensor, rows: Tensor | None) -> Tensor:
         if params.greedy is True or not logits.shape[0]:
             if self.validate:
                 check_finite(logits)
             return logits.argmax(-1)
-        keys = None
-        if self.seeds is not None:
-            keys = counter_keys(
-                self.seeds if rows is None else self.seeds[rows], step if rows is None else _at(step, rows)
-            )
+        keys = self.keys(step, rows)
         known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
         if known and covers(params, logits.dtype):
             return self._draw_from_shortlists(logits, params, keys, rows)
@@ -166,8 +181,7 @@ class Sampler:
                 chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
                 chance = chance if rows is None else chance[rows]
             else:
-                coin = torch.full((1,), _XTC_COIN, dtype=torch.int32, device=self.device)
-                chance = counter_uniform(keys, coin)[:, 0]
+                chance = counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
         kept = apply_chain(wide, params, chance=chance)
         if keys is not None:
             drawn = _seeded_winner(wide, kept, params, keys)
@@ -185,6 +199,13 @@ class Sampler:
     ) -> Tensor:
         """The same tokens from each row's largest logits; in full for the rows whose shortlist cannot prove it."""
         parts, unsettled = shortlists(logits, params, validate=self.validate)
+        self.drawn += logits.shape[0]
+        if keys is not None and params.uniform and len(parts) == 1 and not unsettled:
+            part = parts[0][1]
+            noise = counter_exponential(keys, part.token_ids)
+            winner, certain = seeded_winner(part, noise, params.on.get("temperature", 1.0), None)
+            if bool(certain.all()):
+                return part.token_ids.gather(1, winner)[:, 0]
         tokens = torch.empty(logits.shape[0], dtype=torch.int64, device=logits.device)
         doubtful = list(unsettled)
         noises: list[Tensor]
@@ -200,7 +221,8 @@ class Sampler:
             else:
                 winner, certain = seeded_winner(part, noise, params.on.get("temperature", 1.0), some)
             tokens[where] = part.token_ids.gather(1, winner)[:, 0]
-            certain = certain & part.settled
+            if part.settled is not None:
+                certain = certain & part.settled
             if isinstance(params.greedy, Tensor):
                 greedy = params.greedy[where, 0]
                 tokens[where] = torch.where(greedy, part.token_ids[:, 0], tokens[where])
@@ -208,7 +230,6 @@ class Sampler:
             if not bool(certain.all()):
                 failed = (~certain).nonzero()[:, 0] if some is None else some[~certain]
                 doubtful += [row for row in failed.tolist() if row not in unsettled]
-        self.drawn += logits.shape[0]
         self.fallbacks += len(doubtful)
         for row in doubtful:
             tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
@@ -266,10 +287,6 @@ def _seeded_winner(wide: Tensor, kept: Tensor, params: CompiledParams, keys: Ten
             score = (wide[some].to(torch.float64) / divisor).masked_fill_(kept[some] == -torch.inf, -torch.inf)
         winners.append((score - counter_exponential(keys[some], token_ids).log_()).argmax(-1))
     return torch.cat(winners)
-
-
-def _at(step: int | Tensor, rows: Tensor) -> int | Tensor:
-    return step[rows] if isinstance(step, Tensor) and step.dim() else step
 
 
 def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:

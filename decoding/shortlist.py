@@ -9,20 +9,21 @@ float32): each exponential is within 20 units in the last place, and the normali
 the smallest up, so that its relative error is at most 2**-24 * (mean rank of the mass / lanes + a constant).
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .candidates import largest, row_mass
+from .candidates import MASS_ERROR, largest, row_mass
 from .params import CompiledParams
 from .rows import check_row_maxima, divided
 
 _EXP = 8e-6  # two exponentials of 20 units in the last place each, a division and a product, relative
-_MASS = 3e-6  # relative error of row_mass
 _UNIT = 2.0**-24
 _FAST = ("temperature", "top_k", "top_p", "min_p")
-FIRST_COUNT, GROWTH, MOST = 128, 8, 8192
+FIRST_COUNT, FIRST_FOR_MIN_P, GROWTH, MOST = 128, 48, 8, 8192
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Shortlist:
     """The largest logits of N rows, largest first.
 
     values, scaled: [N, M] float32, the logits as given and divided by the temperature. token_ids: [N, M].
-    possible: [N, M] bool, what the library may keep; doubtful: [N, M] bool, the part of it that it may drop.
-    settled: [N] bool, whether every token that is not listed is certainly dropped.
+    possible: [N, M] bool, what the library may keep. certain: [N, M] bool, what it keeps for sure, if it is possible.
+    settled: [N] bool, whether every token that is not listed is certainly dropped; None where all rows are.
     """
 
     values: Tensor
     scaled: Tensor
     token_ids: Tensor
     possible: Tensor
-    doubtful: Tensor
-    settled: Tensor
+    certain: Tensor
+    settled: Tensor | None
 
 
 def covers(params: CompiledParams, dtype: torch.dtype) -> bool:
@@ -54,7 +55,7 @@ def first_count(params: CompiledParams, vocab_size: int) -> int:
     k = params.largest_top_k
     if k > 0 and not params.joint:
         return min(max(k, params.min_tokens_to_keep) + 1, vocab_size)
-    return min(FIRST_COUNT, vocab_size)
+    return min(FIRST_COUNT if "top_p" in params.on else FIRST_FOR_MIN_P, vocab_size)
 
 
 def shortlists(
@@ -66,7 +67,7 @@ def shortlists(
     """
     count = first_count(params, logits.shape[1])
     part = shortlist(logits, params, count, validate=validate)
-    if bool(part.settled.all()):
+    if part.settled is None or bool(part.settled.all()):
         return [(None, part)], []
     parts: list[tuple[Tensor | None, Shortlist]] = [(None, part)]
     unsettled = []
@@ -84,7 +85,7 @@ def _longer(logits: Tensor, params: CompiledParams, count: int) -> Shortlist | N
     while count < min(MOST, logits.shape[1]):
         count = min(count * GROWTH, logits.shape[1])
         listed = shortlist(logits, params, count)
-        if bool(listed.settled.all()):
+        if listed.settled is None or bool(listed.settled):
             return listed
     return None
 
@@ -97,15 +98,20 @@ def shortlist(logits: Tensor, params: CompiledParams, count: int, *, validate: b
     on, keep = params.on, params.min_tokens_to_keep
     vocab_size = logits.shape[1]
     values, token_ids = largest(logits, count)
-    if validate:
-        check_row_maxima(values[:, 0])
     temperature = on.get("temperature", 1.0)
     values = values.to(torch.float32)
     scaled = divided(values, temperature) if "temperature" in on else values
     listed = scaled.shape[1]
+    if params.uniform and keep == 1 and not params.joint and listed > 1:
+        # Finite logits of which no two are equal leave less to decide.
+        smallest, largest_gap = torch.aminmax(scaled[:, :-1] - scaled[:, 1:])
+        if smallest.item() > 0 and largest_gap.item() < math.inf:
+            return _plain(values, scaled, token_ids, logits, on)
+    if validate:
+        check_row_maxima(values[:, 0])
     weight = (scaled - scaled[:, :1]).to(torch.float64).exp_()  # 1 for the best
     dropped = torch.zeros_like(scaled, dtype=torch.bool)
-    doubtful = dropped
+    sure = ~dropped
     everything = listed == vocab_size
 
     ranked = None
@@ -123,13 +129,58 @@ def shortlist(logits: Tensor, params: CompiledParams, count: int, *, validate: b
                 rest = torch.where(on["top_k"] == 0, rest, 0.0)  # type: ignore[arg-type]
         certain, possible = _in_nucleus(scaled, inside, rest, on["top_p"], keep, vocab_size)
         dropped = dropped | ~possible
-        doubtful = possible & ~certain
+        sure = certain
     if "min_p" in on:
         certain, possible = _above_min_p(weight, on["min_p"], keep)
         dropped = dropped | ~possible
-        doubtful = doubtful | (possible & ~certain)
-    settled = dropped[:, -1] if not everything else torch.ones_like(dropped[:, -1])
-    return Shortlist(values, scaled, token_ids, ~dropped, doubtful & ~dropped, settled)
+        sure = sure & certain
+    return Shortlist(values, scaled, token_ids, ~dropped, sure, None if everything else dropped[:, -1])
+
+
+def _mass_error(scaled: Tensor) -> Tensor:
+    """Relative error of ``row_mass`` over these rows, [N, 1]: tokens that weigh at all are within 20 of the top."""
+    return MASS_ERROR + 2e-7 * (scaled[:, :1].abs().to(torch.float64) + 20)
+
+
+def _plain(
+    values: Tensor, scaled: Tensor, token_ids: Tensor, logits: Tensor, on: dict[str, float | Tensor]
+) -> Shortlist:
+    """The same decisions with fewer operations: one option for all rows, and no two listed logits equal."""
+    vocab_size = logits.shape[1]
+    top_k = int(on.get("top_k", 0))
+    if 0 < top_k < scaled.shape[1]:
+        values, scaled, token_ids = values[:, :top_k], scaled[:, :top_k], token_ids[:, :top_k]
+    complete = top_k > 0 or scaled.shape[1] == vocab_size
+    weight = (scaled - scaled[:, :1]).to(torch.float64).exp_()
+    possible = certain = None
+    if "top_p" in on:
+        border = _float32_border(float(on["top_p"]))
+        before = weight.cumsum(1)  # weight of all tokens before this one, once its own is taken off
+        total, slack = before[:, -1:], _EXP + _UNIT * (scaled.shape[1] / 4 + 40)
+        before = before - weight
+        if complete:
+            least, most = total * (1 - border / (1 - slack) - 1e-14), total * (1 - border / (1 + slack) + 1e-14)
+        else:
+            mass = row_mass(logits, on.get("temperature", 1.0), scaled[:, :1])
+            rest = (mass - total).clamp_(min=0.0)
+            # The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
+            room = border * (slack + rest / mass * (_UNIT * (vocab_size + scaled.shape[1]) / 8)) + _mass_error(scaled)
+            least, most = mass * (1 - border - room), mass * (1 - border + room)
+        certain, possible = before < least, before < most
+        if border > 0.9:  # the best token is kept whatever the border
+            certain[:, 0] = True
+            possible[:, 0] = True
+    if "min_p" in on:
+        above = weight > float(on["min_p"]) * (1 + 2 * _EXP)
+        within = weight >= float(on["min_p"]) * (1 - 2 * _EXP)
+        if on["min_p"] > 0.9:  # type: ignore[operator]
+            above[:, 0] = True
+            within[:, 0] = True
+        certain = above if certain is None else certain & above
+        possible = within if possible is None else possible & within
+    if certain is None or possible is None:
+        certain = possible = torch.ones_like(scaled, dtype=torch.bool)
+    return Shortlist(values, scaled, token_ids, possible, certain, None if complete else ~possible[:, -1])
 
 
 def _always_on(top_k: float | Tensor) -> bool:
@@ -167,9 +218,9 @@ def _in_nucleus(
     relative = _EXP + _UNIT * (mean_rank / total / 4 + 40)
     slack = tail * relative
     if rest is not None:
-        slack = slack + total * _MASS * (rest > 0)
-    border = _float32_border(top_p)
-    border = border * total
+        slack = slack + total * _mass_error(scaled) * (rest > 0)
+    one = top_p if isinstance(top_p, Tensor) else None
+    border = total * (_float32_border(float(top_p)) if one is None else (1 - one).to(torch.float32).to(torch.float64))
     above, below = tail - slack > border, tail + slack <= border
     if keep < listed:
         above = above | (scaled > scaled[:, keep, None])
@@ -191,10 +242,10 @@ def _in_nucleus(
     return above, ~below
 
 
-def _float32_border(top_p: float | Tensor) -> Tensor:
-    """``1 - top_p`` as the library compares with it, float64."""
-    border = 1 - torch.as_tensor(top_p, dtype=torch.float64)
-    return border.to(torch.float32).to(torch.float64)
+@lru_cache(maxsize=256)
+def _float32_border(top_p: float) -> float:
+    """``1 - top_p`` as the library compares with it."""
+    return torch.tensor(1 - top_p, dtype=torch.float32).item()
 
 
 def _above_min_p(weight: Tensor, min_p: float | Tensor, keep: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,260 @@
+"""The draw: golden values, properties, the library's tokens and stream, errors before anything is drawn, statistics."""
+
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.generation import logits_process as library
+
+from afterlogits.decoding import Sampled, Sampler, SamplingParams, sample
+from afterlogits.decoding.noise import counter_keys, counter_uniform
+from afterlogits.decoding.stream import exponentials_at, row_exponentials, stream_is_known
+from tests.decoding.chi_square import SHAPES, chi_square_seeded
+from tests.decoding.draw_parity import Tally, compare_draw, processors_for
+from tests.logits_cases import draw_logits, language_model
+from tests.oracles.race import library_draw, seeded_token, uniform
+
+LARGE = 151_936
+
+
+# golden
+
+
+def test_greedy_rows_inside_a_sampling_batch() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    tokens = sample(logits, temperature=[0.0, 0.0, 1.0], top_k=[1, 2, 0], seeds=[1, 2, 3])
+    assert tokens[:2].tolist() == [1, 0]
+
+
+def test_all_greedy_draws_nothing() -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    assert sample(torch.tensor([[0.0, 3.0]]), temperature=0.0, generator=generator).tolist() == [1]
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_counter_noise_is_splitmix64() -> None:
+    seeds, tokens = [0, 1, -5, 2**62 + 3], [0, 1, 77, 151_935]
+    ours = counter_uniform(counter_keys(torch.tensor(seeds), 9), torch.tensor(tokens))
+    expected = [[uniform(seed, 9, token) for token in tokens] for seed in seeds]
+    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
+
+
+def test_logprobs_are_of_the_logits_as_given() -> None:
+    """log-softmax of log([0.5, 0.25, 0.25]) is itself; the temperature does not enter."""
+    logits = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    drawn = sample(logits, temperature=0.0, logprobs=2)
+    assert isinstance(drawn, Sampled)
+    assert drawn.token_ids.tolist() == [0]
+    torch.testing.assert_close(drawn.logprobs, torch.tensor([0.5]).log())
+    torch.testing.assert_close(drawn.top_logprobs, torch.tensor([[0.5, 0.25]]).log())
+    assert drawn.top_token_ids[0, 0] == 0
+
+
+# property
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_seeded_rows_do_not_depend_on_the_batch(seed: int) -> None:
+    """A row alone, in any order, after others left, and with a step per row: the same token, and the oracle's."""
+    rng = random.Random(seed)
+    vocab_size = rng.choice([2, 7, 31, 257])
+    logits = draw_logits(rng, vocab_size, 6, torch.float32)
+    logits = logits[logits.amax(-1).isfinite()]
+    rows = len(logits)
+    if rows < 2:
+        return
+    seeds = [rng.randrange(2**40) for _ in range(rows)]
+    temperatures = [rng.choice([0.5, 0.8, 1.7]) for _ in range(rows)]
+    top_ks = [rng.choice([0, 1, 5]) for _ in range(rows)]
+    params = SamplingParams(temperature=temperatures, top_k=top_ks)
+    sampler = Sampler(params, batch_size=rows, vocab_size=vocab_size, device="cpu", seeds=seeds)
+    tokens = sampler.select(logits, step=4)
+    for i in range(rows):
+        alone = sample(logits[i : i + 1], temperature=temperatures[i], top_k=top_ks[i], seeds=seeds[i : i + 1], step=4)
+        assert alone[0] == tokens[i]
+    order = torch.tensor(rng.sample(range(rows), rows - 1))
+    assert torch.equal(sampler.select(logits[order], step=4, rows=order), tokens[order])
+    assert torch.equal(sampler.select(logits, step=torch.full((rows,), 4)), tokens)
+    kept = sampler.process(logits)
+    for i in range(rows):
+        row = torch.where(kept[i] > -math.inf, logits[i], -math.inf).tolist()
+        assert seeded_token(row, temperatures[i], seeds[i], 4) == tokens[i]
+
+
+def test_inputs_are_unchanged() -> None:
+    logits = language_model(3, 5000, torch.Generator().manual_seed(0))
+    before = logits.clone()
+    for options in ({"top_k": 5, "top_p": 0.9}, {"top_p": 0.9}, {"min_p": 0.1}, {}):
+        sample(logits, temperature=0.7, seeds=[1, 2, 3], **options)
+        sample(logits, temperature=0.7, **options)
+    assert torch.equal(logits, before)
+
+
+def test_an_empty_batch_draws_nothing() -> None:
+    assert sample(torch.empty(0, 5), top_k=2).shape == (0,)
+    assert sample(torch.empty(0, 5), top_k=2, seeds=[]).shape == (0,)
+
+
+def test_compacted_rows_keep_their_draws() -> None:
+    """Rows that left still consume their part of the stream: the others' tokens stay the same."""
+    logits = language_model(6, 5000, torch.Generator().manual_seed(0))
+    for options in ({"top_k": 50, "top_p": 0.9}, {}, {"typical_p": 0.8}):
+        params = SamplingParams(temperature=0.8, **options)
+        one, two = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+        shape = {"batch_size": 6, "vocab_size": 5000, "device": "cpu"}
+        everything = Sampler(params, **shape, generator=one).select(logits)
+        rows = torch.tensor([1, 4, 5])
+        some = Sampler(params, **shape, generator=two).select(logits[rows], rows=rows)
+        assert torch.equal(some, everything[rows])
+        assert torch.equal(one.get_state(), two.get_state())
+
+
+# parity
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_draws_equal_the_library(seed: int) -> None:
+    """Tokens and generator state on adversarial logits, for the batch and per row (make fuzz runs many more)."""
+    compare_draw(random.Random(seed), Tally())
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_k": 50, "top_p": 0.95}, {"top_p": 0.9}, {"min_p": 0.05}, {}], ids=lambda o: "-".join(o) or "none"
+)
+def test_draws_equal_the_library_on_a_large_vocabulary(options: dict) -> None:
+    """16 rows at V = 151,936, from torch's global stream; the fast path takes all of them."""
+    logits = language_model(16, LARGE, torch.Generator().manual_seed(1))
+    chain = processors_for(0.8, options.get("top_k", 0), options.get("top_p", 1.0), options.get("min_p"), 1)
+    torch.manual_seed(11)
+    expected = library_draw(chain, logits, None)
+    after = torch.get_rng_state()
+    torch.manual_seed(11)
+    sampler = Sampler(SamplingParams(temperature=0.8, **options), batch_size=16, vocab_size=LARGE, device="cpu")
+    assert torch.equal(sampler.select(logits), expected)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert sampler.fallbacks == 0
+
+
+def test_every_warper_of_the_library_in_its_order() -> None:
+    logits = language_model(4, 1000, torch.Generator().manual_seed(2))
+    options = {"top_k": 200, "top_p": 0.99, "min_p": 1e-4, "typical_p": 0.9, "epsilon_cutoff": 1e-5, "eta_cutoff": 1e-4}
+    chain = [
+        library.TemperatureLogitsWarper(0.7),
+        library.TopKLogitsWarper(200),
+        library.TopPLogitsWarper(0.99),
+        library.MinPLogitsWarper(1e-4),
+        library.TypicalLogitsWarper(0.9),
+        library.EpsilonLogitsWarper(1e-5),
+        library.EtaLogitsWarper(1e-4),
+    ]
+    for seed in range(20):
+        one, two = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        ours = sample(logits, temperature=0.7, generator=one, **options)
+        assert torch.equal(ours, library_draw(chain, logits, two))
+        assert torch.equal(one.get_state(), two.get_state())
+
+
+def test_the_stream_at_chosen_places() -> None:
+    assert stream_is_known()
+    for rows, vocab_size in ((1, 200_000), (3, 5), (4, 70_001)):
+        one, two = torch.Generator().manual_seed(9), torch.Generator().manual_seed(9)
+        torch.rand(3, generator=one), torch.rand(3, generator=two)
+        expected = torch.empty(rows, vocab_size).exponential_(generator=one)
+        places = torch.randint(rows * vocab_size, (200,))
+        snapshots = {rows - 1: torch.empty(0)}
+        ours = exponentials_at(places, rows, vocab_size, two, snapshots)
+        assert torch.equal(ours, expected.flatten()[places].double())
+        assert torch.equal(one.get_state(), two.get_state())
+        assert torch.equal(row_exponentials(snapshots[rows - 1], vocab_size)[0], expected[-1])
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"top_p": 1.5}, ValueError, "top_p must be in [0, 1]; got 1.5"),
+        ({"top_p": [0.5, 2.0]}, ValueError, "top_p must be in [0, 1]; got 2 in row 1"),
+        ({"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
+        ({"top_k": torch.tensor([1, -2])}, ValueError, "top_k must be an integer >= 0; got -2 in row 1"),
+        ({"top_k": [1, 2, 3]}, ValueError, "top_k must be a number or of shape [2], one per row; got [3]"),
+        ({"seeds": [1]}, ValueError, "seeds must be of shape [2], one per row; got [1]"),
+        ({"seeds": [1, 2.0]}, TypeError, "seeds must be ints, one per row"),
+        ({"seeds": torch.tensor([1.0, 2.0])}, TypeError, "seeds must be integers; got torch.float32"),
+        ({"top_q": 1}, TypeError, "sample got an unknown option 'top_q'"),
+        ({"logprobs": -1}, ValueError, "logprobs must be >= 0; got -1"),
+    ],
+)
+def test_errors_leave_the_stream_alone(options: dict, error: type, text: str) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with pytest.raises(error) as caught:
+        sample(torch.zeros(2, 9), **options)
+    assert str(caught.value) == text
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.1}, {"typical_p": 0.5}])
+@pytest.mark.parametrize(("bad", "found"), [(math.nan, "NaN"), (math.inf, "+inf"), (-math.inf, "only -inf")])
+@pytest.mark.parametrize("vocab_size", [9, 5000])
+def test_bad_rows_are_named_before_anything_is_drawn(options: dict, bad: float, found: str, vocab_size: int) -> None:
+    logits = torch.randn(3, vocab_size, generator=torch.Generator().manual_seed(0))
+    if bad == -math.inf:
+        logits[2] = bad
+    else:
+        logits[2, vocab_size - 2] = bad
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    for extra in ({}, {"seeds": [1, 2, 3]}):
+        with pytest.raises(ValueError) as caught:
+            sample(logits, **options, **extra)
+        text = f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row 2"
+        assert str(caught.value) == text
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda s: s.select(torch.zeros(3, 5)), "logits must have 2 rows; got 3"),
+        (lambda s: s.select(torch.zeros(2, 6)), "logits must have 5 columns; got 6"),
+        (
+            lambda s: s.select(torch.zeros(2, 5), rows=torch.tensor([0])),
+            "rows must be of shape [2], one per row; got [1]",
+        ),
+    ],
+)
+def test_shapes_are_checked(call, text: str) -> None:
+    sampler = Sampler(SamplingParams(), batch_size=2, vocab_size=5, device="cpu")
+    with pytest.raises(ValueError) as caught:
+        call(sampler)
+    assert str(caught.value) == text
+
+
+def test_the_order_must_name_every_filter() -> None:
+    with pytest.raises(ValueError, match="order must be an arrangement of"):
+        SamplingParams(order=("top_k",))
+
+
+# statistics
+
+
+def test_seeded_draws_follow_the_distribution() -> None:
+    """Chi-square over 60,000 draws of each shape: a false failure once in 10^6 (make fuzz: 5 million draws)."""
+    for shape in SHAPES:
+        assert chi_square_seeded(shape, 60_000) > 1e-6
+
+
+def test_noise_has_full_resolution() -> None:
+    """The smallest of 2^22 uniforms lies below 2^-18 but for odds of exp(-16), and no two are equal in 2^63."""
+    tokens = torch.arange(2**22)
+    noise = counter_uniform(counter_keys(torch.tensor([5]), 0), tokens)[0]
+    assert noise.min() < 2**-18
+    assert len((noise * 2.0**53).long().unique()) == len(tokens)
