@@ -37,7 +37,12 @@ from .masks import (
     apply_token_bitmask,
 )
 from .mirostat import MirostatStep, apply_mirostat
-from .ngrams import apply_encoder_no_repeat_ngram, apply_no_repeat_ngram
+from .ngrams import (
+    EncoderNoRepeatNgramStep,
+    NoRepeatNgramStep,
+    apply_encoder_no_repeat_ngram,
+    apply_no_repeat_ngram,
+)
 from .params import DEFAULT_ORDER, SamplingParams
 from .penalties import (
     CountPenaltyStep,
@@ -67,6 +72,7 @@ __all__ = [
     "BadWordsStep",
     "CountPenaltyStep",
     "DryStep",
+    "EncoderNoRepeatNgramStep",
     "EncoderRepetitionPenaltyStep",
     "ExponentialDecayStep",
     "ForcedTokenStep",
@@ -75,6 +81,7 @@ __all__ = [
     "LogitsStep",
     "MinLengthStep",
     "MirostatStep",
+    "NoRepeatNgramStep",
     "PrefixAllowedTokensStep",
     "RepetitionPenaltyStep",
     "Sampled",

@@ -67,6 +67,8 @@ class NoRepeatNgramStep:
         self._history = token_ids[:, :0]  # what the index was built from, [N0, S]
         self._tail = token_ids
         self._room = 0
+        self._rows = torch.arange(token_ids.shape[0], device=token_ids.device)  # each row's place in the index
+        self._index: dict[int, NgramIndex] = {}
         self._settle()
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -101,11 +103,10 @@ class NoRepeatNgramStep:
     def _settle(self) -> None:
         """Move a full tail into the index."""
         tail = self._tail[:, : self._tail.shape[1] - self._room]
-        if self._history.shape[1] == 0:
-            self._rows = torch.arange(tail.shape[0], device=tail.device)
         if tail.device.type != "cpu" or tail.shape[1] - self._overlap <= self.TAIL:
             return
-        self._history = torch.cat([self._history[self._rows], tail[:, self._overlap :]], dim=1)
+        indexed = self._history[self._rows] if self._index else tail[:, :0]
+        self._history = torch.cat([indexed, tail[:, self._overlap :]], dim=1)
         self._rows = torch.arange(tail.shape[0])
         self._index = {
             size: NgramIndex(self._history, size, None if self.ngram_size.dim() == 0 else self.ngram_size == size)
