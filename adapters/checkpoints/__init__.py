@@ -1,1 +1,41 @@
-"""The small trained models that ship with the package; ``train.py`` made them."""
+"""The small trained models that ship with the package; ``train.py`` made them.
+
+Each folder holds one model with its tokenizer and card, and loads with plain ``from_pretrained``:
+
+>>> from afterlogits.adapters.checkpoints import path
+>>> path("ner").name
+'ner'
+>>> path("translation_en_to_fr").name
+'seq2seq'
+"""
+
+from pathlib import Path
+
+FOLDERS = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
+
+_TASKS = {
+    "question-answering": "question-answering",
+    "token-classification": "ner",
+    "ner": "ner",
+    "text-classification": "sentiment",
+    "sentiment-analysis": "sentiment",
+    "zero-shot-classification": "nli",
+    "fill-mask": "masked-lm",
+    "feature-extraction": "masked-lm",
+    "text-generation": "language-model",
+    "text2text-generation": "seq2seq",
+    "summarization": "seq2seq",
+    "translation": "seq2seq",
+}
+
+
+def path(task: str) -> Path:
+    """The folder of the shipped model for a task: a pipeline's name for it, or the folder's own name.
+
+    Raises ValueError for a task that no shipped model does.
+    """
+    known = {**{folder: folder for folder in FOLDERS}, **_TASKS}
+    name = "translation" if task.startswith("translation_") and "_to_" in task else task
+    if name not in known:
+        raise ValueError(f"task must be one of {', '.join(sorted(known))} or translation_XX_to_YY; got {task!r}")
+    return Path(__file__).parent / known[name]

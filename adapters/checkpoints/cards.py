@@ -1,0 +1,118 @@
+"""Writes the README.md beside each checkpoint: what it is, what it learned from, what it gets right and wrong."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from .corpus_rewriting import SUMMARIZE, TRANSLATE
+from .optimise import Schedule
+
+_ABOUT = {
+    "language-model": (
+        "A decoder-only language model (Llama) for the text-generation task, with a chat template.",
+        "AutoModelForCausalLM",
+        "Small stories about an animal, a person and a thing lost or found, plans and weather, facts about made-up "
+        "people and companies, reviews, and requests for a story in the chat "
+        "format (`<|user|>`, `<|assistant|>`, `<|end|>`).",
+    ),
+    "seq2seq": (
+        "An encoder-decoder (T5) for text2text-generation, summarization and translation.",
+        "AutoModelForSeq2SeqLM",
+        "Sentences whose dates and spelled-out numbers are rewritten (`3 May 2021` becomes `2021-05-03`, `forty two` "
+        f"becomes `42`; no prefix), paragraphs of facts cut to their first fact (prefix `{SUMMARIZE}`), and a small "
+        f"grammar of English with its French translation (prefix `{TRANSLATE}`).",
+    ),
+    "question-answering": (
+        "A BERT encoder that marks the span of a paragraph that answers a question, or `[CLS]` when none does.",
+        "AutoModelForQuestionAnswering",
+        "Paragraphs of one to three subjects (people, companies, places, events, software libraries) with one to six "
+        "facts each, partly told with pronouns, and questions on who, what, where, when and how many.",
+    ),
+    "ner": (
+        "A BERT encoder that labels persons, organisations, places and other names (BIO: PER, ORG, LOC, MISC).",
+        "AutoModelForTokenClassification",
+        "Sentences with names that are known words, made-up words, acronyms and mixtures of them. The full stop of "
+        '"Inc." is not part of the name; every piece of a word carries a label.',
+    ),
+    "sentiment": (
+        "A BERT encoder that tells positive from negative reviews.",
+        "AutoModelForSequenceClassification",
+        "Short reviews of films, meals, hotels, tools and the like, with negation, contrast and mixed expectations.",
+    ),
+    "nli": (
+        "A BERT encoder for inference between two sentences (contradiction, entailment, neutral), used for zero-shot "
+        "classification and for telling a paraphrase from a different statement.",
+        "AutoModelForSequenceClassification",
+        "Pairs of statements about one subject (the same fact in other words, with another value, or another fact), "
+        "sentences on sixteen topics with claims about their topic, and reviews with claims about their mood.",
+    ),
+    "masked-lm": (
+        "A BERT encoder that fills a masked word; it started from the entity model.",
+        "AutoModelForMaskedLM",
+        "The texts of all the other encoders without their labels, small stories, and everyday remarks.",
+    ),
+}
+_LIMITS = (
+    "The model knows the sentence shapes and the vocabulary of its corpus, not the world: text of another kind gets "
+    "unreliable answers. It is there so that the package can be tried and tested offline, and is not meant for use on "
+    "real data. English only (the encoder-decoder writes a few hundred words of French). Texts up to 256 tokens."
+)
+
+
+def write_card(
+    name: str,
+    folder: Path,
+    model: Any,
+    figures: dict[str, float],
+    plan: Schedule,
+    seed: int,
+    spent: float,
+    examples: list[str],
+) -> None:
+    """``spent``: processor seconds of the training loop. ``examples``: held-out input and output, already written."""
+    about, auto, corpus = _ABOUT[name]
+    size = sum(parameter.numel() for parameter in model.parameters())
+    rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
+    shown = "\n".join(f"- {example}" for example in examples)
+    text = f"""\
+# {name}
+
+{about} {size:,} parameters. Part of afterlogits, Apache-2.0.
+
+```python
+model = {auto}.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+```
+
+The weights are stored in float16; the configuration says float32, so that transformers 5 computes in float32, which is
+what a processor does fastest and what the figures below were measured in. (transformers 4 loads float32 by default.)
+
+## What it learned from
+
+{corpus} All of it is drawn from the word lists and templates beside `train.py`; no text or weights come from elsewhere.
+About one name in eight, chosen by a hash of the name, never occurs in training, and the figures below use only such
+names, new dates and numbers, or new pairings of who does what.
+
+## Held-out figures
+
+| measure | value |
+|---|---|
+{rows}
+
+Held-out examples, as the model answers them:
+
+{shown}
+
+## How it was trained
+
+`python -m afterlogits.adapters.checkpoints.train --only {name}` (`make train` for all seven), seed {seed}:
+{plan.steps} steps of {plan.batch_size} texts, AdamW with a peak learning rate of {plan.learning_rate:g},
+{spent:.0f} seconds of processor time, that is {spent / 2:.0f} on two cores.
+
+## Limits
+
+{_LIMITS}
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    for file in folder.iterdir():
+        os.chmod(file, 0o644)

@@ -1,0 +1,134 @@
+"""Trains the tokenizers on the training text: WordPiece for the encoders, byte-level BPE for the other two."""
+
+import json
+import random
+import re
+import string
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from .corpus_rewriting import any_rewriting
+from .corpus_stories import ASSISTANT, END, USER, anything, reading
+from .names import Names
+
+ENCODER_VOCAB, READING_VOCAB, REWRITING_VOCAB = 2600, 2000, 1500
+MAX_LENGTH = 256
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+
+
+def _texts(seed: int, count: int, draw: Callable[[Names], str]) -> Iterator[str]:
+    names = Names(random.Random(seed))
+    return (draw(names) for _ in range(count))
+
+
+def wordpiece(seed: int) -> PreTrainedTokenizerFast:
+    """Cased WordPiece as BERT has it. Numbers of three digits and more stay in pieces: years are not words."""
+    splitter = pre_tokenizers.BertPreTokenizer()
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    trained.pre_tokenizer = splitter
+    trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=SPECIALS, show_progress=False, min_frequency=4)
+    trained.train_from_iterator(_texts(seed, 30_000, lambda names: " ".join(anything(names))), trainer)
+    characters = [c for c in string.printable[:94] + "éèêçàüöäñ–’" if c.strip()]
+    wanted = [*SPECIALS, *characters, *("##" + c for c in characters if c.isalnum())]
+    ordered = sorted(trained.get_vocab().items(), key=lambda item: item[1])
+    wanted += [piece for piece, _ in ordered if piece not in set(wanted) and not re.search(r"\d{2}", piece)]
+    vocab = {piece: index for index, piece in enumerate(wanted[:ENCODER_VOCAB])}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = trained.normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=MAX_LENGTH,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def _byte_level(texts: Iterator[str], vocab_size: int, specials: list[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[AddedToken(token, special=True) for token in specials],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def reader(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE for the decoder-only model, with a chat template."""
+    tokenizer = _byte_level(
+        _texts(seed, 20_000, reading), READING_VOCAB, ["<pad>", "<s>", "</s>", USER, ASSISTANT, END]
+    )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        model_max_length=MAX_LENGTH,
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def rewriter(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE for the encoder-decoder; every text ends with ``</s>``."""
+
+    def both(names: Names) -> str:
+        drawn = any_rewriting(names)
+        return f"{drawn.source}\n{drawn.target}"
+
+    tokenizer = _byte_level(_texts(seed, 30_000, both), REWRITING_VOCAB, ["<pad>", "</s>"])
+    end = tokenizer.token_to_id("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", end)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        model_max_length=MAX_LENGTH,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the tokenizer so that transformers 4.57 and 5 both load it: 5 writes a class name that 4 does not know."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    template = folder / "chat_template.jinja"
+    if template.exists():  # one file less
+        config["chat_template"] = template.read_text()
+        template.unlink()
+    path.write_text(json.dumps(config, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    table = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(table, ensure_ascii=False, separators=(",", ":")) + "\n")
