@@ -33,8 +33,8 @@ def spell(number: int) -> str:
     if number < 100:
         return _TENS[number // 10] + (f" {_ONES[number % 10]}" if number % 10 else "")
     if number < 1000:
-        rest = f" and {spell(number % 100)}" if number % 100 else ""
-        return f"{_ONES[number // 100]} hundred{rest}"
+        tail = f" and {spell(number % 100)}" if number % 100 else ""
+        return f"{_ONES[number // 100]} hundred{tail}"
     rest = number % 1000
     joined = f" and {spell(rest)}" if 0 < rest < 100 else f" {spell(rest)}" if rest else ""
     return f"{spell(number // 1000)} thousand{joined}"

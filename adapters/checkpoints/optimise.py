@@ -54,7 +54,7 @@ def fit(
     began, running = time.process_time(), 0.0
     for step in range(1, plan.steps + 1):
         value = loss(model, next(feed))
-        value.backward()
+        torch.autograd.backward(value)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         scheduler.step()
