@@ -22,7 +22,7 @@ from ..decoding.stopping import Stopping
 from .outputs import OutputRecorder
 from .processors import keeps_rows_apart, translate
 from .removed_modes import REMOVED_MODES
-from .request import Request, current_request
+from .request import Request, current_request, requested, split_request
 from .selection import build_selection, per_row
 from .step_model import AutoStepModel
 
@@ -33,6 +33,12 @@ _WARNED: set[tuple[str, str]] = set()
 
 class Engine(GenerationMixin):  # type: ignore[misc]
     """Mixed in before a model's own class; see ``generation.install``."""
+
+    def generate(self, *arguments: Any, seeds: Any = None, compact: bool = False, **options: Any) -> Any:
+        """The model's own ``generate``, which also takes the options of ``generation.generate``."""
+        request, options = split_request(seeds, compact, options)
+        with requested(request):
+            return super().generate(*arguments, **options)
 
     def _sample(
         self,
@@ -45,7 +51,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         **model_kwargs: Any,
     ) -> Any:
         request = current_request()
-        reason = _not_covered(self, "_sample", synced_gpus, generation_config)
+        reason = _not_covered(self, "_sample", synced_gpus, generation_config, model_kwargs)
         if reason is not None:
             _fall_through(self, reason, request)
             return super()._sample(
@@ -78,7 +84,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         **model_kwargs: Any,
     ) -> Any:
         request = current_request()
-        reason = _not_covered(self, "_beam_search", synced_gpus, generation_config)
+        reason = _not_covered(self, "_beam_search", synced_gpus, generation_config, model_kwargs)
         if reason is not None:
             _fall_through(self, reason, request)
             return super()._beam_search(
@@ -261,11 +267,13 @@ def _decoding(model: Any, stepper: AutoStepModel, *, optimize: bool = True) -> A
     return model._optimize_model_for_decode() if hasattr(model, "_optimize_model_for_decode") else nullcontext()
 
 
-def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:
+def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any, model_kwargs: dict[str, Any]) -> str | None:
     """Why the library's own loop must run, or None."""
     own = next((kind for kind in type(model).__mro__ if method in vars(kind) and kind is not Engine), GenerationMixin)
     if own is not GenerationMixin:
         return f"it has its own {method}"
+    if method == "_beam_search" and not hasattr(model, "_prefill") and "cache_params" in model_kwargs:
+        return "this version of transformers does not reorder its state between beams"
     if synced_gpus:
         return "its forward calls are synchronised across GPUs"
     if getattr(config, "prefill_chunk_size", None) is not None and not hasattr(model, "_prefill"):

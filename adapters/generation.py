@@ -2,16 +2,13 @@
 
 import copy
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
 from transformers import GenerationMixin
 
 from .engine import Engine, run_beam_search, run_sample
 from .removed_modes import REMOVED_MODES
-from .request import PENDING, Request
+from .request import split_request
 
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
@@ -31,14 +28,17 @@ def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool
     """
     if not isinstance(model, GenerationMixin):
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
-    request, kwargs = _split_request(seeds, compact, kwargs)
-    with _request(request):
-        # Some models' own generate knows no positional input, so none is passed where none was given.
-        return _view(model).generate(*(() if inputs is None else (inputs,)), **kwargs)
+    # Some models' own generate knows no positional input, so none is passed where none was given.
+    positional = () if inputs is None else (inputs,)
+    return _view(model).generate(*positional, seeds=seeds, compact=compact, **kwargs)
 
 
 def install(model: Any) -> Any:
-    """Make ``model.generate`` run on this engine from now on; return the model."""
+    """Make ``model.generate`` run on this engine from now on; return the model.
+
+    It also takes the further options of ``generate``. The model keeps its class name, is an instance of its class,
+    saves, loads, moves, compiles and deep-copies as before; what is pickled is the plain model, which loads anywhere.
+    """
     if not isinstance(model, GenerationMixin):
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
     if not isinstance(model, Engine):
@@ -70,57 +70,11 @@ def custom_generate(
     seeds, compact: as in ``generate``. row_options: the per-row options by name, because ``model.generate`` itself
     takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
     """
-    request, _ = _split_request(seeds, compact, dict(row_options or {}))
+    request, _ = split_request(seeds, compact, dict(row_options or {}))
     run = REMOVED_MODES.get(generation_config.get_generation_mode())
     if run is None:
         run = run_beam_search if generation_config.num_beams > 1 else run_sample
     return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
-
-
-# Per-row options, and what the library is told instead so that it adds no stage of its own for them.
-ROW_OPTIONS: dict[str, Any] = {
-    "temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": None,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "top_h": None,
-}
-
-
-def _split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
-    """Take the per-row options out of the arguments for the library."""
-    kwargs, rows, ends = dict(kwargs), {}, {}
-    for name, off in ROW_OPTIONS.items():
-        if _is_per_row(kwargs.get(name)):
-            rows[name] = kwargs.pop(name)
-            kwargs[name] = off
-    if _is_per_row(kwargs.get("max_new_tokens")):
-        limits = kwargs["max_new_tokens"]
-        ends["max_new_tokens"] = [int(limit) for limit in limits]
-        kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
-    eos = kwargs.get("eos_token_id")
-    if isinstance(eos, Tensor) and eos.ndim == 2:
-        eos = eos.tolist()
-    if isinstance(eos, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in eos):
-        ends["eos_token_id"] = [[row] if isinstance(row, int) else [int(one) for one in row] for row in eos]
-        kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
-    return Request(seeds=seeds, compact=compact, rows=rows, **ends), kwargs
-
-
-def _is_per_row(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)
-
-
-@contextmanager
-def _request(request: Request) -> Iterator[None]:
-    token = PENDING.set(request)
-    try:
-        yield
-    finally:
-        PENDING.reset(token)
 
 
 def _view(model: Any) -> Any:

@@ -1,10 +1,14 @@
 """What one call of ``generate`` asks for beyond the library's own arguments, carried to the loop that serves it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Request", "current_request"]
+from torch import Tensor
+
+__all__ = ["Request", "current_request", "requested", "split_request"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,58 @@ class Request:
         return self.seeds is not None or bool(self.rows) or per_row
 
 
-PENDING: ContextVar[Request | None] = ContextVar("afterlogits_request", default=None)
+_PENDING: ContextVar[Request | None] = ContextVar("afterlogits_request", default=None)
 
 
 def current_request() -> Request:
     """The request of the call in progress. It is handed out once: calls nested in this one start without it."""
-    request = PENDING.get()
-    PENDING.set(None)
+    request = _PENDING.get()
+    _PENDING.set(None)
     return request or Request()
+
+
+@contextmanager
+def requested(request: Request) -> Iterator[None]:
+    """Make ``request`` the one that the next loop of this thread takes."""
+    token = _PENDING.set(request)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
+
+
+# Per-row options, and what the library is told instead so that it adds no stage of its own for them.
+ROW_OPTIONS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_h": None,
+}
+
+
+def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
+    """Take the per-row options out of the arguments for the library."""
+    kwargs, rows, ends = dict(kwargs), {}, {}
+    for name, off in ROW_OPTIONS.items():
+        if _is_per_row(kwargs.get(name)):
+            rows[name] = kwargs.pop(name)
+            kwargs[name] = off
+    if _is_per_row(kwargs.get("max_new_tokens")):
+        limits = kwargs["max_new_tokens"]
+        ends["max_new_tokens"] = [int(limit) for limit in limits]
+        kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
+    eos = kwargs.get("eos_token_id")
+    if isinstance(eos, Tensor) and eos.ndim == 2:
+        eos = eos.tolist()
+    if isinstance(eos, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in eos):
+        ends["eos_token_id"] = [[row] if isinstance(row, int) else [int(one) for one in row] for row in eos]
+        kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
+    return Request(seeds=seeds, compact=compact, rows=rows, **ends), kwargs
+
+
+def _is_per_row(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)

@@ -30,6 +30,9 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
+TOO_SLOW = {"vibevoice": "cannot be made small here: its default configuration takes over a minute to build"}
+
+
 def prompts() -> torch.Tensor:
     """Three prompts of 9, 5 and 8 tokens, padded on the left."""
     ids = torch.randint(3, 99, (3, 9), generator=torch.Generator().manual_seed(5))
@@ -45,6 +48,8 @@ def cases() -> list[tuple[str, bool]]:
 
 def compare(model_type: str, encoder_decoder: bool) -> dict[str, str]:
     """Mode -> "same", "library: why it fails itself", or what differs. {"model": why} where none can be made."""
+    if model_type in TOO_SLOW:
+        return {"model": TOO_SLOW[model_type]}
     try:
         model = tiny_model(model_type, encoder_decoder=encoder_decoder)
         inputs = tiny_inputs(model, prompts())

@@ -281,3 +281,20 @@ def test_nan_logits_name_the_row_and_the_step(models: dict[str, Any]) -> None:
     with pytest.warns(UserWarning, match="logits hold NaN in row 1 at step 2"):
         actual = generate(model, ids, **options)
     assert actual.tolist() == model.generate(ids, **options).tolist()
+
+
+def test_installed_generate_takes_the_further_options(models: dict[str, Any]) -> None:
+    """Seeds and per-row options through model.generate itself; a nested call does not inherit them."""
+    plain = models["llama"]
+    model = install(copy.deepcopy(plain))
+    ids = torch.randint(3, 99, (2, 6), generator=torch.Generator().manual_seed(1))
+    options = {"do_sample": True, "max_new_tokens": [3, 6], "eos_token_id": None, "pad_token_id": PAD}
+    expected = generate(plain, ids, seeds=[1, 2], **options)
+    inner = []
+
+    def nested(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        inner.append(model.generate(ids[:1], max_new_tokens=2, do_sample=False, eos_token_id=None, pad_token_id=PAD))
+        return scores
+
+    assert model.generate(ids, seeds=[1, 2], logits_processor=[nested], **options).tolist() == expected.tolist()
+    assert len(inner) == 6
