@@ -19,6 +19,9 @@ test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)
 
+fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
+	$(RUN) -m tests.fuzz $(ARGS)
+
 lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
