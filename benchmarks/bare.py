@@ -57,6 +57,21 @@ def prefill(model: Any, prompt_ids: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def sorted_batches(model: Any, encoded: list[dict[str, Tensor]]) -> list[Any]:
-    """Forward calls over batches that are ready, keeping the outputs: the least a task over a file can cost."""
-    return [model(**batch) for batch in encoded]
+def tokenise_and_run(
+    run: Any, tokenizer: Any, texts: list[str], pairs: list[str] | None = None, *, budget: int = 4096, **options: Any
+) -> list[Any]:
+    """The least a task over a file can cost: one tokenizer call, batches by length within a token budget, forwards.
+
+    run: called with the inputs of each batch. Outputs are kept, nothing is made of them.
+    """
+    encoded = tokenizer(texts, pairs, **options)
+    ids = encoded["input_ids"]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]), reverse=True)
+    outputs = []
+    while order:
+        count = max(1, budget // len(ids[order[0]]))
+        rows, order = order[:count], order[count:]
+        names = [name for name in tokenizer.model_input_names if name in encoded]
+        batch = tokenizer.pad({name: [encoded[name][row] for row in rows] for name in names}, return_tensors="pt")
+        outputs.append(run(**batch))
+    return outputs

@@ -42,6 +42,7 @@ def generate_pair(pair, name, *, batch_size, options, asked, ours_only=None, bar
         limit_answers=["bare"] if bare_answer else [],
         asked=asked,
         reset=lambda: torch.manual_seed(0),
+        memory=("ours", "bare"),
         **more,
     )
 
@@ -144,6 +145,7 @@ def bench_compact(pair):
         limit_answers=["bare"],
         asked=[at_most(1.3, "bare")],
         same=same,
+        memory=(),
         rounds=3,
         readme="64 rows of unequal length; finished rows leave the batch",
     )
@@ -190,4 +192,5 @@ def bench_prompt_lookup(pair):
             "transformers": lambda: model.generate(prompt, **common),
         },
         asked=[at_least(1.5, "plain greedy")],
+        memory=(),
     )

@@ -21,6 +21,7 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
 - ``same(ours, theirs)`` compares the answers of us and each rival, and raises if they differ (`require_same` unless
   given); it must not return a verdict. Where the answers cannot be equal (other noise), pass a function that checks
   what must hold, such as the support of the draw. ``limit_answers`` names limits whose answers must be the same too.
+- ``memory`` names the sides whose peak is measured, all unless given: the profiler is slow over thousands of calls.
 - ``prepare`` makes fresh arguments for every run, untimed, where a side writes into its input.
 - ``note`` prints under the table; ``readme`` is the entry's label in the README's short table, for the few shown there.
 - An entry that is too long for ``--quick`` carries the mark ``@pytest.mark.full``.
@@ -161,6 +162,7 @@ class Pair:
         limit_answers: Sequence[str] = (),
         reset: Callable[[], object] | None = None,
         prepare: Callable[[], tuple[Any, ...]] | None = None,
+        memory: Sequence[str] | None = None,
         rounds: int = 5,
         note: str = "",
         readme: str = "",
@@ -172,10 +174,11 @@ class Pair:
         _require_known_sides(asked, rivals, limits, data)
         stage = Stage(self.device, reset, prepare)
 
-        answer, memory, seconds = stage.measure(ours)
-        peaks = {"ours": memory}
+        profiled = {"ours", *rivals, *limits} if memory is None else set(memory)
+        answer, peak, seconds = stage.measure(ours, "ours" in profiled)
+        peaks = {"ours": peak}
         for side, run in {**rivals, **limits}.items():
-            theirs, peaks[side], cost = stage.measure(run)
+            theirs, peaks[side], cost = stage.measure(run, side in profiled)
             seconds += cost
             if side in rivals or side in limit_answers:
                 _require_answers(same, answer, theirs, name, side)
@@ -251,12 +254,14 @@ class Stage:
         elapsed = time.perf_counter() - start
         return float(result[0]) if isinstance(run, Timed) else elapsed
 
-    def measure(self, run: Run | Timed) -> tuple[Any, int | None, float]:
-        """Answer, peak of extra bytes (None in another process) and seconds of one first, profiled run."""
+    def measure(self, run: Run | Timed, profiled: bool = True) -> tuple[Any, int | None, float]:
+        """Answer, peak of extra bytes (None in another process or unprofiled) and seconds of one first run."""
         start = time.perf_counter()
         arguments = self.arguments()
         if isinstance(run, Timed):
             return run()[1], None, time.perf_counter() - start
+        if not profiled:
+            return run(*arguments), None, time.perf_counter() - start
         answer, peak = peak_memory(lambda: run(*arguments), self.device)
         return answer, peak, time.perf_counter() - start
 

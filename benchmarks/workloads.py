@@ -99,28 +99,26 @@ def tiny_llama(
     return _seeded(lambda: LlamaForCausalLM(config), seed)
 
 
-def tiny_marian(*, layers: int = 6, hidden: int = 512, vocab_size: int = 58_101, seed: int = 0) -> Any:
-    """An encoder-decoder of the size of the OPUS-MT models (6 + 6 layers, 512, 58,101 words), random weights."""
-    from transformers import MarianConfig, MarianMTModel
+def marian_sized(vocab_size: int = 58_101) -> Any:
+    """The configuration of an encoder-decoder of the size of the OPUS-MT models: 6 + 6 layers of 512, 58,101 words."""
+    from transformers import BartConfig
 
-    config = MarianConfig(
+    return BartConfig(
         vocab_size=vocab_size,
-        d_model=hidden,
-        encoder_layers=layers,
-        decoder_layers=layers,
+        d_model=512,
+        encoder_layers=6,
+        decoder_layers=6,
         encoder_attention_heads=8,
         decoder_attention_heads=8,
-        encoder_ffn_dim=4 * hidden,
-        decoder_ffn_dim=4 * hidden,
+        encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048,
         max_position_embeddings=512,
-        pad_token_id=vocab_size - 1,
-        decoder_start_token_id=vocab_size - 1,
-        eos_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        decoder_start_token_id=2,
         forced_eos_token_id=None,
-        scale_embedding=True,
-        activation_function="swish",
     )
-    return _seeded(lambda: MarianMTModel(config), seed)
 
 
 def bert_config(*, layers: int = 6, hidden: int = 384, vocab_size: int = 30_522, num_labels: int = 9) -> Any:
@@ -226,7 +224,7 @@ def questions(count: int = 60, *, seed: int = 0) -> list[tuple[str, str]]:
         while written < size:
             length = min(draw.randint(6, 18), max(3, size - written))
             sentences.append(sentence(draw, length))
-            written += length
+            written += len(sentences[-1].split())
         draw.shuffle(sentences)
         pairs.append((f"Where did {name} live?", " ".join(sentences)))
     return pairs
@@ -251,8 +249,8 @@ def wordpiece_tokenizer(*, vocab_size: int = 30_522, max_length: int = 512) -> A
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     spoken = sorted({word for text in [*_WORDS, *_NAMES, *_PLACES, *_FIRMS] for word in text.split()})
     # Long words stay split in two, as in a trained vocabulary, so that words and tokens differ.
-    pieces = [word if len(word) <= 5 else word[:4] for word in spoken]
-    pieces += ["##" + word[4:] for word in spoken if len(word) > 5]
+    pieces = [word if len(word) <= 7 else word[:4] for word in spoken]
+    pieces += ["##" + word[4:] for word in spoken if len(word) > 7]
     letters = sorted({letter for word in spoken for letter in word} | set("abcdefghijklmnopqrstuvwxyz.,?!0123456789"))
     entries = dict.fromkeys(
         [*special, *pieces, *letters, *("##" + letter for letter in letters), "Where", "did", "lived"]
@@ -276,4 +274,5 @@ def wordpiece_tokenizer(*, vocab_size: int = 30_522, max_length: int = 512) -> A
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=max_length,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )

@@ -1,0 +1,195 @@
+"""How every kernel and loop grows with each of its sizes, against the cost it documents."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+
+import pytest
+import torch
+
+from afterlogits import generate, pipeline
+from afterlogits.benchmarks import workloads
+from afterlogits.decoding import CountPenaltyStep, RepetitionPenaltyStep, Sampler, SamplingParams
+from afterlogits.decoding.beam_candidates import top_candidates
+from afterlogits.decoding.ngrams import NoRepeatNgramStep
+from afterlogits.postprocess.labels import read_labels
+from afterlogits.postprocess.spans import select_spans
+from afterlogits.postprocess.tagging import group_entities
+
+VOCABULARIES = [32_768, 65_536, 131_072, 262_144]
+DRAWS = {
+    "top_k 50 + top_p 0.95, seeds": ({"top_k": 50, "top_p": 0.95}, True),
+    "top_p 0.9, seeds": ({"top_p": 0.9}, True),
+    "min_p 0.05, seeds": ({"min_p": 0.05}, True),
+    "top_k 50 + top_p 0.95, torch stream": ({"top_k": 50, "top_p": 0.95}, False),
+}
+
+
+def sampling_step(device, dtype, options, seeded, batch_size, vocab_size):
+    logits = workloads.peaked(batch_size, vocab_size, device=device, dtype=dtype)
+    params = SamplingParams(temperature=0.8, **options)
+    seeds = list(range(batch_size)) if seeded else None
+    sampler = Sampler(params, batch_size=batch_size, vocab_size=vocab_size, device=device, seeds=seeds)
+    return lambda: sampler.select(logits)
+
+
+@pytest.mark.parametrize("name", [*DRAWS])
+def bench_sampling_over_vocabulary(growth, name):
+    make = functools.partial(sampling_step, growth.device, growth.dtype, *DRAWS[name], 8)
+    growth(f"{name}, B=8", axis="vocabulary", sizes=VOCABULARIES, make=make, time=1, memory=1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [*DRAWS])
+def bench_sampling_over_batch(growth, name):
+    def make(batch_size):
+        return sampling_step(growth.device, growth.dtype, *DRAWS[name], batch_size, 32_000)
+
+    growth(f"{name}, V=32,000", axis="batch", sizes=[8, 32, 64, 256], make=make, time=1, memory=1)
+
+
+@pytest.mark.full
+def bench_beam_step_over_beams(growth):
+    def make(num_beams):
+        logits = workloads.peaked(8 * num_beams, 32_000, device=growth.device, dtype=growth.dtype)
+        scores = torch.zeros(8, num_beams, device=growth.device)
+        return lambda: top_candidates(logits, scores, 2 * num_beams, normalized=False)
+
+    growth("beam step, B=8, V=32,000", axis="beams", sizes=[2, 4, 8, 16], make=make, time=1, memory=1)
+
+
+PENALTIES = {
+    "repetition penalty": lambda ids, size: RepetitionPenaltyStep(ids, 1.2, vocab_size=size),
+    "no-repeat 3-gram": lambda ids, size: NoRepeatNgramStep(ids, 3),
+    "presence + frequency": lambda ids, size: CountPenaltyStep(
+        ids, frequency_penalty=0.2, presence_penalty=0.5, vocab_size=size
+    ),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [*PENALTIES])
+def bench_penalty_over_history(growth, name):
+    """One decode step: apply, then advance. The vocabulary is small enough for its words to repeat, as in text."""
+    vocab_size, batch_size = 32_000, 16
+
+    def make(length):
+        logits = workloads.peaked(batch_size, vocab_size, device=growth.device, dtype=growth.dtype)
+        token_ids = workloads.history(batch_size, length, vocab_size).to(growth.device)
+        step = PENALTIES[name](token_ids, vocab_size)
+        following = itertools.cycle(workloads.history(batch_size, 64, vocab_size, seed=1).to(growth.device).unbind(1))
+
+        def run():
+            step.apply(logits)
+            step.advance(next(following))
+
+        return run
+
+    growth(f"{name}, a step of 16 rows", axis="history", sizes=[2048, 4096, 8192, 16_384], make=make, time=0)
+
+
+def window_logits(windows, length):
+    allowed = torch.zeros(windows, length, dtype=torch.bool)
+    allowed[:, 16:-1] = True
+    return workloads.flat(windows, length, seed=1) * 3, workloads.flat(windows, length, seed=2) * 3, allowed
+
+
+SPANS = {
+    "length": ([128, 256, 512, 1024], lambda size: (window_logits(32, size), 15)),
+    "windows": ([32, 64, 128, 256], lambda size: (window_logits(size, 384), 15)),
+    "answer length": ([15, 30, 60, 120], lambda size: (window_logits(32, 384), size)),
+}
+
+
+@pytest.mark.parametrize("axis", [*SPANS])
+def bench_spans(growth, axis):
+    sizes, arguments = SPANS[axis]
+
+    def make(size):
+        tensors, longest = arguments(size)
+        return lambda: select_spans(*tensors, top_k=5, max_answer_len=longest)
+
+    growth("span selection, top_k 5", axis=axis, sizes=sizes, make=make, time=1, memory=1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("axis", ["sentences", "tokens"])
+def bench_entities(growth, axis):
+    scheme = read_labels(["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"])
+
+    def make(size):
+        batch_size, length = (size, 128) if axis == "sentences" else (32, size)
+        logits = torch.randn(batch_size, length, 9, generator=torch.Generator().manual_seed(0))
+        logits[..., 0] += 2
+        keep = torch.ones(batch_size, length, dtype=torch.bool)
+        return lambda: group_entities(logits, keep, scheme).records()
+
+    growth("entity grouping, records", axis=axis, sizes=[64, 128, 256, 512], make=make, time=1, memory=1)
+
+
+LOOPS = {
+    "greedy": {"do_sample": False},
+    "top_k 50, torch stream": {"do_sample": True, "top_k": 50},
+    "beam 4": {"do_sample": False, "num_beams": 4},
+}
+
+
+@functools.cache
+def small_model(device):
+    return workloads.tiny_llama(layers=1, hidden=32, vocab_size=8_000).to(device)
+
+
+def generation(device, batch_size, new_tokens, options):
+    model = small_model(device)
+    prompt = workloads.prompts(batch_size, 8, 8_000, device=device)
+    common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": new_tokens, "pad_token_id": 0}
+    return lambda: generate(model, prompt, **common, **options)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [*LOOPS])
+def bench_loop_over_length(growth, name):
+    def make(length):
+        return generation(growth.device, 4, length, LOOPS[name])
+
+    growth(f"generate, {name}, B=4", axis="new tokens", sizes=[16, 32, 64, 128], make=make, time=1, rounds=3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [*LOOPS])
+def bench_loop_over_batch(growth, name):
+    def make(batch_size):
+        return generation(growth.device, batch_size, 16, LOOPS[name])
+
+    growth(f"generate, {name}, 16 tokens", axis="batch", sizes=[4, 16, 64], make=make, time=1, rounds=3)
+
+
+@pytest.mark.full
+def bench_loop_over_beams(growth):
+    def make(num_beams):
+        return generation(growth.device, 4, 16, {"do_sample": False, "num_beams": num_beams})
+
+    growth("generate, beam, B=4, 16 tokens", axis="beams", sizes=[2, 4, 8, 16], make=make, time=1, rounds=3)
+
+
+@pytest.mark.full
+@pytest.mark.cpu_only
+@pytest.mark.parametrize("task", ["ner", "question-answering"])
+def bench_task_over_text(growth, task):
+    """One text that grows: windows with a stride, so that time follows the text and never its square."""
+    tokenizer = workloads.wordpiece_tokenizer()
+    config = workloads.bert_config(layers=1, hidden=32, num_labels=2)
+    names = {"ner": "BertForTokenClassification", "question-answering": "BertForQuestionAnswering"}
+    model = workloads.from_config(names[task], config)
+    options = {"aggregation_strategy": "simple", "stride": 32} if task == "ner" else {}
+    call = pipeline(task, model=model, tokenizer=tokenizer, device="cpu", **options)
+
+    def make(words):
+        text = " ".join(workloads.sentence(random.Random(index), 20) for index in range(words // 20))
+        if task == "ner":
+            return lambda: call(text)
+        return lambda: call(question="Where did Ada live?", context=text)
+
+    growth(f"pipeline, {task}, one text", axis="words", sizes=[1000, 2000, 4000, 8000], make=make, time=1, rounds=3)
