@@ -11,7 +11,7 @@ from tests.decoding.history_cases import OPERATIONS, as_rows, compare_case, comp
 WITH_LIBRARY = [name for name, operation in OPERATIONS.items() if operation.library]
 WITH_STEP = [name for name, operation in OPERATIONS.items() if operation.step]
 WITH_ROWS = [name for name, operation in OPERATIONS.items() if operation.per_row]
-BOUNDED, LONG = 40, 3000
+BOUNDED, LONG = 15, 3000
 
 
 # parity
