@@ -130,7 +130,7 @@ def _task_options(arguments: Sequence[str], task: Any) -> dict[str, Any]:
     from .options import option_names, unknown_option
 
     valid = {*option_names(task.options), *task.forwarded()}
-    flags = ("input", "output", "format", "model", "tokenizer", "device", "dtype", "quiet", "corrected")
+    flags = [action.dest for action in run_parser()._actions if action.option_strings]
     options: dict[str, Any] = {}
     waiting: str | None = None
     for argument in arguments:

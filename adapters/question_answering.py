@@ -96,6 +96,8 @@ def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAn
     question_first = tokenizer.padding_side == "right"
     questions, contexts = [question for question, _ in items], [context for _, context in items]
     longest, stride = _window_sizes(loaded, options)
+    for question, context in items:
+        _check_room(tokenizer, question, context, longest, stride)
     try:
         rows = encode_rows(
             tokenizer,
@@ -107,10 +109,8 @@ def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAn
             padding=options.padding,
             return_overflowing_tokens=True,
         )
-    except Exception as error:
-        raise ValueError(_no_room(longest, stride)) from error
     except BaseException as error:
-        # The tokenizer's Rust side panics, outside Exception, where the stride leaves no room to move forward.
+        # The tokenizer's Rust side panics, outside Exception, where the windows cannot move forward.
         if type(error).__name__ != "PanicException":
             raise
         raise ValueError(_no_room(longest, stride)) from None
@@ -120,6 +120,15 @@ def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAn
         windows = [_window_row(loaded, row, names, question_first) for row in own]
         prepared.append(Prepared(windows, (question, context)))
     return prepared
+
+
+def _check_room(tokenizer: Any, question: str, context: str, longest: int, stride: int) -> None:
+    """Refuse a question that leaves windows no room to move forward; short ones are passed without being tokenised."""
+    if 2 * len(question.encode(errors="replace")) + 8 + stride < longest:
+        return
+    taken = len(tokenizer(question, add_special_tokens=False)["input_ids"]) + tokenizer.num_special_tokens_to_add(True)
+    if longest - taken <= stride and taken + len(tokenizer(context, add_special_tokens=False)["input_ids"]) > longest:
+        raise ValueError(_no_room(longest, stride))
 
 
 def _no_room(longest: int, stride: int) -> str:

@@ -1,9 +1,11 @@
 """One table: task name to model class, preparation, kernel and records. Each row is a file of its own."""
 
 from . import (
+    choices,
     feature_extraction,
     fill_mask,
     question_answering,
+    table_question_answering,
     text2text,
     text_classification,
     text_generation,
@@ -26,6 +28,9 @@ TASKS: dict[str, Task] = {
         text2text.SUMMARIZATION,
         text2text.TRANSLATION,
         feature_extraction.TASK,
+        table_question_answering.TASK,
+        choices.MULTIPLE_CHOICE,
+        choices.NEXT_SENTENCE,
     )
 }
 _ALIASES = {alias: task.name for task in TASKS.values() for alias in task.aliases}

@@ -167,13 +167,24 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
     )
     if loaded.compat or offsets is None:
         words = entity_words(entities, _tokens(loaded, batch, ids, keep, unknown), _join(loaded))
-    else:  # the text itself, which joining tokens may change
-        places = zip(entities.item.tolist(), entities.start.tolist(), entities.end.tolist(), strict=True)
-        words = [batch.rows[row].facts["text"][start:end] for row, start, end in places]
-    records = entities.records(words)
+        records = entities.records(words)
+    else:
+        records = entities.records([""] * entities.item.shape[0])
+        for row, own in zip(batch.rows, records, strict=True):
+            _take_text(row.facts["text"], own)
     if options.labels_per_entity is not None:
         _add_labels(entities, records, options.labels_per_entity)
     return records
+
+
+def _take_text(text: str, records: Sequence[dict[str, Any]]) -> None:
+    """The words of entities from the text itself, which joining tokens may change; spaces around them left out."""
+    for record in records:
+        word = text[record["start"] : record["end"]]
+        if word.strip():
+            record["start"] += len(word) - len(word.lstrip())
+            record["end"] -= len(word) - len(word.rstrip())
+        record["word"] = word.strip() or word
 
 
 def _scheme(loaded: Loaded, options: TokenClassificationOptions) -> LabelScheme:
@@ -243,20 +254,22 @@ def _add_labels(entities: Any, records: Sequence[Sequence[dict[str, Any]]], k: i
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TokenClassificationOptions
 ) -> list[Any]:
-    merge = keep_previous_best if loaded.compat else keep_longest
     finished = []
     for item, rows in zip(items, outputs, strict=True):
-        records = rows[0] if len(rows) == 1 else merge_chunks([record for row in rows for record in row], merge)
+        records = rows[0] if len(rows) == 1 else merge_chunks([each for row in rows for each in row], loaded.compat)
         found = Entities(records)
         found.text = item.facts.text if isinstance(item.facts, Words) else item.facts
         finished.append(found)
     return finished
 
 
-def merge_chunks(records: list[dict[str, Any]], merge: Any) -> list[dict[str, Any]]:
-    """Entities of overlapping chunks as one list by start: ``merge`` decides within each run of those that touch."""
+def merge_chunks(records: list[dict[str, Any]], compat: bool = True) -> list[dict[str, Any]]:
+    """Entities of overlapping chunks as one list by start: the rule decides within each run of those that touch."""
+    merge = keep_previous_best if compat else keep_longest
     records = sorted(records, key=lambda record: record["start"])
-    kept: list[dict[str, Any]] = []
+    # The library's walk meets the first entity twice; one without characters then does not overlap itself.
+    doubled = compat and bool(records) and records[0]["start"] == records[0]["end"]
+    kept: list[dict[str, Any]] = [dict(records[0])] if doubled else []
     run: list[dict[str, Any]] = []
     reached = -1
     for record in [*records, None]:

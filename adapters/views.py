@@ -87,6 +87,17 @@ class Ranking(dict[str, Any]):
         return _box(f"<div>{escape(str(self['sequence']))}</div>{bars}")
 
 
+class Choice(dict[str, Any]):
+    """One choice of several, all of them as bars."""
+
+    prompt: str | None = None
+    choices: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        bars = label_bars(zip(self.choices, self["scores"], strict=True))
+        return _box(f"<div>{escape(self.prompt or '')}</div>{bars}")
+
+
 class Fillings(list[Any]):
     """Candidates for a mask, as bars; for several masks, a list of them for each."""
 

@@ -1,0 +1,233 @@
+"""Every text task against the library's own pipeline, on drawn texts, for every family of tokenizers.
+
+``python -m tests.adapters.pipeline_parity [--items N]`` prints the number of cases and of mismatches per task and
+family: with transformers 5.23 the tasks that exist there, with 4.57.6 the ones version 5 removed.
+"""
+
+import argparse
+import copy
+import random
+import sys
+import warnings
+from functools import cache
+
+import torch
+import transformers
+from packaging.version import Version
+
+from afterlogits.adapters import pipeline
+from tests.text_models import FAMILIES, WORDS, tiny_decoder, tiny_model, tiny_seq2seq, tokenizer_of
+
+VERSION_4 = Version(transformers.__version__).major == 4
+NLI = ("contradiction", "neutral", "entailment")
+CHAT = (
+    "{% for m in messages %}<{{m.role}}>{{m.content}}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+GAPS = (" ", " ", " ", "  ", "\t", "", "\n", "\u00a0")
+PIECES = (*WORDS, "ŽŽ", "a\u0323\u0307", "نص", "ﬁ", "½", "''", "[UNK]", "\u200b", "naïveté", "x" * 30)
+
+# Options of each task; every one is tried with every family.
+OPTIONS = {
+    "ner": [
+        {"aggregation_strategy": "none"},
+        {"aggregation_strategy": "simple"},
+        {"aggregation_strategy": "first"},
+        {"aggregation_strategy": "average"},
+        {"aggregation_strategy": "max", "ignore_labels": []},
+        {"aggregation_strategy": "simple", "stride": 8},
+        {"aggregation_strategy": "first", "stride": 3, "ignore_labels": ["O", "LOC"]},
+    ],
+    "ner split into words": [
+        {"aggregation_strategy": "none", "is_split_into_words": True},
+        {"aggregation_strategy": "average", "is_split_into_words": True, "delimiter": "_"},
+    ],
+    "text-classification": [
+        {},
+        {"top_k": 3},
+        {"top_k": None, "function_to_apply": "sigmoid"},
+        {"function_to_apply": "none"},
+        {"truncation": True, "max_length": 16},
+    ],
+    "text-classification of pairs": [{}, {"top_k": 2}],
+    "zero-shot-classification": [
+        {"candidate_labels": ["urgent", "not urgent", "Paris"]},
+        {"candidate_labels": "one, two ,three", "multi_label": True},
+        {"candidate_labels": "one", "hypothesis_template": "It is {}!"},
+    ],
+    "fill-mask": [{}, {"top_k": 2}, {"targets": ["Paris", "the", "Berlin"]}],
+    "fill-mask with two masks": [{"top_k": 3}],
+    "feature-extraction": [{}, {"truncation": True}],
+    "text-generation": [
+        {"do_sample": False, "max_new_tokens": 8},
+        {"max_new_tokens": 6},
+        {"do_sample": False, "max_new_tokens": 6, "return_full_text": False, "num_beams": 3, "num_return_sequences": 2},
+        {"do_sample": False, "max_new_tokens": 6, "return_tensors": True},
+        {"max_new_tokens": 5, "num_return_sequences": 2, "top_p": 0.9},
+        {"do_sample": False, "prefix": "Paris is ", "max_length": 60},
+        {"do_sample": False, "max_new_tokens": 8, "stop_sequence": "a", "skip_special_tokens": False},
+    ],
+    "text-generation from chats": [
+        {"do_sample": False, "max_new_tokens": 5},
+        {"do_sample": False, "max_new_tokens": 5, "return_full_text": False},
+        {"do_sample": False, "max_new_tokens": 5, "continue_final_message": True},
+    ],
+    "question-answering": [
+        {},
+        {"top_k": 5},
+        {"handle_impossible_answer": True, "max_seq_len": 32, "doc_stride": 8},
+        {"align_to_words": False, "top_k": 3, "max_answer_len": 4},
+    ],
+    "text2text-generation": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "num_beams": 3, "num_return_sequences": 2}],
+    "summarization": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "do_sample": True, "num_beams": 1}],
+    "translation": [{"max_new_tokens": 8, "return_tensors": True}],
+    "translation_en_to_fr": [{"max_new_tokens": 8, "clean_up_tokenization_spaces": True}, {"stop_sequence": "a"}],
+}
+IN_VERSION_4 = ("question-answering", "text2text-generation", "summarization", "translation", "translation_en_to_fr")
+TASKS = [task for task in OPTIONS if (task in IN_VERSION_4) == VERSION_4]
+WITHOUT_OFFSETS = ("text-classification", "zero-shot-classification", "fill-mask", "feature-extraction", "ner")
+
+
+def families(task):
+    """The families a task is tried with: the one without offsets where the library takes it."""
+    return (*FAMILIES, "characters") if task in WITHOUT_OFFSETS else FAMILIES
+
+
+def options_of(task, family):
+    """Its options; a slow tokenizer takes fewer."""
+    slow = family == "characters" and task == "ner"
+    return OPTIONS[task][:2] if slow else OPTIONS[task]
+
+
+def draw_text(drawn, most=40):
+    """Words of many scripts with gaps of many kinds; now and then characters from anywhere."""
+    parts = []
+    for _ in range(drawn.randint(1, most)):
+        word = drawn.choice(PIECES)
+        if drawn.random() < 0.05:
+            word = "".join(
+                chr(drawn.choice((drawn.randint(33, 0x7FF), drawn.randint(0x1F300, 0x1F64F)))) for _ in "abc"
+            )
+        parts += [word, drawn.choice(GAPS)]
+    return "".join(parts).strip() or "x"
+
+
+def draw_item(task, drawn, tokenizer):
+    if task == "ner split into words":
+        return draw_text(drawn, 20).split() or ["x"]
+    if task == "text-classification of pairs":
+        return {"text": draw_text(drawn, 15), "text_pair": draw_text(drawn, 15)}
+    if task.startswith("fill-mask"):
+        masks = 2 if task.endswith("two masks") else 1
+        words = draw_text(drawn, 15).split(" ")
+        for _ in range(masks):
+            words.insert(drawn.randrange(len(words) + 1), tokenizer.mask_token)
+        return " ".join(words)
+    if task == "text-generation from chats":
+        chat = [{"role": "user", "content": draw_text(drawn, 6)}]
+        return chat + ([{"role": "assistant", "content": "Paris"}] if drawn.random() < 0.5 else [])
+    if task == "question-answering":
+        return {"question": draw_text(drawn, 4), "context": draw_text(drawn, 60)}
+    return draw_text(drawn, 8 if task in ("text-generation", *IN_VERSION_4) else 40)
+
+
+@cache
+def pipes(task, family):
+    """The library's pipeline and this one, over one model and tokenizer."""
+    tokenizer = copy.deepcopy(tokenizer_of(family, 64))
+    name = task.split(" ")[0]
+    if name == "text-generation":
+        tokenizer.chat_template = CHAT
+        model = tiny_decoder(tokenizer)
+    elif name in IN_VERSION_4[1:]:
+        model = tiny_seq2seq(tokenizer)
+    elif name == "zero-shot-classification":
+        model = tiny_model("text-classification", tokenizer, labels=NLI, spread=4.0)
+    else:
+        model = tiny_model({"ner": "token-classification"}.get(name, name), tokenizer)
+    arguments = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
+    return transformers.pipeline(name, **arguments), pipeline(name, **arguments), tokenizer
+
+
+def answers(pipe, items, options):
+    """What a pipeline gives for each item on its own terms: a result, or the exception it raises."""
+    torch.manual_seed(7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return list(pipe(copy.deepcopy(items), **copy.deepcopy(options)))
+        except BaseException as error:
+            # The tokenizers' Rust side panics outside Exception where a question leaves no room for the context.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            return error
+
+
+def equal(theirs, ours, tolerance=1e-6):
+    """Equal texts, numbers, order and counts; floats within ``tolerance`` of their size or of 1."""
+    if isinstance(theirs, torch.Tensor):
+        theirs = theirs.tolist()
+    if isinstance(ours, torch.Tensor):
+        ours = ours.tolist()
+    if isinstance(theirs, dict):
+        return (
+            isinstance(ours, dict)
+            and list(theirs) == list(ours)
+            and all(equal(theirs[name], ours[name], tolerance) for name in theirs)
+        )
+    if isinstance(theirs, list | tuple):
+        same = isinstance(ours, list | tuple) and len(theirs) == len(ours)
+        return same and all(equal(a, b, tolerance) for a, b in zip(theirs, ours, strict=True))
+    if theirs is None or isinstance(theirs, str | bool | int):
+        return type(theirs) is type(ours) and theirs == ours
+    return type(ours) is float and abs(float(theirs) - ours) <= tolerance * max(1.0, abs(float(theirs)))
+
+
+def mismatches(task, family, items, options):
+    """(items compared, descriptions of those that differ). A call that raises on one side must raise on the other."""
+    library, ours, _ = pipes(task, family)
+    items = [item for item in items if not isinstance(answers(library, [item], options), BaseException)] or items
+    if len(items) == 1:  # a list of one is unwrapped by some tasks; two keep their shape
+        items = items * 2
+    theirs, found = answers(library, items, options), answers(ours, items, options)
+    if isinstance(theirs, BaseException) or isinstance(found, BaseException):
+        both = isinstance(theirs, BaseException) and isinstance(found, BaseException)
+        return len(items), [] if both else [f"{task} {family} {options}: {theirs!r:.200} / {found!r:.200}"]
+    if len(theirs) != len(found):
+        return len(items), [f"{task} {family} {options}: {len(theirs)} results / {len(found)}"]
+    # Hidden states are sums over a padded batch: their error is that of the sum, not of the value.
+    tolerance = 1e-5 if task == "feature-extraction" else 1e-6
+    differ = [
+        f"{task} {family} {options}\n  item   {item!r:.300}\n  theirs {a!r:.600}\n  ours   {b!r:.600}"
+        for item, a, b in zip(items, theirs, found, strict=True)
+        if not equal(a, b, tolerance)
+    ]
+    return len(items), differ
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--items", type=int, default=40, help="drawn items per task, family and options")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    print(f"transformers {transformers.__version__}, seed {arguments.seed}")
+    print(f"{'task':32}{'tokenizer':12}{'cases':>8}{'mismatches':>12}")
+    total = wrong = 0
+    for task in TASKS:
+        for family in families(task):
+            drawn = random.Random(f"{arguments.seed} {task} {family}")
+            cases, differ = 0, []
+            for options in options_of(task, family):
+                items = [draw_item(task, drawn, pipes(task, family)[2]) for _ in range(arguments.items)]
+                count, found = mismatches(task, family, items, options)
+                cases, differ = cases + count, differ + found
+            print(f"{task:32}{family:12}{cases:8}{len(differ):12}", flush=True)
+            for each in differ[:3]:
+                print(each, file=sys.stderr)
+            total, wrong = total + cases, wrong + len(differ)
+    print(f"{'all':44}{total:8}{wrong:12}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
