@@ -1,0 +1,159 @@
+"""Beam search against exhaustive enumeration, and its candidates against the operations they stand for."""
+
+from itertools import product
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from afterlogits.decoding.beam import beam_search
+from afterlogits.decoding.beam_candidates import sampled_candidates, top_candidates
+from afterlogits.decoding.steps import TableModel
+from afterlogits.decoding.stopping import Stopping
+
+EOS = 0
+
+
+def table(vocab_size: int, seed: int) -> Tensor:
+    """Logits [V, V, V] of the next token after the last two."""
+    return torch.randn((vocab_size,) * 3, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+def rule(logits: Tensor) -> object:
+    return lambda ids: logits[ids[:, -2], ids[:, -1]]
+
+
+def enumerate_all(
+    logits: Tensor, prompt: list[int], steps: int, length_penalty: float
+) -> list[tuple[float, list[int]]]:
+    """Every sequence that ends with EOS or at the last step, best score first."""
+    log_probs, found = logits.log_softmax(-1), {}
+    for path in product(range(logits.shape[-1]), repeat=steps):
+        length = path.index(EOS) + 1 if EOS in path else steps
+        ids = prompt + list(path[:length])
+        score = sum(float(log_probs[ids[i], ids[i + 1], ids[i + 2]]) for i in range(length))
+        found[tuple(ids)] = score / length**length_penalty
+    return sorted(((score, list(ids)) for ids, score in found.items()), key=lambda pair: -pair[0])
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(2, 4), st.integers(1, 3), st.sampled_from([0.0, 0.7, 1.0, 2.0]), st.integers(0, 10**6))
+def test_enough_beams_find_what_enumeration_finds(vocab: int, steps: int, length_penalty: float, seed: int) -> None:
+    """With a beam for every prefix and no early stop, the best hypotheses are the best of all sequences, in order."""
+    logits, wanted = table(vocab, seed), 3
+    num_beams = (vocab - 1) ** (steps - 1) * vocab
+    prompts = [[1, vocab - 1], [vocab - 1, 1]]
+    ids = torch.tensor(prompts).repeat_interleave(num_beams, dim=0)
+    beams = beam_search(
+        TableModel(ids, rule(logits)),  # type: ignore[arg-type]
+        ids,
+        Stopping(max_length=2 + steps, eos_token_id=torch.tensor([EOS])),
+        num_beams=num_beams,
+        max_length=2 + steps,
+        length_penalty=length_penalty,
+        early_stopping="never",
+        num_return_sequences=min(wanted, num_beams),
+        fill_token_id=EOS,
+    )
+    per_item = min(wanted, num_beams)
+    for item, prompt in enumerate(prompts):
+        expected = enumerate_all(logits, prompt, steps, length_penalty)[:per_item]
+        for place, (score, sequence) in enumerate(expected):
+            found = item * per_item + place
+            length = len(sequence)
+            assert beams.token_ids[found, :length].tolist() == sequence
+            assert set(beams.token_ids[found, length:].tolist()) <= {EOS}
+            assert abs(float(beams.scores[found]) - score) <= 1e-5 * max(1.0, abs(score))
+            assert (beams.beam_indices[found] >= 0).sum() == length - 2
+
+
+def test_one_beam_is_greedy() -> None:
+    """K = 1 follows the argmax."""
+    logits = table(4, 5)
+    logits[..., EOS] = -50.0
+    ids = torch.tensor([[1, 2]])
+    beams = beam_search(
+        TableModel(ids, rule(logits)),  # type: ignore[arg-type]
+        ids,
+        Stopping(max_length=7, eos_token_id=torch.tensor([EOS])),
+        num_beams=1,
+        max_length=7,
+    )
+    greedy = [1, 2]
+    while len(greedy) < 7:
+        greedy.append(int(logits[greedy[-2], greedy[-1]].argmax()))
+    assert beams.token_ids.tolist() == [greedy]
+
+
+class Moves(TableModel):
+    """A table model that counts what it is asked to do with its rows."""
+
+    def __init__(self, prompt_ids: Tensor, logits: Tensor):
+        super().__init__(prompt_ids, rule(logits))  # type: ignore[arg-type]
+        self.moved = 0
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.moved += int(not torch.equal(rows, torch.arange(len(rows))))
+        super().select_rows(rows)
+
+
+def test_beams_that_stay_in_place_move_nothing() -> None:
+    """Each token follows only itself, at different prices: no beam ever overtakes another."""
+    logits = torch.full((4, 4, 4), -30.0)
+    for token, price in ((1, 0.0), (2, -1.0), (3, -2.0)):
+        logits[:, token, token] = 5.0
+        logits[0, 0, token] = price
+    ids = torch.zeros((3, 2), dtype=torch.long)
+    model = Moves(ids, logits)
+    beams = beam_search(
+        model, ids, Stopping(max_length=6), num_beams=3, max_length=6, num_eos=0, num_return_sequences=3
+    )
+    assert beams.token_ids[:, 2:].tolist() == [[1] * 4, [2] * 4, [3] * 4]
+    assert model.moved == 1  # the first step alone: every beam continues the one prompt
+
+
+def by_the_book(log_probs: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    vocab_size = log_probs.shape[-1]
+    total = (log_probs.view(*scores.shape, vocab_size) + scores[:, :, None]).flatten(1)
+    values, where = total.topk(count)
+    return values, where // vocab_size, where % vocab_size
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(1, 3), st.integers(1, 4), st.integers(3, 40), st.integers(0, 10**6), st.sampled_from([0.0, 0.25, 1.0])
+)
+def test_candidates_are_topk_of_the_flat_vocabulary(batch: int, beams: int, vocab: int, seed: int, grid: float) -> None:
+    """Values, parents and tokens bit for bit, also where a coarse grid makes most values tie or masks leave few."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn((batch * beams, vocab), generator=generator) * 3
+    if grid:
+        logits = (logits / grid).round() * grid
+        logits[torch.rand(logits.shape, generator=generator) < 0.3] = -float("inf")
+        logits[:, 0] = 1.0
+    scores = -torch.rand((batch, beams), generator=generator) * 10
+    scores[:, 1:] -= 1e9 * (seed % 2)
+    count = min(2 * beams, beams * vocab)
+    log_probs = logits.log_softmax(-1)
+    expected = by_the_book(log_probs, scores, count)
+    for actual in (
+        top_candidates(log_probs, scores, count),
+        top_candidates(logits, scores, count, normalized=False),
+    ):
+        assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
+
+
+def test_sampled_candidates_follow_the_stream() -> None:
+    """Drawn without replacement, in the order drawn, leaving the stream where multinomial leaves it."""
+    logits = torch.randn((6, 20), generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    scores = -torch.rand((2, 3), generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(3)
+    total = (logits.view(2, 3, 20) + scores[:, :, None]).flatten(1)
+    where = torch.multinomial(total.softmax(-1), 6)
+    state = torch.get_rng_state()
+    torch.manual_seed(3)
+    values, parent, token = sampled_candidates(logits, scores, 6)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(parent * 20 + token, where)
+    assert torch.equal(values, total.gather(1, where))
