@@ -22,6 +22,9 @@ test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes t
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
 	$(RUN) -m tests.fuzz $(ARGS)
 
+parity: $(VENV)/.ready-test  ## every architecture's tokens against transformers; writes docs/architectures.md (half an hour)
+	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
+
 lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
