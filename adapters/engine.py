@@ -51,7 +51,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         **model_kwargs: Any,
     ) -> Any:
         request = current_request()
-        reason = _not_covered(self, "_sample", synced_gpus, generation_config, model_kwargs)
+        reason = _not_covered(self, "_sample", synced_gpus, generation_config)
         if reason is not None:
             _fall_through(self, reason, request)
             return super()._sample(
@@ -84,7 +84,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         **model_kwargs: Any,
     ) -> Any:
         request = current_request()
-        reason = _not_covered(self, "_beam_search", synced_gpus, generation_config, model_kwargs)
+        reason = _not_covered(self, "_beam_search", synced_gpus, generation_config)
         if reason is not None:
             _fall_through(self, reason, request)
             return super()._beam_search(
@@ -267,13 +267,11 @@ def _decoding(model: Any, stepper: AutoStepModel, *, optimize: bool = True) -> A
     return model._optimize_model_for_decode() if hasattr(model, "_optimize_model_for_decode") else nullcontext()
 
 
-def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any, model_kwargs: dict[str, Any]) -> str | None:
+def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:
     """Why the library's own loop must run, or None."""
     own = next((kind for kind in type(model).__mro__ if method in vars(kind) and kind is not Engine), GenerationMixin)
     if own is not GenerationMixin:
         return f"it has its own {method}"
-    if method == "_beam_search" and not hasattr(model, "_prefill") and "cache_params" in model_kwargs:
-        return "this version of transformers does not reorder its state between beams"
     if synced_gpus:
         return "its forward calls are synchronised across GPUs"
     if getattr(config, "prefill_chunk_size", None) is not None and not hasattr(model, "_prefill"):

@@ -134,6 +134,8 @@ class AutoStepModel:
 
     def can_select_rows(self) -> bool:
         """Whether rows can leave the batch: whether everything the model is fed is known to have its rows first."""
+        if getattr(self.model, "_is_stateful", False) and not isinstance(self.cache, library.Cache):
+            return False
         return all(
             name in SHAREABLE or not isinstance(value, (Tensor, list, tuple, Mapping)) or _is_row_tensor(name, value)
             for name, value in self.model_kwargs.items()
@@ -256,6 +258,8 @@ class AutoStepModel:
         if name is None or self.model_kwargs[name] is None:
             return
         cache = self.model_kwargs[name]
+        if within_prompts and name != "past_key_values" and not hasattr(self.model, "_prefill"):
+            return  # transformers 4.57 leaves such a state where it is when beams change places
         if hasattr(self.model, "_reorder_cache"):
             self.model_kwargs[name] = self.model._reorder_cache(cache, rows)
         elif within_prompts and type(cache) is library.EncoderDecoderCache:

@@ -298,3 +298,24 @@ def test_installed_generate_takes_the_further_options(models: dict[str, Any]) ->
 
     assert model.generate(ids, seeds=[1, 2], logits_processor=[nested], **options).tolist() == expected.tolist()
     assert len(inner) == 6
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+@pytest.mark.parametrize("options", [{"num_beams": 4}, {"do_sample": True, "num_return_sequences": 4}])
+def test_a_prompt_is_prefilled_once_for_all_its_rows(
+    models: dict[str, Any], name: str, options: dict[str, Any]
+) -> None:
+    """The first forward has a row per prompt, the following ones a row per beam or sample."""
+    model, seen = models[name], []
+    decoder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
+    hook = decoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((args[0] if args else kwargs["input_ids"]).shape[0]), with_kwargs=True
+    )
+    try:
+        generate(
+            model, **tiny_inputs(model, prompts()), max_new_tokens=3, eos_token_id=None, pad_token_id=PAD, **options
+        )
+    finally:
+        hook.remove()
+    shared = hasattr(model, "_prefill")  # transformers 4.57 prepares its prompts in another way: every row is run
+    assert seen == [3 if shared else 12, 12, 12]
