@@ -150,10 +150,10 @@ def test_equals_the_oracle(seed):
 
 @pytest.mark.slow
 def test_equals_the_oracle_thousands():
-    """20,000 drawn batches of questions; the count is printed."""
-    for seed in range(20000):
+    """6,000 drawn batches of questions; the count is printed."""
+    for seed in range(6000):
         assert_same_as_oracle(10**6 + seed)
-    print("SQuAD rule: 20000 drawn batches equal to the slow oracle")
+    print("SQuAD rule: 6000 drawn batches equal to the slow oracle")
 
 
 # errors
