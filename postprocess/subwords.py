@@ -58,24 +58,26 @@ def entity_words(entities: Entities, tokens: Sequence[str], join: Callable[[list
     ``convert_tokens_to_string``. Under "none" a token is its own text. Under the word strategies the library joins
     twice, each word and then the words, and so does this. Texts of equal token sequences are joined once.
     """
-    firsts, lasts = entities.first_kept.tolist(), entities.last_kept.tolist()
     if entities.aggregation_strategy == "none":
-        return [tokens[first] for first in firsts]
-    known: dict[str | tuple[str, ...], str] = {}
-
-    def joined(pieces: list[str]) -> str:
-        key = pieces[0] if len(pieces) == 1 else tuple(pieces)
-        text = known.get(key)
-        if text is None:
-            text = known[key] = join(pieces)
-        return text
-
+        return [tokens[place] for place in entities.first_kept.tolist()]
+    row = tuple(tokens)
+    first, stop = entities.first_kept, entities.last_kept + 1
     if entities.aggregation_strategy == "simple":
-        return [joined(list(tokens[first : last + 1])) for first, last in zip(firsts, lasts, strict=True)]
-    opens = entities.word_starts.tolist()
-    texts = []
-    for first, last in zip(firsts, lasts, strict=True):
-        bounds = [i for i in range(first + 1, last + 1) if opens[i]]
-        words = [joined(list(tokens[a:b])) for a, b in zip([first, *bounds], [*bounds, last + 1], strict=True)]
-        texts.append(joined(words))
-    return texts
+        return _joined([row[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)], join)
+    # The words of the entities, one after the other: word number, and from it the tokens.
+    word_of_token = entities.word_starts.cumsum(0) - 1
+    bounds = torch.cat([entities.word_starts.nonzero().flatten(), stop.new_tensor([len(row)])])
+    first_word = word_of_token[first]
+    counts = word_of_token[stop - 1] - first_word + 1
+    begin = counts.cumsum(0) - counts
+    words = torch.arange(int(counts.sum()), device=first.device) + (first_word - begin).repeat_interleave(counts)
+    places = zip(bounds[words].tolist(), bounds[words + 1].tolist(), strict=True)
+    texts = tuple(_joined([row[a:b] for a, b in places], join))
+    own = zip(begin.tolist(), (begin + counts).tolist(), strict=True)
+    return _joined([texts[a:b] for a, b in own], join)
+
+
+def _joined(pieces: list[tuple[str, ...]], join: Callable[[list[str]], str]) -> list[str]:
+    """``join`` of each, called once for each that differs."""
+    known = {each: join(list(each)) for each in set(pieces)}
+    return [known[each] for each in pieces]

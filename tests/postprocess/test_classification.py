@@ -77,7 +77,7 @@ def test_rules_of_the_activation(problem, labels, given, expected):
 # property and parity
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_same_as_library(seed):
     """Labels, order and scores bit for bit, with ties, half precision, and up to 300 labels."""

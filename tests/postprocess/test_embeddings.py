@@ -38,7 +38,7 @@ def test_half_precision_means_are_summed_in_float32():
     assert (found.dtype, found.item()) == (torch.float16, 1.0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), pooling=st.sampled_from(POOLINGS))
 def test_equals_a_loop(seed, pooling):
     """Random masks, holes included; and the vectors of each text's own tokens."""

@@ -84,7 +84,7 @@ def walk(spans):
     return [*kept, previous]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_equals_the_walk_and_no_order_changes_the_other(seed):
     """Several documents of random spans, empty ones included."""

@@ -34,7 +34,7 @@ def test_impossible_label():
     assert label_logprobs(torch.tensor([[0.0, -math.inf]]), torch.tensor([1])).item() == -math.inf
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), shift=st.booleans(), side=st.sampled_from(["left", "right"]))
 def test_equals_log_softmax(seed, shift, side):
     """Padding on either side, ignored labels, half precision."""

@@ -105,7 +105,7 @@ def test_exactly_top_k_products():
 # property
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_corrected_search_equals_enumeration(seed):
     """compat=False against every allowed span of the band; scores tie only within rounding."""
@@ -125,7 +125,7 @@ def test_corrected_search_equals_enumeration(seed):
         )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), compat=st.booleans())
 def test_a_window_alone_equals_the_window_in_a_batch(seed, compat):
     """Neither the batch nor its padding changes a window."""
@@ -184,7 +184,7 @@ def assert_same_as_library(case):
         assert found.null_scores[row].item() == null
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_same_as_library(seed):
     """Ties, masks, half precision and missing candidates included."""
@@ -206,7 +206,7 @@ def test_same_as_library_at_full_length():
 
 @pytest.mark.v4
 @pytest.mark.skipif(not VERSION_4, reason="the question-answering pipeline left transformers with version 5")
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_same_as_library_version_4(seed):
     """The same against 4.57.6's own function."""

@@ -141,7 +141,7 @@ def assert_same_as_oracle(seed):
             np.testing.assert_allclose([row["probability"] for row in got], [row[3] for row in listed], rtol=1e-5)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_equals_the_oracle(seed):
     """Texts, offsets, order, probabilities, the threshold, over several windows and questions."""

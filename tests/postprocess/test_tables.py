@@ -73,7 +73,7 @@ def test_empty_batches():
 # parity
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
 def test_same_as_library(seed):
     """Coordinates, their order, the left-out items, and the aggregation."""
