@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-v4 test-v455 lint format fuzz parity coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo test test-v4 test-v455 lint format fuzz parity parity-text coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits.adapters.cli demo
@@ -24,6 +24,10 @@ fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases ag
 
 parity: $(VENV)/.ready-test  ## every architecture's tokens against transformers; writes docs/architectures.md (half an hour)
 	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
+
+parity-text: $(VENV)/.ready-test .venv-v4/.ready-test  ## thousands of drawn answers against the library, counts printed
+	$(RUN) -m pytest -q -s tests/postprocess -m slow $(ARGS)
+	.venv-v4/bin/python -m pytest -q -s tests/postprocess/test_answers.py -m slow $(ARGS)
 
 lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff format --check .
