@@ -5,7 +5,8 @@ if __name__ != "afterlogits.decoding":
 
 from .adaptive import AdaptivePStep, apply_adaptive_p
 from .bias import BadWordsStep, LogitBiasStep, SequenceBiasStep, apply_bad_words, apply_logit_bias, apply_sequence_bias
-from .chain import LogitsStep, apply_chain
+from .candidates import top_logprobs
+from .chain import HistorySteps, LogitsStep, apply_chain
 from .constraints import (
     ExponentialDecayStep,
     ForcedTokenStep,
@@ -77,6 +78,7 @@ __all__ = [
     "ExponentialDecayStep",
     "ForcedTokenStep",
     "GreenLists",
+    "HistorySteps",
     "LogitBiasStep",
     "LogitsStep",
     "MinLengthStep",
@@ -135,4 +137,5 @@ __all__ = [
     "detect_watermark",
     "sample",
     "top_k_top_p_filtering",
+    "top_logprobs",
 ]

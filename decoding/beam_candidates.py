@@ -67,7 +67,6 @@ def _row_tops(logits: Tensor, count: int, normalized: bool) -> tuple[Tensor, Ten
         return largest(logits, count)
     height = min(_CHUNK, max(logits.shape[0], 1))
     space = torch.empty(height, logits.shape[1], dtype=logits.dtype, device=logits.device)
-    tops = [
-        largest(torch.log_softmax(chunk, dim=-1, out=space[: chunk.shape[0]]), count) for chunk in logits.split(height)
-    ]
+    chunks = (logits[first : first + height] for first in range(0, max(logits.shape[0], 1), height))
+    tops = [largest(torch.log_softmax(chunk, dim=-1, out=space[: chunk.shape[0]]), count) for chunk in chunks]
     return torch.cat([top[0] for top in tops]), torch.cat([top[1] for top in tops])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .rows import (
     COUNT,
+    FINITE,
     HALF_OPEN_UNIT,
     NON_NEGATIVE,
     OPEN_UNIT,
@@ -47,7 +48,19 @@ _REQUIREMENTS: dict[str, Requirement] = {
     "top_n_sigma": NON_NEGATIVE,
     "xtc_probability": UNIT,
     "xtc_threshold": UNIT,
+    "repetition_penalty": POSITIVE,
+    "frequency_penalty": FINITE,
+    "presence_penalty": FINITE,
+    "no_repeat_ngram_size": COUNT,
+    "dry_multiplier": NON_NEGATIVE,
 }
+HISTORY_OPTIONS = (
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "no_repeat_ngram_size",
+    "dry_multiplier",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +73,8 @@ class SamplingParams:
     top_k: >= 0, 0 or None is off. top_p: in [0, 1], 1 is off. min_p, epsilon_cutoff, eta_cutoff: 0 is off.
     typical_p: in (0, 1], 1 is off. top_h: in (0, 1], None is off. top_n_sigma: >= 0, 0 is off.
     xtc_probability: in [0, 1], 0 is off. xtc_threshold: in [0, 1].
+    repetition_penalty (1 is off), frequency_penalty, presence_penalty, no_repeat_ngram_size, dry_multiplier (0 is off)
+    need the tokens so far: ``chain.HistorySteps`` applies them, before every filter.
     joint_top_k_top_p: judge top-k and top-p on the same distribution (FlashInfer) rather than one after the other.
     min_tokens_to_keep: >= 1, what no filter goes below.
     order: the filters in the order in which those that are on are applied; transformers' order by default.
@@ -84,6 +99,14 @@ class SamplingParams:
     top_n_sigma: RowOption | None = None
     xtc_probability: RowOption | None = None
     xtc_threshold: RowOption = 0.1
+    repetition_penalty: RowOption | None = None
+    frequency_penalty: RowOption | None = None
+    presence_penalty: RowOption | None = None
+    no_repeat_ngram_size: RowOption | None = None
+    dry_multiplier: RowOption | None = None
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_sequence_breakers: Sequence[int | Sequence[int]] = ()
     joint_top_k_top_p: bool = False
     min_tokens_to_keep: int = 1
     order: Sequence[str] = DEFAULT_ORDER
@@ -101,18 +124,24 @@ class SamplingParams:
         if sorted(self.order) != sorted(DEFAULT_ORDER):
             raise ValueError(f"order must be an arrangement of {list(DEFAULT_ORDER)}; got {list(self.order)}")
 
+    @property
+    def needs_history(self) -> tuple[str, ...]:
+        """The options that are on and need the tokens so far, in the order in which they are applied."""
+        return tuple(name for name in HISTORY_OPTIONS if self._is_on(name))
+
+    def _is_on(self, name: str) -> bool:
+        value = getattr(self, name)
+        return value is not None and not (isinstance(value, int | float) and value == _OFF.get(name))
+
     def compiled(self, batch_size: int, device: torch.device) -> "CompiledParams":
         """The options that are on, as Python floats or float64 tensors [B, 1] on ``device``."""
         on: dict[str, float | Tensor] = {}
         for name, requirement in _REQUIREMENTS.items():
-            value = getattr(self, name)
-            if value is None or (isinstance(value, int | float) and value == _OFF.get(name)):
-                continue
-            read = per_row(name, value, batch_size, device, requirement, validate=False)
-            on[name] = read
+            if name not in HISTORY_OPTIONS and self._is_on(name):
+                on[name] = per_row(name, getattr(self, name), batch_size, device, requirement, validate=False)
         temperature = on.get("temperature", 1.0)
-        greedy = temperature == 0
-        if isinstance(greedy, Tensor):
+        greedy: bool | Tensor = temperature == 0
+        if isinstance(temperature, Tensor) and isinstance(greedy, Tensor):
             on["temperature"] = temperature.masked_fill(greedy, 1.0)
             if greedy.device.type == "cpu" and not bool(greedy.any()):
                 greedy = False
@@ -135,6 +164,11 @@ _OFF: dict[str, float] = {
     "eta_cutoff": 0.0,
     "top_n_sigma": 0.0,
     "xtc_probability": 0.0,
+    "repetition_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "no_repeat_ngram_size": 0.0,
+    "dry_multiplier": 0.0,
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from .chain import apply_chain
+from .candidates import largest, row_mass
+from .chain import HistorySteps, apply_chain
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import PARAM_NAMES, CompiledParams, SamplingParams
 from .race import seeded_winner, stream_winner
@@ -42,6 +43,7 @@ def sample(
     logits: Tensor,
     params: SamplingParams | None = None,
     *,
+    token_ids: Tensor | None = None,
     seeds: Sequence[int] | Tensor | None = None,
     step: int | Tensor = 0,
     generator: torch.Generator | None = None,
@@ -52,6 +54,8 @@ def sample(
 
     logits: [B, V] float; float16 and bfloat16 are computed in float32, as transformers does. params or options: what
     ``SamplingParams`` takes, the one or the other.
+    token_ids: [B, T], the tokens so far, for options that need them (penalties, n-gram bans, DRY); a loop keeps
+    ``HistorySteps`` instead, whose cost does not grow with the history.
     seeds: one int per row. A row's token then depends on its seed, ``step`` and logits alone: the same in any batch, in
     any order, on any device. step: an int, or one per row.
     Without seeds the draw consumes ``generator`` (torch's global one by default) as transformers' ``softmax`` and
@@ -73,12 +77,18 @@ def sample(
         plain = all(value is None or type(value) in _PLAIN for value in options.values())
         params = _cached_params(**options) if plain else SamplingParams(**options)
     batch_size, vocab_size = logits.shape
+    given = logits
+    if params.needs_history:
+        if token_ids is None:
+            raise ValueError(f"token_ids must be given for {params.needs_history[0]}; got None")
+        logits = HistorySteps(params, token_ids, vocab_size=vocab_size).apply(logits.to(torch.float32, copy=True))
     sampler = Sampler(
         params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
     )
-    return (
-        sampler.select(logits, step=step) if logprobs is None else sampler.select(logits, step=step, logprobs=logprobs)
-    )
+    if logprobs is not None:
+        check_count("logprobs", logprobs, 0)
+    drawn = sampler.select(logits, step=step)
+    return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
 
 
 _PLAIN = (int, float, bool)
@@ -250,7 +260,7 @@ class Sampler:
         ]
         flat = torch.cat([positions.flatten() for positions in listed])
         noise = exponentials_at(flat, self.batch_size, self.vocab_size, self.generator, snapshots)
-        pieces = noise.split([positions.numel() for positions in listed])
+        pieces = torch.split_with_sizes(noise, [positions.numel() for positions in listed])
         return [piece.view(positions.shape) for piece, positions in zip(pieces, listed, strict=True)]
 
     def _draw_row_in_full(
@@ -304,12 +314,10 @@ def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
 
 def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
     """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    top, top_ids = logits.topk(min(n, logits.shape[1]))
-    total = (
-        torch.cat([part.to(wide).logsumexp(-1, keepdim=True) for part in logits.split(8)])
-        if len(logits)
-        else top[:, :0]
-    )
-    chosen = logits.gather(1, token_ids[:, None]).to(wide)
-    return Sampled(token_ids, (chosen - total)[:, 0], top_ids, top.to(wide) - total)
+    if not logits.shape[0]:
+        return Sampled(token_ids, logits[:, 0].float(), token_ids[:, None][:, :0], logits[:, :0].float())
+    top, top_ids = largest(logits, max(n, 1))
+    best = top[:, :1].to(torch.float32)
+    total = best + row_mass(logits, 1.0, best).log().to(torch.float32)
+    chosen = logits.gather(1, token_ids[:, None]).to(torch.float32) - total
+    return Sampled(token_ids, chosen[:, 0], top_ids[:, :n], top[:, :n].to(torch.float32) - total)

@@ -173,7 +173,7 @@ def _plain(
     if "min_p" in on:
         above = weight > float(on["min_p"]) * (1 + 2 * _EXP)
         within = weight >= float(on["min_p"]) * (1 - 2 * _EXP)
-        if on["min_p"] > 0.9:  # type: ignore[operator]
+        if float(on["min_p"]) > 0.9:
             above[:, 0] = True
             within[:, 0] = True
         certain = above if certain is None else certain & above
@@ -191,11 +191,11 @@ def _in_top_k(scaled: Tensor, top_k: float | Tensor, keep: int) -> Tensor:
     """Exactly the tokens that top-k keeps, among the listed."""
     listed = scaled.shape[1]
     if not isinstance(top_k, Tensor):
-        k = max(int(top_k), keep)
-        return scaled >= scaled[:, k - 1, None] if k <= listed else torch.ones_like(scaled, dtype=torch.bool)
-    k = top_k.long().clamp(min=keep)
-    threshold = scaled.gather(1, k.clamp(max=listed) - 1)
-    return (scaled >= threshold) | (top_k == 0) | (k > listed)
+        rank = max(int(top_k), keep)
+        return scaled >= scaled[:, rank - 1, None] if rank <= listed else torch.ones_like(scaled, dtype=torch.bool)
+    ranks = top_k.long().clamp(min=keep)
+    threshold = scaled.gather(1, ranks.clamp(max=listed) - 1)
+    return (scaled >= threshold) | (top_k == 0) | (ranks > listed)
 
 
 def _in_nucleus(

@@ -241,8 +241,7 @@ def apply_dynamic_temperature(
     power = per_row("exponent", exponent, *shape, POSITIVE)
     if not isinstance(delta, Tensor) and delta == 0:
         return divided(logits, middle)
-    as_tensor = lambda x: torch.as_tensor(x, dtype=torch.float64, device=logits.device).reshape(-1, 1)  # noqa: E731
-    middle, delta, power = as_tensor(middle), as_tensor(delta), as_tensor(power)
+    middle, delta, power = (_column(x, logits.device) for x in (middle, delta, power))
     logprobs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True).to(torch.float64)
     count = (logits > -math.inf).sum(-1, keepdim=True)
@@ -253,3 +252,7 @@ def apply_dynamic_temperature(
     frozen = chosen <= 0
     result = divided(logits, chosen.masked_fill(frozen, 1.0))
     return result.masked_fill(frozen & (logits < logits.amax(-1, keepdim=True)), -math.inf)
+
+
+def _column(value: float | Tensor, device: torch.device) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1, 1)

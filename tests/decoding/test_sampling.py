@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation import logits_process as library
 
-from afterlogits.decoding import Sampled, Sampler, SamplingParams, sample
+from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, sample
 from afterlogits.decoding.noise import counter_keys, counter_uniform
 from afterlogits.decoding.stream import exponentials_at, row_exponentials, stream_is_known
 from tests.decoding.chi_square import SHAPES, chi_square_seeded
@@ -52,6 +52,35 @@ def test_logprobs_are_of_the_logits_as_given() -> None:
     torch.testing.assert_close(drawn.logprobs, torch.tensor([0.5]).log())
     torch.testing.assert_close(drawn.top_logprobs, torch.tensor([[0.5, 0.25]]).log())
     assert drawn.top_token_ids[0, 0] == 0
+
+
+def test_history_options_take_part() -> None:
+    """A repetition penalty of 2 halves 4.0 for the tokens seen; no-repeat bigram bans what followed them."""
+    logits = torch.tensor([[4.0, 3.0, 1.0]])
+    seen = torch.tensor([[1, 0, 1]])
+    assert sample(logits, temperature=0.0, repetition_penalty=2.0, token_ids=seen).tolist() == [0]
+    assert sample(logits, temperature=0.0, no_repeat_ngram_size=2, token_ids=seen).tolist() == [1]
+    assert sample(logits, temperature=0.0, presence_penalty=[5.0], frequency_penalty=1.0, token_ids=seen).tolist() == [
+        2
+    ]
+    assert logits.tolist() == [[4.0, 3.0, 1.0]]
+    with pytest.raises(ValueError) as caught:
+        sample(logits, dry_multiplier=1.0)
+    assert str(caught.value) == "token_ids must be given for dry_multiplier; got None"
+
+
+def test_history_steps_advance_with_the_rows() -> None:
+    params = SamplingParams(repetition_penalty=2.0, frequency_penalty=[0.0, 1.0], dry_multiplier=0.5)
+    steps = HistorySteps(params, torch.tensor([[0, 1], [2, 2]]), vocab_size=4)
+    steps.select_rows(torch.tensor([1]))
+    steps.advance(torch.tensor([3]))
+    whole = HistorySteps(
+        SamplingParams(repetition_penalty=2.0, frequency_penalty=1.0, dry_multiplier=0.5),
+        torch.tensor([[2, 2, 3]]),
+        vocab_size=4,
+    )
+    logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
+    torch.testing.assert_close(steps.apply(logits.clone()), whole.apply(logits.clone()), rtol=0, atol=0)
 
 
 # property
