@@ -132,8 +132,8 @@ def run_sample(
         keep_outputs=OutputRecorder.needs_outputs(config),
     )
     stopping, has_eos = read_criteria(stopping_criteria)
-    pads = has_eos or add_row_limits(stopping, request, config, input_ids)
-    pad = config._pad_token_tensor.to(input_ids.device) if pads else None
+    has_row_limits = add_row_limits(stopping, request, config, input_ids)
+    pad = config._pad_token_tensor.to(input_ids.device) if has_eos or has_row_limits else None
     recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
     needs_every_row = OutputRecorder.needs_every_row(config)
     stages, select = build_selection(

@@ -1,8 +1,8 @@
 """Every text-generating architecture of the installed transformers, tiny and random: our tokens against the library's.
 
 ``python -m tests.adapters.architecture_parity`` runs all of them and writes docs/architectures.md; names as arguments
-run those alone and print what differs. ``--results FILE`` keeps what has been found, a line an architecture, and goes on
-from there. The modes share one batch of left-padded prompts of unequal length.
+run those alone and print what differs. ``--results FILE`` keeps what has been found, a line an architecture, and goes
+on from there. The modes share one batch of left-padded prompts of unequal length.
 """
 
 from __future__ import annotations

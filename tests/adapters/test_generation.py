@@ -225,12 +225,18 @@ def test_per_row_ends(models: dict[str, Any]) -> None:
     limited = generate(model, ids, max_new_tokens=[2, 8, 5], eos_token_id=None, **options)
     for row, limit in enumerate([2, 8, 5]):
         assert limited[row].tolist() == free[row, : 6 + limit].tolist() + [PAD] * (8 - limit)
-    stops = [[int(free[0, 8])], [98], [97, int(free[2, 7])]]
+    limited = generate(model, ids, max_new_tokens=[2, 8, 5], eos_token_id=98, **options)
+    assert 98 not in free
+    for row, limit in enumerate([2, 8, 5]):
+        assert limited[row].tolist() == free[row, : 6 + limit].tolist() + [PAD] * (8 - limit)
+    # Row 1 may use the token that ends row 0, and row 0 the one that ends row 2.
+    stops = [[int(free[0, 8])], [int(free[0, 6])], [97, int(free[2, 7])]]
     ended = generate(model, ids, max_new_tokens=8, eos_token_id=stops, **options)
-    for row in range(3):
-        new = free[row, 6:].tolist()
-        end = next((place for place, token in enumerate(new) if token in stops[row]), 7) + 1
-        assert ended[row].tolist() == ids[row].tolist() + new[:end] + [PAD] * (8 - end)
+    new = free[:, 6:].tolist()
+    ends = [next((at for at, token in enumerate(new[row]) if token in stops[row]), 7) + 1 for row in range(3)]
+    assert len(set(ends)) > 1
+    for row, end in enumerate(ends):
+        assert ended[row].tolist() == ids[row].tolist() + new[row][:end] + [PAD] * (max(ends) - end)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
