@@ -7,7 +7,7 @@ row holds, never the length of its history and never the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -162,13 +162,13 @@ class CountPenaltyStep:
         frequency = row_column(self.frequency_penalty, logits)
         # Every slot of a row that has seen a token holds one that was seen.
         presence = row_column(self.presence_penalty, logits) * (self.seen.used > 0)[:, None]
-        for rows in _chunks(logits, ids):
-            values = logits[rows].gather(1, ids[rows])
+        for rows, tokens, count, often, once in _parts(ids, logits, ids, counts, frequency, presence):
+            values = rows.gather(1, tokens)
             if self._uses_frequency:
-                values = _subtract(values, frequency[rows] * counts[rows])
+                values = _subtract(values, count * often)
             if self._uses_presence:
-                values = _subtract(values, presence[rows])
-            logits[rows].scatter_(1, ids[rows], values)
+                values = _subtract(values, once)
+            rows.scatter_(1, tokens, values)
         return logits
 
     def advance(self, token_ids: Tensor) -> None:
@@ -212,32 +212,34 @@ def _lowering(penalty: Tensor) -> bool | None:
 
 
 def _penalise_(logits: Tensor, token_ids: Tensor, factor: Tensor, lowering: bool | None) -> Tensor:
-    for rows in _chunks(logits, token_ids):
-        of_rows = factor[rows]
-        values = logits[rows].gather(1, token_ids[rows]).to(factor.dtype)  # [R, U]
-        product = values * of_rows
-        # CUDA divides by a number through its reciprocal, and transformers divides by a number.
-        quotient = values * of_rows.reciprocal() if logits.is_cuda else values / of_rows
+    # CUDA divides by a number through its reciprocal, and transformers divides by a number.
+    inverse = factor.reciprocal() if logits.is_cuda else None
+    for rows, tokens, by in _parts(token_ids, logits, token_ids, factor):
+        values = rows.gather(1, tokens).to(by.dtype)  # [R, U]
+        negative = values < 0 if lowering is None else None
+        product = values * by
+        quotient = values.div_(by) if inverse is None else values.mul_(inverse)
         # The quotient for positive logits and the product for negative ones: the smaller of the two if the factor is
         # at least 1, the larger if it is at most 1, several times faster than choosing by sign.
-        if lowering is None:
-            changed = torch.where(values < 0, product, quotient)
+        if negative is not None:
+            changed = torch.where(negative, product, quotient)
         else:
-            changed = torch.minimum(product, quotient) if lowering else torch.maximum(product, quotient)
-        logits[rows].scatter_(1, token_ids[rows], changed.to(logits.dtype))
+            changed = (torch.minimum if lowering else torch.maximum)(product, quotient)
+        rows.scatter_(1, tokens, changed.to(rows.dtype))
     return logits
 
 
-def _chunks(logits: Tensor, token_ids: Tensor) -> Iterator[slice]:
-    """Rows to treat together: on the CPU as many as leave the logits they touch in the cache between read and write."""
-    rows = logits.shape[0]
-    size = max(_CACHED // max(token_ids.shape[1], 1), 1) if logits.device.type == "cpu" else max(rows, 1)
-    for start in range(0, rows, size):
-        yield slice(start, start + size)
+def _parts(token_ids: Tensor, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The tensors by groups of rows: on the CPU so that the logits touched stay in the cache between read and write."""
+    rows, width = token_ids.shape
+    count = -(-rows * width // _CACHED) if token_ids.device.type == "cpu" else 1
+    return zip(*(tensor.chunk(min(max(count, 1), max(rows, 1))) for tensor in tensors), strict=True)
 
 
 def _subtract(values: Tensor, penalty: Tensor) -> Tensor:
-    """values - penalty, rounded to the type of the logits after each penalty, as vLLM applies them."""
+    """values - penalty, rounded to the type of the logits after each penalty, as vLLM applies them; may write."""
+    if values.dtype == penalty.dtype:
+        return values.sub_(penalty)
     return (values.to(penalty.dtype) - penalty).to(values.dtype)
 
 

@@ -48,10 +48,16 @@ class SeenTokens:
         known = self.ids == tokens  # [N, U]
         if self._ignore_until >= self.length or self._maybe_empty:
             known &= counted & (self.used > 0)[:, None]
-        self.counts.add_(known)
-        new = counted & ~known.any(dim=1, keepdim=True)
-        if self._on_cpu and not bool(new.any()):
-            return
+        if self._on_cpu:
+            # A match or none in most rows: their places are cheaper to write than the whole table.
+            places = known.nonzero(as_tuple=True)
+            self.counts[places] += 1.0
+            new = counted.index_fill(0, places[0], False)
+            if not bool(new.any()):
+                return
+        else:
+            self.counts.add_(known)
+            new = counted & ~known.any(dim=1, keepdim=True)
         self._write_new(tokens, new)
 
     def select_rows(self, rows: Tensor) -> None:
