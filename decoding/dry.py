@@ -40,7 +40,7 @@ def apply_dry(
     Returns [B, V]. Arithmetic: the power in float64, the penalty rounded to float32, as llama.cpp computes it.
     Cost: one comparison of [B, T] per token of the longest repetition; as a step, one per step.
     Source: llama.cpp `llama_sampler_init_dry` (src/llama-sampler.cpp), after p-e-w's proposal,
-    oobabooga/text-generation-webui#5677, whose own code differs: it stops matching after 50 tokens.
+    oobabooga/text-generation-webui#5677.
     >>> apply_dry(torch.zeros(1, 4), torch.tensor([[1, 2, 3, 1, 2]]), 1.0, base=2.0)
     tensor([[ 0.,  0.,  0., -1.]])
     """

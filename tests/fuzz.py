@@ -16,6 +16,8 @@ from afterlogits.decoding.noise import counter_exponential, counter_keys
 from tests.decoding.chi_square import SHAPES, chi_square_seeded
 from tests.decoding.draw_parity import Tally, compare_draw, processors_for
 from tests.decoding.filter_parity import compare_case
+from tests.decoding.history_cases import OPERATIONS, compare_step
+from tests.decoding.history_cases import compare_case as compare_operation
 from tests.logits_cases import LARGE_SIZES
 from tests.oracles.race import library_draw
 
@@ -37,6 +39,28 @@ def filters(cases: int, seed: int) -> int:
             differing += 1
             print(f"  case {i}: {str(error)[:200]}")
     print(f"filters: {cases} drawn cases, {compared} comparisons with transformers' processors, {differing} differing")
+    return differing
+
+
+def histories(cases: int, seed: int) -> int:
+    """Every operation on the history against its processor, and its step against it along random walks."""
+    compared, differing = {"cases": 0, "walks": 0}, 0
+    for name, operation in OPERATIONS.items():
+        drawn = max(cases // 20, 1) if name == "watermark" else cases  # the library permutes a million numbers a case
+        runs = [("cases", compare_operation)] if operation.library else []
+        runs += [("walks", compare_step)] if operation.step else []
+        for what, compare in runs:
+            for i in range(drawn):
+                try:
+                    compare(name, seed * 1_000_003 + i)
+                except AssertionError as error:
+                    differing += 1
+                    print(f"  {name}, {what[:-1]} {i}: {str(error)[:200]}")
+            compared[what] += drawn
+    print(
+        f"history: {compared['cases']} drawn cases of {len(OPERATIONS)} operations against transformers' processors, "
+        f"{compared['walks']} walks of steps against functions, {differing} differing"
+    )
     return differing
 
 
@@ -131,6 +155,7 @@ def rare_tokens(draws: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000, help="drawn cases for the filters")
+    parser.add_argument("--histories", type=int, default=1_500, help="drawn cases for each operation on the history")
     parser.add_argument("--draws", type=int, default=4_000, help="drawn sampling calls")
     parser.add_argument("--rows", type=int, default=2_000, help="rows of the large vocabulary per setting")
     parser.add_argument("--samples", type=int, default=5_000_000, help="seeded draws per chi-square")
@@ -138,6 +163,7 @@ def main() -> int:
     options = parser.parse_args()
     begun = time.monotonic()
     failed = filters(options.cases, options.seed) + draws(options.draws, options.seed)
+    failed += histories(options.histories, options.seed)
     failed += large_rows(options.rows, options.seed)
     fallbacks(min(options.rows, 256), options.seed)
     failed += statistics(options.samples) + rare_tokens(max(options.samples // 1_000, 100))
