@@ -156,10 +156,20 @@ class Sampler:
             return token_ids
         return with_logprobs(logits, token_ids, logprobs)
 
-    def process(self, logits: Tensor, *, rows: Tensor | None = None) -> Tensor:
+    def process(self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None) -> Tensor:
         """The filtered logits [N, V] that the draw is made from, as transformers returns them in ``scores``."""
         params = self.params if rows is None else self.params.select_rows(rows)
-        return apply_chain(logits.to(torch.promote_types(logits.dtype, torch.float32)), params)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return apply_chain(wide, params, chance=self._chance(params, self.keys(step, rows), rows))
+
+    def _chance(self, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor | None:
+        """What decides whether XTC acts on a row, [N]: from the row's counter, or one draw per row of the batch."""
+        if "xtc" not in params.active:
+            return None
+        if keys is not None:
+            return counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
+        chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
+        return chance if rows is None else chance[rows]
 
     def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor | None:
         """The rows' counters at a step, [N, 1], or None without seeds."""
@@ -185,14 +195,7 @@ class Sampler:
     def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
         """The library's own operations over the whole vocabulary."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        chance = None
-        if "xtc" in params.active:
-            if keys is None:
-                chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
-                chance = chance if rows is None else chance[rows]
-            else:
-                chance = counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
-        kept = apply_chain(wide, params, chance=chance)
+        kept = apply_chain(wide, params, chance=self._chance(params, keys, rows))
         if keys is not None:
             drawn = _seeded_winner(wide, kept, params, keys)
         elif rows is None:

@@ -83,6 +83,18 @@ def test_history_steps_advance_with_the_rows() -> None:
     torch.testing.assert_close(steps.apply(logits.clone()), whole.apply(logits.clone()), rtol=0, atol=0)
 
 
+def test_xtc_decides_from_the_rows_own_counter() -> None:
+    """The filtered scores show what the draw was made from: with and without the top choices, about half each."""
+    logits = torch.tensor([[2.0, 1.9, 1.0, 0.0]]).expand(400, -1)
+    params = SamplingParams(xtc_probability=0.5, xtc_threshold=0.1)
+    sampler = Sampler(params, batch_size=400, vocab_size=4, device="cpu", seeds=list(range(400)))
+    excluded = sampler.process(logits, step=3)[:, 0] == -math.inf
+    assert 140 < excluded.sum() < 260  # 6 deviations of 10: a false failure once in 10^8
+    tokens = sampler.select(logits, step=3)
+    assert (tokens[excluded] >= 2).all()
+    assert torch.equal(tokens[5:9], sampler.select(logits[5:9], step=3, rows=torch.arange(5, 9)))
+
+
 # property
 
 
