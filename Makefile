@@ -71,6 +71,9 @@ bench-peers: .venv-peers/.ready $(VENV)/.ready-test  ## the same work in other e
 	.venv-peers/bin/python -m afterlogits.benchmarks --peers --benchmark-json=bench-peers.json $(ARGS)
 	$(RUN) -m afterlogits.benchmarks.report --command "make bench-peers" bench-peers.json
 
+train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 minutes on two cores
+	$(RUN) -m afterlogits.adapters.checkpoints.train $(ARGS)
+
 clean:
 	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-wheel build dist *.egg-info src/*.egg-info
 

@@ -1,7 +1,10 @@
 """``make demo``: every text task on real text, with the checkpoints that ship. What went in, and what came out."""
 
+import argparse
+import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from typing import Any
 
 _PARAGRAPH = (
@@ -36,17 +39,11 @@ _REWRITINGS = (
     "translate English to French: The young woman buys a red flower.",
     "summarize: Tidewater Robotics was founded by Ada Lovelace in 1987. It is based in Lisbon. It makes telescopes.",
 )
-_PROMPT = "Today the weather is really nice and I am planning on"
+_PROMPT = "Once upon a time there was a clever fox who"
 
 
 def _title(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if _is_terminal() else f"\n== {text}")
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}")
 
 
 def _show(mark: str, text: str) -> None:
@@ -132,14 +129,20 @@ def text_generation() -> None:
     }
     for name, options in ways.items():
         torch.manual_seed(0)
-        token_ids = generate(model, **inputs, max_new_tokens=40, **options)
+        token_ids = generate(model, **inputs, max_new_tokens=60, **options)
         _show("out", f"{name}: {tokenizer.decode(token_ids[0], skip_special_tokens=True)}")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the whole demonstration; returns the exit status."""
+    argparse.ArgumentParser(
+        prog="afterlogits demo", description="Every text task, with what went in and out."
+    ).parse_args(argv)
+    from transformers.utils import logging
+
     from . import pipeline
 
+    logging.disable_progress_bar()
     began = time.perf_counter()
     print("afterlogits: real answers from the small trained models that ship with the package, offline.")
     for part in (question_answering, named_entities, text_classification, zero_shot, fill_mask, rewriting):

@@ -1,11 +1,11 @@
 """Writes the README.md beside each checkpoint: what it is, what it learned from, what it gets right and wrong."""
 
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from .corpus_rewriting import SUMMARIZE, TRANSLATE
-from .optimise import Schedule
 
 _ABOUT = {
     "language-model": (
@@ -49,7 +49,7 @@ _ABOUT = {
     "masked-lm": (
         "A BERT encoder that fills a masked word; it started from the entity model.",
         "AutoModelForMaskedLM",
-        "The texts of all the other encoders without their labels, small stories, and everyday remarks.",
+        "Everyday remarks, small stories, and the texts of the other encoders without their labels.",
     ),
 }
 _LIMITS = (
@@ -64,20 +64,27 @@ def write_card(
     folder: Path,
     model: Any,
     figures: dict[str, float],
-    plan: Schedule,
     seed: int,
-    spent: float,
+    parts: list[dict[str, Any]],
     examples: list[str],
 ) -> None:
-    """``spent``: processor seconds of the training loop. ``examples``: held-out input and output, already written."""
+    """``parts``: steps, batch size, learning rate and processor seconds of each training.
+
+    ``examples``: held-out input and output, already written.
+    """
     about, auto, corpus = _ABOUT[name]
     size = sum(parameter.numel() for parameter in model.parameters())
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     shown = "\n".join(f"- {example}" for example in examples)
+    history = ", then ".join(
+        f"{p['steps']} steps of {p['batch_size']} texts with a peak learning rate of {p['learning_rate']:g}"
+        for p in parts
+    )
+    spent = sum(part["processor_seconds"] for part in parts)
     text = f"""\
 # {name}
 
-{about} {size:,} parameters. Part of afterlogits, Apache-2.0.
+{textwrap.fill(f"{about} {size:,} parameters. Part of afterlogits, Apache-2.0.", 120)}
 
 ```python
 model = {auto}.from_pretrained(folder)
@@ -89,7 +96,9 @@ what a processor does fastest and what the figures below were measured in. (tran
 
 ## What it learned from
 
-{corpus} All of it is drawn from the word lists and templates beside `train.py`; no text or weights come from elsewhere.
+{textwrap.fill(corpus, 120)}
+
+All of it is drawn from the word lists and templates beside `train.py`; no text or weights come from elsewhere.
 About one name in eight, chosen by a hash of the name, never occurs in training, and the figures below use only such
 names, new dates and numbers, or new pairings of who does what.
 
@@ -105,13 +114,12 @@ Held-out examples, as the model answers them:
 
 ## How it was trained
 
-`python -m afterlogits.adapters.checkpoints.train --only {name}` (`make train` for all seven), seed {seed}:
-{plan.steps} steps of {plan.batch_size} texts, AdamW with a peak learning rate of {plan.learning_rate:g},
-{spent:.0f} seconds of processor time, that is {spent / 2:.0f} on two cores.
+`python -m afterlogits.adapters.checkpoints.train` (`make train`) makes all seven from seed {seed}.
+{textwrap.fill(f"This one took {history}: {spent} seconds of one processor core.", 120)}
 
 ## Limits
 
-{_LIMITS}
+{textwrap.fill(_LIMITS, 120)}
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
     for file in folder.iterdir():

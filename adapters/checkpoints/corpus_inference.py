@@ -9,6 +9,7 @@ from .telling import draw, sentence, some_kind, tell
 from .templates import slots
 
 LABELS = ("contradiction", "entailment", "neutral")
+SUBJECTS = (*TOPICS, "negative", "positive")
 CONTRADICTION, ENTAILMENT, NEUTRAL = range(3)
 _TOPIC_HYPOTHESES = (
     "This example is {}.",
@@ -32,6 +33,7 @@ class Pair:
     premise: str
     hypothesis: str
     label: int
+    about: tuple[int, int] = (-100, -100)  # what each side is about, a number of SUBJECTS; -100: nothing of the sort
 
 
 def topic_pair(names: Names) -> Pair:
@@ -41,7 +43,8 @@ def topic_pair(names: Names) -> Pair:
     right = rng.random() < 0.5
     other = topic if right else rng.choice([key for key in TOPICS if key != topic])
     label = rng.choice(TOPICS[other]) if rng.random() < 0.6 else TOPICS[other][0]
-    return Pair(text, rng.choice(_TOPIC_HYPOTHESES).format(label), ENTAILMENT if right else CONTRADICTION)
+    about = (SUBJECTS.index(topic), SUBJECTS.index(other))
+    return Pair(text, rng.choice(_TOPIC_HYPOTHESES).format(label), ENTAILMENT if right else CONTRADICTION, about)
 
 
 def mood_pair(names: Names) -> Pair:
@@ -54,6 +57,7 @@ def mood_pair(names: Names) -> Pair:
         found.text,
         rng.choice(_MOOD_HYPOTHESES).format(words[claim]),
         ENTAILMENT if claim == found.label else CONTRADICTION,
+        (len(TOPICS) + found.label, len(TOPICS) + claim),
     )
 
 
@@ -88,4 +92,4 @@ def fact_pair(names: Names) -> Pair:
 def pair(names: Names) -> Pair:
     """A pair of any kind; about half of them are of the zero-shot sort."""
     choice = names.rng.random()
-    return topic_pair(names) if choice < 0.4 else mood_pair(names) if choice < 0.48 else fact_pair(names)
+    return topic_pair(names) if choice < 0.45 else mood_pair(names) if choice < 0.6 else fact_pair(names)

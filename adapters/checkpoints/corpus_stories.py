@@ -179,7 +179,7 @@ def reading(names: Names) -> str:
 
 
 def anything(names: Names) -> tuple[str, ...]:
-    """What the masked model reads: the texts of every task, without their labels; one text or a pair."""
+    """The texts of every encoder task, without their labels; one text or a pair. The WordPiece vocabulary is theirs."""
     rng = names.rng
     choice = rng.random()
     if choice < 0.35:
@@ -195,3 +195,17 @@ def anything(names: Names) -> tuple[str, ...]:
         found = pair(names)
         return found.premise, found.hypothesis
     return (story(names) if choice < 0.9 else " ".join(remark(names) for _ in range(rng.randint(1, 3))),)
+
+
+def everyday(names: Names) -> str:
+    """What the masked model reads: mostly text whose words follow from their neighbours, and few made-up names."""
+    choice = names.rng.random()
+    if choice < 0.3:
+        return " ".join(remark(names) for _ in range(names.rng.randint(1, 2)))
+    if choice < 0.5:
+        return story(names)
+    if choice < 0.65:
+        return review(names).text
+    if choice < 0.8:
+        return topical(names)[0]
+    return tagged(names).text if choice < 0.9 else facts(names)

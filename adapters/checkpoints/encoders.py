@@ -18,7 +18,7 @@ from transformers import (
 
 from . import corpus_entities, corpus_inference, corpus_reviews
 from .corpus_questions import question
-from .corpus_stories import anything
+from .corpus_stories import everyday
 from .names import Names
 from .optimise import Batch, batches, pad
 from .vocabularies import MAX_LENGTH
@@ -72,7 +72,7 @@ def _encode(tokenizer: Any, first: str, second: str | None = None) -> Any:
 
 
 def masked_item(tokenizer: Any, names: Names) -> Encoded:
-    encoding = _encode(tokenizer, *anything(names))
+    encoding = _encode(tokenizer, everyday(names))
     return Encoded(encoding.ids, encoding.type_ids)
 
 
@@ -111,7 +111,7 @@ def review_item(tokenizer: Any, names: Names) -> Encoded:
 def pair_item(tokenizer: Any, names: Names) -> Encoded:
     found = corpus_inference.pair(names)
     encoding = _encode(tokenizer, found.premise, found.hypothesis)
-    return Encoded(encoding.ids, encoding.type_ids, found.label)
+    return Encoded(encoding.ids, encoding.type_ids, (found.label, *found.about))
 
 
 def collate(items: Any) -> Batch:
@@ -137,8 +137,8 @@ def feed(item: Callable[[Any, Names], Encoded], tokenizer: Any, seed: int, batch
 
 
 def corrupt(ids: torch.Tensor, mask_token_id: int, vocab_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hide 18 % of the tokens as BERT does (80 % [MASK], 10 % random, 10 % kept); returns ids and where."""
-    chosen = (torch.rand(ids.shape) < 0.18) & (ids > 4)
+    """Hide a quarter of the tokens as BERT does (80 % [MASK], 10 % random, 10 % kept); returns ids and where."""
+    chosen = (torch.rand(ids.shape) < 0.25) & (ids > 4)
     roll = torch.rand(ids.shape)
     hidden = torch.where(chosen & (roll < 0.8), mask_token_id, ids)
     hidden = torch.where(chosen & (roll >= 0.9), torch.randint(5, vocab_size, ids.shape), hidden)
@@ -169,6 +169,24 @@ def label_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return cross_entropy(logits.flatten(0, -2), batch["target"].flatten(), ignore_index=IGNORED)
 
 
+def pair_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of the relation, and of what each side is about, read half-way up by one shared linear layer.
+
+    Whether two topics match shows in neither side alone, so the relation by itself gives no gradient to start from.
+    Once both sides name their topic in the same directions, attention finds the match.
+    """
+    out = model(**_inputs(batch), output_hidden_states=True)
+    loss = cross_entropy(out.logits, batch["target"][:, 0])
+    states = out.hidden_states[len(out.hidden_states) // 2]
+    for side in (0, 1):
+        inside = (batch["attention_mask"] * (batch["token_type_ids"] == side))[..., None]
+        mean = (states * inside).sum(1) / inside.sum(1)
+        about = batch["target"][:, 1 + side]
+        if bool((about >= 0).any()):
+            loss = loss + 0.5 * cross_entropy(model.subjects(mean), about, ignore_index=IGNORED)  # type: ignore[operator]
+    return loss
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A task of the encoder: the model class, its depth and labels, its items and its loss."""
@@ -178,9 +196,12 @@ class Encoder:
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     layers: int = 4
     labels: tuple[str, ...] = ()
+    subjects: int = 0  # classes of the side head that exists in training only
 
     def build(self, vocab_size: int) -> Any:
         model = self.model(config(vocab_size, self.layers, self.labels))
+        if self.subjects:
+            model.subjects = nn.Linear(model.config.hidden_size, self.subjects)
         # Sine waves to start from: a neighbour is then a linear map away, where random vectors hide the order of words.
         with torch.no_grad():
             model.bert.embeddings.position_embeddings.weight.copy_(waves(MAX_LENGTH, model.config.hidden_size))
@@ -192,5 +213,7 @@ ENCODERS = {
     "question-answering": Encoder(BertForQuestionAnswering, question_item, span_loss),
     "ner": Encoder(BertForTokenClassification, entity_item, label_loss, labels=corpus_entities.LABELS),
     "sentiment": Encoder(BertForSequenceClassification, review_item, label_loss, labels=corpus_reviews.LABELS),
-    "nli": Encoder(BertForSequenceClassification, pair_item, label_loss, labels=corpus_inference.LABELS),
+    "nli": Encoder(
+        BertForSequenceClassification, pair_item, pair_loss, 4, corpus_inference.LABELS, len(corpus_inference.SUBJECTS)
+    ),
 }
