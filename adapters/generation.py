@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from typing import Any
 
 from transformers import GenerationMixin
@@ -26,10 +27,12 @@ def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool
     loops, with one warning that says why.
     Raises TypeError if ``model`` cannot generate; ValueError naming an option whose rows do not fit.
     """
-    if not isinstance(model, GenerationMixin):
-        raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
+    # torch.compile wraps a model; the library generates with what is inside, too.
+    model = getattr(model, "_orig_mod", model)
     # Some models' own generate knows no positional input, so none is passed where none was given.
     positional = () if inputs is None else (inputs,)
+    if not isinstance(model, GenerationMixin):
+        return _by_its_own_generate(model, positional, kwargs, asks_for_more=seeds is not None)
     return _view(model).generate(*positional, seeds=seeds, compact=compact, **kwargs)
 
 
@@ -75,6 +78,21 @@ def custom_generate(
     if run is None:
         run = run_beam_search if generation_config.num_beams > 1 else run_sample
     return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
+
+
+def _by_its_own_generate(
+    model: Any, positional: tuple[Any, ...], kwargs: dict[str, Any], *, asks_for_more: bool
+) -> Any:
+    """A wrapper that is no transformers model but generates, such as one with adapters, is left to itself."""
+    name = type(model).__name__
+    if not callable(getattr(model, "generate", None)):
+        raise TypeError(f"model must be a transformers model that can generate; got {name}")
+    if asks_for_more or split_request(None, False, kwargs)[0].asks_for_more:
+        raise ValueError(f"model must be a transformers model for per-row options; got {name}")
+    warnings.warn(
+        f"{name} is decoded by its own generate: it is not a transformers model.", RuntimeWarning, stacklevel=3
+    )
+    return model.generate(*positional, **kwargs)
 
 
 def _view(model: Any) -> Any:

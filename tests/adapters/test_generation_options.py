@@ -216,3 +216,17 @@ def test_model_that_brings_its_own_loop_is_left_to_it() -> None:
         str(error.value)
         == "OwnLoop must be decoded by this engine for per-row options; got a model where it has its own _sample"
     )
+
+
+def test_wrapper_with_its_own_generate_is_left_to_it() -> None:
+    """Something that generates but is no transformers model: its own answer and a warning, or a clear refusal."""
+
+    class Wrapper:
+        def generate(self, *inputs: Any, **options: Any) -> Any:
+            return inputs, options
+
+    with pytest.warns(RuntimeWarning, match="Wrapper is decoded by its own generate: it is not a transformers model"):
+        assert generate(Wrapper(), 5, num_beams=2) == ((5,), {"num_beams": 2})
+    with pytest.raises(ValueError) as error:
+        generate(Wrapper(), 5, temperature=[1.0, 2.0])
+    assert str(error.value) == "model must be a transformers model for per-row options; got Wrapper"
