@@ -113,6 +113,6 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/$(INSTALL) -c constraints-peers.txt torch==2.13.0
 	.venv-peers/$(INSTALL) -c constraints-peers.txt -e '.[test]' ctranslate2 seqeval
-	-.venv-peers/$(INSTALL) -c constraints-peers.txt onnxruntime-genai
+	-.venv-peers/$(INSTALL) -c constraints-peers.txt onnxruntime-genai onnx onnx-ir
 	-.venv-peers/$(INSTALL) -c constraints-peers.txt llama-cpp-python
 	touch $@

@@ -2,7 +2,7 @@
 
 import sys
 
-from afterlogits.benchmarks.suite import main
+from afterlogits.benchmarks import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -305,8 +305,8 @@ def _result(
     note: str,
 ) -> dict[str, Any]:
     ours = times["ours"]
-    speedups = {side: Spread.of([t / o for t, o in zip(times[side], ours, strict=True)]) for side in rivals}
-    costs = {side: Spread.of([o / t for t, o in zip(times[side], ours, strict=True)]) for side in limits}
+    speedups = {side: Spread.of([_ratio(t, o) for t, o in zip(times[side], ours, strict=True)]) for side in rivals}
+    costs = {side: Spread.of([_ratio(o, t) for t, o in zip(times[side], ours, strict=True)]) for side in limits}
     result: dict[str, Any] = {
         "name": name,
         "table": table,
@@ -334,6 +334,10 @@ def _judge(
     else:
         measured = costs[bound.side].median if bound.side in costs else 1 / speedups[bound.side].median
     return asdict(bound) | {"text": str(bound), "measured": measured, "met": bound.met(measured)}
+
+
+def _ratio(seconds: float, of: float) -> float:
+    return seconds / max(of, 1e-9)
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,7 +1,7 @@
 """Run the suite: ``afterlogits bench [--quick] [-k ...] [--device ...] [--dtype ...] [--threads ...]``.
 
-What is not an option of this command goes to pytest and pytest-benchmark: ``--benchmark-json``,
-``--benchmark-compare``, ``-x`` and the rest.
+A file (``.../bench_sampling.py``) runs alone. What is no option of this command goes to pytest and pytest-benchmark:
+``--benchmark-json``, ``--benchmark-compare``, ``-x`` and the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as missing:
         print(f"afterlogits bench needs {missing.name}: pip install 'afterlogits[bench]'", file=sys.stderr)
         return 2
-    return int(pytest.main([*pytest_options(), *(sys.argv[1:] if argv is None else argv)]))
+    given = list(sys.argv[1:] if argv is None else argv)
+    # Without timing the answers are still checked; pytest-benchmark lets "enable" win where both are given.
+    enabled = [] if "--benchmark-disable" in given else ["--benchmark-enable"]
+    chosen = any(argument.endswith(".py") or ".py::" in argument for argument in given)
+    where = [] if chosen else [str(HERE / "bench_peers.py" if "--peers" in given else HERE)]
+    return int(pytest.main([*pytest_options(), *enabled, *given, *where]))
 
 
 def pytest_options() -> list[str]:
@@ -37,9 +42,7 @@ def pytest_options() -> list[str]:
         *("-o", "python_files=bench_*.py"),
         *("-o", "python_functions=bench_*"),
         *("-p", "no:cacheprovider"),
-        "--benchmark-enable",
         "--benchmark-disable-gc",
         "--benchmark-quiet",
         "-ra",
-        str(HERE),
     ]

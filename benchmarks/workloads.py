@@ -118,6 +118,7 @@ def marian_sized(vocab_size: int = 58_101) -> Any:
         pad_token_id=0,
         decoder_start_token_id=2,
         forced_eos_token_id=None,
+        normalize_before=False,  # CTranslate2's converter reads it; transformers 5 no longer sets it
     )
 
 

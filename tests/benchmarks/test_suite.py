@@ -1,0 +1,36 @@
+"""The command that runs the suite, in a process of its own as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from afterlogits.benchmarks import suite
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "afterlogits.benchmarks", str(suite.HERE / "bench_selection.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_selected_entry_prints_its_page_and_leaves_a_summary(tmp_path: Path) -> None:
+    raw = tmp_path / "run.json"
+    done = bench("--quick", "-k", "bench_part and argmax", "--threads", "1", f"--benchmark-json={raw}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "torch: argmax, B=8" in done.stdout and "x the time of read" in done.stdout
+    written = json.loads(raw.read_text())
+    (entry,) = [benchmark["extra_info"]["pair"] for benchmark in written["benchmarks"]]
+    assert entry["threads"] == 1 and entry["rounds"] >= 3
+    assert written["afterlogits"]["versions"]["torch"]
+    # pytest-benchmark's own statistics are of our side of the pair.
+    assert written["benchmarks"][0]["stats"]["median"] == pytest.approx(entry["seconds"]["ours"])
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    done = bench("--quick", "-k", "bench_part and argmax", "--dtype", "float31")
+    assert done.returncode != 0
+    assert "--dtype must be the name of a torch dtype; got 'float31'" in done.stdout + done.stderr
