@@ -24,6 +24,7 @@ from .processors import keeps_rows_apart, translate
 from .removed_modes import REMOVED_MODES
 from .request import Request, current_request, requested, split_request
 from .selection import build_selection, per_row
+from .speculation import run_assisted, why_not_assisted
 from .step_model import AutoStepModel
 
 __all__ = ["Engine", "read_criteria"]
@@ -97,6 +98,58 @@ class Engine(GenerationMixin):  # type: ignore[misc]
             )
         return run_beam_search(
             self, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **model_kwargs
+        )
+
+    def _assisted_decoding(
+        self,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: Any = None,
+        inputs_tensor: Any = None,
+        assistant_model: Any = None,
+        assistant_tokenizer: Any = None,
+        tokenizer: Any = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        request = current_request()
+        reason = _not_covered(self, "_assisted_decoding", synced_gpus, generation_config) or why_not_assisted(
+            self,
+            input_ids,
+            logits_processor,
+            generation_config,
+            model_kwargs,
+            assistant_model=assistant_model,
+            assistant_tokenizer=assistant_tokenizer,
+        )
+        if reason is not None:
+            _fall_through(self, reason, request)
+            return super()._assisted_decoding(
+                input_ids,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
+                generation_config=generation_config,
+                synced_gpus=synced_gpus,
+                streamer=streamer,
+                inputs_tensor=inputs_tensor,
+                assistant_model=assistant_model,
+                assistant_tokenizer=assistant_tokenizer,
+                tokenizer=tokenizer,
+                **model_kwargs,
+            )
+        return run_assisted(
+            self,
+            input_ids,
+            logits_processor,
+            stopping_criteria,
+            generation_config,
+            streamer=streamer,
+            inputs_tensor=inputs_tensor,
+            assistant_model=assistant_model,
+            request=request,
+            **model_kwargs,
         )
 
     def _get_deprecated_gen_repo(self, *args: Any, **kwargs: Any) -> None:

@@ -46,8 +46,8 @@ class VerifyingStepModel(StepModel, Protocol):
         """Append ``token_ids`` [N, T] and return the logits after each of them, [N, T, V]."""
         ...
 
-    def rewind(self, keep: Tensor) -> None:
-        """Of the tokens last verified keep the first ``keep[i]`` in row i; ``keep`` [N] int64 in 0..T.
+    def rewind(self, drop: Tensor) -> None:
+        """Take back the last ``drop[i]`` tokens of row i, over as many earlier calls as that takes; ``drop`` [N] int64.
 
         Rows may differ: later tokens see only what was kept, at the positions they would have had without the rest.
         """

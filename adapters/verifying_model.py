@@ -1,0 +1,155 @@
+"""An AutoStepModel that reads several tokens at once and takes some of them back, for every row its own number.
+
+Where rows differ, the cache keeps what was taken back and the attention mask hides it; positions are counted per row.
+That needs a model that is told its positions and a cache that drops nothing: see ``rows_may_differ``.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation import utils as library
+
+from .step_model import AutoStepModel, _rows_of
+
+__all__ = ["VerifyingAutoStepModel", "why_not_verifiable"]
+
+
+class VerifyingAutoStepModel(AutoStepModel):
+    """See ``decoding.steps.VerifyingStepModel``. ``max_length`` bounds the positions it asks the model for."""
+
+    def __init__(
+        self, model: Any, input_ids: Tensor, model_kwargs: dict[str, Any], config: Any, *, max_length: int | None = None
+    ):
+        super().__init__(model, input_ids, model_kwargs, config)
+        self.max_length = max_length
+        self._mask_name = self._slots["mask"]
+        mask = model_kwargs.get(self._mask_name)
+        self._slot_mask: Tensor | None = mask
+        positions = model_kwargs.get(self._slots["position_ids"])
+        self._takes_positions = positions is not None or "position_ids" in _parameters(model)
+        if mask is None:
+            self._next_position = torch.full_like(input_ids[:, 0], input_ids.shape[1])
+        else:
+            self._next_position = mask.long().sum(dim=1)
+        if positions is not None and positions.ndim == 2:
+            self._next_position = positions[:, -1] + 1
+        cache = self.cache
+        if hasattr(cache, "activate_past_recording"):
+            cache.activate_past_recording()
+
+    def rows_may_differ(self) -> bool:
+        """Whether rows can keep different numbers of tokens."""
+        layers = getattr(self.cache, "layers", None)
+        return (
+            not self.is_encoder_decoder
+            and self._takes_positions
+            and hasattr(library, "DynamicCache")
+            and type(self.cache) is library.DynamicCache
+            and all(type(layer).__name__ == "DynamicLayer" for layer in layers or ())
+            and getattr(self.model.config.get_text_config(), "sliding_window", None) is None
+            and self.model.config._attn_implementation in ("sdpa", "eager")
+        )
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        return self.verify(token_ids[:, None])[:, 0]
+
+    def verify(self, token_ids: Tensor) -> Tensor:
+        count = token_ids.shape[1]
+        start = self.history.length
+        self.history.append(token_ids)
+        kwargs = dict(self.model_kwargs)
+        if self._slot_mask is not None:
+            self._slot_mask = torch.cat((self._slot_mask, self._slot_mask.new_ones(token_ids.shape)), dim=1)
+            kwargs[self._mask_name] = self._slot_mask
+        elif self._mask_name in kwargs and not self.is_encoder_decoder:
+            kwargs[self._mask_name] = None
+        position_name = self._slots["position_ids"]
+        if self._takes_positions and not self.is_encoder_decoder:
+            positions = self._next_position[:, None] + torch.arange(count, device=token_ids.device)
+            if self.max_length is not None:
+                positions = positions.clamp(max=self.max_length - 1)
+            kwargs[position_name] = positions
+        else:
+            kwargs.pop(position_name, None)
+        inputs = self._inputs(kwargs, start, count)
+        outputs = self.model(**inputs, return_dict=True)
+        self._next_position = self._next_position + count
+        logits: Tensor = outputs.logits[:, -count:]
+        return logits.float().to(token_ids.device)
+
+    def rewind(self, drop: Tensor) -> None:
+        drops = drop.tolist()
+        least, most = min(drops), max(drops)
+        self._next_position = self._next_position - drop
+        if least or hasattr(self.cache, "activate_past_recording"):
+            self.cache.crop(-least)
+        self.history.crop(self.history.length - least)
+        if self._slot_mask is not None and least:
+            self._slot_mask = self._slot_mask[:, : self.history.length]
+        if most > least:
+            self._hide(drop - least)
+
+    def select_rows(self, rows: Tensor) -> None:
+        count = self.history.batch_size
+        self.history.select_rows(rows)
+        self._select_cache(rows, False)
+        self.model_kwargs = {
+            name: value if value is self.cache else _rows_of(value, rows, count)
+            for name, value in self.model_kwargs.items()
+        }
+        self._next_position = self._next_position[rows]
+        self._slot_mask = None if self._slot_mask is None else self._slot_mask[rows]
+
+    def _hide(self, drop: Tensor) -> None:
+        """Mask the last ``drop[i]`` slots that row i still sees; slots that no row sees any more are given back."""
+        mask = self._slot_mask
+        if mask is None:
+            mask = torch.ones((drop.shape[0], self.history.length), dtype=torch.long, device=drop.device)
+        from_right = mask.flip(1).cumsum(dim=1).flip(1)
+        self._slot_mask = mask * (from_right > drop[:, None]).to(mask.dtype)
+        unseen = int((self._slot_mask.flip(1).cumsum(dim=1).amax(dim=0) == 0).sum())
+        if unseen:
+            self.cache.crop(-unseen)
+            self.history.crop(self.history.length - unseen)
+            self._slot_mask = self._slot_mask[:, : self.history.length]
+
+    def _inputs(self, kwargs: dict[str, Any], start: int, count: int) -> dict[str, Any]:
+        ids = self.history.ids.contiguous()
+        if hasattr(self.model, "_prefill"):
+            inputs: dict[str, Any] = self.model.prepare_inputs_for_generation(
+                ids, next_sequence_length=count, is_first_iteration=False, **kwargs
+            )
+        else:
+            kwargs["cache_position"] = torch.arange(start, start + count, device=ids.device)
+            inputs = self.model.prepare_inputs_for_generation(ids, **kwargs)
+        if "logits_to_keep" in inputs:
+            inputs["logits_to_keep"] = count
+        return inputs
+
+
+def why_not_verifiable(model: Any, model_kwargs: dict[str, Any], input_ids: Tensor) -> str | None:
+    """Why speculation cannot run on these inputs here, or None."""
+    cache = model_kwargs.get("past_key_values")
+    if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
+        return f"its cache is a {type(cache).__name__}"
+    if cache.get_seq_length() > 0:
+        return "its cache already holds tokens"
+    if model_kwargs.get("inputs_embeds") is not None:
+        return "its prompt is given as embeddings"
+    if model_kwargs.get("token_type_ids") is not None:
+        return "its inputs have token types"
+    positions = model_kwargs.get("position_ids")
+    if positions is not None and positions.ndim != 2:
+        return "its positions have more than one dimension"
+    known = {"attention_mask", "decoder_attention_mask", "position_ids", "encoder_outputs", "past_key_values",
+             "cache_position", "decoder_position_ids"}  # fmt: skip
+    other = [name for name, value in model_kwargs.items() if name not in known and isinstance(value, Tensor)]
+    if other:
+        return f"its inputs include {other[0]}"
+    return None
+
+
+def _parameters(model: Any) -> set[str]:
+    return set(inspect.signature(model.forward).parameters)
