@@ -10,6 +10,7 @@ from transformers import GenerationMixin
 from .engine import Engine, run_beam_search, run_sample
 from .removed_modes import REMOVED_MODES
 from .request import split_request
+from .speculation import run_assisted, why_not_assisted
 
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
@@ -74,9 +75,17 @@ def custom_generate(
     takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
     """
     request, _ = split_request(seeds, compact, dict(row_options or {}))
-    run = REMOVED_MODES.get(generation_config.get_generation_mode())
-    if run is None:
-        run = run_beam_search if generation_config.num_beams > 1 else run_sample
+    mode = generation_config.get_generation_mode()
+    if mode in REMOVED_MODES:
+        run = REMOVED_MODES[mode]
+    elif generation_config.num_beams > 1:
+        run = run_beam_search
+    elif mode == "assisted_generation" and not why_not_assisted(
+        model, input_ids, logits_processor, generation_config, kwargs
+    ):
+        run = run_assisted
+    else:  # what cannot be guessed ahead is decoded token by token: the answer is the same
+        run = run_sample
     return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
 
 

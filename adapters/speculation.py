@@ -1,4 +1,4 @@
-"""Assisted decoding for a batch: a draft model, prompt lookup or the model's own first layers guess, the model checks."""
+"""Assisted decoding of a batch: a draft model, prompt lookup or the model's first layers guess, the model checks."""
 
 import copy
 from typing import Any
@@ -50,6 +50,8 @@ def why_not_assisted(
     assistant_tokenizer: Any = None,
 ) -> str | None:
     """Why this engine leaves an assisted call to the library, or None."""
+    if not model_kwargs.get("use_cache", True):
+        return None  # an error of the call, which ``run_assisted`` reports
     if getattr(config, "use_mtp", None):
         return "it drafts with its own prediction heads"
     if getattr(config, "assistant_ensemble_weight", None) is not None:
@@ -196,7 +198,7 @@ def _capture(
 
 
 def _first_layers(model: Any, count: int) -> Any:
-    """The same model stopping after ``count`` layers: another object with a configuration of its own, shared weights."""
+    """The same model stopping after ``count`` layers: another object with its own configuration, shared weights."""
     if not isinstance(count, int) or not 1 <= count <= model.config.get_text_config().num_hidden_layers:
         layers = model.config.get_text_config().num_hidden_layers
         raise ValueError(f"assistant_early_exit must be a layer count in 1..{layers}; got {count!r}")
@@ -213,7 +215,8 @@ def _first_layers(model: Any, count: int) -> Any:
 
 
 def _twin(module: Any) -> Any:
-    twin = type(module).__new__(type(module))
+    kind: Any = type(module)
+    twin = kind.__new__(kind)
     twin.__dict__.update(module.__dict__)
     twin.__dict__["_modules"] = dict(module._modules)
     return twin

@@ -131,7 +131,7 @@ class VerifyingAutoStepModel(AutoStepModel):
 
 def why_not_verifiable(model: Any, model_kwargs: dict[str, Any], input_ids: Tensor) -> str | None:
     """Why speculation cannot run on these inputs here, or None."""
-    cache = model_kwargs.get("past_key_values")
+    cache: Any = model_kwargs.get("past_key_values")
     if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
         return f"its cache is a {type(cache).__name__}"
     if cache.get_seq_length() > 0:

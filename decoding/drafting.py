@@ -54,7 +54,8 @@ class DraftModel:
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft:
         logits = self._catch_up(token_ids, lengths)
-        guesses, kept_probs = [], []
+        guesses: list[Tensor] = []
+        kept_probs: list[Tensor] = []
         width = min(self.num_tokens, limit)
         counts = torch.zeros_like(lengths)
         sure = torch.ones_like(lengths, dtype=torch.bool)

@@ -2,7 +2,7 @@
 
 Words: draft tokens are the guesses; the accepted ones are the leading right guesses; the recovered token replaces the
 first wrong one, the bonus token follows when none was wrong. The last token of a row is always pending: known, but not
-yet read by the model. Source: Leviathan et al. 2023, arXiv:2211.17192. Axes: N rows alive, T draft tokens, V vocabulary.
+yet read by the model. Source: Leviathan et al. 2023, arXiv:2211.17192. Axes: N rows alive, T drafts, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ __all__ = ["Draft", "Drafter", "accept_drawn", "accept_equal", "speculate"]
 
 @dataclass(frozen=True)
 class Draft:
-    """Guesses: token_ids [N, T], of which the first ``counts[i]`` of row i count; probs [N, T, V] if they were drawn."""
+    """Guesses: token_ids [N, T], the first ``counts[i]`` of row i count; probs [N, T, V] if they were drawn."""
 
     token_ids: Tensor
     counts: Tensor
@@ -30,7 +30,7 @@ class Draft:
 
 
 class Drafter(Protocol):
-    """Guesses what follows. ``token_ids`` [N, W] holds each row's first ``lengths[i]`` tokens; at most ``limit`` guesses."""
+    """Guesses what follows ``token_ids`` [N, W], of which row i has ``lengths[i]``; at most ``limit`` guesses."""
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft: ...
 
@@ -89,13 +89,13 @@ def speculate(
     on_tokens: Callable[[Tensor], None] | None = None,
     compact: bool = True,
 ) -> Tensor:
-    """Prompt and new tokens of every row, [B, T]: greedily those of plain greedy decoding, drawn ones distributed alike.
+    """Prompt and new tokens of every row, [B, T]: greedily those of plain greedy, drawn ones distributed alike.
 
     do_sample: draw, from torch's own stream. lockstep: all rows advance by as many tokens as the slowest, so that they
     keep one length; needed for a model whose rows cannot differ, for ``rules`` that read the token ids, for criteria, a
-    recorder or a listener. Otherwise rows advance on their own, ``rules`` get no ids, and with ``compact`` finished rows
-    leave. pad_token_id: what follows a finished row; None stands for 0. on_tokens: called with each position's tokens
-    [B] in turn.
+    recorder or a listener. Otherwise rows advance on their own, ``rules`` get no ids, and with ``compact`` finished
+    rows leave. pad_token_id: what follows a finished row; None stands for 0. on_tokens: called with the tokens [B] of
+    one position after another.
     Every round reads a few device values: how wide the draft is, how far rows came, which are finished.
     """
     if (stopping.criteria or recorder is not None or on_tokens is not None) and not lockstep:
@@ -189,7 +189,7 @@ class _Rows:
         return max(int((self.limits - self.all_lengths)[self.alive].max()) - 1, 0)
 
     def shortest(self) -> int:
-        """The length of the shortest row alive that is not finished: a clock stops all rows, a length each for itself."""
+        """The length of the shortest row that is not finished."""
         lengths = self.all_lengths[self.alive][~self.finished]
         return int(lengths.min()) if lengths.numel() else self.longest
 
