@@ -15,6 +15,15 @@ from .step_model import AutoStepModel, _rows_of
 
 __all__ = ["VerifyingAutoStepModel", "why_not_verifiable"]
 
+# Architectures whose positions are arguments and whose attention asks nothing of a slot but its mask. Others may count
+# slots (learned windows, ALiBi, relative biases), so that a hidden slot would shift what follows.
+RAGGED = frozenset(
+    [
+        *("cohere", "gemma", "gpt2", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo", "olmo2", "phi"),
+        *("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "stablelm", "starcoder2"),
+    ]
+)
+
 
 class VerifyingAutoStepModel(AutoStepModel):
     """See ``decoding.steps.VerifyingStepModel``. ``max_length`` bounds the positions it asks the model for."""
@@ -43,7 +52,8 @@ class VerifyingAutoStepModel(AutoStepModel):
         """Whether rows can keep different numbers of tokens."""
         layers = getattr(self.cache, "layers", None)
         return (
-            not self.is_encoder_decoder
+            self.model.config.model_type in RAGGED
+            and not self.is_encoder_decoder
             and self._takes_positions
             and hasattr(library, "DynamicCache")
             and type(self.cache) is library.DynamicCache

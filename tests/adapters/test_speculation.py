@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from afterlogits.adapters import custom_generate, generate, install, uninstall
+from afterlogits.adapters.verifying_model import RAGGED
+from tests.architectures import tiny_model
 from tests.oracles.seeded_models import MODELS, seeded_model
 
 quiet = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -62,6 +64,21 @@ def test_greedy_equals_plain_greedy(
     extra = {"assistant_model": drafts[kind]} if drafter == "draft" else DRAFTERS[drafter]
     expected = model.generate(**inputs, **options)
     assert generate(model, **inputs, **options, **extra).tolist() == expected.tolist()
+
+
+@quiet
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(RAGGED))
+def test_rows_that_advance_on_their_own(kind: str) -> None:
+    """Every architecture that may keep rejected tokens behind the mask gives the library's greedy tokens."""
+    model = tiny_model(kind)
+    ids = torch.randint(3, 99, (4, 9), generator=torch.Generator().manual_seed(5))
+    ids[:2, 4:8] = ids[:2, 0:4]
+    ids[2, :3] = 0
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    expected = model.generate(**inputs, max_new_tokens=40, do_sample=False)
+    output = generate(model, **inputs, max_new_tokens=40, do_sample=False, prompt_lookup_num_tokens=4)
+    assert output.tolist() == expected.tolist()
 
 
 @quiet
