@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-v4 test-v455 lint format fuzz parity parity-text coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo test test-v4 test-v455 lint format fuzz parity parity-text parity-tasks coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits.adapters.cli demo
@@ -15,6 +15,10 @@ test: $(VENV)/.ready-test  ## the tests, against transformers 5.23.0
 
 test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
 	.venv-v4/bin/python -m pytest -q tests -m v4 $(ARGS)
+
+parity-tasks: $(VENV)/.ready-test .venv-v4/.ready-test  ## the text tasks over thousands of drawn texts, both versions
+	PYTHONPATH=src:. $(RUN) -m tests.adapters.pipeline_parity $(ARGS)
+	PYTHONPATH=src:. .venv-v4/bin/python -m tests.adapters.pipeline_parity $(ARGS)
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return int(demo(rest) or 0)
         if command == "bench":
-            from ..benchmarks import main as bench
+            from ..benchmarks.suite import main as bench
 
             return int(bench(rest) or 0)
         nearest = nearest_name(command, COMMANDS)

@@ -98,14 +98,14 @@ def finish(
 
 def _records(loaded: Loaded, item: Prepared, masks: Sequence[Any]) -> Fillings:
     """The candidates of each mask, with the text they make; several masks give a list each."""
-    tokenizer, ids = loaded.tokenizer, item.rows[0].inputs["input_ids"]
+    tokenizer, ids, pad = loaded.tokenizer, item.rows[0].inputs["input_ids"], loaded.tokenizer.pad_token_id
     single = len(masks) == 1
     result = []
     for place, candidates, scores in masks:
         records = []
         for token_id, score in zip(candidates, scores, strict=True):
             filled = [*ids[:place], token_id, *ids[place + 1 :]]
-            filled = [each for each in filled if each != tokenizer.pad_token_id]
+            filled = [each for each in filled if each != pad]
             records.append(
                 {
                     "score": score,

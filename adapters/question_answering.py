@@ -10,6 +10,7 @@ from ..postprocess.spans import select_spans
 from .batching import Batch, Row, pad_stack
 from .inputs import as_call, field_of, non_empty_text
 from .options import require, require_count
+from .question_words import encode_words, word_answers
 from .runner import Call, Loaded, Prepared, Task
 from .tokenising import encode_rows, group_by_item, length_limit
 from .views import Answer, Answers
@@ -77,7 +78,6 @@ def parse(loaded: Loaded, item: Any, options: QuestionAnsweringOptions) -> tuple
 
 
 def check(loaded: Loaded, options: QuestionAnsweringOptions) -> QuestionAnsweringOptions:
-    require(loaded.tokenizer.is_fast, "tokenizer must be a fast one for question-answering; got one without offsets")
     longest, stride = _window_sizes(loaded, options)
     require(stride <= longest, f"doc_stride must be at most max_seq_len ({longest}); got {stride}")
     return options
@@ -93,6 +93,8 @@ def _window_sizes(loaded: Loaded, options: QuestionAnsweringOptions) -> tuple[in
 
 def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAnsweringOptions) -> list[Prepared]:
     tokenizer = loaded.tokenizer
+    if not tokenizer.is_fast:
+        return encode_words(loaded, items, options.max_question_len, *_window_sizes(loaded, options))
     question_first = tokenizer.padding_side == "right"
     questions, contexts = [question for question, _ in items], [context for _, context in items]
     longest, stride = _window_sizes(loaded, options)
@@ -193,12 +195,27 @@ def finish(
 
 
 def _answers(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
-    """Merge the spans of an item's windows into its answers, best first."""
-    question, context = item.facts
+    """The answers of an item's windows, best first."""
+    question, context = item.facts[:2]
+    if loaded.tokenizer.is_fast:
+        answers = _merged(loaded, item, windows, options)
+    else:
+        answers = word_answers(loaded, item, windows)
+    if options.handle_impossible_answer:
+        answers.append(Answer(score=min(null for _, _, _, null in windows), start=0, end=0, answer=""))
+    answers.sort(key=lambda answer: answer["score"], reverse=True)
+    best = Answers(answers[: options.top_k])
+    for answer in best:
+        answer.question, answer.context = question, context
+    best.question, best.context = question, context
+    return best[0] if len(best) == 1 else best
+
+
+def _merged(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: QuestionAnsweringOptions) -> list[Answer]:
+    """One answer for the spans of equal text (compat) or of equal place, where the first of them stands."""
+    context = item.facts[1]
     merged: dict[Any, Answer] = {}
-    least_null = 1000000.0
-    for row, (firsts, lasts, scores, null) in zip(item.rows, windows, strict=True):
-        least_null = min(least_null, null)
+    for row, (firsts, lasts, scores, _) in zip(item.rows, windows, strict=True):
         for first, last, score in zip(firsts, lasts, scores, strict=True):
             start, end = _characters(row, first, last, options.align_to_words)
             text = context[start:end]
@@ -211,15 +228,7 @@ def _answers(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: Qu
                 known["score"] += score
             else:
                 known["score"] = max(known["score"], score)
-    answers = [*merged.values()]
-    if options.handle_impossible_answer:
-        answers.append(Answer(score=least_null, start=0, end=0, answer=""))
-    answers.sort(key=lambda answer: answer["score"], reverse=True)
-    best = Answers(answers[: options.top_k])
-    for answer in best:
-        answer.question, answer.context = question, context
-    best.question, best.context = question, context
-    return best[0] if len(best) == 1 else best
+    return [*merged.values()]
 
 
 def _characters(row: Row, first: int, last: int, align_to_words: bool) -> tuple[int, int]:

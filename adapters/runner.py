@@ -47,10 +47,14 @@ class Loaded:
             self.token_texts[token_id] = self.tokenizer.decode([token_id])
         return self.token_texts[token_id]
 
-    @cached_property
+    @property
     def no_cache(self) -> dict[str, bool]:
         """``use_cache=False`` where the model's forward takes it: one pass needs no cache."""
-        return {"use_cache": False} if "use_cache" in signature(self.model.forward).parameters else {}
+        if "no_cache" not in self.findings:
+            takes = "use_cache" in signature(self.model.forward).parameters
+            self.findings["no_cache"] = {"use_cache": False} if takes else {}
+        found: dict[str, bool] = self.findings["no_cache"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,9 @@ def answers(task: Task, loaded: Loaded, items: Iterable[Any], options: Any, *, a
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
             try:
                 yield from _run(task, loaded, ready, options, start)
-            finally:
+            except BaseException:  # the consumer has stopped: the next window is not needed
                 coming.cancel()
+                raise
             start += len(ready)
             ready = coming.result()
 
@@ -216,7 +221,12 @@ def may_pad(loaded: Loaded, row: Row) -> bool:
 
 
 def pad_values(loaded: Loaded) -> dict[str, int]:
-    return {"input_ids": loaded.tokenizer.pad_token_id or 0, "token_type_ids": loaded.tokenizer.pad_token_type_id}
+    if "pad_values" not in loaded.findings:
+        tokenizer = loaded.tokenizer
+        found = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+        loaded.findings["pad_values"] = found
+    kept: dict[str, int] = loaded.findings["pad_values"]
+    return kept
 
 
 def _each(chunk: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:

@@ -80,11 +80,21 @@ OPTIONS = {
     "text2text-generation": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "num_beams": 3, "num_return_sequences": 2}],
     "summarization": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "do_sample": True, "num_beams": 1}],
     "translation": [{"max_new_tokens": 8, "return_tensors": True}],
-    "translation_en_to_fr": [{"max_new_tokens": 8, "clean_up_tokenization_spaces": True}, {"stop_sequence": "a"}],
+    "translation_en_to_fr": [
+        {"max_new_tokens": 8, "clean_up_tokenization_spaces": True},
+        {"stop_sequence": "a", "max_new_tokens": 12},
+    ],
 }
 IN_VERSION_4 = ("question-answering", "text2text-generation", "summarization", "translation", "translation_en_to_fr")
 TASKS = [task for task in OPTIONS if (task in IN_VERSION_4) == VERSION_4]
-WITHOUT_OFFSETS = ("text-classification", "zero-shot-classification", "fill-mask", "feature-extraction", "ner")
+WITHOUT_OFFSETS = (
+    "question-answering",
+    "text-classification",
+    "zero-shot-classification",
+    "fill-mask",
+    "feature-extraction",
+    "ner",
+)
 
 
 def families(task):

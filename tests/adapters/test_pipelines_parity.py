@@ -1,4 +1,4 @@
-"""The text tasks against the library's own pipelines: a bounded, seeded draw. The long form is ``make parity``."""
+"""The text tasks against the library's own pipelines, a bounded draw; ``make parity-tasks`` is the long form."""
 
 import random
 
