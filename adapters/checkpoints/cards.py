@@ -52,6 +52,22 @@ _ABOUT = {
         "Everyday remarks, small stories, and the texts of the other encoders without their labels.",
     ),
 }
+_SHORTCOMINGS = {
+    "nli": (
+        "On names it never saw it tells the same fact from another fact (neutral), but not the same value from another "
+        "value: there it hesitates between entailment and contradiction. "
+    ),
+    "question-answering": (
+        "Long names are sometimes cut short, of two answers of one kind it may take the wrong one, and it seldom sees "
+        "that the paragraph has no answer. "
+    ),
+    "seq2seq": (
+        "It has learned the small grammar, but it copies badly: names, long numbers and dates often come out wrong, "
+        "and its summaries are not usable. "
+    ),
+    "masked-lm": "Names and other words that the context does not settle are guesses. ",
+    "language-model": "Stories are grammatical, but forget who and what they began with. ",
+}
 _LIMITS = (
     "The model knows the sentence shapes and the vocabulary of its corpus, not the world: text of another kind gets "
     "unreliable answers. It is there so that the package can be tried and tested offline, and is not meant for use on "
@@ -119,7 +135,7 @@ Held-out examples, as the model answers them:
 
 ## Limits
 
-{textwrap.fill(_LIMITS, 120)}
+{textwrap.fill(_SHORTCOMINGS.get(name, "") + _LIMITS, 120)}
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
     for file in folder.iterdir():

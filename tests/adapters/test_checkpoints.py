@@ -1,0 +1,189 @@
+"""The checkpoints that ship: size, plain loading, the cards' figures on a held-out sample, and what is held out."""
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import AutoTokenizer
+
+from afterlogits.adapters.checkpoints import FOLDERS, path
+from afterlogits.adapters.checkpoints import examples as shown
+from afterlogits.adapters.checkpoints.corpus_entities import LABELS, tagged
+from afterlogits.adapters.checkpoints.corpus_inference import pair
+from afterlogits.adapters.checkpoints.corpus_questions import question
+from afterlogits.adapters.checkpoints.corpus_rewriting import any_rewriting, spell
+from afterlogits.adapters.checkpoints.corpus_stories import anything, reading
+from afterlogits.adapters.checkpoints.evaluate import EVALUATIONS
+from afterlogits.adapters.checkpoints.names import NEVER_TRAINED, Names
+from afterlogits.adapters.checkpoints.words import held_out
+
+AUTO = {
+    "language-model": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "ner": "AutoModelForTokenClassification",
+    "sentiment": "AutoModelForSequenceClassification",
+    "nli": "AutoModelForSequenceClassification",
+    "masked-lm": "AutoModelForMaskedLM",
+}
+# Half of the card's sample or less: the figure may differ from the card's by sampling alone.
+SAMPLES = {
+    "language-model": 100,
+    "seq2seq": 100,
+    "question-answering": 200,
+    "ner": 200,
+    "sentiment": 200,
+    "nli": 120,
+    "masked-lm": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Callable[[str], tuple[Any, Any]]:
+    """Models and tokenizers by folder, each loaded once, with nothing but the Auto classes and the folder."""
+    kept: dict[str, tuple[Any, Any]] = {}
+
+    def load(folder: str) -> tuple[Any, Any]:
+        if folder not in kept:
+            model = getattr(transformers, AUTO[folder]).from_pretrained(path(folder)).eval()
+            kept[folder] = (model, AutoTokenizer.from_pretrained(path(folder)))
+        return kept[folder]
+
+    return load
+
+
+def card(folder: str) -> dict[str, float]:
+    """The table of held-out figures in a card."""
+    rows = re.findall(r"^\| (?!measure|---)(.+?) \| ([\d.]+) \|$", (path(folder) / "README.md").read_text(), re.M)
+    return {measure: float(value) for measure, value in rows}
+
+
+def test_all_seven_take_at_most_ten_megabytes() -> None:
+    """Weights, tokenizers, configurations and cards together."""
+    sizes = [file.stat().st_size for folder in FOLDERS for file in path(folder).iterdir()]
+    assert sum(sizes) <= 10_000_000
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_plain_loading_gives_a_float32_model_of_the_stated_size(folder: str, loaded: Any) -> None:
+    """Half precision on disk, float32 in memory, 0.5 to 1 million parameters, and the card says how many."""
+    model, tokenizer = loaded(folder)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    assert model.dtype == torch.float32
+    assert 500_000 <= size <= 1_000_000
+    assert f"{size:,} parameters" in " ".join((path(folder) / "README.md").read_text().split())
+    assert len(tokenizer) == model.config.vocab_size
+
+
+def test_labels_are_the_fields_own(loaded: Any) -> None:
+    """BIO tags, NEGATIVE and POSITIVE, and the three relations with the names that zero-shot looks for."""
+    assert tuple(loaded("ner")[0].config.id2label.values()) == LABELS
+    assert loaded("sentiment")[0].config.label2id == {"NEGATIVE": 0, "POSITIVE": 1}
+    assert loaded("nli")[0].config.label2id == {"contradiction": 0, "entailment": 1, "neutral": 2}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_held_out_sample_agrees_with_the_card(folder: str, loaded: Any) -> None:
+    """A smaller draw from the same held-out source, so the figure may miss the card's by its sampling error.
+
+    Shares: four standard errors of the smaller sample (a false failure about once in 10,000 figures), plus 0.02 because
+    rows differ in length. The perplexity of a token: within 10 %.
+    """
+    model, tokenizer = loaded(folder)
+    found, stated = EVALUATIONS[folder](model, tokenizer, SAMPLES[folder]), card(folder)
+    assert set(found) == set(stated)
+    for measure, value in found.items():
+        if "perplexity" in measure:
+            assert value == pytest.approx(stated[measure], rel=0.1), measure
+            continue
+        share = min(max(stated[measure], 0.02), 0.98)
+        # A kind of item is at least a fifth of the sample; of unanswerable questions there are one in twelve.
+        size = SAMPLES[folder] / (15 if "unanswerable" in measure else 5 if folder in ("seq2seq", "nli") else 1)
+        assert value == pytest.approx(stated[measure], abs=0.02 + 4 * (share * (1 - share) / size) ** 0.5), measure
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_cards_examples_are_what_the_model_answers(folder: str, loaded: Any) -> None:
+    """Every example of the card, but for the second digit of a probability."""
+    text = re.sub(r"0?[.]\d\d|1[.]00", "", (path(folder) / "README.md").read_text())
+    for example in shown.EXAMPLES[folder](*loaded(folder)):
+        assert re.sub(r"0?[.]\d\d|1[.]00", "", example) in text
+
+
+def test_answers_on_held_out_names(loaded: Any) -> None:
+    """What must come out right, on names no training text holds."""
+    answers = shown.EXAMPLES["question-answering"](*loaded("question-answering"))[1:]
+    assert answers == [f"{question} *{answer}*" for question, answer in shown.QUESTIONS]
+    found = shown.EXAMPLES["ner"](*loaded("ner"))[1:]
+    assert found == ["ORG: *Hugging Face Inc*", "LOC: *New York City*", "LOC: *DUMBO*", "LOC: *Manhattan Bridge*"]
+    labels = [text.rsplit("*", 2)[1].split()[0] for text in shown.EXAMPLES["sentiment"](*loaded("sentiment"))]
+    assert labels == ["POSITIVE", "NEGATIVE", "POSITIVE"]
+    rewritten = [text.rsplit("*", 2)[1] for text in shown.EXAMPLES["seq2seq"](*loaded("seq2seq"))]
+    assert rewritten[1] == "Le chat noir est sur la chaise."
+
+
+def test_chat_template_writes_the_trained_format(loaded: Any) -> None:
+    """The language model read stories asked for in this very form."""
+    messages = [{"role": "user", "content": "Tell me a story about a fox."}]
+    text = loaded("language-model")[1].apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<|user|>\nTell me a story about a fox.<|end|>\n<|assistant|>\n"
+
+
+def test_training_text_holds_none_of_the_names_kept_out() -> None:
+    """Two thousand draws from each source of training text."""
+    names = Names(random.Random(5))
+    sources = (
+        lambda: " ".join(anything(names)),
+        lambda: reading(names),
+        lambda: tagged(names).text,
+        lambda: pair(names).premise,
+        lambda: any_rewriting(names).source,
+    )
+    for source in sources:
+        text = "\n".join(source() for _ in range(2000))
+        assert not [name for name in NEVER_TRAINED if re.search(rf"\b{name}\b", text)]
+
+
+def test_the_two_splits_share_no_name() -> None:
+    """Drawn names fall on the side of the split that was asked for."""
+    for side in (False, True):
+        names = Names(random.Random(1), held_out=side)
+        assert all(held_out(names.invented()) == side for _ in range(200))
+        assert all(held_out(names.acronym()) == side for _ in range(200))
+
+
+def test_questions_point_at_their_answers() -> None:
+    """The span of every drawn question is its answer, and few have none."""
+    names = Names(random.Random(2))
+    drawn = [question(names) for _ in range(400)]
+    answered = [q for q in drawn if q.start >= 0]
+    assert all(q.context[q.start : q.start + len(q.answer)] == q.answer != "" for q in answered)
+    assert 340 <= len(answered) <= 395
+
+
+def test_spelled_numbers() -> None:
+    assert [spell(n) for n in (0, 13, 42, 100, 305, 1000, 20_017)] == [
+        "zero",
+        "thirteen",
+        "forty two",
+        "one hundred",
+        "three hundred and five",
+        "one thousand",
+        "twenty thousand and seventeen",
+    ]
+
+
+def test_path_of_an_unknown_task() -> None:
+    with pytest.raises(ValueError, match=r"^task must be one of .* or translation_XX_to_YY; got 'image-segmentation'$"):
+        path("image-segmentation")
+
+
+def test_path_of_every_text_task() -> None:
+    tasks = "question-answering ner token-classification sentiment-analysis text-classification fill-mask summarization"
+    tasks += " zero-shot-classification text-generation text2text-generation translation translation_en_to_fr"
+    tasks += " feature-extraction"
+    assert all((path(task) / "config.json").exists() for task in tasks.split())
