@@ -46,7 +46,8 @@ def install(model: Any) -> Any:
     if not isinstance(model, GenerationMixin):
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
     if not isinstance(model, Engine):
-        model.__class__ = _engine_class(type(model))
+        kind: Any = type(model)
+        model.__class__ = _engine_class(kind)
     return model
 
 
@@ -108,14 +109,15 @@ def _view(model: Any) -> Any:
     """The same model under the engine's class: a second object that shares all state; ``model`` is not touched."""
     if isinstance(model, Engine):
         return model
-    kind = _engine_class(type(model))
+    base: Any = type(model)
+    kind = _engine_class(base)
     view = kind.__new__(kind)
     object.__setattr__(view, "__dict__", model.__dict__)
     return view
 
 
 @functools.cache
-def _engine_class(base: type) -> type:
+def _engine_class(base: Any) -> Any:
     """``base`` with the engine's loops, under the same name: saved configurations name the architecture by it."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     return type(base.__name__, (_Installed, Engine, base), {**names, "_afterlogits_base": base})
@@ -124,7 +126,7 @@ def _engine_class(base: type) -> type:
 class _Installed:
     """How an installed model is copied and pickled, its class not being one that can be found by name."""
 
-    _afterlogits_base: type
+    _afterlogits_base: Any
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """As the plain model, so that what is saved loads where afterlogits is not installed."""

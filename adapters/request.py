@@ -63,7 +63,9 @@ ROW_OPTIONS: dict[str, Any] = {
 
 def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
     """Take the per-row options out of the arguments for the library."""
-    kwargs, rows, ends = dict(kwargs), {}, {}
+    kwargs = dict(kwargs)
+    rows: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
     for name, off in ROW_OPTIONS.items():
         if _is_per_row(kwargs.get(name)):
             rows[name] = kwargs.pop(name)

@@ -193,7 +193,7 @@ class AutoStepModel:
             or model.is_remote_code()
         ):
             return
-        cache = inputs.get("past_key_values")
+        cache: Any = inputs.get("past_key_values")
         if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache) or cache.is_compileable:
             return
         if outputs.get("past_key_values") is not cache:
@@ -227,7 +227,7 @@ class AutoStepModel:
 
     def _can_share_prefill(self) -> bool:
         model, kwargs = self.model, self.model_kwargs
-        cache = kwargs.get("past_key_values")
+        cache: Any = kwargs.get("past_key_values")
         if not self.use_cache or type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
             return False
         if getattr(model, "_is_stateful", False) or hasattr(model, "_reorder_cache") or cache.get_seq_length() > 0:
