@@ -43,13 +43,13 @@ class Batch:
         return pad_stack([row.facts["special_tokens_mask"] for row in self.rows], 1).bool()
 
 
-def windows(items: Iterable[T], size: int | None = None) -> Iterator[list[T]]:
-    """Cut a stream into look-ahead windows: of ``size`` items, or growing; a long text closes its window early.
+def windows(items: Iterable[T], size: int | None = None, *, first: int = FIRST_WINDOW) -> Iterator[list[T]]:
+    """Cut a stream into look-ahead windows: of ``size`` items, or growing from ``first``; a long text closes one early.
 
     >>> [len(window) for window in windows(range(100))]
     [32, 64, 4]
     """
-    limit = size or FIRST_WINDOW
+    limit = size or first
     window: list[T] = []
     characters = 0
     for item in items:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .batching import FIRST_WINDOW, LARGEST_WINDOW
 from .loading import for_call, load
 from .options import build_options, nearest_name, option_names, require_choice, require_count
 from .runner import Call, Failure, Loaded, Task, answers
@@ -155,7 +156,9 @@ class Pipeline:
             torch.empty((), dtype=torch.int64).random_()
         total = len(items) if hasattr(items, "__len__") else None
         ahead = total is None or total > 1
-        found = answers(self._task, loaded, items, options, ahead=ahead)
+        # A list waits for its last result anyway: wide windows from the start pad least.
+        first = LARGEST_WINDOW if call.kind == "list" else FIRST_WINDOW
+        found = answers(self._task, loaded, items, options, ahead=ahead, first=first)
         if run["progress"]:
             from tqdm.auto import tqdm
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .batching import Batch, Row, collate, plan_batches, windows
+from .batching import FIRST_WINDOW, Batch, Row, collate, plan_batches, windows
 
 
 @dataclass(frozen=True)
@@ -113,24 +113,26 @@ class Failure:
         return {"error": str(self.error), "index": index}
 
 
-def answers(task: Task, loaded: Loaded, items: Iterable[Any], options: Any, *, ahead: bool = True) -> Iterator[Any]:
+def answers(
+    task: Task, loaded: Loaded, items: Iterable[Any], options: Any, *, ahead: bool = True, first: int = FIRST_WINDOW
+) -> Iterator[Any]:
     """Yield one record (or Failure) an item, in order. Holds two look-ahead windows of items at a time, no more.
 
     With ``ahead`` a background thread reads and tokenises the next window while this one is in the model.
     """
     size = loaded.batch_size if task.in_order(loaded, options) else None
-    cut = windows(items, size)
+    cut = windows(items, size, first=first)
     if not ahead:
         start = 0
         for window in cut:
             yield from _run(task, loaded, _prepare(task, loaded, window, options), options, start)
             start += len(window)
         return
-    first = next(cut, None)
-    if first is None:
+    opening = next(cut, None)
+    if opening is None:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-tokenise") as worker:
-        ready: list[Prepared | Failure] | None = _prepare(task, loaded, first, options)
+        ready: list[Prepared | Failure] | None = _prepare(task, loaded, opening, options)
         start = 0
         while ready is not None:
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
