@@ -9,7 +9,7 @@ from typing import Any
 
 _PARAGRAPH = (
     "Tidewater Robotics was founded by Ada Lovelace in 1987. The company is based in New York City. "
-    "It makes telescopes. It employs 4,120 people. Ada Lovelace was born in Brooklyn in 1951. She plays the violin."
+    "It makes telescopes. It employs 412 people. Ada Lovelace was born in Brooklyn in 1951. She plays the violin."
 )
 _QUESTIONS = (
     "Who founded Tidewater Robotics?",
