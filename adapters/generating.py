@@ -105,6 +105,10 @@ def must_keep_order(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
     an item depend on what was drawn before it. Seeds per item lift that."""
     if loaded.batch_size is not None or stated_value(loaded, arguments, "return_dict_in_generate"):
         return True
+    if any(
+        stated_value(loaded, arguments, name) is not None for name in ("stop_strings", "stopping_criteria", "max_time")
+    ):
+        return True  # rows that end without an end token: padding could not be told from what they generated
     samples = bool(stated_value(loaded, arguments, "do_sample"))
     return (samples and arguments.get("seeds") is None and loaded.compat) or arguments.get("streamer") is not None
 
@@ -125,14 +129,13 @@ def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> 
     encoder_decoder = bool(getattr(loaded.config, "is_encoder_decoder", False))
     width = 0 if encoder_decoder else batch.inputs["input_ids"].shape[1]
     stops = _as_set(stated_value(loaded, arguments, "eos_token_id"))
-    pad = stated_value(loaded, arguments, "pad_token_id")
     listed = sequences.tolist()
     results = []
     for row in range(rows):
         padding = width - batch.rows[row].length if width else 0
         own = [sequence[padding:] for sequence in listed[row * per_row : (row + 1) * per_row]]
         prompt = width - padding
-        end = max(_end(sequence, prompt, stops, pad) for sequence in own)
+        end = max(_end(sequence, prompt, stops) for sequence in own)
         results.append(
             {
                 "sequences": [sequence[:end] for sequence in own],
@@ -143,16 +146,15 @@ def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> 
     return results
 
 
-def _end(sequence: Sequence[int], prompt: int, stops: set[int], pad: int | None) -> int:
-    """Where a sequence ends without the padding that longer rows of its batch made necessary."""
-    start = max(prompt, 1)
-    for place in range(start, len(sequence)):
+def _end(sequence: Sequence[int], prompt: int, stops: set[int]) -> int:
+    """Where a sequence ends: after its first end token, which longer rows of its batch pad on from, or where it is cut.
+
+    A pad token without an end token before it was generated: it stays.
+    """
+    for place in range(max(prompt, 1), len(sequence)):
         if sequence[place] in stops:
             return place + 1
-    end = len(sequence)
-    while end > start and pad is not None and sequence[end - 1] == pad:
-        end -= 1
-    return end
+    return len(sequence)
 
 
 def _other_outputs(output: Mapping[str, Any], rows: int, per_row: int) -> dict[str, list[Any]]:

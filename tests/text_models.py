@@ -46,6 +46,9 @@ def wordpiece(model_max_length: int = 64) -> PreTrainedTokenizerFast:
     backend.decoder = decoders.WordPiece(prefix="##")
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
+    # The trainer numbers its pieces in the order of a hash; sorted, they are the same in every process.
+    pieces = [*special, *sorted(set(backend.get_vocab()) - set(special))]
+    backend.model = models.WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]")
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

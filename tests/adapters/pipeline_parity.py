@@ -164,7 +164,8 @@ def answers(pipe, items, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return list(pipe(copy.deepcopy(items), **copy.deepcopy(options)))
+            inputs = copy.deepcopy(items) if isinstance(items, list) else items
+            return list(pipe(inputs, **copy.deepcopy(options)))
         except BaseException as error:
             # The tokenizers' Rust side panics outside Exception where a question leaves no room for the context.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

@@ -75,7 +75,7 @@ def rounded(value):
 def test_a_stream_is_read_as_it_is_consumed(ner):
     """After the first result at most two windows have been read, the one in the model and the one being tokenised."""
     read = []
-    stream = ner((read.append(i) or f"Ada {i}") for i in range(10_000))
+    stream = ner(((read.append(i) or f"Ada {i}") for i in range(10_000)), ignore_labels=[])
     first = next(stream)
     stream.close()
     assert first[0]["word"].startswith("Ada")
@@ -278,7 +278,7 @@ def test_one_bad_item_never_loses_the_others(ner):
     found = ner(["Ada in Paris", 5, "", "Maria"], on_error="record")
     assert found[1] == {"error": "text must be a string; got int", "index": 1}
     assert found[2] == {"error": "text must not be empty; got ''", "index": 2}
-    assert found[3] == ner("Maria")
+    assert close(found[3], ner("Maria"))
 
 
 def test_a_row_the_model_cannot_take_fails_alone(classify):
@@ -331,7 +331,9 @@ def test_equal_answers_in_two_places_add_up_only_with_compat(qa):
 
 def test_labels_with_a_dash_keep_their_name_when_corrected():
     tokenizer = wordpiece()
-    model = tiny_model("token-classification", tokenizer, labels=("date-time", "O", "B-O"))
+    model = tiny_model("token-classification", tokenizer, labels=("date-time", "O"))
+    with torch.no_grad():
+        model.classifier.bias[0] = 1000.0  # every token is a "date-time"
     found = pipeline("ner", model=model, tokenizer=tokenizer, device="cpu", aggregation_strategy="simple")
     names = {each["entity_group"] for each in found("Ada works in Paris. Maria was near the river")}
     fixed = {each["entity_group"] for each in found("Ada works in Paris. Maria was near the river", compat=False)}
