@@ -11,7 +11,7 @@ demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that sh
 	$(RUN) -m afterlogits.adapters.cli demo
 
 test: $(VENV)/.ready-test  ## the tests, against transformers 5.23.0
-	$(RUN) -m pytest -q $(ARGS)
+	$(RUN) -m pytest -q -m "not slow" $(ARGS)
 
 test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
 	.venv-v4/bin/python -m pytest -q tests -m v4 $(ARGS)

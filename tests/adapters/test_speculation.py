@@ -150,13 +150,30 @@ def test_scores_logits_and_stream_of_one_row(models: dict[str, Any]) -> None:
 
 @quiet
 def test_what_is_left_to_the_library(models: dict[str, Any]) -> None:
-    """An assistant with another vocabulary runs in the library's loop, with a warning that says so."""
+    """Hidden states of an assisted call come from the library's loop, with a warning that says so."""
+    model, inputs = models["gpt2"], prompts(models["gpt2"], 1)
+    options = {
+        "max_new_tokens": 6,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_hidden_states": True,
+        **DRAFTERS["lookup"],
+    }
+    with pytest.warns(RuntimeWarning, match="attentions or hidden states of an assisted call are asked for"):
+        mine = generate(model, **inputs, **options)
+    theirs = model.generate(**inputs, **options)
+    assert mine.sequences.tolist() == theirs.sequences.tolist()
+    assert len(mine.hidden_states) == len(theirs.hidden_states)
+
+
+@quiet
+def test_an_assistant_with_another_vocabulary_is_the_library_s_error(models: dict[str, Any]) -> None:
+    """Without both tokenizers the library refuses it, and so does this engine."""
     model, inputs = models["gpt2"], prompts(models["gpt2"], 1)
     other = seeded_model("gpt2")
     other.resize_token_embeddings(31, mean_resizing=False)
-    with pytest.warns(RuntimeWarning, match="its assistant has a vocabulary of 31 tokens, not 29"):
-        output = generate(model, **inputs, max_new_tokens=1, do_sample=False, assistant_model=other)
-    assert output.tolist() == model.generate(**inputs, max_new_tokens=1, do_sample=False).tolist()
+    with pytest.raises(ValueError, match="different tokenizers"):
+        generate(model, **inputs, max_new_tokens=1, do_sample=False, assistant_model=other)
 
 
 @quiet
