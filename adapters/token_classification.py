@@ -280,10 +280,6 @@ def merge_chunks(records: list[dict[str, Any]], compat: bool = True) -> list[dic
         if record is not None:
             run.append(record)
             reached = max(reached, record["end"])
-    if merge is keep_previous_best and records and records[0]["end"] <= records[0]["start"]:
-        kept.insert(
-            0, records[0]
-        )  # the library's walk meets its first entity twice; one without characters stays twice
     return kept
 
 
