@@ -156,7 +156,7 @@ def bench_ctranslate2_translation(pair):
             same=same_shape,
             memory=("ours",),
             rounds=3,
-            note="random weights, whose beams tie: the hypotheses are compared by their number and length",
+            note="the hypotheses differ in tokens, for a reason not found yet: compared by their number and length",
         )
 
 

@@ -108,8 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, compare, run what looks worse again, and return 1 if it is worse both times."""
     parser = argparse.ArgumentParser(prog="afterlogits.benchmarks.gate", description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=summaries.RESULTS, help="folder of the stored summaries")
+    parser.add_argument("--width", type=float, help="how far a ratio may move beyond its measured spread")
     options, rest = parser.parse_known_args(argv)
     stored, width = _baseline(options.results)
+    width = options.width or width
     print(f"bench-check: ratios only; bounds are {width:g} times the measured spread, wide enough for a shared machine")
     suspects = _failures(stored, measure(rest), width)
     if suspects:
