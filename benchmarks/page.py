@@ -73,7 +73,8 @@ def figure(value: float) -> str:
 
 
 def quartiles(spread: Mapping[str, float] | None) -> str:
-    return f"{figure(spread['q1'])} - {figure(spread['q3'])}" if spread else ""
+    """The quartiles of a comparison; nothing where a slow side was timed once."""
+    return f"{figure(spread['q1'])} - {figure(spread['q3'])}" if spread and spread["q1"] != spread["q3"] else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

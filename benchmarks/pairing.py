@@ -24,6 +24,7 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
 - ``memory`` names the sides whose peak is measured, all unless given: the profiler is slow over thousands of calls.
 - ``prepare`` makes fresh arguments for every run, untimed, where a side writes into its input.
 - ``note`` prints under the table; ``readme`` is the entry's label in the README's short table, for the few shown there.
+- A rival that takes seconds is timed in fewer rounds than the rest (`Budget.turns`), so that no entry takes minutes.
 - An entry that is too long for ``--quick`` carries the mark ``@pytest.mark.full``.
 - What needs another version of transformers takes its rival from ``oracle.py``.
 
@@ -33,18 +34,20 @@ ratio within one process; absolute times are stored for context only.
 
 from __future__ import annotations
 
-import statistics
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from afterlogits.benchmarks.answers import UnequalAnswers, require_same
-from afterlogits.benchmarks.memory import peak_memory
+from afterlogits.benchmarks.figures import Bound, Spread, at_least, at_most, memory_at_most, result_of
+from afterlogits.benchmarks.stage import FULL, QUICK, Budget, Run, Stage, Timed
 
 __all__ = [
+    "FULL",
+    "QUICK",
     "Bound",
     "Budget",
     "Pair",
@@ -57,85 +60,6 @@ __all__ = [
     "memory_at_most",
     "require_same",
 ]
-
-Run = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One figure that was asked for: a least speed-up over a rival, a most cost against a limit, or a most memory."""
-
-    kind: Literal["at_least", "at_most", "memory_at_most"]
-    factor: float
-    side: str
-
-    def met(self, measured: float) -> bool:
-        return measured >= self.factor if self.kind == "at_least" else measured <= self.factor
-
-    def __str__(self) -> str:
-        sign = ">=" if self.kind == "at_least" else "<="
-        unit = "of the data, peak memory" if self.kind == "memory_at_most" else f"x {self.side}"
-        return f"{sign} {self.factor:g} {unit}"
-
-
-def at_least(factor: float, side: str) -> Bound:
-    """Ask that ``side``, a rival, takes at least ``factor`` times as long as we do."""
-    return Bound("at_least", factor, side)
-
-
-def at_most(factor: float, side: str) -> Bound:
-    """Ask that we take at most ``factor`` times as long as ``side``, usually a limit."""
-    return Bound("at_most", factor, side)
-
-
-def memory_at_most(share: float) -> Bound:
-    """Ask that the peak of extra memory of one call is at most ``share`` of the bytes of ``data``."""
-    return Bound("memory_at_most", share, "data")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The per-pair ratios of one comparison: median, quartiles, extremes."""
-
-    median: float
-    q1: float
-    q3: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, ratios: Sequence[float]) -> Spread:
-        q1, _, q3 = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else [ratios[0]] * 3
-        return cls(statistics.median(ratios), q1, q3, min(ratios), max(ratios))
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long one entry may be timed, and how often at least and at most."""
-
-    seconds: float
-    least: int
-    most: int
-
-    def rounds(self, seconds_per_round: float, wanted: int) -> int:
-        """As many rounds as fit; up to four times the budget for those ``wanted``; never fewer than ``least``."""
-        fit = int(self.seconds / max(seconds_per_round, 1e-9))
-        floor = max(self.least, min(wanted, int(4 * self.seconds / max(seconds_per_round, 1e-9))))
-        return max(floor, min(self.most, fit))
-
-
-FULL = Budget(seconds=5.0, least=3, most=60)
-QUICK = Budget(seconds=0.6, least=3, most=20)
-
-
-class Timed:
-    """A side that times itself, in another process for instance: called, it gives (seconds, answer)."""
-
-    def __init__(self, run: Callable[[], tuple[float, Any]]):
-        self.run = run
-
-    def __call__(self) -> tuple[float, Any]:
-        return self.run()
 
 
 @dataclass
@@ -175,11 +99,10 @@ class Pair:
         stage = Stage(self.device, reset, prepare)
 
         profiled = {"ours", *rivals, *limits} if memory is None else set(memory)
-        answer, peak, seconds = stage.measure(ours, "ours" in profiled)
-        peaks = {"ours": peak}
+        answer, peak, cost = stage.measure(ours, "ours" in profiled)
+        peaks, seconds = {"ours": peak}, {"ours": cost}
         for side, run in {**rivals, **limits}.items():
-            theirs, peaks[side], cost = stage.measure(run, side in profiled)
-            seconds += cost
+            theirs, peaks[side], seconds[side] = stage.measure(run, side in profiled)
             if side in rivals or side in limit_answers:
                 _require_answers(same, answer, theirs, name, side)
             del theirs
@@ -188,10 +111,14 @@ class Pair:
             return {}
 
         others = {**rivals, **limits}
-        if seconds < 2.0:  # a second, unrecorded run: the first one paid for caches and lazy set-up, and was profiled
-            seconds = stage.clock(ours) + sum(stage.clock(run) for run in others.values())
-        times = self._alternate(stage, ours, others, self.budget.rounds(seconds, rounds))
-        result = _result(name, table, times, peaks, rivals, limits, data, asked, note)
+        for side, run in {"ours": ours, **others}.items():
+            if seconds[side] < 2.0:  # a second, unrecorded run: the first paid for lazy set-up, and was profiled
+                seconds[side] = stage.clock(run)
+        slow = {side for side in rivals if self.budget.slow(seconds[side])}
+        count = self.budget.rounds(sum(seconds[side] for side in seconds if side not in slow), rounds)
+        turns = {side: min(count, self.budget.turns(seconds[side])) if side in slow else count for side in others}
+        times = self._alternate(stage, ours, others, turns, count)
+        result = result_of(name, table, times, peaks, rivals, limits, _bytes(data), asked, note)
         result |= {"readme": readme} if readme else {}
         result |= {
             "device": _device_name(self.device),
@@ -203,67 +130,27 @@ class Pair:
         return result
 
     def _alternate(
-        self, stage: Stage, ours: Run, others: dict[str, Run | Timed], rounds: int
+        self, stage: Stage, ours: Run, others: dict[str, Run | Timed], turns: Mapping[str, int], rounds: int
     ) -> dict[str, list[float]]:
-        """Time each side once per round. pytest-benchmark times ours; its untimed setup times the others first."""
+        """Time each side once per round, slow ones in the last rounds only.
+
+        pytest-benchmark times ours; its untimed setup times the others first. Times of a side that sat out the first
+        rounds are NaN there.
+        """
         times: dict[str, list[float]] = {side: [] for side in others}
         order = list(others)
 
         def time_the_others() -> tuple[tuple[Any, ...], dict[str, Any]]:
+            done = len(times[order[0]]) if order else 0
             for side in order:
-                times[side].append(stage.clock(others[side]))
+                sits_out = rounds - done > turns[side]
+                times[side].append(math.nan if sits_out else stage.clock(others[side]))
             order.append(order.pop(0)) if order else None  # no side always runs right before ours
             return stage.arguments(), {}
 
         self.benchmark.pedantic(stage.finished(ours), setup=time_the_others, rounds=rounds)
         times["ours"] = list(self.benchmark.stats.stats.data)
         return times
-
-
-@dataclass
-class Stage:
-    """What surrounds every run of every side: the reset, fresh arguments, and the end of a device's work."""
-
-    device: torch.device
-    reset: Callable[[], object] | None = None
-    prepare: Callable[[], tuple[Any, ...]] | None = None
-
-    def arguments(self) -> tuple[Any, ...]:
-        if self.reset is not None:
-            self.reset()
-        arguments = self.prepare() if self.prepare is not None else ()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return arguments
-
-    def finished(self, run: Run) -> Run:
-        if self.device.type != "cuda":
-            return run
-
-        def run_and_wait(*arguments: Any) -> Any:
-            result = run(*arguments)
-            torch.cuda.synchronize(self.device)
-            return result
-
-        return run_and_wait
-
-    def clock(self, run: Run | Timed) -> float:
-        arguments, run_and_wait = self.arguments(), self.finished(run)
-        start = time.perf_counter()
-        result = run_and_wait(*arguments)
-        elapsed = time.perf_counter() - start
-        return float(result[0]) if isinstance(run, Timed) else elapsed
-
-    def measure(self, run: Run | Timed, profiled: bool = True) -> tuple[Any, int | None, float]:
-        """Answer, peak of extra bytes (None in another process or unprofiled) and seconds of one first run."""
-        start = time.perf_counter()
-        arguments = self.arguments()
-        if isinstance(run, Timed):
-            return run()[1], None, time.perf_counter() - start
-        if not profiled:
-            return run(*arguments), None, time.perf_counter() - start
-        answer, peak = peak_memory(lambda: run(*arguments), self.device)
-        return answer, peak, time.perf_counter() - start
 
 
 def _require_known_sides(
@@ -293,51 +180,8 @@ def _reader(data: torch.Tensor) -> Run:
     return lambda *_: data.amax(-1)
 
 
-def _result(
-    name: str,
-    table: str,
-    times: dict[str, list[float]],
-    peaks: dict[str, int | None],
-    rivals: Mapping[str, Run],
-    limits: Mapping[str, Run],
-    data: torch.Tensor | None,
-    asked: Sequence[Bound],
-    note: str,
-) -> dict[str, Any]:
-    ours = times["ours"]
-    speedups = {side: Spread.of([_ratio(t, o) for t, o in zip(times[side], ours, strict=True)]) for side in rivals}
-    costs = {side: Spread.of([_ratio(o, t) for t, o in zip(times[side], ours, strict=True)]) for side in limits}
-    result: dict[str, Any] = {
-        "name": name,
-        "table": table,
-        "rounds": len(ours),
-        "seconds": {side: statistics.median(values) for side, values in times.items()},
-        "speedups": {side: asdict(spread) for side, spread in speedups.items()},
-        "costs": {side: asdict(spread) for side, spread in costs.items()},
-        "peak_bytes": peaks,
-        "note": note,
-    }
-    if data is not None:
-        result["data_bytes"] = data.numel() * data.element_size()
-        result["bytes_per_second"] = result["data_bytes"] / result["seconds"]["ours"]
-    result["asked"] = [_judge(bound, speedups, costs, result) for bound in asked]
-    return result
-
-
-def _judge(
-    bound: Bound, speedups: Mapping[str, Spread], costs: Mapping[str, Spread], result: Mapping[str, Any]
-) -> dict[str, Any]:
-    if bound.kind == "memory_at_most":
-        measured = result["peak_bytes"]["ours"] / result["data_bytes"]
-    elif bound.kind == "at_least":
-        measured = speedups[bound.side].median if bound.side in speedups else 1 / costs[bound.side].median
-    else:
-        measured = costs[bound.side].median if bound.side in costs else 1 / speedups[bound.side].median
-    return asdict(bound) | {"text": str(bound), "measured": measured, "met": bound.met(measured)}
-
-
-def _ratio(seconds: float, of: float) -> float:
-    return seconds / max(of, 1e-9)
+def _bytes(data: torch.Tensor | None) -> int | None:
+    return None if data is None else data.numel() * data.element_size()
 
 
 def _device_name(device: torch.device) -> str:

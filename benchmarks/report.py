@@ -198,7 +198,8 @@ def _cost_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     speed = f"{entry['bytes_per_second'] / 1e9:.3g}" if "bytes_per_second" in entry else ""
     peak = ", ".join(f"{side} {_bytes(peak)}" for side, peak in entry["peak_bytes"].items() if peak and side != "read")
     ours = entry["seconds"]["ours"]
-    return entry["name"], str(entry["rounds"]), f"{ours * 1e3:.3g} ms", speed, figure(read) if read else "", peak
+    fewer = "".join(f", {side} {count}" for side, count in entry.get("fewer_rounds", {}).items())
+    return entry["name"], f"{entry['rounds']}{fewer}", f"{ours * 1e3:.3g} ms", speed, figure(read) if read else "", peak
 
 
 def _markdown(header: Sequence[str], rows: Any) -> list[str]:

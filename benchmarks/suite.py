@@ -45,4 +45,5 @@ def pytest_options() -> list[str]:
         "--benchmark-disable-gc",
         "--benchmark-quiet",
         "-ra",
+        *("--durations=8", "--durations-min=10"),
     ]

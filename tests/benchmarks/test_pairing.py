@@ -162,6 +162,24 @@ def test_a_side_in_another_process_reports_its_own_time() -> None:
     assert result["peak_bytes"]["4.57.6"] is None
 
 
+def test_a_rival_that_takes_seconds_is_timed_in_fewer_rounds() -> None:
+    """A budget of 50 ms for five rounds: a run of more than 10 ms is too slow for each. Twice the budget makes two of
+    40 ms and one of 60; the quick sides take part in all."""
+    result = make_pair()(
+        "slow",
+        table="t",
+        ours=sleeper(0.002),
+        rivals={"slow": sleeper(0.040), "slower": sleeper(0.060)},
+        limits={"bare": sleeper(0.001)},
+        asked=[at_least(19, "slow")],
+    )
+    assert result["rounds"] == 5 and result["fewer_rounds"] == {"slow": 2, "slower": 1}
+    assert result["speedups"]["slow"]["median"] == pytest.approx(20)
+    assert result["speedups"]["slower"]["median"] == pytest.approx(30)
+    assert result["seconds"]["slower"] == pytest.approx(0.060)
+    assert result["asked"][0]["met"]
+
+
 def test_peak_memory_counts_what_is_freed_within_the_call() -> None:
     """Two temporaries of 4,096 bytes live at once, one of them freed before the result: peak 8,192."""
 
