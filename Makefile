@@ -51,9 +51,9 @@ format: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check --fix .
 
 # The raw JSON stays out of the repository; the summary in benchmarks/results and docs/benchmarks.md go in.
-BENCH = AFTERLOGITS_V4=$(CURDIR)/.venv-v4/bin/python $(RUN) -m afterlogits.benchmarks
+BENCH = AFTERLOGITS_V4=$(CURDIR)/.venv-v4/bin/python AFTERLOGITS_V455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m afterlogits.benchmarks
 
-bench: $(VENV)/.ready-test .venv-v4/.ready-test  ## every speed table: asked, measured, met or not (15 minutes)
+bench: $(VENV)/.ready-test .venv-v4/.ready-test .venv-v455/.ready-test  ## every speed table: asked, measured, met or not (15 minutes)
 	$(BENCH) $(ARGS)
 
 bench-quick: $(VENV)/.ready-test  ## the short form, under two minutes
@@ -63,7 +63,7 @@ bench-check: $(VENV)/.ready-test  ## a quick run against the stored summary, by 
 	$(RUN) -m afterlogits.benchmarks.report --check
 	$(RUN) -m afterlogits.benchmarks.gate $(ARGS)
 
-bench-report: $(VENV)/.ready-test .venv-v4/.ready-test  ## measure on a quiet machine, then the summary and the documents
+bench-report: $(VENV)/.ready-test .venv-v4/.ready-test .venv-v455/.ready-test  ## measure on a quiet machine, then the summary and the documents
 	$(BENCH) --benchmark-json=bench-run.json
 	$(RUN) -m afterlogits.benchmarks.report --replace bench-run.json
 	$(MAKE) bench-peers

@@ -1,6 +1,7 @@
-"""Rivals that only transformers 4.57.6 has, timed in a process of their own.
+"""Rivals that only an older transformers has, timed in a process of their own.
 
-The environment is found through ``AFTERLOGITS_V4`` (a python with transformers 4.57.6) or ``.venv-v4`` of the checkout.
+4.57.6 has the pipelines that version 5 removed, 4.55.4 the modes of generation. An environment is found through its
+variable (``AFTERLOGITS_V4`` or ``AFTERLOGITS_V455``: a python with that version) or in its folder of the checkout.
 Both processes time the same yardstick (plain torch work, the same build of torch) right beside the job, and the job's
 seconds are scaled by the quotient of the two, so that what else the machine does at that moment cancels.
 """
@@ -23,15 +24,19 @@ from afterlogits.benchmarks.pairing import Timed
 class Oracle(Timed):
     """A rival in the other process: ``Oracle("select_starts_ends", {...})`` is a side of a pair."""
 
-    def __init__(self, job: str, payload: Any):
+    def __init__(self, job: str, payload: Any, version: str = "4.57.6"):
         super().__init__(self._timed)
+        self.version = version
         self.process = subprocess.Popen(
-            [find_python(), oracle_worker.__file__],
+            [find_python(version), oracle_worker.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         )
-        self.version = self._ask({"prepare": job, "payload": payload})["transformers"]
+        found = self._ask({"prepare": job, "payload": payload})["transformers"]
+        if found != version:
+            self.close()
+            raise RuntimeError(f"{PLACES[version][0]} must be a python with transformers {version}; it has {found}")
 
     def _timed(self) -> tuple[float, Any]:
         here = oracle_worker.yardstick()
@@ -44,9 +49,9 @@ class Oracle(Timed):
         try:
             reply: dict[str, Any] = oracle_worker.receive(self.process.stdout)
         except (EOFError, struct.error, pickle.UnpicklingError) as broken:
-            raise RuntimeError(f"the process with transformers 4.57.6 ended: status {self.process.wait()}") from broken
+            raise RuntimeError(f"transformers {self.version} ended: status {self.process.wait()}") from broken
         if "error" in reply:
-            raise RuntimeError(f"transformers 4.57.6 failed: {reply['error']}")
+            raise RuntimeError(f"transformers {self.version} failed: {reply['error']}")
         return reply
 
     def close(self) -> None:
@@ -61,10 +66,15 @@ class Oracle(Timed):
         self.close()
 
 
-def find_python() -> str:
-    """The python with transformers 4.57.6; skips the entry, saying why, where there is none."""
-    here = Path.cwd() / ".venv-v4" / "bin" / "python"
-    python = os.environ.get("AFTERLOGITS_V4") or (str(here) if here.exists() else "")
+PLACES = {"4.57.6": ("AFTERLOGITS_V4", ".venv-v4"), "4.55.4": ("AFTERLOGITS_V455", ".venv-v455")}
+"""The variable and the folder in which the environment of each version is looked for."""
+
+
+def find_python(version: str = "4.57.6") -> str:
+    """The python with this version of transformers; skips the entry, saying why, where there is none."""
+    variable, folder = PLACES[version]
+    here = Path.cwd() / folder / "bin" / "python"
+    python = os.environ.get(variable) or (str(here) if here.exists() else "")
     if not python:
-        pytest.skip("needs transformers 4.57.6 in its own environment: set AFTERLOGITS_V4, or run `make bench`")
+        pytest.skip(f"needs transformers {version} in its own environment: set {variable}, or run `make bench`")
     return python

@@ -1,4 +1,4 @@
-"""The process with transformers 4.57.6: reads a job, then runs it as often as asked, timing itself.
+"""The process with an older transformers: reads a job, then runs it as often as asked, timing itself.
 
 It is started by path and imports nothing of this package, so that no other environment leaks into it.
 """
@@ -71,7 +71,39 @@ def question_answering(payload: dict[str, Any]) -> Callable[[], Any]:
     return run
 
 
-JOBS = {"select_starts_ends": select_starts_ends, "question-answering": question_answering}
+def text_to_text(payload: dict[str, Any]) -> Callable[[], Any]:
+    """A pipeline over an encoder-decoder that ships with this package."""
+    import torch
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    torch.set_num_threads(payload["threads"])
+    call = pipeline(payload["task"], model=payload["folder"], tokenizer=payload["folder"], device="cpu")
+    return lambda: call(payload["texts"], **payload["options"])
+
+
+def generate(payload: dict[str, Any]) -> Callable[[], Any]:
+    """``model.generate`` of a Llama of the given configuration and weights; the token ids as lists."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    torch.set_num_threads(payload["threads"])
+    model = LlamaForCausalLM(LlamaConfig(**payload["config"])).eval()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in payload["weights"].items()})
+    prompt = torch.from_numpy(payload["prompt"])
+    options = {"attention_mask": torch.ones_like(prompt), **payload["options"]}
+    return lambda: model.generate(prompt, **options).tolist()
+
+
+JOBS = {
+    "select_starts_ends": select_starts_ends,
+    "question-answering": question_answering,
+    "text-to-text": text_to_text,
+    "generate": generate,
+}
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:

@@ -27,6 +27,7 @@ TABLES = {
     "kernels": "Decoding kernels",
     "history": "Penalties with a long history",
     "generation": "Generation",
+    "modes": "Generation, the other modes",
     "text kernels": "Postprocessing kernels",
     "text tasks": "Text tasks, whole calls",
     "peers": "Other engines",
