@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .beam_candidates import sampled_candidates, top_candidates
+from .beam_candidates import top_candidates
+from .beam_draws import sampled_candidates
 from .loop import Process, Recorder
 from .steps import StepModel
 from .stopping import Stopping

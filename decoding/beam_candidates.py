@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .candidates import largest
 
-__all__ = ["Candidates", "sampled_candidates", "top_candidates"]
+__all__ = ["Candidates", "top_candidates"]
 
 # scores, parent beam and token of each candidate, all [B, C]
 Candidates = tuple[Tensor, Tensor, Tensor]
@@ -41,15 +41,6 @@ def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bo
         rows = logits.view(batch_size, num_beams, vocab_size)[again].flatten(0, 1)
         best[again], parent[again], token[again] = _by_the_book(rows, scores[again], count, normalized)
     return best, parent, token
-
-
-def sampled_candidates(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
-    """``count`` continuations of each item drawn without replacement by their accumulated probability, as drawn."""
-    batch_size, num_beams = scores.shape
-    vocab_size = log_probs.shape[-1]
-    accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)
-    where = torch.multinomial(torch.softmax(accumulated, dim=-1), num_samples=count)
-    return accumulated.gather(1, where), where // vocab_size, where % vocab_size
 
 
 def _by_the_book(logits: Tensor, scores: Tensor, count: int, normalized: bool) -> Candidates:

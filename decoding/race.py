@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .shortlist import Shortlist
 
-_MARGIN = 2e-5  # relative: what the library's float32 p / q of two tokens may be off by, with room
+MARGIN = 2e-5  # relative: what the library's float32 p / q of two tokens may be off by, with room
 
 
 def seeded_winner(
@@ -33,5 +33,5 @@ def stream_winner(part: Shortlist, noise: Tensor) -> tuple[Tensor, Tensor]:
     winner = best.indices[:, :1]
     certain = part.certain.gather(1, winner)[:, 0]
     if best.values.shape[1] == 2:
-        certain &= best.values[:, 1] < best.values[:, 0] * (1 - _MARGIN)
+        certain &= best.values[:, 1] < best.values[:, 0] * (1 - MARGIN)
     return winner, certain

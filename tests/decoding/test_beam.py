@@ -2,13 +2,16 @@
 
 from itertools import product
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from afterlogits.decoding import beam_draws
 from afterlogits.decoding.beam import beam_search
-from afterlogits.decoding.beam_candidates import sampled_candidates, top_candidates
+from afterlogits.decoding.beam_candidates import top_candidates
+from afterlogits.decoding.beam_draws import sampled_candidates
 from afterlogits.decoding.steps import TableModel
 from afterlogits.decoding.stopping import Stopping
 
@@ -144,16 +147,44 @@ def test_candidates_are_topk_of_the_flat_vocabulary(batch: int, beams: int, voca
         assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 
-def test_sampled_candidates_follow_the_stream() -> None:
-    """Drawn without replacement, in the order drawn, leaving the stream where multinomial leaves it."""
-    logits = torch.randn((6, 20), generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    scores = -torch.rand((2, 3), generator=torch.Generator().manual_seed(1))
-    torch.manual_seed(3)
-    total = (logits.view(2, 3, 20) + scores[:, :, None]).flatten(1)
-    where = torch.multinomial(total.softmax(-1), 6)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.sampled_from([20, 100, 5000, 20_000]),
+    st.sampled_from([1, 5, 50, 127, 128, 300]),
+    st.sampled_from([0.0, 0.5, 40.0]),
+    st.integers(0, 10**6),
+)
+def test_sampled_candidates_follow_the_stream(
+    batch: int, beams: int, vocab: int, left: int, grid: float, seed: int
+) -> None:
+    """Drawn without replacement, in the order drawn, leaving the stream where multinomial leaves it: also with equal
+    logits, logits so far apart that probabilities vanish, and beams that are out."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn((batch * beams, vocab), generator=generator) * 3
+    if grid:
+        logits = (logits / 0.5).round() * grid
+    kept = logits.topk(min(left, vocab)).values[:, -1:]
+    log_probs = logits.masked_fill(logits < kept, -torch.inf).log_softmax(-1)
+    scores = -torch.rand((batch, beams), generator=generator) * 10
+    scores[:, 1:] -= 1e9 * (seed % 2)
+    count = min(2 * beams, beams * vocab)
+
+    total = (log_probs.view(batch, beams, vocab) + scores[:, :, None]).flatten(1)
+    torch.manual_seed(seed)
+    where = torch.multinomial(total.softmax(-1), count)
     state = torch.get_rng_state()
-    torch.manual_seed(3)
-    values, parent, token = sampled_candidates(logits, scores, 6)
+    torch.manual_seed(seed)
+    values, parent, token = sampled_candidates(log_probs, scores, count)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(parent * 20 + token, where)
+    assert torch.equal(parent * vocab + token, where)
     assert torch.equal(values, total.gather(1, where))
+
+
+def test_few_candidates_are_drawn_without_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a top-k of 50 the whole distribution is never made: the operations over [K * V] do not run."""
+    logits = torch.randn((6, 5000), generator=torch.Generator().manual_seed(0)) * 3
+    log_probs = logits.masked_fill(logits < logits.topk(50).values[:, -1:], -torch.inf)
+    monkeypatch.setattr(beam_draws, "_in_full", lambda *_: pytest.fail("drawn in full"))
+    sampled_candidates(log_probs, -torch.rand(2, 3), 6)
