@@ -7,11 +7,15 @@ CPU the functions here therefore run numpy on the tensor's own memory; on any ot
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+IN_CACHE = 1 << 15  # values of a block of rows: 128 KiB of float32
 
 
 def as_computed(logits: Tensor, *, keep_half: bool = False) -> Tensor:
@@ -34,11 +38,48 @@ def softmax(logits: Tensor) -> Tensor:
     if logits.device.type != "cpu":
         return logits.softmax(dim=-1)
     logits = logits.detach().contiguous()
-    values: np.ndarray[Any, Any] = logits.numpy()
     with np.errstate(invalid="ignore", under="ignore"):
-        exponentials = np.exp(values - logits.amax(dim=-1, keepdim=True).numpy())
-        exponentials /= exponentials.sum(axis=-1, keepdims=True)
-    return torch.from_numpy(exponentials)
+        shifted = logits.numpy() - logits.amax(dim=-1, keepdim=True).numpy()
+        return torch.from_numpy(_softmax_of_shifted(shifted))
+
+
+def masked_softmax(logits: Tensor, allowed: Tensor, blocked: float) -> Tensor:
+    """Softmax over the last axis with ``blocked`` in place of the logits that are not ``allowed``.
+
+    logits: [W, L] float. allowed: [W, L] bool. On the CPU numpy does all of it: for rows of some hundred values the
+    threads of a parallel operation cost more than they save.
+    """
+    if logits.device.type != "cpu":
+        return torch.where(allowed, logits, blocked).softmax(dim=-1)
+    values, mask = logits.detach().numpy(), allowed.numpy()
+    probs = np.full_like(values, blocked)
+    with np.errstate(invalid="ignore", under="ignore"):
+        for rows in blocks(*values.shape):
+            part = probs[rows]
+            np.copyto(part, values[rows], where=mask[rows])
+            part -= part.max(axis=-1, keepdims=True)
+            _softmax_of_shifted(part)
+    return torch.from_numpy(probs)
+
+
+def blocks(rows: int, length: int) -> Iterator[slice]:
+    """Slices of rows whose values stay in the processor's cache from one operation to the next."""
+    step = max(1, IN_CACHE // max(length, 1))
+    return (slice(first, first + step) for first in range(0, rows, step))
+
+
+def any_in_row(mask: Tensor) -> Tensor:
+    """[W, 1] bool: whether a row of a [W, L] mask holds True."""
+    if mask.device.type != "cpu":
+        return mask.any(dim=1, keepdim=True)
+    return torch.from_numpy(mask.numpy().any(axis=1, keepdims=True))
+
+
+def _softmax_of_shifted(shifted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Written over its argument: logits minus the largest of their row."""
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
 
 
 def sigmoid(logits: Tensor) -> Tensor:
@@ -54,7 +95,12 @@ def refuse_nan(name: str, values: Tensor, row: str = "row") -> None:
     if values.device.type != "cpu" or values.numel() == 0:
         return
     # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
-    if not bool(torch.isnan(values.sum(dtype=torch.float32))):
+    if values.dtype in (torch.float32, torch.float64):
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = float(values.detach().numpy().sum())
+    else:
+        total = float(values.sum(dtype=torch.float32))
+    if not math.isnan(total):
         return
     bad = torch.isnan(values).reshape(values.shape[0], -1).any(dim=1) if values.dim() else torch.isnan(values)[None]
     if bool(bad.any()):

@@ -7,13 +7,12 @@ starts and one over ends. ``squad.py`` holds the other rule in use, the SQuAD sc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .probabilities import as_computed, check_positive, check_shape, refuse_nan, softmax
+from .bands import banded_top_k, search_as_library, search_in_order
+from .probabilities import any_in_row, as_computed, check_positive, check_shape, masked_softmax, refuse_nan
 
 BLOCKED = -10000.0  # the library's logit for a position outside the context
 WINDOWS_AT_ONCE = 1024  # bounds the memory of a document of any length
@@ -107,13 +106,12 @@ def _no_candidates(like: Tensor, windows: int, top_k: int) -> SpanCandidates:
 def _select(
     start: Tensor, end: Tensor, allowed: Tensor, top_k: int, width: int, lengths: Tensor | None, compat: bool
 ) -> SpanCandidates:
-    real = None
-    if lengths is not None and bool((lengths < start.shape[1]).any()):
-        real = torch.arange(start.shape[1], device=start.device) < lengths[:, None]
-        allowed = allowed & real
+    padded = lengths is not None and bool((lengths < start.shape[1]).any())
+    if padded and lengths is not None:
+        allowed = allowed & (torch.arange(start.shape[1], device=start.device) < lengths[:, None])
     if compat:
-        starts = _library_probabilities(start, allowed, lengths if real is not None else None)
-        ends = _library_probabilities(end, allowed, lengths if real is not None else None)
+        starts = _library_probabilities(start, allowed, lengths if padded else None)
+        ends = _library_probabilities(end, allowed, lengths if padded else None)
         null_scores = starts[:, 0] * ends[:, 0]
         starts[:, 0] = 0.0
         ends[:, 0] = 0.0
@@ -125,31 +123,33 @@ def _select(
     doubtful = (~certain).nonzero().flatten().tolist()
     for row in doubtful:
         n = start.shape[1] if lengths is None else int(lengths[row])
-        search = _search_as_library if compat else _search_in_order
-        found = search(starts[row, :n], ends[row, :n], allowed[row, :n], top_k, width)
+        if compat:
+            found = search_as_library(starts[row, :n], ends[row, :n], top_k, width)
+        else:
+            found = search_in_order(starts[row, :n], ends[row, :n], allowed[row, :n], top_k, width)
         count = found[0].shape[0]
         first[row], last[row], scores[row] = 0, 0, -1
-        first[row, :count], last[row, :count], scores[row, :count] = found[0], found[1], found[2]
-    reachable = allowed
+        first[row, :count], last[row, :count], scores[row, :count] = found
+    starts_in, ends_in = allowed.gather(1, first), allowed.gather(1, last)
     if compat:
         # The library tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
-        reachable = allowed.clone()
-        reachable[:, 0] |= allowed.any(dim=1)
-    valid = reachable.gather(1, first) & reachable.gather(1, last) & (scores != -1)
+        anything = any_in_row(allowed)
+        starts_in, ends_in = starts_in | (anything & (first == 0)), ends_in | (anything & (last == 0))
+    valid = starts_in & ends_in & (scores != -1)
     return SpanCandidates(first, last, scores.clamp_min(0), valid, null_scores, len(doubtful))
 
 
 def _library_probabilities(logits: Tensor, allowed: Tensor, lengths: Tensor | None) -> Tensor:
     """Softmax with blocked positions at -10000, over the real tokens of each window."""
-    masked = torch.where(allowed, as_computed(logits, keep_half=True), BLOCKED)
+    logits = as_computed(logits, keep_half=True)
     if lengths is None:
-        return softmax(masked)
+        return masked_softmax(logits, allowed, BLOCKED)
     # numpy sums in an order that depends on the length, so windows of one length go together.
-    out = torch.zeros_like(masked)
+    out = torch.zeros_like(logits)
     for length in sorted(set(lengths.tolist())):
         rows = (lengths == length).nonzero().flatten()
         if length:
-            out[rows, :length] = softmax(masked[rows, :length])
+            out[rows, :length] = masked_softmax(logits[rows, :length], allowed[rows, :length], BLOCKED)
     return out
 
 
@@ -171,98 +171,3 @@ def _corrected_probabilities(start: Tensor, end: Tensor, allowed: Tensor) -> tup
     allowed = allowed.clone()
     allowed[:, 0] = False
     return starts * allowed, ends * allowed, null_scores, allowed
-
-
-def banded_top_k(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The ``top_k`` largest ``starts[i] * ends[j]`` with ``i <= j < i + width``, and whether each row is certain.
-
-    starts, ends: [W, L], not negative. Returns scores, first, last [W, K] and certain [W]: False where two of the best
-    K + 1 products are equal or a zero is among the best K, so that the choice depends on a tie rule. With K = 1 the
-    first of equal products in row-major order is returned, which every rule agrees on.
-
-    The largest product of a start is its probability times the largest end in reach (rounding keeps the order, since
-    nothing is negative), so only the K + 1 best starts need their products formed.
-    """
-    reach = _largest_in_reach(ends, width)
-    best = starts * reach
-    length = starts.shape[1]
-    if top_k == 1:
-        first = best.argmax(dim=1, keepdim=True)
-        products, columns = _products(starts, ends, first, width)
-        place = products.flatten(1).argmax(dim=1, keepdim=True)
-        last = (columns.flatten(1).gather(1, place)).clamp_max(length - 1)
-        scores = products.flatten(1).gather(1, place)
-        return scores, first, last, scores[:, 0] > 0
-    some = best.topk(min(top_k + 1, length), dim=1).indices
-    products, columns = _products(starts, ends, some, width)
-    flat = products.flatten(1)  # [W, (K + 1) * width]
-    values, places = flat.topk(min(top_k + 1, flat.shape[1]), dim=1)
-    if values.shape[1] < top_k + 1:
-        missing = top_k + 1 - values.shape[1]
-        values = torch.nn.functional.pad(values, (0, missing), value=-1.0)
-        places = torch.nn.functional.pad(places, (0, missing))
-    certain = (values[:, :-1] > values[:, 1:]).all(dim=1) & (values[:, top_k - 1] > 0)
-    places = places[:, :top_k]
-    first = some.gather(1, places // products.shape[2])
-    last = columns.flatten(1).gather(1, places).clamp_max(length - 1)
-    return values[:, :top_k], first, last, certain
-
-
-def _largest_in_reach(ends: Tensor, width: int) -> Tensor:
-    """``out[i] = max(ends[i : i + width])`` by doubling: [W, L] in log2(width) passes."""
-    reach, covered = ends, 1
-    width = min(width, ends.shape[1])
-    while covered < width:
-        step = min(covered, width - covered)
-        longer = reach.clone()
-        torch.maximum(reach[:, :-step], reach[:, step:], out=longer[:, :-step])
-        reach, covered = longer, covered + step
-    return reach
-
-
-def _products(starts: Tensor, ends: Tensor, first: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Products of the starts ``first`` [W, S] with the ends in their reach; -1 past its end. [W, S, width] twice."""
-    length = ends.shape[1]
-    width = min(width, length)
-    columns = first[:, :, None] + torch.arange(width, device=first.device)
-    inside = columns < length
-    reached = ends.gather(1, columns.clamp_max(length - 1).flatten(1)).view(columns.shape)
-    products = starts.gather(1, first)[:, :, None] * reached
-    return torch.where(inside, products, -1.0), columns
-
-
-def _search_as_library(
-    starts: Tensor, ends: Tensor, allowed: Tensor, top_k: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One window, all L x L products, ordered by numpy's own partition: the tie order of 4.57.6, on this processor.
-
-    4.57.6 stops with a ValueError when L * L equals ``top_k``; version 5 sorts everything then, and so
-    does this.
-    """
-    s: np.ndarray[Any, Any] = starts.cpu().numpy()
-    e: np.ndarray[Any, Any] = ends.cpu().numpy()
-    products = np.tril(np.triu(s[:, None] * e[None, :]), width - 1).ravel()
-    if products.size <= top_k:
-        order = np.argsort(-products)
-    else:
-        best = np.argpartition(-products, top_k)[:top_k]
-        order = best[np.argsort(-products[best])]
-    first, last = np.divmod(order, max(s.shape[0], 1))
-    found = (first, last, products[order])
-    a, b, c = (torch.from_numpy(np.ascontiguousarray(column)).to(starts.device) for column in found)
-    return a, b, c
-
-
-def _search_in_order(
-    starts: Tensor, ends: Tensor, allowed: Tensor, top_k: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One window, every allowed span of the band; ties by start, then end."""
-    every = torch.arange(starts.shape[0], device=starts.device)[None]
-    products, columns = _products(starts[None], ends[None], every, width)
-    columns = columns[0].clamp_max(starts.shape[0] - 1)
-    usable = allowed[:, None] & allowed[columns] & (products[0] >= 0)
-    flat = torch.where(usable, products[0], -1.0).flatten()
-    values, places = flat.sort(descending=True, stable=True)
-    count = min(top_k, int(usable.sum()))
-    places = places[:count]
-    return places // columns.shape[1], columns.flatten()[places], values[:count]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.postprocess import select_spans
-from afterlogits.postprocess.spans import banded_top_k
+from afterlogits.postprocess.bands import _on_device, banded_top_k
 from tests.oracles.qa_spans import corrected_spans
 from tests.postprocess.span_cases import draw_windows, library_spans
 
@@ -167,6 +167,33 @@ def test_banded_top_k_reports_doubt():
     ends = torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     *_, certain = banded_top_k(starts, ends, 2, 3)
     assert certain.tolist() == [True, False, False]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**31), coarse=st.booleans())
+def test_the_search_of_other_devices_is_the_same(seed, coarse):
+    """The torch form of the banded search finds numpy's products, and its places wherever they are certain."""
+    generator = torch.Generator().manual_seed(seed)
+    starts, ends = (torch.rand(5, 1 + seed % 30, generator=generator) for _ in range(2))
+    if coarse:
+        starts, ends = (starts * 4).floor() / 4, (ends * 4).floor() / 4
+    for top_k, width in itertools.product((1, 3, 12, 40), (1, 2, 7, 15)):
+        scores, first, last, certain = banded_top_k(starts, ends, top_k, width)
+        found = _on_device(starts, ends, top_k, min(width, starts.shape[1]))
+        there = [column[:, :top_k] for column in found]
+        assert torch.equal(scores, there[0])
+        assert top_k > 1 or torch.equal(torch.stack([first, last]), torch.stack(there[1:]))
+        assert torch.equal(first[certain], there[1][certain]) and torch.equal(last[certain], there[2][certain])
+
+
+def test_windows_in_blocks_are_the_windows(monkeypatch):
+    """Rows searched a few at a time, as the cache asks, give what they give together."""
+    case = draw_windows(11)
+    whole = search(case)
+    monkeypatch.setattr("afterlogits.postprocess.probabilities.IN_CACHE", 1)
+    parts = search(case)
+    assert torch.equal(whole.first_token, parts.first_token) and torch.equal(whole.scores, parts.scores)
+    assert torch.equal(whole.last_token, parts.last_token) and torch.equal(whole.null_scores, parts.null_scores)
 
 
 # parity
