@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .bias_table import Biases, SequenceBias, SequenceBiasTable
 from .rows import check_logits
 from .token_sets import TokenList, check_token_ids
 
-Biases = Mapping[tuple[int, ...], float]
 TokenBias = Mapping[int, float] | Sequence[Mapping[int, float]] | Tensor
-# A mapping, the form generation configs are saved in, [[[10, 45], -2.0], [[64], -7.5]], or one mapping per row.
-SequenceBias = Biases | Sequence[Sequence[Any]] | Sequence[Biases]
 BadWords = Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]]
 
 
@@ -73,68 +71,6 @@ def apply_bad_words(
         bad_words_bias(bad_words_ids, eos_token_id), *logits.shape, device=logits.device, name="bad_words_ids"
     )
     return table.add_(logits.clone(), token_ids)
-
-
-class SequenceBiasTable:
-    """Sequences and biases as tensors, matched against the end of the history all at once.
-
-    Only the columns of tokens that end some sequence are read and written: [B, D], never [B, V].
-    """
-
-    def __init__(
-        self,
-        sequence_bias: SequenceBias,
-        batch_size: int,
-        vocab_size: int,
-        *,
-        device: torch.device | str = "cpu",
-        name: str = "sequence_bias",
-    ) -> None:
-        per_row = not isinstance(sequence_bias, Mapping) and any(isinstance(e, Mapping) for e in sequence_bias)
-        rows = [_as_mapping(entry, name) for entry in sequence_bias] if per_row else [_as_mapping(sequence_bias, name)]
-        if per_row and len(rows) != batch_size:
-            raise ValueError(f"{name} must be one mapping, or one per row, {batch_size}; got {len(rows)}")
-        _check_tokens(rows, vocab_size, name)
-        sequences = list(dict.fromkeys(sequence for row in rows for sequence in row))
-        lasts = list(dict.fromkeys(sequence[-1] for sequence in sequences))
-        column_of = {token: column for column, token in enumerate(lasts)}
-        self.columns = torch.tensor(lasts, dtype=torch.int64, device=device)  # [D]
-        # Per length: prefixes [K, L], the column each ends in [K], and the biases [K] or [B, K].
-        self.groups: list[tuple[Tensor, Tensor, Tensor]] = []
-        lengths = list(dict.fromkeys([1, *(len(sequence) for sequence in sequences)]))
-        for length in lengths:
-            group = [sequence for sequence in sequences if len(sequence) == length]
-            if not group:
-                continue
-            biases = torch.tensor(
-                [[row.get(sequence, 0.0) for sequence in group] for row in rows], dtype=torch.float32, device=device
-            )
-            self.groups.append(
-                (
-                    torch.tensor([sequence[:-1] for sequence in group], dtype=torch.int64, device=device),
-                    torch.tensor([column_of[sequence[-1]] for sequence in group], device=device),
-                    biases if per_row else biases[0],
-                )
-            )
-        self.context_length = max((prefixes.shape[1] for prefixes, _, _ in self.groups), default=0)
-
-    def add_(self, logits: Tensor, token_ids: Tensor) -> Tensor:
-        """Add the biases of the sequences that `token_ids` [B, T] could complete, in place."""
-        if self.columns.numel() == 0:
-            return logits
-        total = torch.zeros((logits.shape[0], len(self.columns)), dtype=logits.dtype, device=logits.device)
-        for prefixes, columns, biases in self.groups:
-            length = prefixes.shape[1]
-            if length > token_ids.shape[1]:
-                continue
-            ending = token_ids[:, token_ids.shape[1] - length :].to(prefixes.device)
-            matching = (ending[:, None, :] == prefixes).all(dim=-1)  # [B, K]
-            added = torch.where(matching, biases, 0.0).to(total.dtype)
-            total.index_add_(1, columns, added.expand(total.shape[0], -1))
-        return logits.index_copy_(1, self.columns, logits.index_select(1, self.columns) + total)
-
-    def select_rows(self, rows: Tensor) -> None:
-        self.groups = [(p, c, biases[rows] if biases.dim() == 2 else biases) for p, c, biases in self.groups]
 
 
 class SequenceBiasStep:
@@ -223,22 +159,3 @@ def _single_tokens(bias: Mapping[int, float] | Sequence[Mapping[int, float]]) ->
 
 def _no_history(device: torch.device | str) -> Tensor:
     return torch.zeros((1, 0), dtype=torch.int64, device=device)
-
-
-def _as_mapping(entry: Any, name: str) -> dict[tuple[int, ...], float]:
-    pairs = entry.items() if isinstance(entry, Mapping) else entry
-    try:
-        return {tuple(int(token) for token in sequence): float(bias) for sequence, bias in pairs}
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must map sequences of token ids to numbers; got {entry!r}") from error
-
-
-def _check_tokens(rows: Sequence[Mapping[tuple[int, ...], float]], vocab_size: int, name: str) -> None:
-    for row, mapping in enumerate(rows):
-        place = f" in row {row}" if len(rows) > 1 else ""
-        for sequence in mapping:
-            if not sequence:
-                raise ValueError(f"{name} must hold sequences of at least one token; got an empty one{place}")
-            for token in sequence:
-                if not 0 <= token < vocab_size:
-                    raise ValueError(f"{name} must hold token ids in [0, {vocab_size}); got {token}{place}")
