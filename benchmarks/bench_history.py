@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -38,16 +39,21 @@ STEPS = {
 }
 
 
+# How often a token repeats an earlier one: text, and twice as many different tokens as text has.
+HISTORIES = {"": 0.5, ", few repeats": 0.0}
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("kind", [*HISTORIES])
 @pytest.mark.parametrize("name", [*STEPS])
-def bench_penalty_step(pair, name):
+def bench_penalty_step(pair, name, kind):
     """apply and advance of one decode step; both sides get fresh logits, made outside the clock."""
     make, rivals = STEPS[name]
     logits = workloads.peaked(BATCH, VOCAB, device=pair.device, dtype=pair.dtype)
-    token_ids = workloads.history(BATCH, LENGTH, VOCAB).to(pair.device)
+    text = workloads.history(BATCH, LENGTH + 256, VOCAB, repeats=HISTORIES[kind]).to(pair.device)
+    token_ids = text[:, :LENGTH].contiguous()
     step = make(token_ids)
-    following = workloads.history(BATCH, 256, VOCAB, seed=1).to(pair.device).unbind(1)
-    position = iter([*following] * 10)
+    position = itertools.cycle(text[:, LENGTH:].unbind(1))
 
     def ours(fresh):
         changed = step.apply(fresh)
@@ -55,7 +61,7 @@ def bench_penalty_step(pair, name):
         return changed
 
     pair(
-        f"{name}, history 4,096, B=64",
+        f"{name}, history 4,096{kind}, B=64",
         table="history",
         ours=ours,
         rivals={side: functools.partial(rival, token_ids) for side, rival in rivals.items()},

@@ -71,11 +71,28 @@ def adversarial(
 SHAPES = {"peaked": peaked, "flat": flat, "adversarial": adversarial}
 
 
-def history(batch_size: int, length: int, vocab_size: int = LARGE_VOCABULARY, *, seed: int = 0) -> torch.Tensor:
-    """Token ids already written: [batch_size, length] int64, with the repetitions of text (ids follow a power law)."""
+def history(
+    batch_size: int,
+    length: int,
+    vocab_size: int = LARGE_VOCABULARY,
+    *,
+    seed: int = 0,
+    repeats: float = 0.5,
+) -> torch.Tensor:
+    """Token ids already written, [batch_size, length] int64: a power law over the ids, and words that come back.
+
+    A token repeats one of the earlier tokens of its row with probability ``repeats`` and is drawn from the power law
+    otherwise. 4,096 tokens of 151,936 ids then hold about 1,250 different ones; 4,096 words and marks of English
+    reference manuals and licences hold 850 to 1,100. Without repeats they hold 2,250.
+    """
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(batch_size, length, generator=generator)
-    return (vocab_size**uniform).long().clamp_(max=vocab_size - 1)
+    drawn = (vocab_size ** torch.rand(batch_size, length, generator=generator)).long().clamp_(max=vocab_size - 1)
+    places = torch.arange(length)
+    earlier = (torch.rand(batch_size, length, generator=generator) * places).long()
+    source = torch.where(torch.rand(batch_size, length, generator=generator) < repeats, earlier, places)
+    while not torch.equal(source, source.gather(1, source)):  # a repeat of a repeat is one of the first
+        source = source.gather(1, source)
+    return drawn.gather(1, source)
 
 
 def tiny_llama(

@@ -1,4 +1,4 @@
-"""Biases of sequences as tensors: which of them the end of the history is about to complete, and what they add up to."""
+"""Biases of sequences as tensors: which of them the end of the history could complete, and what they add up to."""
 
 from __future__ import annotations
 

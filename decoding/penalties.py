@@ -17,7 +17,7 @@ from .rows import FINITE, POSITIVE, RowOption, check_logits
 from .seen import SeenSet, SeenTokens, count_tokens
 from .token_sets import check_token_ids
 
-_CACHED = 8192  # logits; a cache line each, half a megabyte
+_CACHED = 40_960  # logits at a time: enough for two threads, few enough that their cache lines stay near
 
 
 def apply_repetition_penalty(
@@ -161,7 +161,9 @@ class CountPenaltyStep:
         ids, counts = self.seen.ids, self.seen.counts
         frequency = row_column(self.frequency_penalty, logits)
         # Every slot of a row that has seen a token holds one that was seen.
-        presence = row_column(self.presence_penalty, logits) * (self.seen.used > 0)[:, None]
+        presence = row_column(self.presence_penalty, logits)
+        if self.seen.maybe_empty:
+            presence = presence * (self.seen.used > 0)[:, None]
         for rows, tokens, count, often, once in _parts(ids, logits, ids, counts, frequency, presence):
             values = rows.gather(1, tokens)
             if self._uses_frequency:

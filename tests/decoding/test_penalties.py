@@ -1,7 +1,9 @@
 """Repetition, encoder repetition, presence and frequency penalties: golden values, an oracle, errors."""
 
 import math
+import random
 import re
+from collections import Counter
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from afterlogits.decoding import (
     apply_presence_penalty,
     apply_repetition_penalty,
 )
+from afterlogits.decoding import seen as tables
 from afterlogits.decoding.seen import SeenSet, SeenTokens
 from tests.oracles import history as oracle
 
@@ -129,7 +132,7 @@ def test_many_rows_are_treated_in_parts() -> None:
 
 def test_repeats_are_dropped_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """With repeats dropped every 3 steps, 200 steps over 5 tokens never hold more than 5 + 3 slots."""
-    monkeypatch.setattr(SeenSet, "SETTLE", 3)
+    monkeypatch.setattr(tables, "ROOM", 3)
     step = RepetitionPenaltyStep(torch.zeros(2, 0, dtype=torch.int64), 2.0, vocab_size=5)
     generator = torch.Generator().manual_seed(1)
     for _ in range(200):
@@ -156,6 +159,42 @@ def test_the_table_grows_with_different_tokens_not_with_the_history() -> None:
         seen.advance(torch.tensor([i % 10]))
     assert seen.ids.shape == (1, 10)
     assert seen.counts.tolist() == [[100.0] * 10]
+
+
+@pytest.mark.parametrize("device_path", [False, True])
+def test_tables_equal_counting_along_a_walk(monkeypatch: pytest.MonkeyPatch, device_path: bool) -> None:
+    """Counts and members against collections.Counter, the room used up often, rows dropped, repeated and exchanged.
+
+    The path for devices, which reads nothing back, runs on the CPU here.
+    """
+    monkeypatch.setattr(tables, "ROOM", 4)
+    rng = random.Random(5)
+    for walk in range(60):
+        rows, vocab_size = rng.randint(1, 4), rng.choice([3, 8, 40])
+        draw = lambda: rng.randrange(vocab_size + (walk % 2))  # noqa: B023, E731 - every other walk leaves the vocabulary
+        ids = [[draw() for _ in range(walk % 7)] for _ in range(rows)]
+        ignored = [rng.choice([0, 0, walk % 7, 9]) for _ in range(rows)]
+        start = torch.tensor(ids, dtype=torch.int64).reshape(rows, -1)
+        counts, members = (kind(start, vocab_size, torch.tensor(ignored)) for kind in (SeenTokens, SeenSet))
+        if device_path:
+            counts._on_cpu = False
+        for _ in range(25):
+            step = [draw() for _ in ids]
+            for table in (counts, members):
+                table.advance(torch.tensor(step))
+            ids = [[*row, token] for row, token in zip(ids, step, strict=True)]
+            if rng.random() < 0.2:
+                kept = [rng.randrange(len(ids)) for _ in range(rng.randint(1, 4))]
+                ids, ignored = [ids[row] for row in kept], [ignored[row] for row in kept]
+                for table in (counts, members):
+                    table.select_rows(torch.tensor(kept))
+            for row, (history, leading) in enumerate(zip(ids, ignored, strict=True)):
+                expected = Counter(token for token in history[leading:] if token < vocab_size)
+                pairs = set(zip(counts.ids[row].tolist(), counts.counts[row].tolist(), strict=True))
+                assert pairs == (set(expected.items()) or {(0, 0.0)})
+                assert int(counts.used[row]) == len(expected)
+                assert bool(members.empty[row]) == (not expected)
+                assert not expected or set(members.ids[row].tolist()) == set(expected)
 
 
 # errors
