@@ -20,13 +20,21 @@ class SeenTokens:
     for nothing. Nothing is proportional to the vocabulary or to the length of the history.
     """
 
+    used: Tensor  # [N], different tokens of each row
+    width: int
+    maybe_empty: bool
+    _ids: Tensor
+    _counts: Tensor
+    _sorted: Tensor
+
     def __init__(self, token_ids: Tensor, vocab_size: int, ignore_length: Tensor | int = 0) -> None:
         self.vocab_size = vocab_size
         self.length = token_ids.shape[1]
         self.ignore_length = torch.as_tensor(ignore_length, device=token_ids.device)
         self._ignore_until = int(self.ignore_length.max()) if self.ignore_length.numel() else 0
         self._on_cpu = token_ids.device.type == "cpu"
-        self._lay_out(*count_tokens(token_ids, _counted(token_ids, 0, self)))
+        used, ids, counts = count_tokens(token_ids, _counted(token_ids, 0, self))
+        self._lay_out(used, ids, counts)
 
     @property
     def ids(self) -> Tensor:
@@ -115,6 +123,11 @@ class SeenSet:
     twice; when the room is used up, repeats are dropped. Spare slots repeat one of the row's own tokens, as in
     `SeenTokens`; `empty` [N] marks rows without any, whose ids mean nothing.
     """
+
+    empty: Tensor
+    width: int
+    maybe_empty: bool
+    _ids: Tensor
 
     def __init__(self, token_ids: Tensor, vocab_size: int, ignore_length: Tensor | int = 0) -> None:
         self.vocab_size = vocab_size
