@@ -134,8 +134,8 @@ def stored(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return sorted(summaries, key=lambda summary: summary["machine"]["device"] != "cpu")
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[str, str]:
-    return entry["table"], entry["name"]
+def _key(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return entry["table"], entry["name"], entry.get("axis", "")
 
 
 def _slug(text: str) -> str:

@@ -33,12 +33,12 @@ def pair(
     } | more
 
 
-def growth(name: str = "step over vocabulary", *, exponent: float = 1.0) -> dict[str, Any]:
+def growth(name: str = "step over vocabulary", *, axis: str = "vocabulary", exponent: float = 1.0) -> dict[str, Any]:
     sizes = [1000, 2000, 4000]
     return {
         "name": name,
         "table": "growth",
-        "axis": "vocabulary",
+        "axis": axis,
         "sizes": sizes,
         "seconds": [0.001 * (size / 1000) ** exponent for size in sizes],
         "peak_bytes": [4000, 8000, 16000],

@@ -77,6 +77,12 @@ def test_a_second_run_adds_to_the_first(tmp_path: Path) -> None:
     assert merged["pairs"][1]["speedups"]["transformers"]["median"] == 50
 
 
+def test_growth_over_two_sizes_of_one_call_stays_two_entries() -> None:
+    both = [synthetic.growth("spans", axis=axis) for axis in ("length", "windows")]
+    first, again = (summary.summarise(synthetic.raw([], both), command="make bench") for _ in range(2))
+    assert [entry["axis"] for entry in summary.merge(first, again)["growth"]] == ["length", "windows"]
+
+
 def test_replace_forgets_what_was_not_measured(tmp_path: Path) -> None:
     run_report(tmp_path, "run.json", synthetic.raw([synthetic.pair("a")]))
     run_report(tmp_path, "run.json", synthetic.raw([synthetic.pair("b")]), "--replace")
