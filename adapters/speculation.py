@@ -134,7 +134,7 @@ def run_assisted(
         has_pads = prompt_mask is not None and not model.config.is_encoder_decoder
         drafter = PromptLookup(
             num_tokens=config.prompt_lookup_num_tokens,
-            max_ngram_size=_given(config.max_matching_ngram_size, None, 2),
+            max_ngram_size=_given(config.max_matching_ngram_size, None, 3),
             eos_token_id=config._eos_token_tensor if has_eos else None,
             starts=prompt_mask.long().argmax(dim=1) if has_pads and prompt_mask is not None else None,
         )
