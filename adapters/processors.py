@@ -13,8 +13,9 @@ from transformers.generation import logits_process as library
 
 from ..decoding.bias import SequenceBiasStep
 from ..decoding.chain import LogitsStep
-from ..decoding.constraints import ExponentialDecayStep, ForcedTokenStep, MinLengthStep, SuppressTokensStep
+from ..decoding.constraints import ForcedTokenStep, SuppressTokensStep
 from ..decoding.history import History
+from ..decoding.lengths import ExponentialDecayStep, MinLengthStep
 from ..decoding.masks import apply_finite, apply_renormalize
 from ..decoding.ngrams import NoRepeatNgramStep
 from ..decoding.penalties import RepetitionPenaltyStep

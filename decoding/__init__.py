@@ -6,20 +6,16 @@ if __name__ != "afterlogits.decoding":
 from .adaptive import AdaptivePStep, apply_adaptive_p
 from .bias import BadWordsStep, LogitBiasStep, SequenceBiasStep, apply_bad_words, apply_logit_bias, apply_sequence_bias
 from .candidates import top_logprobs
-from .chain import HistorySteps, LogitsStep, apply_chain
+from .chain import LogitsStep, apply_chain
 from .constraints import (
-    ExponentialDecayStep,
     ForcedTokenStep,
-    MinLengthStep,
     SuppressTokensStep,
     apply_begin_suppress_tokens,
-    apply_exponential_decay,
     apply_forced_bos,
     apply_forced_eos,
-    apply_min_length,
-    apply_min_new_tokens,
     apply_suppress_tokens,
 )
+from .draw_steps import DrawSteps
 from .dry import DryStep, apply_dry
 from .filters import (
     apply_min_p,
@@ -30,8 +26,18 @@ from .filters import (
     top_k_top_p_filtering,
 )
 from .guidance import apply_guidance
+from .history_steps import HistorySteps
+from .lengths import (
+    ExponentialDecayStep,
+    MinLengthStep,
+    apply_exponential_decay,
+    apply_min_length,
+    apply_min_new_tokens,
+)
 from .masks import (
+    AllowedTokensStep,
     PrefixAllowedTokensStep,
+    apply_allowed_tokens,
     apply_finite,
     apply_prefix_allowed_tokens,
     apply_renormalize,
@@ -44,7 +50,7 @@ from .ngrams import (
     apply_encoder_no_repeat_ngram,
     apply_no_repeat_ngram,
 )
-from .params import DEFAULT_ORDER, SamplingParams
+from .params import DEFAULT_HISTORY_ORDER, DEFAULT_ORDER, SamplingParams
 from .penalties import (
     CountPenaltyStep,
     EncoderRepetitionPenaltyStep,
@@ -68,10 +74,13 @@ from .truncation import (
 from .watermark import GreenLists, WatermarkDetection, WatermarkStep, apply_watermark, detect_watermark
 
 __all__ = [
+    "DEFAULT_HISTORY_ORDER",
     "DEFAULT_ORDER",
     "AdaptivePStep",
+    "AllowedTokensStep",
     "BadWordsStep",
     "CountPenaltyStep",
+    "DrawSteps",
     "DryStep",
     "EncoderNoRepeatNgramStep",
     "EncoderRepetitionPenaltyStep",
@@ -96,6 +105,7 @@ __all__ = [
     "WatermarkDetection",
     "WatermarkStep",
     "apply_adaptive_p",
+    "apply_allowed_tokens",
     "apply_bad_words",
     "apply_begin_suppress_tokens",
     "apply_chain",

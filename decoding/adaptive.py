@@ -83,6 +83,11 @@ class AdaptivePStep:
         if self._probs is not None:
             self._probs = self._probs[rows]
 
+    def put_rows(self, rows: Tensor, other: AdaptivePStep) -> None:
+        """Take what ``other``, a step of these rows alone, has learned."""
+        self.total_weight = self.total_weight.index_copy(0, rows, other.total_weight)
+        self.weighted_sum = self.weighted_sum.index_copy(0, rows, other.weighted_sum)
+
 
 def _reshape(logits: Tensor, probs: Tensor, target: Tensor) -> Tensor:
     """`probs` [N, V] float32, `target` [N, 1] or [1, 1] float32; negative targets leave their rows alone."""

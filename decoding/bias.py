@@ -76,9 +76,12 @@ def apply_bad_words(
 class SequenceBiasStep:
     """`apply_sequence_bias` as a step of a loop. Holds the last tokens of each row, as many as the longest prefix."""
 
+    _name = "sequence_bias"
+
     def __init__(self, token_ids: Tensor, sequence_bias: SequenceBias, *, vocab_size: int) -> None:
         check_token_ids(token_ids)
-        self.table = SequenceBiasTable(sequence_bias, token_ids.shape[0], vocab_size, device=token_ids.device)
+        rows, device = token_ids.shape[0], token_ids.device
+        self.table = SequenceBiasTable(sequence_bias, rows, vocab_size, device=device, name=self._name)
         self.recent = self._last(token_ids)
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -98,6 +101,8 @@ class SequenceBiasStep:
 
 class BadWordsStep(SequenceBiasStep):
     """`apply_bad_words` as a step of a loop."""
+
+    _name = "bad_words_ids"
 
     def __init__(
         self, token_ids: Tensor, bad_words_ids: BadWords, *, vocab_size: int, eos_token_id: TokenList | None = None

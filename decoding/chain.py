@@ -1,9 +1,12 @@
 """The filters that are on, in one documented order, and the protocol for steps that know the tokens so far.
 
-Order (transformers 5.23's, ``DEFAULT_ORDER`` in ``params.py``; ``SamplingParams.order`` changes it):
-repetition penalty -> frequency and presence penalty -> no-repeat n-gram -> DRY (``HistorySteps``), other steps of the
-caller's -> top-n-sigma -> temperature -> top-h -> top-k -> top-p -> min-p ->
-typical-p -> epsilon -> eta -> XTC -> softmax and the draw.
+Order of everything (``SamplingParams.history_order`` and ``order`` change it):
+1. ``HistorySteps``: logit bias, sequence bias, repetition penalty, frequency then presence penalty, no-repeat n-gram,
+   DRY, bad words, min length, min new tokens, allowed tokens, forced BOS, forced EOS, exponential decay, suppressed
+   tokens, tokens suppressed at the beginning; then steps of the caller's own.
+2. The filters: top-n-sigma, temperature, top-h, top-k, top-p, min-p, typical-p, epsilon, eta, XTC.
+3. ``DrawSteps``: mirostat, adaptive-p. 4. Softmax and the draw.
+Where transformers 5.23 has an operation, it stands where transformers puts it.
 """
 
 from typing import Protocol
@@ -12,11 +15,7 @@ import torch
 from torch import Tensor
 
 from . import filters, truncation
-from .dry import DryStep
-from .ngrams import NoRepeatNgramStep
-from .params import CompiledParams, SamplingParams
-from .penalties import CountPenaltyStep, RepetitionPenaltyStep
-from .rows import RowOption
+from .params import CompiledParams
 
 
 class LogitsStep(Protocol):
@@ -38,66 +37,6 @@ class LogitsStep(Protocol):
     def select_rows(self, rows: Tensor) -> None:
         """Make row i continue what was row ``rows[i]``: rows [M] int64."""
         ...
-
-
-class HistorySteps:
-    """The options of ``params`` that need the tokens so far, as one step, built once per call.
-
-    token_ids: [B, T], the prompt. Order: repetition penalty, frequency and presence penalties, no-repeat n-gram (as
-    transformers and vLLM have them), DRY.
-    >>> steps = HistorySteps(SamplingParams(repetition_penalty=2.0), torch.tensor([[0, 2]]), vocab_size=3)
-    >>> steps.apply(torch.tensor([[4.0, 4.0, -4.0]]))
-    tensor([[ 2., 4., -8.]])
-    """
-
-    def __init__(self, params: SamplingParams, token_ids: Tensor, *, vocab_size: int) -> None:
-        on = params.needs_history
-        self.steps: list[LogitsStep] = []
-        if "repetition_penalty" in on:
-            self.steps.append(
-                RepetitionPenaltyStep(token_ids, _given(params.repetition_penalty), vocab_size=vocab_size)
-            )
-        if "frequency_penalty" in on or "presence_penalty" in on:
-            self.steps.append(
-                CountPenaltyStep(
-                    token_ids,
-                    frequency_penalty=_given(params.frequency_penalty),
-                    presence_penalty=_given(params.presence_penalty),
-                    vocab_size=vocab_size,
-                )
-            )
-        if "no_repeat_ngram_size" in on:
-            self.steps.append(NoRepeatNgramStep(token_ids, _given(params.no_repeat_ngram_size)))
-        if "dry_multiplier" in on:
-            self.steps.append(
-                DryStep(
-                    token_ids,
-                    _given(params.dry_multiplier),
-                    base=params.dry_base,
-                    allowed_length=params.dry_allowed_length,
-                    sequence_breakers=params.dry_sequence_breakers,
-                )
-            )
-
-    def apply(self, logits: Tensor) -> Tensor:
-        """Apply every step to the logits [N, V], which may be written into."""
-        for step in self.steps:
-            logits = step.apply(logits)
-        return logits
-
-    def advance(self, token_ids: Tensor) -> None:
-        """Append one token to every row: token_ids [N]."""
-        for step in self.steps:
-            step.advance(token_ids)
-
-    def select_rows(self, rows: Tensor) -> None:
-        """Make row i continue what was row ``rows[i]``: rows [M] int64."""
-        for step in self.steps:
-            step.select_rows(rows)
-
-
-def _given(value: RowOption | None) -> RowOption:
-    return 0.0 if value is None else value
 
 
 def apply_chain(

@@ -1,6 +1,6 @@
-"""Tokens forbidden or forced by position: suppressed tokens, minimum lengths, forced first and last tokens, EOS decay.
+"""Tokens forbidden or forced by position: suppressed tokens, forced first and last tokens.
 
-Every row of a batch has the same length, that of `token_ids` [B, T]; only the limits may differ from row to row.
+Every row of a batch has the same length, that of `token_ids` [B, T]; only the positions may differ from row to row.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from .row_tensors import arithmetic_dtype, row_count, row_option, select_option
-from .rows import POSITIVE, RowOption, check_logits
-from .token_sets import TokenList, TokenSet, check_token_ids, token_set
+from .row_tensors import row_count, select_option
+from .rows import RowOption, check_logits
+from .token_sets import TokenList, TokenSet, check_token_ids, fill_where_, token_set, tokens_for
 
 
 def apply_suppress_tokens(logits: Tensor, suppress_tokens: TokenList) -> Tensor:
@@ -24,7 +24,7 @@ def apply_suppress_tokens(logits: Tensor, suppress_tokens: TokenList) -> Tensor:
     tensor([[-inf, 0., -inf]])
     """
     check_logits(logits)
-    return _tokens(suppress_tokens, "suppress_tokens", logits).fill_(logits.clone(), -math.inf)
+    return tokens_for(logits, suppress_tokens, "suppress_tokens").fill_(logits.clone(), -math.inf)
 
 
 def apply_begin_suppress_tokens(
@@ -39,37 +39,8 @@ def apply_begin_suppress_tokens(
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
     begin = row_count("begin_index", begin_index, logits.shape[0])
-    tokens = _tokens(suppress_tokens, "suppress_tokens", logits)
-    return _fill_where(logits.clone(), tokens, -math.inf, begin == token_ids.shape[1])
-
-
-def apply_min_length(
-    logits: Tensor, token_ids: Tensor, min_length: RowOption, *, eos_token_id: TokenList, prompt_length: int = 0
-) -> Tensor:
-    """Set the EOS tokens to -inf while the history is shorter than ``min_length``.
-
-    min_length: int or [B]. prompt_length: positions that do not count; with the length of the prompt this is
-    transformers' `min_new_tokens`, with 0 its `min_length`. eos_token_id: one id, a list, or one list per row.
-    >>> apply_min_length(torch.zeros(1, 3), torch.tensor([[5, 6]]), 3, eos_token_id=1)
-    tensor([[0., -inf, 0.]])
-    """
-    check_logits(logits)
-    check_token_ids(token_ids, logits.shape[0])
-    minimum = row_count("min_length", min_length, logits.shape[0])
-    tokens = _tokens(eos_token_id, "eos_token_id", logits)
-    return _fill_where(logits.clone(), tokens, -math.inf, token_ids.shape[1] - prompt_length < minimum)
-
-
-def apply_min_new_tokens(
-    logits: Tensor, token_ids: Tensor, min_new_tokens: RowOption, *, prompt_length: int, eos_token_id: TokenList
-) -> Tensor:
-    """Set the EOS tokens to -inf while fewer than ``min_new_tokens`` follow the ``prompt_length`` tokens of the prompt.
-
-    >>> prompt_and_one = torch.tensor([[5, 6, 7]])
-    >>> apply_min_new_tokens(torch.zeros(1, 3), prompt_and_one, 2, prompt_length=2, eos_token_id=1)
-    tensor([[0., -inf, 0.]])
-    """
-    return apply_min_length(logits, token_ids, min_new_tokens, eos_token_id=eos_token_id, prompt_length=prompt_length)
+    tokens = tokens_for(logits, suppress_tokens, "suppress_tokens")
+    return fill_where_(logits.clone(), tokens, -math.inf, begin == token_ids.shape[1])
 
 
 def apply_forced_bos(logits: Tensor, token_ids: Tensor, bos_token_id: TokenList) -> Tensor:
@@ -81,7 +52,7 @@ def apply_forced_bos(logits: Tensor, token_ids: Tensor, bos_token_id: TokenList)
     """
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
-    tokens = _tokens(bos_token_id, "bos_token_id", logits, outside="raise")
+    tokens = tokens_for(logits, bos_token_id, "bos_token_id", outside="raise")
     return _force(logits.clone(), tokens, torch.tensor(token_ids.shape[1] == 1))
 
 
@@ -95,37 +66,8 @@ def apply_forced_eos(logits: Tensor, token_ids: Tensor, eos_token_id: TokenList,
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
     limit = row_count("max_length", max_length, logits.shape[0])
-    tokens = _tokens(eos_token_id, "eos_token_id", logits, outside="raise")
+    tokens = tokens_for(logits, eos_token_id, "eos_token_id", outside="raise")
     return _force(logits.clone(), tokens, limit == token_ids.shape[1] + 1)
-
-
-def apply_exponential_decay(
-    logits: Tensor,
-    token_ids: Tensor,
-    factor: RowOption,
-    *,
-    start: RowOption,
-    eos_token_id: TokenList,
-    prompt_length: int = 0,
-) -> Tensor:
-    """Raise the EOS logits by ``abs(logit) * (factor ** n - 1)``, n tokens after ``start`` of them were generated.
-
-    factor: > 0, float or [B]; 1.0 is off. start: int or [B], new tokens before the increase begins. An EOS logit that
-    is -inf, +inf or NaN is left alone, the rule of transformers 5.23. The power is taken in float64; one too large for
-    it counts as infinity, where transformers raises an OverflowError.
-    >>> apply_exponential_decay(torch.tensor([[1.0, -2.0]]), torch.zeros(1, 4).long(), 2.0, start=2, eos_token_id=1)
-    tensor([[1., 4.]])
-    """
-    check_logits(logits)
-    check_token_ids(token_ids, logits.shape[0])
-    batch_size = logits.shape[0]
-    factors = row_option("factor", factor, batch_size, POSITIVE)
-    begin = row_count("start", start, batch_size) + prompt_length
-    tokens = _tokens(eos_token_id, "eos_token_id", logits, outside="raise")
-    increase = _increases(factors, begin, token_ids.shape[1])
-    if increase is None:
-        return logits.clone()
-    return _raise_eos(logits.clone(), tokens, increase)
 
 
 class SuppressTokensStep:
@@ -148,7 +90,7 @@ class SuppressTokensStep:
     def apply(self, logits: Tensor) -> Tensor:
         if self.begin is None:
             return self.tokens.fill_(logits, -math.inf)
-        return _fill_where(logits, self.tokens, -math.inf, self.begin == self.length)
+        return fill_where_(logits, self.tokens, -math.inf, self.begin == self.length)
 
     def advance(self, token_ids: Tensor) -> None:
         self.length += 1
@@ -157,35 +99,6 @@ class SuppressTokensStep:
         self.tokens = self.tokens.select_rows(rows)
         if self.begin is not None:
             self.begin = select_option(self.begin, rows)
-
-
-class MinLengthStep:
-    """`apply_min_length` as a step of a loop; ``length`` is that of the prompt when the loop starts."""
-
-    def __init__(
-        self,
-        min_length: RowOption,
-        *,
-        eos_token_id: TokenList,
-        batch_size: int,
-        vocab_size: int,
-        length: int,
-        prompt_length: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.minimum = row_count("min_length", min_length, batch_size) + prompt_length
-        self.tokens = token_set(eos_token_id, "eos_token_id", batch_size, vocab_size, device=device)
-        self.length = length
-
-    def apply(self, logits: Tensor) -> Tensor:
-        return _fill_where(logits, self.tokens, -math.inf, self.length < self.minimum)
-
-    def advance(self, token_ids: Tensor) -> None:
-        self.length += 1
-
-    def select_rows(self, rows: Tensor) -> None:
-        self.tokens = self.tokens.select_rows(rows)
-        self.minimum = select_option(self.minimum, rows)
 
 
 class ForcedTokenStep:
@@ -216,50 +129,6 @@ class ForcedTokenStep:
         self.position = select_option(self.position, rows)
 
 
-class ExponentialDecayStep:
-    """`apply_exponential_decay` as a step of a loop."""
-
-    def __init__(
-        self,
-        factor: RowOption,
-        *,
-        start: RowOption,
-        eos_token_id: TokenList,
-        batch_size: int,
-        vocab_size: int,
-        length: int,
-        prompt_length: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.factor = row_option("factor", factor, batch_size, POSITIVE)
-        self.begin = row_count("start", start, batch_size) + prompt_length
-        self.tokens = token_set(eos_token_id, "eos_token_id", batch_size, vocab_size, outside="raise", device=device)
-        self.length = length
-
-    def apply(self, logits: Tensor) -> Tensor:
-        increase = _increases(self.factor, self.begin, self.length)
-        return logits if increase is None else _raise_eos(logits, self.tokens, increase)
-
-    def advance(self, token_ids: Tensor) -> None:
-        self.length += 1
-
-    def select_rows(self, rows: Tensor) -> None:
-        self.tokens = self.tokens.select_rows(rows)
-        self.factor = select_option(self.factor, rows)
-        self.begin = select_option(self.begin, rows)
-
-
-def _tokens(token_ids: TokenList, name: str, logits: Tensor, outside: str = "ignore") -> TokenSet:
-    return token_set(token_ids, name, *logits.shape, outside=outside, device=logits.device)
-
-
-def _fill_where(logits: Tensor, tokens: TokenSet, value: float, where: Tensor) -> Tensor:
-    """Fill the tokens in the rows of `where`, a bool tensor on the host, [] or [B]; most steps fill nothing."""
-    if not bool(where.any()):
-        return logits
-    return tokens.fill_(logits, value, where.to(logits.device) if where.dim() else None)
-
-
 def _force(logits: Tensor, tokens: TokenSet, where: Tensor) -> Tensor:
     """Rows of `where` become 0 at their tokens and -inf elsewhere."""
     if not bool(where.any()):
@@ -268,35 +137,4 @@ def _force(logits: Tensor, tokens: TokenSet, where: Tensor) -> Tensor:
         logits.masked_fill_(where.to(logits.device)[:, None], -math.inf)
     else:
         logits.fill_(-math.inf)
-    return _fill_where(logits, tokens, 0.0, where)
-
-
-def _increases(factor: Tensor, begin: Tensor, length: int) -> Tensor | None:
-    """``factor ** (length - begin) - 1`` per row in float64, 0 before `begin`; None where every row is before it."""
-    if not bool((begin < length).any()):
-        return None
-    # Python's own power, row by row: torch.pow may round the last bit differently.
-    rows = max(factor.numel(), begin.numel())
-    pairs = zip(factor.expand(rows).tolist(), begin.expand(rows).tolist(), strict=True)
-    increase = [_power(base, length - start) - 1.0 if length > start else 0.0 for base, start in pairs]
-    return torch.tensor(increase, dtype=torch.float64)
-
-
-def _power(base: float, exponent: int) -> float:
-    try:
-        return float(base**exponent)
-    except OverflowError:
-        return math.inf
-
-
-def _raise_eos(logits: Tensor, tokens: TokenSet, increase: Tensor) -> Tensor:
-    """Add ``abs(logit) * increase`` to the finite logits of the tokens; `increase` is [1] or [B]."""
-    increase = increase.to(device=logits.device, dtype=arithmetic_dtype(logits.dtype))
-    if tokens.rows is None:
-        values = logits.index_select(1, tokens.columns)
-        added = (values.abs() * increase[:, None]).to(logits.dtype).masked_fill_(~values.isfinite(), 0.0)
-        return logits.index_copy_(1, tokens.columns, values + added)
-    values = logits[tokens.rows, tokens.columns]
-    scale = increase[tokens.rows] if len(increase) > 1 else increase
-    added = (values.abs() * scale).to(logits.dtype).masked_fill_(~values.isfinite(), 0.0)
-    return logits.index_put_((tokens.rows, tokens.columns), values + added)
+    return fill_where_(logits, tokens, 0.0, where)

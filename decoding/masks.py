@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .rows import check_logits
-from .token_sets import check_token_ids
+from .token_sets import TokenList, check_token_ids, token_set
 
+# Tokens for every row, or one list per row; None leaves a row alone.
+AllowedTokens: TypeAlias = TokenList | Sequence[Sequence[int] | None]
 PrefixAllowed = Callable[[int, Tensor], Sequence[int]]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
@@ -54,6 +57,23 @@ def unpack_bits(bitmask: Tensor) -> Tensor:
     return ((bitmask[:, :, None] >> shifts) & 1).bool().reshape(bitmask.shape[0], -1)
 
 
+def apply_allowed_tokens(logits: Tensor, allowed_token_ids: AllowedTokens) -> Tensor:
+    """Set to -inf every token that is not listed.
+
+    logits: [B, V]. allowed_token_ids: a list of ids, or one list per row, None for a row that may take any token. Ids
+    outside the vocabulary and empty lists raise ValueError naming the row. Returns [B, V].
+    Cost: one write of [B, V]; a mask that changes at every step is cheaper as packed bits, `apply_token_bitmask`.
+    Source: vLLM `SamplingParams.allowed_token_ids`.
+    >>> apply_allowed_tokens(torch.zeros(2, 3), [[0, 2], None])
+    tensor([[0., -inf, 0.],
+            [0., 0., 0.]])
+    """
+    check_logits(logits)
+    return AllowedTokensStep(
+        allowed_token_ids, batch_size=logits.shape[0], vocab_size=logits.shape[1], device=logits.device
+    ).apply(logits.clone())
+
+
 def apply_prefix_allowed_tokens(
     logits: Tensor, token_ids: Tensor, prefix_allowed_tokens_fn: PrefixAllowed, *, num_beams: int = 1
 ) -> Tensor:
@@ -88,6 +108,45 @@ def apply_renormalize(logits: Tensor) -> Tensor:
     """Log-probabilities: log_softmax over the vocabulary, as `renormalize_logits` does after every other operation."""
     check_logits(logits)
     return logits.log_softmax(dim=-1)
+
+
+class AllowedTokensStep:
+    """`apply_allowed_tokens` as a step of a loop; nothing to advance."""
+
+    def __init__(
+        self,
+        allowed_token_ids: AllowedTokens,
+        *,
+        batch_size: int,
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        lists: Any = allowed_token_ids
+        self.restricted: Tensor | None = None  # [B] bool, where only some rows are
+        if not isinstance(lists, (int, Tensor)) and any(row is None for row in lists):
+            self.restricted = torch.tensor([row is not None for row in lists], device=device)
+            lists = [[] if row is None else row for row in lists]
+        self.tokens = token_set(lists, "allowed_token_ids", batch_size, vocab_size, outside="raise", device=device)
+        counts = torch.zeros(max(batch_size, 1), dtype=torch.int64, device=device)
+        if self.tokens.rows is None:
+            counts += len(self.tokens.columns)
+        else:
+            counts.index_add_(0, self.tokens.rows, torch.ones_like(self.tokens.rows))
+        empty = counts == 0 if self.restricted is None else (counts == 0) & self.restricted
+        if bool(empty.any()):
+            place = "" if self.tokens.rows is None else f" in row {int(empty.nonzero()[0])}"
+            raise ValueError(f"allowed_token_ids must list at least one token; got none{place}")
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.tokens.keep_(logits, self.restricted)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """What is allowed does not depend on the history."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.tokens = self.tokens.select_rows(rows)
+        if self.restricted is not None:
+            self.restricted = self.restricted[rows]
 
 
 class PrefixAllowedTokensStep:

@@ -73,6 +73,10 @@ class MirostatStep:
         if self._kept is not None:
             self._kept = self._kept[rows]
 
+    def put_rows(self, rows: Tensor, other: MirostatStep) -> None:
+        """Take what ``other``, a step of these rows alone, has learned."""
+        self.max_surprise = self.max_surprise.index_copy(0, rows, other.max_surprise)
+
 
 def _truncate(logits: Tensor, max_surprise: Tensor) -> Tensor:
     probs = logits.float().softmax(dim=-1)

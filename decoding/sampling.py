@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from .candidates import largest, row_mass
-from .chain import HistorySteps, apply_chain
+from .chain import apply_chain
+from .draw_steps import DrawSteps
+from .history_steps import HistorySteps
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import PARAM_NAMES, CompiledParams, SamplingParams
 from .race import seeded_winner, stream_winner
-from .rows import check_count, check_finite, check_logits
+from .rows import RowOption, check_count, check_finite, check_logits
 from .shortlist import Shortlist, covers, shortlists
 from .stream import exponentials_at, row_exponentials, stream_is_known
+from .token_sets import check_token_ids
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
@@ -44,6 +47,8 @@ def sample(
     params: SamplingParams | None = None,
     *,
     token_ids: Tensor | None = None,
+    prompt_length: RowOption = 0,
+    ignore_length: RowOption = 0,
     seeds: Sequence[int] | Tensor | None = None,
     step: int | Tensor = 0,
     generator: torch.Generator | None = None,
@@ -54,8 +59,10 @@ def sample(
 
     logits: [B, V] float; float16 and bfloat16 are computed in float32, as transformers does. params or options: what
     ``SamplingParams`` takes, the one or the other.
-    token_ids: [B, T], the tokens so far, for options that need them (penalties, n-gram bans, DRY); a loop keeps
-    ``HistorySteps`` instead, whose cost does not grow with the history.
+    token_ids: [B, T], the tokens so far, for options that need them (penalties, n-gram bans, DRY, lengths); a loop
+    keeps ``HistorySteps`` instead, whose cost does not grow with the history, and a ``Sampler`` where mirostat or
+    adaptive-p is to learn. prompt_length, ignore_length: how many of the tokens are prompt, and padding, for the
+    options that count generated tokens only; see ``HistorySteps``.
     seeds: one int per row. A row's token then depends on its seed, ``step`` and logits alone: the same in any batch, in
     any order, on any device. step: an int, or one per row.
     Without seeds the draw consumes ``generator`` (torch's global one by default) as transformers' ``softmax`` and
@@ -78,10 +85,16 @@ def sample(
         params = _cached_params(**options) if plain else SamplingParams(**options)
     batch_size, vocab_size = logits.shape
     given = logits
-    if params.needs_history:
-        if token_ids is None:
+    if params.before_filters:
+        if token_ids is None and params.needs_history:
             raise ValueError(f"token_ids must be given for {params.needs_history[0]}; got None")
-        logits = HistorySteps(params, token_ids, vocab_size=vocab_size).apply(logits.to(torch.float32, copy=True))
+        if token_ids is None:
+            token_ids = torch.empty((batch_size, 0), dtype=torch.int64, device=logits.device)
+        check_token_ids(token_ids, batch_size)
+        steps = HistorySteps(
+            params, token_ids, vocab_size=vocab_size, prompt_length=prompt_length, ignore_length=ignore_length
+        )
+        logits = steps.apply(logits.to(torch.float32, copy=True))
     sampler = Sampler(
         params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
     )
@@ -124,6 +137,7 @@ class Sampler:
         self.drawn = 0  # rows that the fast paths were asked for
         self.fallbacks = 0  # of them, rows that went through the library's own arithmetic
         self.params: CompiledParams = params.compiled(batch_size, self.device)
+        self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
 
     @overload
     def select(
@@ -157,7 +171,7 @@ class Sampler:
         return with_logprobs(logits, token_ids, logprobs)
 
     def process(self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None) -> Tensor:
-        """The filtered logits [N, V] that the draw is made from, as transformers returns them in ``scores``."""
+        """The filtered logits [N, V], as transformers returns them in ``scores``; before mirostat and adaptive-p."""
         params = self.params if rows is None else self.params.select_rows(rows)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return apply_chain(wide, params, chance=self._chance(params, self.keys(step, rows), rows))
@@ -186,7 +200,7 @@ class Sampler:
             return logits.argmax(-1)
         keys = self.keys(step, rows)
         known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
-        if known and covers(params, logits.dtype):
+        if known and not self.draw_steps and covers(params, logits.dtype):
             return self._draw_from_shortlists(logits, params, keys, rows)
         if self.validate:
             check_finite(logits)
@@ -196,8 +210,10 @@ class Sampler:
         """The library's own operations over the whole vocabulary."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         kept = apply_chain(wide, params, chance=self._chance(params, keys, rows))
+        if self.draw_steps:
+            wide = kept = self.draw_steps.apply(kept, rows)
         if keys is not None:
-            drawn = _seeded_winner(wide, kept, params, keys)
+            drawn = _seeded_winner(wide, kept, params, keys, scaled=bool(self.draw_steps))
         elif rows is None:
             drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
         else:
@@ -205,6 +221,8 @@ class Sampler:
             drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
         if isinstance(params.greedy, Tensor):
             drawn = torch.where(params.greedy[:, 0], logits.argmax(-1), drawn)
+        if self.draw_steps:
+            self.draw_steps.advance(drawn, rows)
         return drawn
 
     def _draw_from_shortlists(
@@ -286,14 +304,17 @@ class Sampler:
         return (kept.softmax(-1) / noise).argmax()
 
 
-def _seeded_winner(wide: Tensor, kept: Tensor, params: CompiledParams, keys: Tensor) -> Tensor:
-    """Race over the whole vocabulary: wide, kept [N, V] logits before and after the filters. Returns [N]."""
+def _seeded_winner(wide: Tensor, kept: Tensor, params: CompiledParams, keys: Tensor, *, scaled: bool = False) -> Tensor:
+    """Race over the whole vocabulary: wide, kept [N, V] logits before and after the filters. Returns [N].
+
+    scaled: ``kept`` holds the logits to draw from, more than ``wide`` divided by the temperature.
+    """
     winners = []
     token_ids = torch.arange(wide.shape[1], device=wide.device)
     temperature = params.on.get("temperature", 1.0)
     for row in range(wide.shape[0]):
         some = slice(row, row + 1)
-        if "dynamic_temperature" in params.on:
+        if scaled or "dynamic_temperature" in params.on:
             score = kept[some].to(torch.float64)
         else:
             divisor = temperature[some] if isinstance(temperature, Tensor) else temperature

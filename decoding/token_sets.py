@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -45,6 +46,18 @@ class TokenSet:
         chosen = torch.ones_like(kept, dtype=torch.bool) if where is None else where[self.rows]
         return logits.index_put_((self.rows, self.columns), kept.masked_fill_(chosen, value))
 
+    def keep_(self, logits: Tensor, where: Tensor | None = None) -> Tensor:
+        """Set every other token to -inf in place, in the rows that `where` ([B] bool) holds, or in all."""
+        if self.rows is None:
+            kept = logits.index_select(1, self.columns)
+            return logits.fill_(-math.inf).index_copy_(1, self.columns, kept)
+        kept = logits[self.rows, self.columns]
+        if where is None:
+            logits.fill_(-math.inf)
+        else:
+            logits.masked_fill_(where[:, None], -math.inf)
+        return logits.index_put_((self.rows, self.columns), kept)
+
     def select_rows(self, rows: Tensor) -> TokenSet:
         """The set of the rows kept, which may repeat."""
         if self.rows is None:
@@ -85,3 +98,15 @@ def token_set(
     if not per_row:
         return TokenSet(columns)
     return TokenSet(columns, torch.tensor([row for row, _ in pairs], dtype=torch.int64, device=device))
+
+
+def tokens_for(logits: Tensor, token_ids: TokenList, name: str, outside: str = "ignore") -> TokenSet:
+    """`token_set` in the sizes and on the device of the logits."""
+    return token_set(token_ids, name, *logits.shape, outside=outside, device=logits.device)
+
+
+def fill_where_(logits: Tensor, tokens: TokenSet, value: float, where: Tensor) -> Tensor:
+    """Fill the tokens in the rows of `where`, a bool tensor on the host, [] or [B]; most steps fill nothing."""
+    if not bool(where.any()):
+        return logits
+    return tokens.fill_(logits, value, where.to(logits.device) if where.dim() else None)

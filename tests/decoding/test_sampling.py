@@ -78,6 +78,7 @@ def test_history_steps_advance_with_the_rows() -> None:
         SamplingParams(repetition_penalty=2.0, frequency_penalty=1.0, dry_multiplier=0.5),
         torch.tensor([[2, 2, 3]]),
         vocab_size=4,
+        prompt_length=2,
     )
     logits = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     torch.testing.assert_close(steps.apply(logits.clone()), whole.apply(logits.clone()), rtol=0, atol=0)
