@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers import GenerationMixin
 
-from .engine import Engine, run_beam_search, run_sample
+from .engine import Engine
+from .main_modes import run_beam_search, run_sample
 from .removed_modes import REMOVED_MODES
 from .request import split_request
 from .speculation import run_assisted, why_not_assisted
@@ -82,7 +83,9 @@ def custom_generate(
     elif generation_config.num_beams > 1:
         run = run_beam_search
     elif mode == "assisted_generation" and not why_not_assisted(
-        model, input_ids, logits_processor, generation_config, kwargs
+        model,
+        input_ids,
+        {"logits_processor": logits_processor, "generation_config": generation_config, **kwargs},
     ):
         run = run_assisted
     else:  # what cannot be guessed ahead is decoded token by token: the answer is the same

@@ -1,6 +1,6 @@
 """What one call of ``generate`` asks for beyond the library's own arguments, carried to the loop that serves it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Request", "current_request", "requested", "split_request"]
+__all__ = ["DRAWS", "ENDS", "Request", "current_request", "requested", "split_request"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,19 @@ class Request:
     @property
     def asks_for_more(self) -> bool:
         """Whether the answer would be different without this engine (``compact`` only makes it faster)."""
-        per_row = self.max_new_tokens is not None or self.eos_token_id is not None
-        return self.seeds is not None or bool(self.rows) or per_row
+        return bool(self.asked)
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of the options that have a value per row."""
+        others = {name: getattr(self, name) for name in ("seeds", "max_new_tokens", "eos_token_id")}
+        return [*self.rows, *(name for name, value in others.items() if value is not None)]
+
+    def refuse(self, names: Iterable[str], mode: str, why: str) -> None:
+        """Raise ValueError if one of ``names`` is asked for: ``mode`` has no use for it."""
+        unusable = [name for name in self.asked if name in names]
+        if unusable:
+            raise ValueError(f"{unusable[0]} must not be given per row for {mode}: {why}")
 
 
 _PENDING: ContextVar[Request | None] = ContextVar("afterlogits_request", default=None)
@@ -59,6 +70,10 @@ ROW_OPTIONS: dict[str, Any] = {
     "eta_cutoff": 0.0,
     "top_h": None,
 }
+
+
+ENDS = ("max_new_tokens", "eos_token_id")
+DRAWS = (*ROW_OPTIONS, "seeds")
 
 
 def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:

@@ -15,7 +15,7 @@ from ..decoding.sampling import Sampler
 from .processors import translate
 from .request import Request
 
-__all__ = ["build_selection", "per_row"]
+__all__ = ["BeamFilters", "build_sampler", "build_selection", "per_row", "require_draws"]
 
 # The library's warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
@@ -68,11 +68,12 @@ class SamplerSelect:
             )
         return self._sampler
 
-    def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+    def __call__(self, logits: Tensor, *, step: int | Tensor, rows: Tensor | None = None) -> Tensor:
         try:
             return self.sampler(logits).select(logits, step=step, rows=rows)
         except ValueError as error:
-            raise ValueError(f"{error} at step {step}") from error
+            place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
+            raise ValueError(f"{error} at step {place}") from error
 
 
 class FilteredScores:
@@ -91,6 +92,13 @@ class FilteredScores:
         raise ValueError("scores must be recorded for every row; got a selection of rows")
 
 
+class BeamFilters(FilteredScores):
+    """The same for beams, which change places within a prompt alone: all beams of a prompt share its options."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        """The filters stay where they are."""
+
+
 def build_selection(
     config: Any,
     logits_processor: Sequence[Any],
@@ -101,12 +109,30 @@ def build_selection(
     scores_wanted: bool,
 ) -> tuple[list[Any], Select]:
     """The stages the logits pass, and the function that picks from what comes out."""
+    require_draws(config, request)
     if not config.do_sample:
-        if request.rows or request.seeds is not None:
-            name = next(iter(request.rows), "seeds")
-            raise ValueError(f"do_sample must be True for per-row {name}; got False")
         return translate(logits_processor, history), GreedySelect()
-    copies = batch_size // (batch_size // (config.num_return_sequences or 1))
+    processors, select = build_sampler(logits_processor, request, batch_size, config.num_return_sequences or 1)
+    stages = translate(processors, history)
+    if not scores_wanted:
+        return stages, select
+    return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
+
+
+def require_draws(config: Any, request: Request) -> None:
+    """Refuse options of a draw where nothing is drawn."""
+    if not config.do_sample and (request.rows or request.seeds is not None):
+        name = next(iter(request.rows), "seeds")
+        raise ValueError(f"do_sample must be True for per-row {name}; got False")
+
+
+def build_sampler(
+    logits_processor: Sequence[Any], request: Request, batch_size: int, copies: int = 1
+) -> tuple[list[Any], SamplerSelect]:
+    """The processors before the warpers, and the draw behind the warpers and the request's own filters.
+
+    batch_size: rows, of which ``copies`` neighbours stem from one prompt.
+    """
     processors, warpers = split_warpers(list(logits_processor))
     rows = {name: per_row(name, value, batch_size, copies) for name, value in request.rows.items()}
     seeds = request.seeds
@@ -115,12 +141,7 @@ def build_selection(
         if copies > 1 and len(request.seeds) != batch_size:
             # The copies of a prompt must not be copies of one draw.
             seeds = [seed + index % copies for index, seed in enumerate(seeds)]
-    params = SamplingParams(**{**warpers, **rows})
-    select = SamplerSelect(params, batch_size, seeds)
-    stages = translate(processors, history)
-    if not scores_wanted:
-        return stages, select
-    return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, seeds)
+    return processors, SamplerSelect(SamplingParams(**{**warpers, **rows}), batch_size, seeds)
 
 
 def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -11,8 +11,10 @@ from transformers.generation import logits_process as library
 from ..decoding.drafting import DraftModel
 from ..decoding.prompt_lookup import PromptLookup
 from ..decoding.speculative import Drafter, speculate
+from .ends import add_row_limits, read_criteria
 from .outputs import OutputRecorder
 from .request import Request
+from .selection import build_sampler, require_draws
 from .verifying_model import VerifyingAutoStepModel, why_not_verifiable
 
 __all__ = ["run_assisted", "why_not_assisted"]
@@ -39,17 +41,23 @@ _BLIND = frozenset(
 _COUNTING = ("UnbatchedClassifierFreeGuidanceLogitsProcessor", "SynthIDTextWatermarkLogitsProcessor")
 
 
-def why_not_assisted(
-    model: Any,
-    input_ids: Tensor,
-    logits_processor: Any,
-    config: Any,
-    model_kwargs: dict[str, Any],
-    *,
-    assistant_model: Any = None,
-    assistant_tokenizer: Any = None,
-) -> str | None:
-    """Why this engine leaves an assisted call to the library, or None."""
+# What ``generate`` prepares for a loop beside the model's own inputs.
+_OF_THE_CALL = frozenset(
+    [
+        *("logits_processor", "stopping_criteria", "generation_config", "synced_gpus", "streamer", "inputs_tensor"),
+        *("assistant_model", "assistant_tokenizer", "tokenizer"),
+    ]
+)
+
+
+def why_not_assisted(model: Any, input_ids: Tensor, prepared: dict[str, Any]) -> str | None:
+    """Why this engine leaves an assisted call to the library, or None.
+
+    prepared: what ``generate`` calls a loop with.
+    """
+    config, logits_processor = prepared["generation_config"], prepared["logits_processor"]
+    assistant_model, assistant_tokenizer = prepared.get("assistant_model"), prepared.get("assistant_tokenizer")
+    model_kwargs = {name: value for name, value in prepared.items() if name not in _OF_THE_CALL}
     if not model_kwargs.get("use_cache", True):
         return None  # an error of the call, which ``run_assisted`` reports
     if getattr(config, "use_mtp", None):
@@ -86,22 +94,29 @@ def run_assisted(
     streamer: Any = None,
     inputs_tensor: Tensor | None = None,
     assistant_model: Any = None,
+    assistant_tokenizer: Any = None,
+    tokenizer: Any = None,
     request: Request | None = None,
     **model_kwargs: Any,
 ) -> Any:
-    """Assisted decoding from the inputs that ``generate`` prepared, for any number of rows."""
-    from .engine import read_criteria  # the engine's method leads here
+    """Assisted decoding from the inputs that ``generate`` prepared, for any number of rows.
 
-    config = generation_config
-    if request is not None and request.asks_for_more:
-        raise ValueError("per-row options and seeds must be left out of an assisted call; got some")
+    With a seed per row the tokens are those of plain decoding with the same seeds.
+    """
+    config, request = generation_config, request or Request()
+    require_draws(config, request)
     if not model_kwargs.get("use_cache", True):
         raise ValueError("use_cache must be True for assisted decoding; got False")
     prompt_mask = model_kwargs.get("attention_mask")
     stopping, has_eos = read_criteria(stopping_criteria)
+    add_row_limits(stopping, request, config, input_ids)
     stepper = VerifyingAutoStepModel(model, input_ids, model_kwargs, config, max_length=config.max_length)
     recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
-    rules = list(logits_processor)
+    rules, draw = list(logits_processor), None
+    if request.rows or request.seeds is not None:
+        if recorder is not None and recorder.scores is not None:
+            raise ValueError("output_scores must be off for an assisted call with per-row filters or seeds; got True")
+        rules, draw = build_sampler(logits_processor, request, input_ids.shape[0], config.num_return_sequences or 1)
 
     draft_stepper = None
     if assistant_model is not None:
@@ -124,7 +139,7 @@ def run_assisted(
         drafter = DraftModel(
             draft_stepper,
             num_tokens=_given(options.num_assistant_tokens, config.num_assistant_tokens, 20),
-            do_sample=bool(config.do_sample),
+            do_sample=bool(config.do_sample) and draw is None,
             rules=rules,
             lockstep=lockstep,
             confidence=_given(options.assistant_confidence_threshold, config.assistant_confidence_threshold, 0.4),
@@ -145,6 +160,7 @@ def run_assisted(
         drafter,
         stopping,
         do_sample=bool(config.do_sample),
+        draw=draw,
         lockstep=lockstep,
         rules=rules,
         pad_token_id=None if pad is None else pad.to(input_ids.device),

@@ -15,26 +15,11 @@ from transformers.generation import utils as library
 
 from ..decoding.history import History
 from ..decoding.steps import expansion
+from .model_inputs import SHAREABLE, input_names, one_of_each, rows_of
 
 __all__ = ["AutoStepModel"]
 
 CACHE_NAMES: Sequence[str] = library.ALL_CACHE_NAMES
-# What a prompt may consist of for its forward to run once and be repeated afterwards.
-SHAREABLE = frozenset(
-    {
-        "attention_mask",
-        "decoder_attention_mask",
-        "decoder_position_ids",
-        "encoder_outputs",
-        "logits_to_keep",
-        "output_attentions",
-        "output_hidden_states",
-        "past_key_values",
-        "position_ids",
-        "token_type_ids",
-        "use_cache",
-    }
-)
 
 
 class AutoStepModel:
@@ -70,14 +55,14 @@ class AutoStepModel:
         self._forward: Any = model.__call__
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
-        self._slots = _input_names(self.is_encoder_decoder)
+        self._slots = input_names(self.is_encoder_decoder)
 
     # The three verbs of a StepModel.
 
     def prefill(self) -> Tensor:
         if not self.shared_prefill:
             return self._take(self._first_forward(self.history.ids, self.model_kwargs))
-        prompts = {name: self._one_of_each(value) for name, value in self.model_kwargs.items()}
+        prompts = {name: one_of_each(value, self.copies) for name, value in self.model_kwargs.items()}
         outputs = self._first_forward(self.history.ids[:: self.copies], prompts)
         cache = outputs.get("past_key_values")
         if cache is None:
@@ -111,12 +96,12 @@ class AutoStepModel:
         if within_prompts:
             return
         self.model_kwargs = {
-            name: value if name in CACHE_NAMES else _rows_of(value, rows, count)
+            name: value if name in CACHE_NAMES else rows_of(value, rows, count)
             for name, value in self.model_kwargs.items()
         }
         if self._template is not None:
             self._template = {
-                name: value if name in CACHE_NAMES else _rows_of(value, rows, count)
+                name: value if name in CACHE_NAMES else rows_of(value, rows, count)
                 for name, value in self._template.items()
             }
             if self._position_ids is not None and self._position_ids.shape[0] == count:
@@ -137,7 +122,9 @@ class AutoStepModel:
         if getattr(self.model, "_is_stateful", False) and not isinstance(self.cache, library.Cache):
             return False
         return all(
-            name in SHAREABLE or not isinstance(value, (Tensor, list, tuple, Mapping)) or _is_row_tensor(name, value)
+            name in SHAREABLE
+            or not isinstance(value, (Tensor, list, tuple, Mapping))
+            or (isinstance(value, Tensor) and value.ndim >= 1)
             for name, value in self.model_kwargs.items()
             if value is not None
         )
@@ -243,16 +230,6 @@ class AutoStepModel:
             if value is not None
         )
 
-    def _one_of_each(self, value: Any) -> Any:
-        """The first of every ``copies`` neighbouring rows of an expanded input."""
-        if isinstance(value, Tensor):
-            return value[:: self.copies]
-        if isinstance(value, library.ModelOutput):
-            return type(value)(**{name: self._one_of_each(inner) for name, inner in value.items()})
-        if isinstance(value, tuple):
-            return tuple(self._one_of_each(inner) for inner in value)
-        return value
-
     def _select_cache(self, rows: Tensor, within_prompts: bool) -> None:
         name = next((name for name in CACHE_NAMES if name in self.model_kwargs), None)
         if name is None or self.model_kwargs[name] is None:
@@ -272,31 +249,3 @@ class AutoStepModel:
                 f"the cache of {type(self.model).__name__} must be one whose rows can be reordered;"
                 f" got {type(cache).__name__}"
             )
-
-
-def _input_names(is_encoder_decoder: bool) -> dict[str, str]:
-    prefix = "decoder_" if is_encoder_decoder else ""
-    return {
-        "token_ids": f"{prefix}input_ids",
-        "position_ids": f"{prefix}position_ids",
-        "mask": f"{prefix}attention_mask",
-    }
-
-
-def _is_row_tensor(name: str, value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim >= 1
-
-
-def _rows_of(value: Any, rows: Tensor, count: int) -> Any:
-    """``value`` with its rows selected, wherever ``count`` rows come first (second for three-dimensional positions)."""
-    if isinstance(value, Tensor):
-        if value.ndim >= 1 and value.shape[0] == count:
-            return value.index_select(0, rows.to(value.device))
-        if value.ndim == 3 and value.shape[1] == count:
-            return value.index_select(1, rows.to(value.device))
-        return value
-    if isinstance(value, library.ModelOutput):
-        return type(value)(**{name: _rows_of(inner, rows, count) for name, inner in value.items()})
-    if isinstance(value, tuple):
-        return tuple(_rows_of(inner, rows, count) for inner in value)
-    return value

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .beam_candidates import top_candidates
-from .beam_draws import sampled_candidates
+from .beam_draws import sampled_candidates, seeded_candidates
 from .loop import Process, Recorder
+from .noise import counter_keys
 from .steps import StepModel
 from .stopping import Stopping
 
@@ -79,6 +80,7 @@ def beam_search(
     fill_token_id: int = -1,
     processors: Sequence[Process] = (),
     recorder: Recorder | None = None,
+    seeds: Tensor | None = None,
 ) -> Beams:
     """The best ``num_return_sequences`` hypotheses of every item.
 
@@ -86,7 +88,8 @@ def beam_search(
     end a hypothesis, max(2, 1 + num_eos) * K candidates are kept at each step. length_penalty: hypotheses are compared
     by score / length ** length_penalty. early_stopping: True ends an item with K finished hypotheses, False when no
     running beam can get better at its present length, "never" when none can at ``max_length``. do_sample: candidates
-    are drawn without replacement instead of being the best. fill_token_id: what follows a hypothesis' end.
+    are drawn without replacement instead of being the best. seeds: [B] int64 for these draws, which then depend on
+    the item's seed, step and beams alone; torch's own stream without them. fill_token_id: what follows an end.
     Reads two device values a step: whether beams changed places, and whether the search is over.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32.
     """
@@ -114,8 +117,11 @@ def beam_search(
                 log_probs = processor.apply(log_probs)
             if recorder is not None:
                 recorder.step(log_probs)
-            choose = sampled_candidates if do_sample else top_candidates
-            candidates = choose(log_probs, scores, num_candidates)
+            if do_sample and seeds is not None:
+                candidates = seeded_candidates(log_probs, scores, num_candidates, counter_keys(seeds, step))
+            else:
+                choose = sampled_candidates if do_sample else top_candidates
+                candidates = choose(log_probs, scores, num_candidates)
         else:
             candidates = top_candidates(logits, scores, num_candidates, normalized=False)
         log_probs, parent, token = candidates

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from .beam_candidates import Candidates
 from .candidates import largest
+from .noise import counter_exponential
 from .race import MARGIN
 from .stream import exponentials_at, stream_is_known
 
-__all__ = ["sampled_candidates"]
+__all__ = ["sampled_candidates", "seeded_candidates"]
 
 _LISTED = 128  # finite log-probabilities of a row that are looked at; rows with more are drawn in full
 _LEAST = 1e-30  # below this share of the best, float32 softmax loses digits
@@ -35,6 +36,24 @@ def sampled_candidates(log_probs: Tensor, scores: Tensor, count: int) -> Candida
                 return drawn
             torch.set_rng_state(state)
     return _in_full(log_probs, scores, count)
+
+
+def seeded_candidates(log_probs: Tensor, scores: Tensor, count: int, keys: Tensor) -> Candidates:
+    """The same with the noise of a counter instead of a stream; keys: [B, 1] from ``counter_keys``.
+
+    The noise belongs to (key, beam, token), so that what an item draws does not depend on its batch.
+    """
+    batch_size, num_beams = scores.shape
+    vocab_size = log_probs.shape[-1]
+    values, token_ids = largest(log_probs, _LISTED)
+    if token_ids.shape[1] < vocab_size and not bool((values[:, -1] == -torch.inf).all()):
+        values, token_ids = log_probs, torch.arange(vocab_size, device=log_probs.device).expand_as(log_probs)
+    beam = torch.arange(num_beams, device=log_probs.device).repeat_interleave(values.shape[1])
+    token = token_ids.reshape(batch_size, -1)
+    accumulated = (values.reshape(batch_size, num_beams, -1) + scores[:, :, None]).flatten(1)
+    race = accumulated.to(torch.float64) - counter_exponential(keys, beam * vocab_size + token).log()
+    where = race.topk(count).indices
+    return accumulated.gather(1, where), beam[where], token.gather(1, where)
 
 
 def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:

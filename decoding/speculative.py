@@ -17,7 +17,7 @@ from .loop import Recorder
 from .steps import VerifyingStepModel
 from .stopping import Stopping, hits_token
 
-__all__ = ["Draft", "Drafter", "accept_drawn", "accept_equal", "speculate"]
+__all__ = ["Draft", "Drafter", "Draw", "accept_drawn", "accept_equal", "speculate"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class Draft:
     token_ids: Tensor
     counts: Tensor
     probs: Tensor | None = None
+
+
+class Draw(Protocol):
+    """Picks a token per row of ``logits`` [N, V]; ``step`` [B] counts each original row's, ``rows`` [N] are alive."""
+
+    def __call__(self, logits: Tensor, *, step: Tensor, rows: Tensor) -> Tensor: ...
 
 
 class Drafter(Protocol):
@@ -82,6 +88,7 @@ def speculate(
     stopping: Stopping,
     *,
     do_sample: bool = False,
+    draw: Draw | None = None,
     lockstep: bool = False,
     rules: Sequence[ScoreRule] = (),
     pad_token_id: Tensor | None = None,
@@ -91,11 +98,12 @@ def speculate(
 ) -> Tensor:
     """Prompt and new tokens of every row, [B, T]: greedily those of plain greedy, drawn ones distributed alike.
 
-    do_sample: draw, from torch's own stream. lockstep: all rows advance by as many tokens as the slowest, so that they
-    keep one length; needed for a model whose rows cannot differ, for ``rules`` that read the token ids, for criteria, a
-    recorder or a listener. Otherwise rows advance on their own, ``rules`` get no ids, and with ``compact`` finished
-    rows leave. pad_token_id: what follows a finished row; None stands for 0. on_tokens: called with the tokens [B] of
-    one position after another.
+    do_sample: draw, from torch's own stream. draw: picks the token of each position instead; where that depends on the
+    row, the step and the logits alone, as with a seed per row, the tokens are those of plain decoding.
+    lockstep: all rows advance by as many tokens as the slowest, so that they keep one length; needed for a model whose
+    rows cannot differ, for ``rules`` that read the token ids, for criteria, a recorder or a listener. Otherwise rows
+    advance on their own, ``rules`` get no ids, and with ``compact`` finished rows leave. pad_token_id: what follows a
+    finished row; None stands for 0. on_tokens: called with the tokens [B] of one position after another.
     Every round reads a few device values: how wide the draft is, how far rows came, which are finished.
     """
     if (stopping.criteria or recorder is not None or on_tokens is not None) and not lockstep:
@@ -106,7 +114,7 @@ def speculate(
     while True:
         raw = logits.clone() if recorder is not None else logits
         scores = _process(logits, rows, draft, rules)
-        new, counts = _accept(scores, draft, do_sample)
+        new, counts = _accept(scores, draft, do_sample, draw, rows)
         width = new.shape[1]
         counts = rows.extend(new, counts, raw, scores, recorder, on_tokens)
         if rows.rounds > 1:  # the first round read nothing but the prompt
@@ -125,7 +133,11 @@ def speculate(
         logits = model.verify(torch.cat((rows.pending()[:, None], draft.token_ids), dim=1))
 
 
-def _accept(scores: Tensor, draft: Draft, do_sample: bool) -> tuple[Tensor, Tensor]:
+def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: "_Rows") -> tuple[Tensor, Tensor]:
+    if draw is not None:
+        step = rows.all_lengths - rows.prompt_length
+        chosen = [draw(scores[:, place], step=step + place, rows=rows.alive) for place in range(scores.shape[1])]
+        return accept_equal(torch.stack(chosen, dim=1), draft)
     if not do_sample:
         return accept_equal(scores.argmax(dim=-1), draft)
     probs = torch.softmax(scores, dim=-1)
@@ -163,6 +175,7 @@ class _Rows:
 
     def __init__(self, prompt_ids: Tensor, stopping: Stopping, pad_token_id: Tensor | None, *, lockstep: bool):
         batch_size, length = prompt_ids.shape
+        self.prompt_length = length
         self.stopping, self.lockstep, self.rounds = stopping, lockstep, 0
         self.pad = 0 if pad_token_id is None else int(pad_token_id)
         self.ids = torch.full((batch_size, 2 * length + 64), self.pad, dtype=torch.long, device=prompt_ids.device)

@@ -258,7 +258,16 @@ def test_errors_name_the_option_and_what_was_given(models: dict[str, Any]) -> No
     cases = [
         ({"temperature": [1.0]}, "do_sample must be True for per-row temperature; got False"),
         ({"seeds": [1, 2, 3], "do_sample": True}, "seeds must have one value for each of the 2 prompts; got 3"),
-        ({"seeds": [1, 2], "num_beams": 2}, "num_beams must be 1 for per-row options and seeds; got 2"),
+        ({"seeds": [1, 2], "num_beams": 2}, "do_sample must be True for per-row seeds; got False"),
+        (
+            {"max_new_tokens": [1, 2], "num_beams": 2},
+            "max_new_tokens must not be given per row for beam search: the hypotheses of all prompts are compared at "
+            "one length",
+        ),
+        (
+            {"seeds": [1, 2, 3], "num_beams": 2, "do_sample": True},
+            "seeds must have one value for each of the 2 prompts; got 3",
+        ),
         (
             {"max_new_tokens": [1, 2], "eos_token_id": None, "pad_token_id": None},
             "pad_token_id must be given for rows that end at different lengths; got None",

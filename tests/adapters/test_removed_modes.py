@@ -231,12 +231,23 @@ def test_a_failing_processor_leaves_the_model_usable(models: dict[str, Any], mod
         (
             "llama",
             {"dola_layers": "low", "seeds": [1, 2]},
-            "per-row options and seeds must be left out in this mode; got dola_generation",
+            "do_sample must be True for per-row seeds; got False",
+        ),
+        (
+            "llama",
+            {"penalty_alpha": 0.5, "top_k": 3, "seeds": [1, 2]},
+            "seeds must not be given per row for contrastive search: it draws nothing",
+        ),
+        (
+            "llama",
+            {"num_beams": 4, "num_beam_groups": 2, "max_new_tokens": [2, 3]},
+            "max_new_tokens must not be given per row for group beam search: the hypotheses of all prompts are "
+            "compared at one length",
         ),
     ],
 )
 def test_errors(models: dict[str, Any], kind: str, options: dict[str, Any], message: str) -> None:
     """The exact text."""
     with pytest.raises((ValueError, TypeError)) as caught:
-        generate(models[kind], PROMPT, max_new_tokens=3, **options)
+        generate(models[kind], PROMPT, **{"max_new_tokens": 3, **options})
     assert str(caught.value) == message

@@ -187,7 +187,7 @@ def test_an_assistant_with_another_vocabulary_is_the_library_s_error(models: dic
         ({"assistant_early_exit": 9}, "assistant_early_exit must be a layer count in 1..4; got 9"),
         (
             {"prompt_lookup_num_tokens": 3, "seeds": [1]},
-            "per-row options and seeds must be left out of an assisted call; got some",
+            "do_sample must be True for per-row seeds; got False",
         ),
     ],
 )
