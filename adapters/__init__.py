@@ -9,11 +9,25 @@ if __name__ != "afterlogits.adapters":
 if TYPE_CHECKING:
     from .generation import custom_generate, generate, install, uninstall
     from .pipelines import pipeline
+    from .text_streaming import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
 
-__all__ = ["custom_generate", "generate", "install", "pipeline", "uninstall"]
+__all__ = [
+    "AsyncBatchTextIteratorStreamer",
+    "BatchTextIteratorStreamer",
+    "custom_generate",
+    "generate",
+    "install",
+    "pipeline",
+    "uninstall",
+]
+_ELSEWHERE = {
+    "AsyncBatchTextIteratorStreamer": ".text_streaming",
+    "BatchTextIteratorStreamer": ".text_streaming",
+    "pipeline": ".pipelines",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".pipelines" if name == "pipeline" else ".generation", __name__), name)
+    return getattr(import_module(_ELSEWHERE.get(name, ".generation"), __name__), name)

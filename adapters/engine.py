@@ -30,7 +30,14 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         """The model's own ``generate``, which also takes the options of ``generation.generate``."""
         request, options = split_request(seeds, compact, options)
         with requested(request):
-            return super().generate(*arguments, **options)
+            try:
+                return super().generate(*arguments, **options)
+            except BaseException as error:
+                # Whoever iterates over a stream in another thread must not wait for ever.
+                fail = getattr(options.get("streamer"), "fail", None)
+                if callable(fail):
+                    fail(error)
+                raise
 
     def _sample(self, input_ids: Tensor, **prepared: Any) -> Any:
         return self._decode("_sample", run_sample, input_ids, prepared)
