@@ -17,8 +17,8 @@ test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
 	.venv-v4/bin/python -m pytest -q tests -m v4 $(ARGS)
 
 parity-tasks: $(VENV)/.ready-test .venv-v4/.ready-test  ## the text tasks over thousands of drawn texts, both versions
-	PYTHONPATH=src:. $(RUN) -m tests.adapters.pipeline_parity $(ARGS)
-	PYTHONPATH=src:. .venv-v4/bin/python -m tests.adapters.pipeline_parity $(ARGS)
+	PYTHONPATH=src:. $(RUN) -m tests.adapters.pipeline_parity --write docs/parity.md $(ARGS)
+	PYTHONPATH=src:. .venv-v4/bin/python -m tests.adapters.pipeline_parity --write docs/parity.md $(ARGS)
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)

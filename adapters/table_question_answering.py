@@ -51,6 +51,11 @@ def parse(loaded: Loaded, item: Any, options: TableOptions) -> tuple[Any, list[s
     table, query = field_of(item, "table"), field_of(item, "query")
     table = table if isinstance(table, pandas.DataFrame) else pandas.DataFrame(table)
     require(not table.empty, "table must not be empty; got no cells")
+    if is_tapas(loaded):  # its tokenizer takes nothing else
+        for name, column in table.items():
+            other = next((cell for cell in column if not isinstance(cell, str)), None)
+            if other is not None:
+                raise TypeError(f"table must hold strings alone; got {type(other).__name__} in column {name!r}")
     queries = [query] if isinstance(query, str) else list(query)
     return table, [non_empty_text("query", each) for each in queries]
 
@@ -146,9 +151,6 @@ def _record(loaded: Loaded, table: Any, answer: Any) -> dict[str, Any]:
         return {"answer": answer}
     coordinates, kind = answer
     cells = [table.iat[place] for place in coordinates]
-    for cell in cells:
-        if not isinstance(cell, str):
-            raise TypeError(f"table must hold strings alone; got {type(cell).__name__} in a chosen cell")
     aggregator = "" if kind is None else loaded.config.aggregation_labels[kind]
     plain = kind is None or kind == loaded.config.no_aggregation_label_index
     answer = ("" if plain else f"{aggregator} > ") + ", ".join(cells)

@@ -1,21 +1,25 @@
 """Every text task against the library's own pipeline, on drawn texts, for every family of tokenizers.
 
-``python -m tests.adapters.pipeline_parity [--items N]`` prints the number of cases and of mismatches per task and
-family: with transformers 5.23 the tasks that exist there, with 4.57.6 the ones version 5 removed.
+``python -m tests.adapters.pipeline_parity [--items N] [--write docs/parity.md]`` prints the number of cases and of
+mismatches per task and family, and writes them into the document: with transformers 5.23 the tasks that exist there,
+with 4.57.6 the ones version 5 removed.
 """
 
 import argparse
 import copy
 import random
+import re
 import sys
 import warnings
 from functools import cache
+from pathlib import Path
 
 import torch
 import transformers
 from packaging.version import Version
 
 from afterlogits.adapters import pipeline
+from tests.adapters.table_cases import draw_case, tapas_model, tapas_tokenizer
 from tests.text_models import FAMILIES, WORDS, tiny_decoder, tiny_model, tiny_seq2seq, tokenizer_of
 
 VERSION_4 = Version(transformers.__version__).major == 4
@@ -57,6 +61,8 @@ OPTIONS = {
     "fill-mask": [{}, {"top_k": 2}, {"targets": ["Paris", "the", "Berlin"]}],
     "fill-mask with two masks": [{"top_k": 3}],
     "feature-extraction": [{}, {"truncation": True}],
+    "table-question-answering": [{}, {"sequential": True}],
+    "table-question-answering with aggregation": [{}, {"sequential": True}],
     "text-generation": [
         {"do_sample": False, "max_new_tokens": 8},
         {"max_new_tokens": 6},
@@ -99,6 +105,8 @@ WITHOUT_OFFSETS = (
 
 def families(task):
     """The families a task is tried with: the one without offsets where the library takes it."""
+    if task.startswith("table"):
+        return ("tapas",)
     return (*FAMILIES, "characters") if task in WITHOUT_OFFSETS else FAMILIES
 
 
@@ -122,6 +130,9 @@ def draw_text(drawn, most=40):
 
 
 def draw_item(task, drawn, tokenizer):
+    if task.startswith("table"):
+        table, queries = draw_case(drawn.random())
+        return {"table": table, "query": queries if len(queries) > 1 or drawn.random() < 0.5 else queries[0]}
     if task == "ner split into words":
         return draw_text(drawn, 20).split() or ["x"]
     if task == "text-classification of pairs":
@@ -143,8 +154,8 @@ def draw_item(task, drawn, tokenizer):
 @cache
 def pipes(task, family):
     """The library's pipeline and this one, over one model and tokenizer."""
-    tokenizer = copy.deepcopy(tokenizer_of(family, 64))
     name = task.split(" ")[0]
+    tokenizer = tapas_tokenizer() if family == "tapas" else copy.deepcopy(tokenizer_of(family, 64))
     if name == "text-generation":
         tokenizer.chat_template = CHAT
         model = tiny_decoder(tokenizer)
@@ -152,6 +163,8 @@ def pipes(task, family):
         model = tiny_seq2seq(tokenizer)
     elif name == "zero-shot-classification":
         model = tiny_model("text-classification", tokenizer, labels=NLI, spread=4.0)
+    elif family == "tapas":
+        model = tapas_model("aggregation" in task)
     else:
         model = tiny_model({"ner": "token-classification"}.get(name, name), tokenizer)
     arguments = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
@@ -215,29 +228,71 @@ def mismatches(task, family, items, options):
     return len(items), differ
 
 
+HEADING = """# Parity of the text tasks
+
+The number of drawn inputs answered by this package and by the library's own pipeline of the same name, over one tiny
+random model and one tokenizer of each family, and how many answers differ: in any text, label, offset, word, count or
+order, or in a score by more than 1e-6 (1e-5 for hidden states). The options of each task are in
+`tests/adapters/pipeline_parity.py`; where the library raises, this package must raise. `make parity-tasks` prints
+these tables and writes this page.
+"""
+ROW = re.compile(r"\| (?P<task>[^|*]+?) \| (?P<family>\S+) \| (?P<cases>[\d,]+) \| (?P<wrong>\d+) \|")
+
+
+def write_section(path, version, counts):
+    """Put the counts of one version in the document: {(task, family): (cases, mismatches)}; the others stay."""
+    text = path.read_text(encoding="utf-8") if path.exists() else HEADING
+    title = f"## transformers {version}"
+    parts = [part.strip() for part in re.split(r"(?m)^(?=## )", text)[1:]]
+    known = [row for part in parts if part.startswith(title) for row in ROW.finditer(part)]
+    counts = {
+        (row["task"], row["family"]): (int(row["cases"].replace(",", "")), int(row["wrong"])) for row in known
+    } | counts
+    counts = {key: counts[key] for task in OPTIONS for key in counts if key[0] == task}
+    total, wrong = (sum(column) for column in zip(*counts.values(), strict=True))
+    lines = [f"| {task} | {family} | {cases:,} | {bad} |" for (task, family), (cases, bad) in counts.items()]
+    lines = ["| task | tokenizer | cases | mismatches |", "|---|---|---:|---:|", *lines]
+    section = "\n".join([title, "", *lines, f"| **all** | | **{total:,}** | **{wrong}** |"])
+    sections = sorted([part for part in parts if not part.startswith(title)] + [section], reverse=True)
+    path.write_text("\n\n".join([HEADING.strip(), *sections]) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--items", type=int, default=40, help="drawn items per task, family and options")
+    parser.add_argument("--cases", type=int, default=2000, help="drawn inputs per task, at least")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tasks", nargs="*", default=TASKS, help="these tasks alone")
+    parser.add_argument("--write", type=Path, help="the document that takes the counts")
     arguments = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     print(f"transformers {transformers.__version__}, seed {arguments.seed}")
-    print(f"{'task':32}{'tokenizer':12}{'cases':>8}{'mismatches':>12}")
-    total = wrong = 0
-    for task in TASKS:
+    print(f"{'task':44}{'tokenizer':12}{'cases':>8}{'mismatches':>12}")
+    counts = {}
+    for task in arguments.tasks:
+        calls = sum(len(options_of(task, family)) for family in families(task))
+        items = max(2, -(-arguments.cases // calls))
         for family in families(task):
-            drawn = random.Random(f"{arguments.seed} {task} {family}")
-            cases, differ = 0, []
-            for options in options_of(task, family):
-                items = [draw_item(task, drawn, pipes(task, family)[2]) for _ in range(arguments.items)]
-                count, found = mismatches(task, family, items, options)
-                cases, differ = cases + count, differ + found
-            print(f"{task:32}{family:12}{cases:8}{len(differ):12}", flush=True)
-            for each in differ[:3]:
-                print(each, file=sys.stderr)
-            total, wrong = total + cases, wrong + len(differ)
-    print(f"{'all':44}{total:8}{wrong:12}")
+            counts[task, family] = count_mismatches(task, family, items, arguments.seed)
+            print("{:44}{:12}{:8}{:12}".format(task, family, *counts[task, family]), flush=True)
+    total, wrong = (sum(column) for column in zip(*counts.values(), strict=True))
+    print(f"{'all':56}{total:8}{wrong:12}")
+    if arguments.write:
+        write_section(arguments.write, transformers.__version__, counts)
     return 1 if wrong else 0
+
+
+def count_mismatches(task, family, items, seed):
+    """(cases, mismatches) of one task with one tokenizer, in calls of at most 40 items; the first few are printed."""
+    drawn = random.Random(f"{seed} {task} {family}")
+    cases = wrong = 0
+    for options in options_of(task, family):
+        for first in range(0, items, 40):
+            drawn_items = [draw_item(task, drawn, pipes(task, family)[2]) for _ in range(min(40, items - first))]
+            count, differ = mismatches(task, family, drawn_items, options)
+            if wrong < 3:
+                print(*differ[:3], sep="\n", end="\n" if differ else "", file=sys.stderr)
+            cases, wrong = cases + count, wrong + len(differ)
+    return cases, wrong
 
 
 if __name__ == "__main__":
