@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..postprocess.answers import Answers as MergedAnswers
+from ..postprocess.answers import LocatedSpans, merge_answers, position_keys, text_keys
 from ..postprocess.spans import select_spans
 from .batching import Batch, Row, pad_stack
 from .inputs import as_call, field_of, non_empty_text
 from .options import require, require_count
-from .question_words import encode_words, word_answers
+from .question_words import encode_words, word_answer
 from .runner import Call, Loaded, Prepared, Task
 from .tokenising import encode_rows, group_by_item, length_limit
 from .views import Answer, Answers
@@ -191,44 +195,60 @@ def _candidates(options: QuestionAnsweringOptions) -> int:
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: QuestionAnsweringOptions
 ) -> list[Any]:
-    return [_answers(loaded, item, windows, options) for item, windows in zip(items, outputs, strict=True)]
-
-
-def _answers(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: QuestionAnsweringOptions) -> Any:
-    """The answers of an item's windows, best first."""
-    question, context = item.facts[:2]
-    if loaded.tokenizer.is_fast:
-        answers = _merged(loaded, item, windows, options)
-    else:
-        answers = word_answers(loaded, item, windows)
-    if options.handle_impossible_answer:
-        answers.append(Answer(score=min(null for _, _, _, null in windows), start=0, end=0, answer=""))
-    answers.sort(key=lambda answer: answer["score"], reverse=True)
-    best = Answers(answers[: options.top_k])
-    for answer in best:
-        answer.question, answer.context = question, context
-    best.question, best.context = question, context
-    return best[0] if len(best) == 1 else best
-
-
-def _merged(loaded: Loaded, item: Prepared, windows: Sequence[Any], options: QuestionAnsweringOptions) -> list[Answer]:
-    """One answer for the spans of equal text (compat) or of equal place, where the first of them stands."""
-    context = item.facts[1]
-    merged: dict[Any, Answer] = {}
-    for row, (firsts, lasts, scores, _) in zip(item.rows, windows, strict=True):
-        for first, last, score in zip(firsts, lasts, scores, strict=True):
-            start, end = _characters(row, first, last, options.align_to_words)
-            text = context[start:end]
-            # 4.57.6 adds up the scores of equal texts wherever they stand; corrected, a place counts once.
-            key = text.lower() if loaded.compat else (start, end)
-            known = merged.get(key)
-            if known is None:
-                merged[key] = Answer(score=score, start=start, end=end, answer=text)
-            elif loaded.compat:
-                known["score"] += score
+    """The answers of every item: the spans of its windows in characters, merged by the kernel, best first."""
+    fast = loaded.tokenizer.is_fast
+    contexts = [item.facts[1] for item in items]
+    windows = [(number, row) for number, item in enumerate(items) for row in item.rows]
+    found: list[tuple[int, int, int]] = []
+    scores: list[float] = []
+    texts: list[str] = []
+    for place, ((number, row), output) in enumerate(zip(windows, chain(*outputs), strict=True)):
+        for first, last, score in zip(*output[:3], strict=True):
+            if fast:
+                start, end = _characters(row, first, last, options.align_to_words)
+                text = contexts[number][start:end]
             else:
-                known["score"] = max(known["score"], score)
-    return [*merged.values()]
+                answer = word_answer(loaded, items[number].facts, row, first, last)
+                if answer is None:
+                    continue
+                start, end, text = answer
+            found.append((place, start, end))
+            scores.append(score)
+            texts.append(text)
+    located = torch.tensor(found, dtype=torch.long).view(-1, 3)
+    spans = LocatedSpans(located[:, 0], located[:, 1], located[:, 2], torch.tensor(scores, dtype=torch.float64))
+    question = torch.tensor([number for number, _ in windows])
+    # 4.57.6 adds up the scores of equal texts wherever they stand; corrected, a place counts once. Without offsets
+    # it merges nothing.
+    keys = torch.arange(len(found))
+    if fast:
+        keys = text_keys(spans, question, contexts) if loaded.compat else position_keys(spans)
+    nulls = None
+    if options.handle_impossible_answer:
+        nulls = torch.tensor([output[3] for output in chain(*outputs)], dtype=torch.float64)
+    answers = merge_answers(
+        spans,
+        question,
+        keys,
+        num_questions=len(items),
+        top_k=options.top_k,
+        null_scores=nulls,
+        combine="sum" if loaded.compat else "max",
+    )
+    return _records(answers, texts, [item.facts[:2] for item in items])
+
+
+def _records(merged: MergedAnswers, texts: Sequence[str], asked: Sequence[tuple[str, str]]) -> list[Any]:
+    """An answer, or a list of them where there are several or none, for every question."""
+    results = [Answers() for _ in asked]
+    for result, (question, context) in zip(results, asked, strict=True):
+        result.question, result.context = question, context
+    columns = (merged.question, merged.scores, merged.start, merged.end, merged.span)
+    for number, score, start, end, span in zip(*(column.tolist() for column in columns), strict=True):
+        answer = Answer(score=score, start=start, end=end, answer=texts[span] if span >= 0 else "")
+        answer.question, answer.context = asked[number]
+        results[number].append(answer)
+    return [result[0] if len(result) == 1 else result for result in results]
 
 
 def _characters(row: Row, first: int, last: int, align_to_words: bool) -> tuple[int, int]:

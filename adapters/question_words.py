@@ -13,7 +13,6 @@ import numpy as np
 from .batching import Row
 from .options import require
 from .runner import Loaded, Prepared
-from .views import Answer
 
 _TWO_SEPARATORS = ("roberta", "camembert", "bart", "mpnet")  # tokenizers with two separators between the texts
 _PREFIX_SPACE = ("roberta", "longformer", "bart")  # tokenizers that mark a word by the space before it
@@ -88,20 +87,16 @@ def _window(tokenizer: Any, asked: list[int], ids: list[int], owner: list[int], 
     return Row(inputs, len(whole), None, {"allowed": allowed, "words": dict(enumerate(owner, first))})
 
 
-def word_answers(loaded: Loaded, item: Prepared, windows: Sequence[Any]) -> list[Answer]:
-    """Every candidate span as an answer of whole words, in the order of the windows."""
-    _, context, words = item.facts
-    found = []
-    for row, (firsts, lasts, scores, _) in zip(item.rows, windows, strict=True):
-        of_token = row.facts["words"]
-        for first, last, score in zip(firsts, lasts, scores, strict=True):
-            if first not in of_token or last not in of_token:  # the start token, which 4.57.6 stumbles over
-                continue
-            a, b = of_token[first], of_token[last]
-            start, end = words.spans[a][0], words.spans[b][1]
-            if loaded.compat:
-                # 4.57.6 counts white space to the word before it and names the last character, not the one after.
-                end = (words.spans[b + 1][0] if b + 1 < len(words.spans) else len(context)) - 1
-            text = " ".join(words.texts[a : b + 1]) if loaded.compat else context[start:end]
-            found.append(Answer(score=score, start=start, end=end, answer=text))
-    return found
+def word_answer(loaded: Loaded, facts: Any, row: Row, first: int, last: int) -> tuple[int, int, str] | None:
+    """Characters and text of a span of tokens as whole words; None for the start token, which 4.57.6 stumbles over."""
+    _, context, words = facts
+    of_token = row.facts["words"]
+    if first not in of_token or last not in of_token:
+        return None
+    a, b = of_token[first], of_token[last]
+    start, end = words.spans[a][0], words.spans[b][1]
+    if not loaded.compat:
+        return start, end, context[start:end]
+    # 4.57.6 counts white space to the word before it and names the last character, not the one after.
+    end = (words.spans[b + 1][0] if b + 1 < len(words.spans) else len(context)) - 1
+    return start, end, " ".join(words.texts[a : b + 1])

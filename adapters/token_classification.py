@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..postprocess.labels import SCHEMES, LabelScheme, read_labels
-from ..postprocess.overlaps import keep_longest, keep_previous_best
+from ..postprocess.overlaps import surviving_spans
 from ..postprocess.subwords import entity_words, space_index, subwords_by_length, subwords_by_space
 from ..postprocess.tagging import STRATEGIES, group_entities
 from .batching import Batch, Row, pad_stack
@@ -254,33 +254,29 @@ def _add_labels(entities: Any, records: Sequence[Sequence[dict[str, Any]]], k: i
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TokenClassificationOptions
 ) -> list[Any]:
+    found = [[record for row in rows for record in row] for rows in outputs]
+    several = torch.tensor([len(rows) > 1 for rows in outputs])
+    if bool(several.any()):
+        found = _merged(found, several, loaded.compat)
     finished = []
-    for item, rows in zip(items, outputs, strict=True):
-        records = rows[0] if len(rows) == 1 else merge_chunks([each for row in rows for each in row], loaded.compat)
-        found = Entities(records)
-        found.text = item.facts.text if isinstance(item.facts, Words) else item.facts
-        finished.append(found)
+    for item, records in zip(items, found, strict=True):
+        entities = Entities(records)
+        entities.text = item.facts.text if isinstance(item.facts, Words) else item.facts
+        finished.append(entities)
     return finished
 
 
-def merge_chunks(records: list[dict[str, Any]], compat: bool = True) -> list[dict[str, Any]]:
-    """Entities of overlapping chunks as one list by start: the rule decides within each run of those that touch."""
-    merge = keep_previous_best if compat else keep_longest
-    records = sorted(records, key=lambda record: record["start"])
-    # The library's walk meets the first entity twice; one without characters then does not overlap itself.
-    doubled = compat and bool(records) and records[0]["start"] == records[0]["end"]
-    kept: list[dict[str, Any]] = [dict(records[0])] if doubled else []
-    run: list[dict[str, Any]] = []
-    reached = -1
-    for record in [*records, None]:
-        if run and (record is None or record["start"] >= reached):
-            spans = [(each["start"], each["end"], each["score"]) for each in run]
-            kept.extend(run[index] for index in merge(spans))
-            run = []
-        if record is not None:
-            run.append(record)
-            reached = max(reached, record["end"])
-    return kept
+def _merged(found: list[list[dict[str, Any]]], several: Tensor, compat: bool) -> list[list[dict[str, Any]]]:
+    """The entities of each item; of those whose chunks overlap, the ones that stay."""
+    flat = [record for records in found for record in records]
+    owner = torch.arange(len(found)).repeat_interleave(torch.tensor([len(records) for records in found]))
+    start, end = (torch.tensor([record[name] for record in flat], dtype=torch.long) for name in ("start", "end"))
+    scores = torch.tensor([record["score"] for record in flat], dtype=torch.float64)
+    kept = surviving_spans(start, end, scores, owner, several, compat=compat)
+    merged: list[list[dict[str, Any]]] = [[] for _ in found]
+    for index, item in zip(kept.tolist(), owner[kept].tolist(), strict=True):
+        merged[item].append(dict(flat[index]))
+    return merged
 
 
 TASK = Task(

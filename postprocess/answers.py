@@ -34,6 +34,7 @@ class Answers:
     start: Tensor  # [N] int64, characters of the context
     end: Tensor  # [N] int64, exclusive
     is_null: Tensor  # [N] bool: "no answer"
+    span: Tensor  # [N] int64, index of the first of its spans; -1 for "no answer"
     num_questions: int
 
     def records(self, contexts: Sequence[str]) -> list[list[dict[str, Any]]]:
@@ -145,13 +146,20 @@ def merge_answers(
         total = total.scatter_reduce(0, member, scores, "amax")
     order = first.argsort()
     first, total = first[order], total[order]
-    columns = [owner[first], total, spans.start[first], spans.end[first], torch.zeros_like(first, dtype=torch.bool)]
+    columns = [
+        owner[first],
+        total,
+        spans.start[first],
+        spans.end[first],
+        torch.zeros_like(first, dtype=torch.bool),
+        first,
+    ]
     if null_scores is not None:
         null = torch.full((num_questions,), NO_NULL_YET, dtype=torch.float64, device=device)
         null = null.scatter_reduce(0, question.to(device), null_scores.to(device).double(), "amin")
         asked = torch.arange(num_questions, device=device)
         nowhere = torch.zeros_like(asked)
-        extra = [asked, null, nowhere, nowhere, torch.ones_like(asked, dtype=torch.bool)]
+        extra = [asked, null, nowhere, nowhere, torch.ones_like(asked, dtype=torch.bool), nowhere - 1]
         columns = [torch.cat(pair) for pair in zip(columns, extra, strict=True)]
     return _best_of_each(columns, num_questions, top_k)
 
@@ -160,9 +168,11 @@ def _best_of_each(columns: list[Tensor], num_questions: int, top_k: int | Tensor
     """Sort by question and then score, keeping the order of equals, and cut each question at its ``top_k``."""
     order = columns[1].argsort(descending=True, stable=True)
     order = order[columns[0][order].argsort(stable=True)]
-    question, scores, start, end, is_null = (column[order] for column in columns)
+    columns = [column[order] for column in columns]
+    question = columns[0]
     counts = torch.bincount(question, minlength=num_questions)
     rank = torch.arange(question.shape[0], device=question.device) - (counts.cumsum(0) - counts)[question]
     limit = top_k.to(question.device)[question] if isinstance(top_k, Tensor) else top_k
     kept = rank < limit
-    return Answers(question[kept], scores[kept], start[kept], end[kept], is_null[kept], num_questions)
+    question, scores, start, end, is_null, span = (column[kept] for column in columns)
+    return Answers(question, scores, start, end, is_null, span, num_questions)

@@ -29,27 +29,40 @@ def merge_overlaps(entities: Entities, document: Tensor, *, num_documents: int, 
     document = document.to(entities.item.device)
     owner = document[entities.item]
     several = torch.bincount(document, minlength=num_documents) > 1
-    order = torch.arange(owner.shape[0], device=owner.device)
-    # Within a document of several chunks by start; of equal starts in the order given, or by end and score. A document
-    # of one chunk keeps its order.
-    keys = [entities.start] if compat else [-entities.scores, entities.end, entities.start]
-    for key in keys:
-        order = order[torch.where(several[owner], key, 0)[order].argsort(stable=True)]
-    order = order[owner[order].argsort(stable=True)]
-    merged = entities.select(order)
-    owner = owner[order]
-    keep = _walk(merged, owner, several, keep_previous_best if compat else keep_longest)
-    merged = merged.select(keep)
+    keep = surviving_spans(entities.start, entities.end, entities.scores, owner, several, compat=compat)
+    merged = entities.select(keep)
     fields = {name: getattr(merged, name) for name in merged.__dataclass_fields__}
     return Entities(**{**fields, "item": owner[keep], "num_items": num_documents})
 
 
-def _walk(entities: Entities, owner: Tensor, several: Tensor, merge: Merge) -> Tensor:
-    """Indices of the entities that stay. Alone are those that nothing before them reaches and that reach nothing."""
+def surviving_spans(
+    start: Tensor, end: Tensor, scores: Tensor, owner: Tensor, several: Tensor, *, compat: bool = True
+) -> Tensor:
+    """Which of N spans stay, by document and then start: [K] int64 indices, by the rules of ``merge_overlaps``.
+
+    start, end: [N] int64 characters, end exclusive. scores: [N]. owner: [N] int64, the document of each span.
+    several: [D] bool, the documents cut into several chunks; the spans of the others stay, in their order. With
+    compat=True the index of a document's first span comes twice if that span holds no character.
+    >>> spans = torch.tensor([[0, 5], [3, 9], [9, 10]])
+    >>> surviving_spans(*spans.T, torch.ones(3), torch.zeros(3).long(), torch.ones(1).bool())
+    tensor([1, 2])
+    """
+    order = torch.arange(owner.shape[0], device=owner.device)
+    # Within a document of several chunks by start; of equal starts in the order given, or by end and score. A document
+    # of one chunk keeps its order.
+    keys = [start] if compat else [-scores, end, start]
+    for key in keys:
+        order = order[torch.where(several[owner], key, 0)[order].argsort(stable=True)]
+    order = order[owner[order].argsort(stable=True)]
+    merge = keep_previous_best if compat else keep_longest
+    return order[_walk(start[order], end[order], scores[order], owner[order], several, merge)]
+
+
+def _walk(start: Tensor, end: Tensor, scores: Tensor, owner: Tensor, several: Tensor, merge: Merge) -> Tensor:
+    """Indices of the spans that stay. Alone are those that nothing before them reaches and that reach nothing."""
     count = owner.shape[0]
     if count == 0:
         return owner
-    start, end = entities.start, entities.end
     # Documents are shifted apart, so that one running maximum of the ends serves them all.
     span = int(torch.maximum(start.max(), end.max())) + 1
     shift = owner * span
@@ -62,7 +75,7 @@ def _walk(entities: Entities, owner: Tensor, several: Tensor, merge: Merge) -> T
     kept = list(alone)
     for a, n in zip(first[size > 1].tolist(), size[size > 1].tolist(), strict=True):
         part = slice(a, a + n)
-        spans = zip(start[part].tolist(), end[part].tolist(), entities.scores[part].tolist(), strict=True)
+        spans = zip(start[part].tolist(), end[part].tolist(), scores[part].tolist(), strict=True)
         kept += [a + i for i in merge(list(spans))]
     if merge is keep_previous_best:
         begins = torch.ones(count, dtype=torch.bool, device=owner.device)

@@ -420,17 +420,3 @@ def test_next_sentence_is_the_softmax_of_its_two_logits():
         expected = follows.model(**encoded).logits.softmax(-1)[0, 0].item()
     assert abs(found["score"] - expected) < 1e-6
     assert found["is_next"] == (expected >= 0.5)
-
-
-def test_chunks_merge_as_the_library_walks_them():
-    """A first entity without characters comes twice there; one that loses to a later loser is gone."""
-    from afterlogits.adapters.token_classification import merge_chunks
-
-    def merged(*spans, compat=True):
-        records = [{"start": start, "end": end, "score": 0.5} for start, end in spans]
-        return [(each["start"], each["end"]) for each in merge_chunks(records, compat)]
-
-    assert merged((4, 4), (4, 6)) == [(4, 4), (4, 4), (4, 6)]
-    assert merged((4, 4), (4, 6), compat=False) == [(4, 4), (4, 6)]
-    assert merged((0, 5), (3, 9), (6, 8), (9, 10)) == [(3, 9), (9, 10)]
-    assert merged((0, 5), (2, 8), (5, 10), compat=False) == [(2, 8)]

@@ -78,6 +78,21 @@ def test_top_k_of_each_question():
     assert [len(rows) for rows in found.records(["ab", "", "cd"])] == [1, 0, 2]
 
 
+def test_each_answer_names_the_first_of_its_spans():
+    """Spans 0 and 2 share a key, span 1 stands alone, "no answer" has none."""
+    spans = spans_of([(0, 0, 3, 0.2), (0, 4, 6, 0.3), (1, 7, 9, 0.4)])
+    found = merge_answers(
+        spans,
+        torch.tensor([0, 0]),
+        torch.tensor([5, 6, 5]),
+        num_questions=1,
+        top_k=3,
+        null_scores=torch.tensor([0.9, 0.1]),
+    )
+    assert found.span.tolist() == [0, 1, -1]
+    assert found.start.tolist() == [0, 4, 0]
+
+
 def test_one_missing_word_keeps_the_tokens_at_both_ends():
     """The first token has no word: the span keeps the characters of its tokens at both ends."""
     candidates = SpanCandidates(
