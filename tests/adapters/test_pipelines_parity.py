@@ -36,7 +36,7 @@ def check_task(task, family, items):
     drawn = random.Random(f"1 {task} {family}")
     for options in options_of(task, family):
         drawn_items = [draw_item(task, drawn, pipes(task, family)[2]) for _ in range(items)]
-        _, differ = mismatches(task, family, drawn_items, options)
+        _, differ, _ = mismatches(task, family, drawn_items, options)
         assert not differ, differ[0]
 
 
