@@ -29,8 +29,8 @@ fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases ag
 parity: $(VENV)/.ready-test  ## every architecture's tokens against transformers; writes docs/architectures.md (half an hour)
 	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
 
-parity-text: $(VENV)/.ready-test .venv-v4/.ready-test  ## thousands of drawn answers against the library, counts printed
-	$(RUN) -m pytest -q -s tests/postprocess -m slow $(ARGS)
+parity-text: $(VENV)/.ready-test .venv-v4/.ready-test  ## thousands of drawn answers against the library, and texts of a million characters; counts printed
+	$(RUN) -m pytest -q -s tests/postprocess tests/adapters/test_long_texts.py -m slow $(ARGS)
 	.venv-v4/bin/python -m pytest -q -s tests/postprocess/test_answers.py -m slow $(ARGS)
 
 lint: $(VENV)/.ready-dev  ## formatting, lint rules and types

@@ -33,8 +33,10 @@ def to_arrow(results: Sequence[Any]) -> Any:
     columns = to_columns(results)
     offsets = columns.pop("offsets")
     item = torch.repeat_interleave(torch.arange(len(results)), offsets.diff())
-    plain = {name: column.tolist() if isinstance(column, torch.Tensor) else column for name, column in columns.items()}
-    return pyarrow.table({"item": item.tolist(), **plain})
+    named = {"item": item, **columns}
+    # A tensor's memory becomes the column as it is.
+    arrays = {name: pyarrow.array(c.numpy() if isinstance(c, torch.Tensor) else c) for name, c in named.items()}
+    return pyarrow.table(arrays)
 
 
 def _records(result: Any) -> list[Mapping[str, Any]]:

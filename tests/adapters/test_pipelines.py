@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 import weakref
 
 import pytest
@@ -308,14 +309,33 @@ def test_columns_hold_the_records_side_by_side(ner):
     assert columns["score"].dtype == torch.float64
 
 
-def test_arrow_without_pyarrow_is_refused_or_gives_a_table(ner):
-    try:
-        import pyarrow
-    except ImportError:
-        with pytest.raises(ImportError, match=r'^output="arrow" needs pyarrow; install it, or use output="columns"$'):
-            ner(["Ada"], output="arrow")
-    else:
-        assert isinstance(ner(["Ada"], output="arrow"), pyarrow.Table)
+def test_arrow_without_pyarrow_is_refused(ner, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'^output="arrow" needs pyarrow; install it, or use output="columns"$'):
+        ner(["Ada"], output="arrow")
+
+
+@pytest.mark.parametrize(
+    ("task", "items"),
+    [
+        ("token-classification", ["Ada works in Paris.", "x", "Maria was near the river"]),
+        ("text-classification", ["Ada works in Paris.", "x"]),
+        ("question-answering", [{"question": "Where?", "context": "Ada is in Paris."}] * 2),
+    ],
+)
+def test_an_arrow_table_holds_the_records_and_their_items(task, items):
+    """Every row of the table is a record, and ``item`` says whose; whole numbers are int64, scores float64."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: no Arrow tables to compare")
+    call = pipe(task, tokenizer=wordpiece())
+    results = call(items)
+    table = call(items, output="arrow")
+    rows = [
+        {"item": number, **record}
+        for number, result in enumerate(results)
+        for record in (result if isinstance(result, list) else [result])
+    ]
+    assert table.to_pylist() == rows
+    assert table.schema.field("item").type == pyarrow.int64() and table.schema.field("score").type == pyarrow.float64()
 
 
 def test_equal_answers_in_two_places_add_up_only_with_compat(qa):
