@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ class SeenTokens:
     _ids: Tensor
     _counts: Tensor
     _sorted: Tensor
+    _keys: Any  # row and token of `_sorted` in one number, ascending: a flat array of the host
 
     def __init__(self, token_ids: Tensor, vocab_size: int, ignore_length: Tensor | int = 0) -> None:
         self.vocab_size = vocab_size
@@ -50,12 +53,12 @@ class SeenTokens:
         """Count one more token per row."""
         if self.width == self._ids.shape[1]:
             self._lay_out(*_merge(self.ids, self.counts, self.used))
-        tokens = token_ids.to(self._ids.dtype).contiguous().reshape(-1, 1)
         plain = self._on_cpu and self._ignore_until <= self.length and not self.maybe_empty
+        tokens = token_ids.reshape(-1).to(self._ids.dtype)
         if plain and tokens.shape[0] and int(tokens.max()) < self.vocab_size:
-            self._count_found(tokens)
+            self._count_found(tokens.numpy())
         else:
-            self._count_compared(tokens, _counted(tokens, self.length, self))
+            self._count_compared(tokens[:, None], _counted(tokens[:, None], self.length, self))
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
@@ -64,6 +67,7 @@ class SeenTokens:
         self.used = self.used[rows]
         if self._on_cpu:
             self._sorted = self._sorted[rows]
+            self._index()
         if self.ignore_length.dim():
             self.ignore_length = self.ignore_length[rows]
 
@@ -76,26 +80,38 @@ class SeenTokens:
         if self._on_cpu:
             # The tokens that stand in one slot only: what is found here is counted there and nowhere else.
             self._sorted = ids.masked_fill(ids == ids[:, -1:], self.vocab_size)
+            self._index()
 
-    def _count_found(self, tokens: Tensor) -> None:
-        places = torch.searchsorted(self._sorted, tokens).clamp_(max=self._sorted.shape[1] - 1)
-        found = self._sorted.gather(1, places) == tokens
-        self._counts.scatter_add_(1, places, found.to(self._counts.dtype))
-        rows = (~found[:, 0]).nonzero()[:, 0]
-        if rows.numel() == 0:
+    def _index(self) -> None:
+        """Arrays on the host over the same memory: a step is a dozen small calls, which cost less there."""
+        rows, width = self._sorted.shape
+        first = torch.arange(rows) * (self.vocab_size + 1)
+        past = torch.full((1,), torch.iinfo(torch.int64).max)
+        self._keys = torch.cat([(self._sorted + first[:, None]).reshape(-1), past]).numpy()
+        self._first_key, self._first_place = first.numpy(), (torch.arange(rows) * width).numpy()
+        self._host = self._ids.numpy(), self._counts.numpy(), self.used.numpy()
+
+    def _count_found(self, tokens: Any) -> None:
+        ids, counts, used = self._host
+        keys = self._first_key + tokens
+        places = self._keys.searchsorted(keys)
+        found = self._keys[places] == keys
+        rows = found.nonzero()[0]
+        counts[rows, (places - self._first_place)[rows]] += 1.0
+        if rows.size == found.size:
             return
-        missing = tokens[rows]
-        match, places = (self._ids[rows] == missing).nonzero(as_tuple=True)  # spare slots and room alike
-        self._counts[rows[match], places] += 1.0
-        new = torch.ones_like(rows, dtype=torch.bool).index_fill_(0, match, False)
-        rows, missing = rows[new], missing[new, 0]
-        if rows.numel() == 0:
-            return
-        slots = self.used[rows]
-        self._ids[rows, slots] = missing
-        self._counts[rows, slots] = 1.0
-        self.used[rows] = slots + 1
-        self.width = max(self.width, int(slots.max()) + 1)
+        rows = (~found).nonzero()[0]
+        tokens = tokens[rows]
+        match, slots = (ids[rows] == tokens[:, None]).nonzero()  # spare slots and room alike
+        counts[rows[match], slots] += 1.0
+        new = ~found[rows]
+        new[match] = False
+        rows, tokens = rows[new], tokens[new]
+        if rows.size:
+            slots = used[rows]
+            ids[rows, slots], counts[rows, slots] = tokens, 1.0
+            used[rows] = slots + 1
+            self.width = max(self.width, int(slots.max()) + 1)
 
     def _count_compared(self, tokens: Tensor, counted: Tensor) -> None:
         """The same without reading a value back; counted: [N, 1] bool, the rows whose token counts."""
@@ -104,12 +120,12 @@ class SeenTokens:
         self._counts += known
         new = counted & ~known.any(dim=1, keepdim=True)
         if self.maybe_empty:  # a row's first token fills all of it
-            self._ids = torch.where(new & empty, tokens, self._ids)
-            self._counts = self._counts.masked_fill_(new & empty, 1.0)
+            self._ids.copy_(torch.where(new & empty, tokens, self._ids))
+            self._counts.masked_fill_(new & empty, 1.0)
         slot = self.used[:, None]
         self._ids.scatter_(1, slot, torch.where(new, tokens, self._ids.gather(1, slot)))
         self._counts.scatter_(1, slot, self._counts.gather(1, slot).masked_fill_(new, 1.0))
-        self.used = self.used + new[:, 0]
+        self.used += new[:, 0]
         # On a device an upper bound: reading the width back would stall the stream.
         self.width = max(self.width, int(self.used.max())) if self._on_cpu and len(tokens) else self.width + 1
         if self._on_cpu and self.maybe_empty:
