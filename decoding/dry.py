@@ -38,7 +38,7 @@ def apply_dry(
     looks at all, 0 is off. sequence_breakers: token ids, or sequences of them, that a repetition may not reach across;
     a single-token breaker is never penalised itself. Ids of V and above are matched but never penalised.
     Returns [B, V]. Arithmetic: the power in float64, the penalty rounded to float32, as llama.cpp computes it.
-    Cost: one comparison of [B, T] per token of the longest repetition; as a step, one per step.
+    Cost: one comparison of [B, T] per token of the longest repetition; as a step, see `DryStep`.
     Source: llama.cpp `llama_sampler_init_dry` (src/llama-sampler.cpp), after p-e-w's proposal,
     oobabooga/text-generation-webui#5677.
     >>> apply_dry(torch.zeros(1, 4), torch.tensor([[1, 2, 3, 1, 2]]), 1.0, base=2.0)
@@ -61,8 +61,9 @@ class DryStep:
     """`apply_dry` as a step of a loop.
 
     For every position it keeps the length of the stretch ending there that equals the end of the history. One more
-    token lengthens a stretch by one or ends it, so that a step is one comparison of [N, W]: W is the history, or the
-    largest ``penalty_last_n``, in which case the cost of a step stops growing there.
+    token lengthens a stretch by one or ends it, so that a step is one comparison of the new token with W tokens of each
+    row, 4 bytes each, and some work for the positions where it occurs. W is the history, or the largest
+    ``penalty_last_n``, in which case the cost of a step stops growing there.
     """
 
     def __init__(
@@ -93,26 +94,31 @@ class DryStep:
         kept = token_ids if self._window is None else token_ids[:, max(self.length - self._window, 0) :]
         self._stop = kept.shape[1]
         self._start = 0
-        self._ids = kept.clone()
-        self._lengths = _suffix_matches(kept)
+        self._ids = kept.to(torch.int32, copy=True)
+        self._lengths = _suffix_matches(self._ids)
+        self._on_cpu = device.type == "cpu"
+        self._every_position = bool((self.allowed_length == 0).any())
+        self._matches = self._lengths.nonzero(as_tuple=True) if self._on_cpu else None
 
     def apply(self, logits: Tensor) -> Tensor:
         """Subtract the penalties in place."""
         ids, lengths = self._ids[:, self._start : self._stop], self._lengths[:, self._start : self._stop]
         if ids.shape[1] < 2:
             return logits
-        extends, tokens = self._repetitions(lengths), ids[:, 1:]
-        allowed = self.allowed_length.reshape(-1, 1)
-        penalised = (extends >= allowed) & (tokens < logits.shape[1]) & (self.multiplier.reshape(-1, 1) > 0)
-        penalised &= ~self.breakers.is_single(tokens)
-        if logits.device.type == "cpu" and logits.is_contiguous():
-            rows, places = penalised.nonzero(as_tuple=True)  # few, as a rule
-            tokens = tokens[rows, places].long()
-            lowered = self._lower(logits[rows, tokens], extends[rows, places], rows)
+        if self._on_cpu and logits.device.type == "cpu" and logits.is_contiguous():
+            rows, places = self._candidates()
+            extends = self._repetitions(lengths[rows, places].long(), places, rows)
+            tokens = ids[rows, places + 1].long()
+            penalised = self._penalised(extends, tokens, rows, logits.shape[1])
+            rows, tokens, extends = rows[penalised], tokens[penalised], extends[penalised]
+            lowered = self._lower(logits[rows, tokens], extends, rows)
             logits.view(-1).scatter_reduce_(0, rows * logits.shape[1] + tokens, lowered, "amin")
             return logits
+        places = torch.arange(ids.shape[1] - 1, device=ids.device)
+        extends, tokens = self._repetitions(lengths[:, :-1].long(), places, None), ids[:, 1:].long()
+        penalised = self._penalised(extends, tokens, None, logits.shape[1])
         # The smaller of a logit and its penalised values; +inf leaves it as it is.
-        columns = tokens.clamp(max=logits.shape[1] - 1).long()
+        columns = tokens.clamp(max=logits.shape[1] - 1)
         lowered = self._lower(logits.gather(1, columns), extends, None)
         return logits.scatter_reduce_(1, columns, torch.where(penalised, lowered, math.inf), "amin")
 
@@ -122,7 +128,14 @@ class DryStep:
         token = token_ids.reshape(-1, 1).to(self._ids.dtype)
         same = self._ids[:, start:stop] == token
         # A stretch ending one position earlier grows by this token, or the stretch is over.
-        if stop > start:
+        if self._matches is not None:
+            rows, places = same.nonzero(as_tuple=True)
+            places = places + start
+            longer = torch.where(places > 0, self._lengths[rows, places - 1], 0) + 1
+            self._lengths[self._matches] = 0
+            self._lengths[rows, places] = longer
+            self._matches = rows, places
+        elif stop > start:
             self._lengths[:, start + 1 : stop] = (self._lengths[:, start : stop - 1] + 1) * same[:, 1:]
             self._lengths[:, start] = same[:, 0].to(self._lengths.dtype)
         self._ids[:, stop : stop + 1] = token
@@ -138,6 +151,7 @@ class DryStep:
         self._ids = self._ids[:, self._start : self._stop][rows]
         self._lengths = self._lengths[:, self._start : self._stop][rows]
         self._start, self._stop = 0, self._ids.shape[1]
+        self._matches = self._lengths.nonzero(as_tuple=True) if self._on_cpu else None
         self.last_breaker = self.last_breaker[rows]
         self.multiplier = select_option(self.multiplier, rows)
         self.base = select_option(self.base, rows)
@@ -145,32 +159,42 @@ class DryStep:
         if self.last_n is not None:
             self.last_n = select_option(self.last_n, rows)
 
-    def _repetitions(self, lengths: Tensor) -> Tensor:
-        """[N, W - 1]: the repetition that the token after each position would extend; -1 where none may count."""
-        width = lengths.shape[1]
+    def _candidates(self) -> tuple[Tensor, Tensor]:
+        """Rows and places in the window [F] after which a token may be penalised: few, unless a row allows nothing."""
+        width = self._stop - self._start
+        if self._matches is None or self._every_position:
+            places = torch.arange(width - 1).repeat(self._ids.shape[0])
+            return torch.arange(self._ids.shape[0]).repeat_interleave(width - 1), places
+        rows, places = self._matches
+        inside = places >= self._start
+        return rows[inside], places[inside] - self._start
+
+    def _repetitions(self, lengths: Tensor, places: Tensor, rows: Tensor | None) -> Tensor:
+        """The repetition that the token after each place would extend, -1 where none may count.
+
+        lengths: of the stretches ending at `places`, flat with the row of each, or [N, W - 1] with `rows` None.
+        """
         history = torch.tensor(self.length, device=lengths.device)
         window = history if self.last_n is None else torch.minimum(self.last_n, history)
-        window = window.reshape(-1, 1)
-        # A match may not reach back past the window.
-        inside = torch.arange(1, width, device=lengths.device) - (width - window)  # [., W - 1]
-        # ... nor across a breaker: what follows the last one limits every match.
+        # A breaker may not be reached across: what follows the last one limits every match.
         head, tail = self.last_breaker // _HEAD, self.last_breaker % _HEAD
-        back = (self.length - 1 - head)[:, None]
-        limit = torch.where((self.last_breaker >= 0)[:, None] & (back < window), back - tail[:, None], window)
-        extends = torch.minimum(torch.minimum(lengths[:, :-1].long(), inside), limit)
-        allowed = self.allowed_length.reshape(-1, 1)
-        return extends.masked_fill_((inside < 1) | (limit < allowed) | (window <= allowed), -1)
+        back = self.length - 1 - head
+        limit = torch.where((self.last_breaker >= 0) & (back < window), back - tail, window)
+        off = (limit < self.allowed_length) | (window <= self.allowed_length)
+        window, limit, off = (_of_row(one, rows) for one in (window, limit, off))
+        # ... nor may a match reach back past the window.
+        inside = places + 1 - (self._stop - self._start - window)
+        extends = torch.minimum(torch.minimum(lengths, inside), limit)
+        return extends.masked_fill_((inside < 1) | off, -1)
+
+    def _penalised(self, extends: Tensor, tokens: Tensor, rows: Tensor | None, vocab_size: int) -> Tensor:
+        long_enough = (extends >= _of_row(self.allowed_length, rows)) & (_of_row(self.multiplier, rows) > 0)
+        return long_enough & (tokens < vocab_size) & ~self.breakers.is_single(tokens)
 
     def _lower(self, values: Tensor, extends: Tensor, rows: Tensor | None) -> Tensor:
         """The logits less their penalties; all [N, W - 1], or flat with the row of each."""
-
-        def of_row(option: Tensor) -> Tensor:
-            if rows is None:
-                return option.reshape(-1, 1)
-            return option[rows] if option.dim() else option
-
-        base, multiplier = of_row(self.base.float()), of_row(self.multiplier.float())
-        exponent = (extends - of_row(self.allowed_length)).clamp_(min=0)
+        base, multiplier = _of_row(self.base.float(), rows), _of_row(self.multiplier.float(), rows)
+        exponent = (extends - _of_row(self.allowed_length, rows)).clamp_(min=0)
         most = torch.where(base > 1.000001, _LOG_FLOAT_MAX / base.log(), 0.0).to(torch.int64)
         exponent = torch.where(most > 0, torch.minimum(exponent, most), exponent)
         penalty = (multiplier.double() * base.double() ** exponent).float()
@@ -184,7 +208,18 @@ class DryStep:
         room = (self._ids.shape[0], width + width // 2 + 64)
         ids, lengths = self._ids.new_empty(room), self._lengths.new_empty(room)
         ids[:, :width], lengths[:, :width] = self._ids[:, kept], self._lengths[:, kept]
+        if self._matches is not None:
+            rows, places = self._matches
+            inside = places >= self._start
+            self._matches = rows[inside], places[inside] - self._start
         self._ids, self._lengths, self._start, self._stop = ids, lengths, 0, width
+
+
+def _of_row(option: Tensor, rows: Tensor | None) -> Tensor:
+    """An option [] or [N] for the row of each flat entry, or as a column."""
+    if rows is None:
+        return option.reshape(-1, 1)
+    return option[rows] if option.dim() else option
 
 
 class _BreakerTable:
