@@ -53,12 +53,15 @@ class SeenTokens:
         """Count one more token per row."""
         if self.width == self._ids.shape[1]:
             self._lay_out(*_merge(self.ids, self.counts, self.used))
-        plain = self._on_cpu and self._ignore_until <= self.length and not self.maybe_empty
-        tokens = token_ids.reshape(-1).to(self._ids.dtype)
-        if plain and tokens.shape[0] and int(tokens.max()) < self.vocab_size:
-            self._count_found(tokens.numpy())
+        host = None
+        if self._on_cpu and self._ignore_until <= self.length and not self.maybe_empty and len(self._ids):
+            host = token_ids.numpy().reshape(-1)
+            host = None if host.max() >= self.vocab_size else host
+        if host is not None:
+            self._count_found(host)
         else:
-            self._count_compared(tokens[:, None], _counted(tokens[:, None], self.length, self))
+            tokens = token_ids.reshape(-1, 1).to(self._ids.dtype)
+            self._count_compared(tokens, _counted(tokens, self.length, self))
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
@@ -80,6 +83,7 @@ class SeenTokens:
         if self._on_cpu:
             # The tokens that stand in one slot only: what is found here is counted there and nowhere else.
             self._sorted = ids.masked_fill(ids == ids[:, -1:], self.vocab_size)
+            self._since = int(used.min()) if len(used) else 0  # the first column that holds new tokens
             self._index()
 
     def _index(self) -> None:
@@ -102,9 +106,13 @@ class SeenTokens:
             return
         rows = (~found).nonzero()[0]
         tokens = tokens[rows]
-        match, slots = (ids[rows] == tokens[:, None]).nonzero()  # spare slots and room alike
-        counts[rows[match], slots] += 1.0
-        new = ~found[rows]
+        spare = ids[rows, -1] == tokens
+        for row in rows[spare]:  # the token that spare slots repeat: seldom, for it was the row's largest
+            counts[row, ids[row] == ids[row, -1]] += 1.0
+        rows, tokens = rows[~spare], tokens[~spare]
+        match, slots = (ids[:, self._since : self.width][rows] == tokens[:, None]).nonzero()
+        counts[rows[match], slots + self._since] += 1.0
+        new = rows >= 0
         new[match] = False
         rows, tokens = rows[new], tokens[new]
         if rows.size:
