@@ -26,6 +26,10 @@ test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes t
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
 	$(RUN) -m tests.fuzz $(ARGS)
 
+coverage: $(VENV)/.ready-dev  ## branch coverage of decoding/ by the tests that run it, least covered first (two minutes)
+	$(RUN) -m coverage run -m pytest -q -m "not slow" tests/decoding tests/adapters/test_removed_modes.py src/afterlogits/decoding $(ARGS)
+	$(RUN) -m coverage report --include='*/decoding/*' --skip-covered --show-missing --sort=cover
+
 parity: $(VENV)/.ready-test  ## every architecture's tokens against transformers; writes docs/architectures.md (half an hour)
 	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
 
