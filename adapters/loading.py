@@ -32,11 +32,14 @@ def load(
     """Load what is a path or a name, take what is an object, and move the model to its device.
 
     ``device``: "cpu", "cuda:1", an ordinal, -1 for the CPU; None is the first accelerator, else the CPU. Not together
-    with ``device_map``. ``dtype``: None keeps the checkpoint's own, as transformers 5 does; the checkpoints that ship
-    with the package, stored in half precision, run in float32. ``asked``: the name the caller used for the task.
+    with ``device_map``, which transformers reads with accelerate; without it, a map that names one device is that.
+    ``dtype``: None keeps the checkpoint's own, as transformers 5 does; the checkpoints that ship with the package,
+    stored in half precision, run in float32. ``asked``: the name the caller used for the task.
     """
     if device is not None and device_map is not None:
         raise ValueError("device and device_map must not both be given")
+    if device_map is not None and (place := _single_place(device_map)) is not None:
+        device, device_map = place, None
     name = model
     if model is None:
         from .checkpoints import path
@@ -113,8 +116,22 @@ def _place(model: Any, device: Any) -> torch.device:
         device = "cpu" if device < 0 else torch.device(_accelerator() or "cuda", device)
     where = torch.device(device)
     if model.device != where:
-        model.to(where)
+        try:
+            model.to(where)
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f"device must be one that torch can use here; got {str(where)!r}: {error}") from error
     return where
+
+
+def _single_place(device_map: Any) -> Any:
+    """The device of a map that names a single one, where accelerate is not there to read it; else None."""
+    from transformers.utils import is_accelerate_available
+
+    places = set(device_map.values()) if isinstance(device_map, Mapping) else {device_map}
+    if len(places) != 1 or is_accelerate_available():
+        return None
+    place = places.pop()
+    return (_accelerator() or "cpu") if place in ("auto", "balanced", "balanced_low_0", "sequential") else place
 
 
 def _accelerator() -> str | None:

@@ -165,6 +165,10 @@ def _window_row(loaded: Loaded, row: Row, names: set[str], question_first: bool)
 def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> list[Any]:
     """Per window, its candidate spans: lists of first and last tokens and scores, and the score of no answer."""
     output = loaded.model(**batch.inputs, **loaded.no_cache)
+    require(
+        not isinstance(output, Mapping) or {"start_logits", "end_logits"} <= output.keys(),
+        f"model must give start_logits and end_logits for question-answering; got {type(loaded.model).__name__}",
+    )
     start, end = (
         (output["start_logits"], output["end_logits"]) if isinstance(output, Mapping) else (output[0], output[1])
     )

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Token indices sequence length")
 NLI = ("contradiction", "neutral", "entailment")
 
 
-def pipe(task, head=None, tokenizer=None, **options):
+def pipe(task, head=None, tokenizer=None, where="cpu", **options):
     tokenizer = tokenizer or wordpiece()
     model = tiny_model(head or task, tokenizer, labels=NLI if task.startswith("zero") else LABELS)
-    return pipeline(task, model=model, tokenizer=tokenizer, device="cpu", **options)
+    return pipeline(task, model=model, tokenizer=tokenizer, device=where, **options)
 
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -253,6 +253,34 @@ def test_question_without_context_is_refused(qa):
 def test_a_task_unknown_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"^unknown task 'question-answring'; did you mean 'question-answering'\?$"):
         pipeline("question-answring")
+
+
+def test_a_model_without_span_logits_is_refused():
+    tokenizer = wordpiece()
+    model = tiny_model("token-classification", tokenizer)
+    call = pipeline("question-answering", model=model, tokenizer=tokenizer, device="cpu")
+    message = "model must give start_logits and end_logits for question-answering; got BertForTokenClassification"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        call(question="Where?", context="Ada is in Paris.")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a device that torch lacks is asked for; this machine has it")
+def test_a_device_that_torch_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"^device must be one that torch can use here; got 'cuda:0': "):
+        pipe("ner", "token-classification", where="cuda:0")
+
+
+@pytest.mark.parametrize("device_map", ["cpu", {"": "cpu"}, torch.device("cpu")])
+def test_a_map_of_one_device_needs_no_accelerate(device_map, tmp_path, monkeypatch):
+    """transformers refuses any device_map without accelerate; one that names one device is read without it."""
+    monkeypatch.setattr("transformers.utils.is_accelerate_available", lambda *_: False)
+    tokenizer = wordpiece()
+    tiny_model("token-classification", tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = pipeline("ner", str(tmp_path), device_map=device_map)
+    assert found.device == torch.device("cpu") and found("Ada") == pipeline("ner", str(tmp_path), device="cpu")("Ada")
+    with pytest.raises(ValueError, match=r"^device and device_map must not both be given$"):
+        pipeline("ner", str(tmp_path), device_map=device_map, device="cpu")
 
 
 def test_a_tokenizer_without_mask_is_refused():
