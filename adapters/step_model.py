@@ -20,6 +20,8 @@ from .model_inputs import SHAREABLE, input_names, one_of_each, rows_of
 __all__ = ["AutoStepModel"]
 
 CACHE_NAMES: Sequence[str] = library.ALL_CACHE_NAMES
+# Not a value per row, even where there are as many as rows: the cache moves on its own, and 4.57 counts cache slots.
+NOT_ROWS = frozenset([*CACHE_NAMES, "cache_position"])
 
 
 class AutoStepModel:
@@ -96,12 +98,12 @@ class AutoStepModel:
         if within_prompts:
             return
         self.model_kwargs = {
-            name: value if name in CACHE_NAMES else rows_of(value, rows, count)
+            name: value if name in NOT_ROWS else rows_of(value, rows, count)
             for name, value in self.model_kwargs.items()
         }
         if self._template is not None:
             self._template = {
-                name: value if name in CACHE_NAMES else rows_of(value, rows, count)
+                name: value if name in NOT_ROWS else rows_of(value, rows, count)
                 for name, value in self._template.items()
             }
             if self._position_ids is not None and self._position_ids.shape[0] == count:

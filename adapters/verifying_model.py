@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.generation import utils as library
 
 from .model_inputs import rows_of
-from .step_model import AutoStepModel
+from .step_model import NOT_ROWS, AutoStepModel
 
 __all__ = ["VerifyingAutoStepModel", "why_not_verifiable"]
 
@@ -107,7 +107,7 @@ class VerifyingAutoStepModel(AutoStepModel):
         self.history.select_rows(rows)
         self._select_cache(rows, False)
         self.model_kwargs = {
-            name: value if value is self.cache else rows_of(value, rows, count)
+            name: value if name in NOT_ROWS else rows_of(value, rows, count)
             for name, value in self.model_kwargs.items()
         }
         self._next_position = self._next_position[rows]
