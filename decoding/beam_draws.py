@@ -75,8 +75,8 @@ def _from_few(values: Tensor, token_ids: Tensor, scores: Tensor, count: int, voc
         return None
     weight = (accumulated - accumulated.amax(1, keepdim=True)).to(torch.float64).exp_()
     place = torch.arange(batch_size)[:, None] * (num_beams * vocab_size) + beam * vocab_size + token
-    noise = exponentials_at(place.flatten(), batch_size, num_beams * vocab_size, None, {}).view_as(weight)
-    best, where = (weight / noise).topk(count + 1)
+    noise = exponentials_at(place.flatten().numpy(), batch_size, num_beams * vocab_size, None, {})
+    best, where = (weight / torch.from_numpy(noise).view_as(weight)).topk(count + 1)
     apart = best[:, 1:] < best[:, :-1] * (1 - MARGIN)
     where = where[:, :count]
     if not bool(apart.all() & (weight.gather(1, where) > _LEAST).all()):

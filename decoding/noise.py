@@ -8,40 +8,39 @@ The hash is SplitMix64 (Steele, Lea and Flood 2014): a counter that moves by the
 per (seed, step), through its 64-bit finaliser. int64 arithmetic wraps; right shifts are made logical by a mask.
 """
 
-import torch
-from torch import Tensor
+from .arrays import Array, double, namespace
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 _MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SEED, _STEP = -4132994306676758123, 2685821657736338717  # odd, so that each seed and each step has its own start
 
 
-def counter_keys(seeds: Tensor, steps: int | Tensor) -> Tensor:
+def counter_keys(seeds: Array, steps: Array | int) -> Array:
     """Where each row's counter starts: seeds [N] int64, steps an int or [N] -> [N, 1] int64."""
-    key = seeds * _SEED
-    if isinstance(steps, Tensor):
-        key += steps.to(key.device) * _STEP
-    else:
-        key += (steps * _STEP + 2**63) % 2**64 - 2**63
+    moved = (steps * _STEP + 2**63) % 2**64 - 2**63 if isinstance(steps, int) else steps * _STEP
+    key = seeds * _SEED + moved
     key ^= (key >> 32) & 0xFFFFFFFF
     return (key * _MIX2)[:, None]
 
 
-def counter_uniform(keys: Tensor, token_ids: Tensor) -> Tensor:
+def counter_uniform(keys: Array, token_ids: Array) -> Array:
     """Uniform noise per (row, token) in (0, 1], float64 [N, M], with 63 bits near 0.
 
-    keys: [N, 1] from ``counter_keys``. token_ids: [N, M] or [M] int64.
+    keys: [N, 1] from ``counter_keys``. token_ids: [N, M] or [M] int64. Arrays or tensors.
     """
-    z = torch.add(keys, token_ids, alpha=_GOLDEN)
-    z ^= (z >> 30).bitwise_and_(0x3FFFFFFFF)
+    z = keys + token_ids * _GOLDEN
+    z ^= (z >> 30) & 0x3FFFFFFFF
     z *= _MIX1
-    z ^= (z >> 27).bitwise_and_(0x1FFFFFFFFF)
+    z ^= (z >> 27) & 0x1FFFFFFFFF
     z *= _MIX2
-    z ^= (z >> 31).bitwise_and_(0x1FFFFFFFF)
+    z ^= (z >> 31) & 0x1FFFFFFFF
     z &= 2**63 - 1
-    return z.to(torch.float64).add_(0.5).mul_(2.0**-63)
+    uniform = double(z)
+    uniform += 0.5
+    uniform *= 2.0**-63
+    return uniform
 
 
-def counter_exponential(keys: Tensor, token_ids: Tensor) -> Tensor:
+def counter_exponential(keys: Array, token_ids: Array) -> Array:
     """Exp(1) noise per (row, token), float64 [N, M], strictly positive."""
-    return counter_uniform(keys, token_ids).neg_().log1p_().neg_()
+    return -namespace(keys).log1p(-counter_uniform(keys, token_ids))

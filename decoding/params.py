@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .arrays import Array, on_host
 from .bias import BadWords, TokenBias
 from .bias_table import SequenceBias
 from .masks import AllowedTokens
@@ -299,6 +300,12 @@ class CompiledParams:
     def uniform(self) -> bool:
         """Whether every option is one number for the batch."""
         return not isinstance(self.greedy, Tensor) and not any(isinstance(v, Tensor) for v in self.on.values())
+
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
+        """``on``, and ``greedy`` where rows differ, their tensors as numpy arrays where they are on the CPU."""
+        arrays = {name: on_host(value) for name, value in self.on.items()}
+        return {**arrays, "greedy": on_host(self.greedy)} if isinstance(self.greedy, Tensor) else arrays
 
     def select_rows(self, rows: Tensor) -> "CompiledParams":
         """The same options for the rows ``rows`` [N] of the batch."""

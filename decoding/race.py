@@ -1,37 +1,67 @@
 """Who wins the exponential race among the listed tokens, and whether that is certain."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from .arrays import Array, along, double, namespace
+from .noise import counter_exponential, counter_uniform
 from .shortlist import Shortlist
 
 MARGIN = 2e-5  # relative: what the library's float32 p / q of two tokens may be off by, with room
+_CLOSE = 1e-12  # relative: more than the logarithms of two libraries or devices differ by
 
 
-def seeded_winner(
-    part: Shortlist, noise: Tensor, temperature: float | Tensor, rows: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def seeded_winner(part: Shortlist, noise: Array, temperature: float | Array) -> tuple[Array, Array]:
     """The place [N, 1] of the token with the largest logit / T - log(noise) among those possible; is it certain, [N].
 
-    noise: Exp(1) of each listed token, [N, M] float64, written over. Everything is float64, so that devices agree.
+    noise: Exp(1) of each listed token, [N, M] float64. Everything is float64; where devices might see another order of
+    the first two, nothing is certain.
     """
-    divisor = temperature[rows] if isinstance(temperature, Tensor) and rows is not None else temperature
-    score = part.values.to(torch.float64).div_(divisor).sub_(noise.log_()).masked_fill_(~part.possible, -torch.inf)
-    winner = score.argmax(1, keepdim=True)
-    return winner, part.certain.gather(1, winner)[:, 0]
+    xp = namespace(noise)
+    score = xp.where(part.possible, double(part.values) / temperature - xp.log(noise), -torch.inf)
+    winner = score.argmax(1)[:, None]
+    best = along(score, winner)
+    alone = (score >= best - _CLOSE * (1 + abs(best))).sum(1) == 1
+    return winner, along(part.certain, winner)[:, 0] & alone
 
 
-def stream_winner(part: Shortlist, noise: Tensor) -> tuple[Tensor, Tensor]:
+def stream_winner(part: Shortlist, noise: Array) -> tuple[Array, Array]:
     """The place [N, 1] of the token with the largest p / noise among those possible; is it the library's, [N].
 
     noise: float32 values in [N, M] float64. Uncertain where the library may drop the winner or where the second is so
     close that the library's rounding decides.
     """
-    weight = (part.scaled - part.scaled[:, :1]).to(torch.float64).exp_()
-    ratio = (weight / noise).masked_fill_(~part.possible, 0.0)
-    best = ratio.topk(min(2, ratio.shape[1]))
-    winner = best.indices[:, :1]
-    certain = part.certain.gather(1, winner)[:, 0]
-    if best.values.shape[1] == 2:
-        certain &= best.values[:, 1] < best.values[:, 0] * (1 - MARGIN)
-    return winner, certain
+    xp = namespace(noise)
+    weight = xp.exp(double(part.scaled - part.scaled[:, :1]))
+    ratio = xp.where(part.possible, weight / noise, 0.0)
+    winner = ratio.argmax(1)[:, None]
+    alone = (ratio > along(ratio, winner) * (1 - MARGIN)).sum(1) == 1
+    return winner, along(part.certain, winner)[:, 0] & alone
+
+
+def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | Tensor | None) -> Tensor:
+    """The same race over the whole vocabulary: logits [N, V] before and after the filters, keys [N, 1] -> tokens [N].
+
+    temperature None: the filtered logits are divided already. Where two tokens are so close that devices might differ,
+    Python's own arithmetic decides, and the lower token id.
+    """
+    winners = []
+    token_ids = torch.arange(wide.shape[1], device=wide.device)
+    for row in range(wide.shape[0]):
+        if temperature is None:
+            score = kept[row].to(torch.float64)
+        else:
+            divisor = temperature[row] if isinstance(temperature, Tensor) else temperature
+            score = (wide[row].to(torch.float64) / divisor).masked_fill_(kept[row] == -torch.inf, -torch.inf)
+        key = keys[row : row + 1]
+        raced = score - counter_exponential(key, token_ids)[0].log_()
+        best = raced.amax()
+        close = (raced >= best - _CLOSE * (1 + best.abs())).nonzero()[:, 0]
+        if len(close) > 1:
+            uniform = counter_uniform(key, close)[0].tolist()
+            exact = [x - math.log(-math.log1p(-u)) for x, u in zip(score[close].tolist(), uniform, strict=True)]
+            close = close[exact.index(max(exact))][None]
+        winners.append(close)
+    return torch.cat(winners)

@@ -9,38 +9,52 @@ float32): each exponential is within 20 units in the last place, and the normali
 the smallest up, so that its relative error is at most 2**-24 * (mean rank of the mass / lanes + a constant).
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import Array, along, as_tensor, double, namespace, on_host, single, whole
 from .candidates import MASS_ERROR, largest, row_mass
 from .params import CompiledParams
+from .peaks import Listed, Peaks
 from .rows import check_row_maxima, divided
 
 _EXP = 8e-6  # two exponentials of 20 units in the last place each, a division and a product, relative
 _UNIT = 2.0**-24
 _FAST = ("temperature", "top_k", "top_p", "min_p")
-FIRST_COUNT, FIRST_FOR_MIN_P, GROWTH, MOST = 128, 48, 8, 8192
+FIRST_COUNT, FIRST_FOR_MIN_P, GROWTH, MOST = 384, 48, 8, 8192
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The largest logits of N rows, largest first.
+    """The largest logits of N rows, largest first: numpy arrays for logits on the CPU, tensors elsewhere.
 
-    values, scaled: [N, M] float32, the logits as given and divided by the temperature. token_ids: [N, M].
-    possible: [N, M] bool, what the library may keep. certain: [N, M] bool, what it keeps for sure, if it is possible.
-    settled: [N] bool, whether every token that is not listed is certainly dropped; None where all rows are.
+    values, scaled: [N, M] float32, the logits as given and divided by the temperature; -inf where a row has no more.
+    token_ids: [N, M]. possible: [N, M] bool, what the library may keep. certain: [N, M] bool, what it keeps for sure,
+    if it is possible. settled: [N] bool, whether every token that is not listed is certainly dropped.
+    listed: what it was made from. loose: whether the row's mass is only known between bounds.
     """
 
-    values: Tensor
-    scaled: Tensor
-    token_ids: Tensor
-    possible: Tensor
-    certain: Tensor
-    settled: Tensor | None
+    values: Array
+    scaled: Array
+    token_ids: Array
+    possible: Array
+    certain: Array
+    settled: Array
+    listed: Listed
+    loose: bool
+
+
+class Rest(NamedTuple):
+    """The weight of what is not listed, [N, 1] float64 each: at least, at most, and the relative error of the whole."""
+
+    least: Array
+    most: Array
+    error: Array
 
 
 def covers(params: CompiledParams, dtype: torch.dtype) -> bool:
@@ -60,186 +74,192 @@ def first_count(params: CompiledParams, vocab_size: int) -> int:
 
 def shortlists(
     logits: Tensor, params: CompiledParams, *, validate: bool = False
-) -> tuple[list[tuple[Tensor | None, Shortlist]], list[int]]:
+) -> tuple[list[tuple[Array | None, Shortlist]], list[int]]:
     """Shortlists of all rows of ``logits`` [N, V], longer for the rows that need it, and the rows without one.
 
     Each comes with the rows [n] it is for; None stands for all.
     """
     count = first_count(params, logits.shape[1])
-    part = shortlist(logits, params, count, validate=validate)
-    if part.settled is None or bool(part.settled.all()):
+    listed = list_largest(logits, params, count, validate=validate)
+    if listed is None:  # much to list: row by row, for the sake of memory
+        parts, unsettled = [], []
+        for row in range(logits.shape[0]):
+            part = _longer(logits, params, row, count, None)
+            unsettled += [] if part is not None else [row]
+            parts += [(_one(row, logits), part)] if part is not None else []
+        return parts, unsettled
+    part = decide(listed, params, logits)
+    if bool(part.settled.all()):
         return [(None, part)], []
-    parts: list[tuple[Tensor | None, Shortlist]] = [(None, part)]
-    unsettled = []
-    for row in (~part.settled).nonzero()[:, 0].tolist():
-        one = torch.tensor([row], device=logits.device)
-        listed = _longer(logits[row : row + 1], params.select_rows(one), count)
-        if listed is None:
-            unsettled.append(row)
-        else:
-            parts.append((one, listed))
+    parts, unsettled = [(None, part)], []
+    for row in as_tensor(~part.settled).nonzero()[:, 0].tolist():
+        longer = _longer(logits, params, row, count, listed.row(row))
+        unsettled += [] if longer is not None else [row]
+        parts += [(_one(row, logits), longer)] if longer is not None else []
     return parts, unsettled
 
 
-def _longer(logits: Tensor, params: CompiledParams, count: int) -> Shortlist | None:
-    while count < min(MOST, logits.shape[1]):
-        count = min(count * GROWTH, logits.shape[1])
-        listed = shortlist(logits, params, count)
-        if listed.settled is None or bool(listed.settled):
-            return listed
-    return None
+def _one(row: int, logits: Tensor) -> Array:
+    return on_host(torch.tensor([row], device=logits.device))
 
 
-def shortlist(logits: Tensor, params: CompiledParams, count: int, *, validate: bool = False) -> Shortlist:
-    """Decide what the filters keep, from the ``count`` largest logits of each row: logits [N, V] float.
+def _longer(logits: Tensor, params: CompiledParams, row: int, count: int, listed: Listed | None) -> Shortlist | None:
+    """A shortlist of one row that is settled: with the row's exact mass, then from more and more logits."""
+    logits = logits[row : row + 1]
+    params = params.select_rows(torch.tensor([row], device=logits.device))
+    part = None if listed is None else decide(listed, params, logits, exact=True)
+    while part is None or not bool(part.settled):
+        if part is not None:
+            if count >= min(MOST, logits.shape[1]):
+                return None
+            count = min(count * GROWTH, logits.shape[1])
+        listed = list_largest(logits, params, count) or _exactly(logits, count)
+        part = decide(listed, params, logits, exact=True)
+    return part
 
-    validate: raise if a row has NaN, +inf or only -inf.
+
+def list_largest(logits: Tensor, params: CompiledParams, count: int, *, validate: bool = False) -> Listed | None:
+    """The ``count`` largest logits of each row or more, or those that min-p may keep; None if they are many.
+
+    validate: raise if a row has NaN, +inf or only -inf; always done on the CPU.
     """
-    on, keep = params.on, params.min_tokens_to_keep
-    vocab_size = logits.shape[1]
+    if logits.device.type != "cpu":
+        listed = _exactly(logits, count)
+        if validate:
+            check_row_maxima(listed.values[:, 0])
+        return listed
+    peaks = Peaks(logits, count)
+    min_p = params.arrays.get("min_p", 0.0)
+    if len(params.on) > 1 + ("temperature" in params.on) or not np.all(min_p):
+        return peaks.listed()
+    # Nothing below this can be kept; rounding of the quotients is within the last term.
+    temperature = params.arrays.get("temperature", 1.0)
+    least = peaks.top + temperature * (np.log(min_p) - 4 * _EXP) - 1e-6 * np.abs(peaks.top)
+    return peaks.listed(np.minimum(single(least), peaks.top))
+
+
+def _exactly(logits: Tensor, count: int) -> Listed:
     values, token_ids = largest(logits, count)
-    temperature = on.get("temperature", 1.0)
     values = values.to(torch.float32)
-    scaled = divided(values, temperature) if "temperature" in on else values
-    listed = scaled.shape[1]
-    if params.uniform and keep == 1 and not params.joint and listed > 1:
-        # Finite logits of which no two are equal leave less to decide.
-        smallest, largest_gap = torch.aminmax(scaled[:, :-1] - scaled[:, 1:])
-        if smallest.item() > 0 and largest_gap.item() < math.inf:
-            return _plain(values, scaled, token_ids, logits, on)
-    if validate:
-        check_row_maxima(values[:, 0])
-    weight = (scaled - scaled[:, :1]).to(torch.float64).exp_()  # 1 for the best
-    dropped = torch.zeros_like(scaled, dtype=torch.bool)
-    sure = ~dropped
-    everything = listed == vocab_size
+    bound = values[:, -1:] if values.shape[1] < logits.shape[1] else torch.full_like(values[:, -1:], -torch.inf)
+    return Listed(on_host(values), on_host(token_ids), on_host(bound))
 
-    ranked = None
+
+def decide(listed: Listed, params: CompiledParams, logits: Tensor, *, exact: bool = False) -> Shortlist:
+    """What the filters keep of the listed logits of these rows.
+
+    exact: where the row's mass matters, form it; else bounds of it may do.
+    """
+    on, keep = params.arrays, params.min_tokens_to_keep
+    values, bound = listed.values, listed.bound
+    temperature = on.get("temperature", 1.0)
+    scaled, bound = _divided(values, temperature), _divided(bound, temperature)
+    weight = namespace(scaled).exp(double(scaled - scaled[:, :1]))  # 1 for the best
+    settled = bound == -torch.inf
+    certain = possible = scaled > -torch.inf
+    inside, unlimited, loose = weight, True, False
     if "top_k" in on:
-        ranked = _in_top_k(scaled, on["top_k"], keep)
-        dropped = ~ranked
+        lowest = _kth(scaled, on["top_k"], keep)
+        certain = possible = possible & (scaled >= lowest)
+        settled = settled | (bound < lowest)
+        if not params.joint:
+            inside = weight * possible
+            unlimited = on["top_k"] == 0
     if "top_p" in on:
-        limited = ranked is not None and not params.joint
-        inside = torch.where(ranked, weight, 0.0) if limited and ranked is not None else weight
         rest = None
-        if not (limited and _always_on(on["top_k"])):
-            mass = row_mass(logits, temperature, scaled[:, :1]) if not everything else weight.sum(-1, keepdim=True)
-            rest = (mass - weight.sum(-1, keepdim=True)).clamp_(min=0.0)
-            if limited:  # rows whose own top_k is off
-                rest = torch.where(on["top_k"] == 0, rest, 0.0)  # type: ignore[arg-type]
-        certain, possible = _in_nucleus(scaled, inside, rest, on["top_p"], keep, vocab_size)
-        dropped = dropped | ~possible
-        sure = certain
+        if unlimited is True or (not isinstance(unlimited, bool) and bool(unlimited.any())):
+            loose = listed.maxima is not None and not exact
+            rest = _bounded_rest(listed, temperature) if loose else _exact_rest(logits, temperature, scaled, weight)
+            if unlimited is not True:
+                rest = Rest(*(part * unlimited for part in rest))
+        above, within, done = _in_nucleus(scaled, inside, bound, rest, on["top_p"], keep, logits.shape[1])
+        certain, possible, settled = certain & above, possible & within, settled | done
     if "min_p" in on:
-        certain, possible = _above_min_p(weight, on["min_p"], keep)
-        dropped = dropped | ~possible
-        sure = sure & certain
-    return Shortlist(values, scaled, token_ids, ~dropped, sure, None if everything else dropped[:, -1])
+        above, within, done = _above_min_p(weight, scaled, bound, on["min_p"], keep)
+        certain, possible, settled = certain & above, possible & within, settled | done
+    return Shortlist(values, scaled, listed.token_ids, possible, certain, settled[:, 0], listed, loose)
 
 
-def _mass_error(scaled: Tensor) -> Tensor:
-    """Relative error of ``row_mass`` over these rows, [N, 1]: tokens that weigh at all are within 20 of the top."""
-    return MASS_ERROR + 2e-7 * (scaled[:, :1].abs().to(torch.float64) + 20)
+def _divided(x: Array, temperature: float | Array) -> Array:
+    if isinstance(x, Tensor):
+        return divided(x, temperature)
+    return x if isinstance(temperature, float) and temperature == 1.0 else x / np.float32(temperature)
 
 
-def _plain(
-    values: Tensor, scaled: Tensor, token_ids: Tensor, logits: Tensor, on: dict[str, float | Tensor]
-) -> Shortlist:
-    """The same decisions with fewer operations: one option for all rows, and no two listed logits equal."""
-    vocab_size = logits.shape[1]
-    top_k = int(on.get("top_k", 0))
-    if 0 < top_k < scaled.shape[1]:
-        values, scaled, token_ids = values[:, :top_k], scaled[:, :top_k], token_ids[:, :top_k]
-    complete = top_k > 0 or scaled.shape[1] == vocab_size
-    weight = (scaled - scaled[:, :1]).to(torch.float64).exp_()
-    possible = certain = None
-    if "top_p" in on:
-        border = _float32_border(float(on["top_p"]))
-        before = weight.cumsum(1)  # weight of all tokens before this one, once its own is taken off
-        total, slack = before[:, -1:], _EXP + _UNIT * (scaled.shape[1] / 4 + 40)
-        before = before - weight
-        if complete:
-            least, most = total * (1 - border / (1 - slack) - 1e-14), total * (1 - border / (1 + slack) + 1e-14)
-        else:
-            mass = row_mass(logits, on.get("temperature", 1.0), scaled[:, :1])
-            rest = (mass - total).clamp_(min=0.0)
-            # The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
-            room = border * (slack + rest / mass * (_UNIT * (vocab_size + scaled.shape[1]) / 8)) + _mass_error(scaled)
-            least, most = mass * (1 - border - room), mass * (1 - border + room)
-        certain, possible = before < least, before < most
-        if border > 0.9:  # the best token is kept whatever the border
-            certain[:, 0] = True
-            possible[:, 0] = True
-    if "min_p" in on:
-        above = weight > float(on["min_p"]) * (1 + 2 * _EXP)
-        within = weight >= float(on["min_p"]) * (1 - 2 * _EXP)
-        if float(on["min_p"]) > 0.9:
-            above[:, 0] = True
-            within[:, 0] = True
-        certain = above if certain is None else certain & above
-        possible = within if possible is None else possible & within
-    if certain is None or possible is None:
-        certain = possible = torch.ones_like(scaled, dtype=torch.bool)
-    return Shortlist(values, scaled, token_ids, possible, certain, None if complete else ~possible[:, -1])
-
-
-def _always_on(top_k: float | Tensor) -> bool:
-    return not isinstance(top_k, Tensor) or bool((top_k > 0).all())
-
-
-def _in_top_k(scaled: Tensor, top_k: float | Tensor, keep: int) -> Tensor:
-    """Exactly the tokens that top-k keeps, among the listed."""
+def _kth(scaled: Array, top_k: float | Array, keep: int) -> float | Array:
+    """What top-k keeps from, [N, 1] or for all rows; -inf where it is off or longer than the list."""
     listed = scaled.shape[1]
-    if not isinstance(top_k, Tensor):
+    if isinstance(top_k, float):
         rank = max(int(top_k), keep)
-        return scaled >= scaled[:, rank - 1, None] if rank <= listed else torch.ones_like(scaled, dtype=torch.bool)
-    ranks = top_k.long().clamp(min=keep)
-    threshold = scaled.gather(1, ranks.clamp(max=listed) - 1)
-    return (scaled >= threshold) | (top_k == 0) | (ranks > listed)
+        return scaled[:, rank - 1 : rank] if rank <= listed else -torch.inf
+    xp = namespace(scaled)
+    rank = xp.clip(top_k, keep, None)
+    lowest = along(scaled, whole(xp.clip(rank, 1, listed) - 1))
+    return xp.where((top_k == 0) | (rank > listed), -torch.inf, lowest)
+
+
+def _bounded_rest(listed: Listed, temperature: float | Array) -> Rest:
+    """From the maxima of the groups: what is not listed exceeds neither its group's maximum nor the bound."""
+    top, bound = torch.from_numpy(listed.values[:, :1]), torch.from_numpy(listed.bound)
+    inverse = 1 / temperature if isinstance(temperature, float) else torch.from_numpy(single(1 / temperature))
+    weight = torch.minimum(listed.maxima, bound).sub_(top).mul_(inverse).exp_()  # type: ignore[arg-type]
+    most = double(weight.sum(1, keepdim=True).numpy()) * (1.001 * listed.width) + 1e-30
+    return Rest(0.0 * most, most, 0.0 * most)
+
+
+def _exact_rest(logits: Tensor, temperature: float | Array, scaled: Array, weight: Array) -> Rest:
+    """Up to the error of ``row_mass``: tokens that weigh at all are within 20 of the top."""
+    top = scaled[:, :1]
+    mass = row_mass(logits, temperature if isinstance(temperature, float) else as_tensor(temperature), as_tensor(top))
+    listed = weight.sum(1)[:, None]
+    rest = (mass if isinstance(top, Tensor) else mass.numpy()) - listed
+    rest = rest * (rest > 0)
+    return Rest(rest, rest, MASS_ERROR + 2e-7 * (double(abs(top)) + 20))
 
 
 def _in_nucleus(
-    scaled: Tensor, weight: Tensor, rest: Tensor | None, top_p: float | Tensor, keep: int, vocab_size: int
-) -> tuple[Tensor, Tensor]:
-    """Which tokens top-p certainly keeps, and which it may keep: [N, M] bool each.
+    scaled: Array,
+    inside: Array,
+    bound: Array,
+    rest: Rest | None,
+    top_p: float | Array,
+    keep: int,
+    vocab_size: int,
+) -> tuple[Array, Array, Array | bool]:
+    """Which tokens top-p certainly keeps, which it may keep, [N, M] bool each, and whether it keeps nothing else.
 
-    weight: [N, M] float64, 0 for what top-k dropped. rest: [N, 1], the weight of what is not listed.
+    inside: [N, M] float64, the weights, 0 for what top-k dropped. rest: of what is not listed; None where top-k drops
+    all of it.
     """
-    listed = weight.shape[1]
-    tail = weight.flip(1).cumsum(1).flip(1)  # weight of this token and all after it
-    total = tail[:, :1]
-    rank = torch.arange(1, listed + 1, dtype=torch.float64, device=weight.device)
-    mean_rank = (weight * rank).sum(1, keepdim=True)
+    xp, listed = namespace(scaled), scaled.shape[1]
+    border = _float32_border(top_p) if isinstance(top_p, float) else double(single(1 - top_p))
+    upto = inside.cumsum(1)
+    before = upto - inside  # the weight of all tokens larger than this one
+    least = most = upto[:, -1:]
+    # Relative error of the running sum. The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
+    slack: float | Array = _EXP + _UNIT * (listed / 4 + 40)
+    error: float | Array = 1e-14
     if rest is not None:
-        tail = tail + rest
-        total = total + rest
-        # What is not listed is no larger than what is: its mean rank is at most the middle of the remaining ranks.
-        mean_rank = mean_rank + rest * ((listed + vocab_size) / 2)
-    relative = _EXP + _UNIT * (mean_rank / total / 4 + 40)
-    slack = tail * relative
-    if rest is not None:
-        slack = slack + total * _mass_error(scaled) * (rest > 0)
-    one = top_p if isinstance(top_p, Tensor) else None
-    border = total * (_float32_border(float(top_p)) if one is None else (1 - one).to(torch.float32).to(torch.float64))
-    above, below = tail - slack > border, tail + slack <= border
-    if keep < listed:
-        above = above | (scaled > scaled[:, keep, None])
-        below = below & (scaled < scaled[:, keep - 1, None])
-    else:
-        above = torch.ones_like(above)
-        below = torch.zeros_like(below)
-    if bool((scaled[:, 1:] == scaled[:, :-1]).any()):
+        least, most = least + rest.least, most + rest.most
+        slack = slack + rest.most / most * (_UNIT * (vocab_size + listed) / 8)
+        error = error + rest.error
+    room = 1.01 * border * slack + error
+    limit = most * (1 - border + room)
+    above, within, done = before < least * (1 - border - room), before < limit, False
+    if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -torch.inf)).any()):
         # Equal logits stand in any order: such a run is kept if its last token is, dropped if its first token is.
-        falling = -scaled
-        first = torch.searchsorted(falling, falling)
-        last = torch.searchsorted(falling, falling, right=True) - 1
-        # A run that ends the list may go on behind it.
-        above = above.gather(1, last) & (scaled > scaled[:, -1:]) if rest is not None else above.gather(1, last)
-        below = below.gather(1, first)
-    if isinstance(top_p, Tensor):
+        above = above & (scaled > xp.amax(xp.where(above, -torch.inf, scaled), 1)[:, None])
+        within = within | (scaled >= xp.amin(xp.where(within, scaled, torch.inf), 1)[:, None])
+    if rest is not None:
+        over = scaled > bound
+        above = above & over  # a run that ends the list may go on behind it
+        done = (inside * over).sum(1)[:, None] >= limit
+    if keep > 1 or _largest(border) > 0.9:
+        above, within, done = _but_the_best(scaled, bound, keep, 0.0, above, within, done)
+    if not isinstance(top_p, float):
         off = top_p >= 1.0
-        above, below = above | off, below & ~off
-    return above, ~below
+        above, within, done = above | off, within | off, done & ~off
+    return above, within, done
 
 
 @lru_cache(maxsize=256)
@@ -248,10 +268,30 @@ def _float32_border(top_p: float) -> float:
     return torch.tensor(1 - top_p, dtype=torch.float32).item()
 
 
-def _above_min_p(weight: Tensor, min_p: float | Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """Which tokens min-p certainly keeps, and which it may keep."""
-    above, below = weight > min_p * (1 + 2 * _EXP), weight < min_p * (1 - 2 * _EXP)
-    if keep < weight.shape[1]:
-        above = above | (weight > weight[:, keep, None] * (1 + 2 * _EXP))
-        return above, ~(below & (weight < weight[:, keep - 1, None] * (1 - 2 * _EXP)))
-    return torch.ones_like(above), torch.ones_like(above)
+def _above_min_p(
+    weight: Array, scaled: Array, bound: Array, min_p: float | Array, keep: int
+) -> tuple[Array, Array, Array]:
+    """Which tokens min-p certainly keeps, which it may keep, and whether it keeps nothing that is not listed."""
+    above, within = weight > min_p * (1 + 2 * _EXP), weight >= min_p * (1 - 2 * _EXP)
+    limit = namespace(bound).exp(double(bound - scaled[:, :1]))
+    done = limit < min_p * (1 - 2 * _EXP)
+    if keep > 1 or _largest(min_p) > 0.9:
+        above, within, done = _but_the_best(weight, limit, keep, 2 * _EXP, above, within, done)
+    return above, within, done
+
+
+def _but_the_best(
+    size: Array, bound: Array, keep: int, error: float, above: Array, within: Array, done: Array | bool
+) -> tuple[Array, Array, Array | bool]:
+    """No filter drops the ``keep`` largest; among equals it depends on their order which those are.
+
+    size: [N, M], by what the filter ranks, up to a relative error. bound: [N, 1], what nothing unlisted exceeds.
+    """
+    if keep >= size.shape[1]:
+        return above | (size > bound * (1 + error)), within | (size >= bound), False
+    last = size[:, keep - 1 : keep] * (1 - error)
+    return above | (size > size[:, keep : keep + 1] * (1 + error)), within | (size >= last), done & (bound < last)
+
+
+def _largest(option: float | Array) -> float:
+    return option if isinstance(option, float) else float(option.max()) if len(option) else 0.0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as library
 
 from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, sample
-from afterlogits.decoding.noise import counter_keys, counter_uniform
+from afterlogits.decoding.noise import counter_exponential, counter_keys, counter_uniform
+from afterlogits.decoding.race import full_winner
 from afterlogits.decoding.stream import exponentials_at, row_exponentials, stream_is_known
 from tests.decoding.chi_square import SHAPES, chi_square_seeded
 from tests.decoding.draw_parity import Tally, compare_draw, processors_for
@@ -128,6 +129,18 @@ def test_seeded_rows_do_not_depend_on_the_batch(seed: int) -> None:
         assert seeded_token(row, temperatures[i], seeds[i], 4) == tokens[i]
 
 
+def test_scores_too_close_for_two_devices_are_decided_in_python() -> None:
+    """Logits that undo the noise leave scores of 0 up to rounding: the largest by Python's logarithms wins."""
+    keys, token_ids = counter_keys(torch.tensor([3]), 0), torch.arange(50)
+    level = counter_exponential(keys, token_ids).log()
+    score = [x - math.log(-math.log1p(-uniform(3, 0, i))) for i, x in enumerate(level[0].tolist())]
+    expected = score.index(max(score))
+    assert full_winner(level, level, keys, None).tolist() == [expected]
+    nudged = level.clone()
+    nudged[0, 7] += 1e-9
+    assert full_winner(nudged, nudged, keys, None).tolist() == [7]
+
+
 def test_inputs_are_unchanged() -> None:
     logits = language_model(3, 5000, torch.Generator().manual_seed(0))
     before = logits.clone()
@@ -135,6 +148,20 @@ def test_inputs_are_unchanged() -> None:
         sample(logits, temperature=0.7, seeds=[1, 2, 3], **options)
         sample(logits, temperature=0.7, **options)
     assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_of_equal_logits_need_no_list(rows: int) -> None:
+    """A whole vocabulary of equal logits is not listed: the library's arithmetic draws, from the same stream."""
+    logits = torch.zeros(rows, 150_001)
+    one, two = torch.Generator().manual_seed(4), torch.Generator().manual_seed(4)
+    sampler = Sampler(
+        SamplingParams(top_k=50, top_p=0.9), batch_size=rows, vocab_size=150_001, device="cpu", generator=one
+    )
+    expected = library_draw(processors_for(1.0, 50, 0.9, None, 1), logits, two)
+    assert torch.equal(sampler.select(logits), expected)
+    assert torch.equal(one.get_state(), two.get_state())
+    assert sampler.fallbacks == rows
 
 
 def test_an_empty_batch_draws_nothing() -> None:
@@ -210,7 +237,7 @@ def test_the_stream_at_chosen_places() -> None:
         expected = torch.empty(rows, vocab_size).exponential_(generator=one)
         places = torch.randint(rows * vocab_size, (200,))
         snapshots = {rows - 1: torch.empty(0)}
-        ours = exponentials_at(places, rows, vocab_size, two, snapshots)
+        ours = torch.from_numpy(exponentials_at(places.numpy(), rows, vocab_size, two, snapshots))
         assert torch.equal(ours, expected.flatten()[places].double())
         assert torch.equal(one.get_state(), two.get_state())
         assert torch.equal(row_exponentials(snapshots[rows - 1], vocab_size)[0], expected[-1])

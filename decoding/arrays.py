@@ -1,0 +1,53 @@
+"""What numpy and torch spell differently, so that one text works on both.
+
+On the host the few candidates of a row are numpy arrays: an operation on them costs a third of what torch charges for
+the call alone. On another device they stay tensors. Operators, slices, ``sum``, ``cumsum``, ``argmax`` and ``any``
+read the same in both and are not listed here.
+"""
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor; both operands of an operation are of one kind
+
+
+def namespace(x: Array) -> ModuleType:
+    """The module whose ``exp``, ``where`` and so on take ``x``."""
+    return torch if isinstance(x, Tensor) else np
+
+
+def on_host(x: Tensor | float) -> Array:
+    """A tensor of the CPU as the array over the same memory; anything else as it is."""
+    return x.detach().numpy() if isinstance(x, Tensor) and x.device.type == "cpu" else x
+
+
+def as_tensor(x: Array) -> Tensor:
+    """The tensor over the same memory."""
+    tensor: Tensor = x if isinstance(x, Tensor) else torch.from_numpy(x)
+    return tensor
+
+
+def double(x: Array) -> Array:
+    """``x`` as float64."""
+    return x.to(torch.float64) if isinstance(x, Tensor) else x.astype(np.float64)
+
+
+def single(x: Array) -> Array:
+    """``x`` as float32."""
+    return x.to(torch.float32) if isinstance(x, Tensor) else x.astype(np.float32)
+
+
+def whole(x: Array) -> Array:
+    """``x`` as int64."""
+    return x.to(torch.int64) if isinstance(x, Tensor) else x.astype(np.int64)
+
+
+def along(x: Array, places: Array) -> Array:
+    """``x[i, places[i, j]]``: x [N, M], places [N, J] -> [N, J]."""
+    if isinstance(x, Tensor):
+        return x.gather(1, places)
+    return x[np.arange(len(x))[:, None], places]

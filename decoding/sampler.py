@@ -1,0 +1,283 @@
+"""A sampling call compiled for a batch: one draw per row and step, with torch's own stream or with a seed per row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arrays import Array, along, as_tensor, namespace, on_host
+from .candidates import largest, row_mass
+from .chain import apply_chain
+from .draw_steps import DrawSteps
+from .noise import counter_exponential, counter_keys, counter_uniform
+from .params import CompiledParams, SamplingParams
+from .race import full_winner, seeded_winner, stream_winner
+from .rows import check_count, check_finite, check_logits
+from .shortlist import Shortlist, covers, decide, shortlists
+from .stream import exponentials_at, row_exponentials, stream_is_known
+
+_XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Drawn tokens with their log-probabilities under the given logits (before temperature and filters).
+
+    token_ids: [N] int64. logprobs: [N] float32. top_token_ids, top_logprobs: [N, n], best first.
+    """
+
+    token_ids: Tensor
+    logprobs: Tensor
+    top_token_ids: Tensor
+    top_logprobs: Tensor
+
+
+class Sampler:
+    """A sampling call compiled for a batch, to be used at every step of a loop.
+
+    batch_size: rows of the batch at the start; per-row options and seeds have this length and are indexed by ``rows``.
+    seeds, generator: as in ``sample``. A step per row, like seeds, is indexed by ``rows``.
+    drawn, fallbacks: how many rows the fast paths were asked for, and how many of them they could not prove.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        *,
+        batch_size: int,
+        vocab_size: int,
+        device: torch.device | str,
+        seeds: Sequence[int] | Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.batch_size, self.vocab_size, self.device = batch_size, vocab_size, torch.device(device)
+        self.seeds = None if seeds is None else _read_seeds(seeds, batch_size, self.device)
+        self.generator = generator
+        self.validate = params.validate or self.device.type == "cpu"
+        self.drawn = 0  # rows that the fast paths were asked for
+        self.fallbacks = 0  # of them, rows that went through the library's own arithmetic
+        self.params: CompiledParams = params.compiled(batch_size, self.device)
+        self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
+
+    @overload
+    def select(
+        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: None = None
+    ) -> Tensor: ...
+    @overload
+    def select(
+        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: int
+    ) -> Sampled: ...
+    def select(
+        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: int | None = None
+    ) -> Tensor | Sampled:
+        """Draw one token for each of the N rows still alive: logits [N, V] -> token ids [N].
+
+        rows: [N] int64, which rows of the original batch these are; None means all of them. Without seeds the stream
+        is consumed for the whole original batch, so that rows which left do not change the draws of the others.
+        """
+        check_logits(logits)
+        if rows is None and logits.shape[0] != self.batch_size:
+            raise ValueError(f"logits must have {self.batch_size} rows; got {logits.shape[0]}")
+        if rows is not None and rows.shape != logits.shape[:1]:
+            raise ValueError(f"rows must be of shape [{logits.shape[0]}], one per row; got {list(rows.shape)}")
+        if logits.shape[1] != self.vocab_size:
+            raise ValueError(f"logits must have {self.vocab_size} columns; got {logits.shape[1]}")
+        if logprobs is not None:
+            check_count("logprobs", logprobs, 0)
+        params = self.params if rows is None else self.params.select_rows(rows)
+        token_ids = self._draw(logits, params, step, rows)
+        if logprobs is None:
+            return token_ids
+        return with_logprobs(logits, token_ids, logprobs)
+
+    def process(self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None) -> Tensor:
+        """The filtered logits [N, V], as transformers returns them in ``scores``; before mirostat and adaptive-p."""
+        params = self.params if rows is None else self.params.select_rows(rows)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return apply_chain(wide, params, chance=self._chance(params, self.keys(step, rows), rows))
+
+    def _chance(self, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor | None:
+        """What decides whether XTC acts on a row, [N]: from the row's counter, or one draw per row of the batch."""
+        if "xtc" not in params.active:
+            return None
+        if keys is not None:
+            coin: Tensor = counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
+            return coin
+        chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
+        return chance if rows is None else chance[rows]
+
+    def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor | None:
+        """The rows' counters at a step, [N, 1], or None without seeds."""
+        if self.seeds is None:
+            return None
+        seeds = on_host(self.seeds if rows is None else self.seeds[rows])
+        if not isinstance(step, Tensor):
+            return as_tensor(counter_keys(seeds, int(step)))
+        steps = step if rows is None or not step.dim() else step[rows]
+        return as_tensor(counter_keys(seeds, on_host(steps.to(self.device, torch.int64).reshape(-1))))
+
+    def _draw(self, logits: Tensor, params: CompiledParams, step: int | Tensor, rows: Tensor | None) -> Tensor:
+        if params.greedy is True or not logits.shape[0]:
+            if self.validate:
+                check_finite(logits)
+            return logits.argmax(-1)
+        keys = self.keys(step, rows)
+        known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
+        if known and not self.draw_steps and covers(params, logits.dtype):
+            with np.errstate(all="ignore"):  # what overflows is uncertain, and goes the library's way
+                return self._draw_from_shortlists(logits, params, keys, rows)
+        if self.validate:
+            check_finite(logits)
+        return self._draw_in_full(logits, params, keys, rows)
+
+    def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
+        """The library's own operations over the whole vocabulary."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        kept = apply_chain(wide, params, chance=self._chance(params, keys, rows))
+        if self.draw_steps:
+            wide = kept = self.draw_steps.apply(kept, rows)
+        if keys is not None:
+            drawn = full_winner(wide, kept, keys, None if self.draw_steps else _divisor(params))
+        elif rows is None:
+            drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
+        else:
+            noise = torch.empty(self.batch_size, self.vocab_size, dtype=kept.dtype, device=self.device)
+            drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
+        if isinstance(params.greedy, Tensor):
+            drawn = torch.where(params.greedy[:, 0], logits.argmax(-1), drawn)
+        if self.draw_steps:
+            self.draw_steps.advance(drawn, rows)
+        return drawn
+
+    def _draw_from_shortlists(
+        self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None
+    ) -> Tensor:
+        """The same tokens from each row's largest logits; in full for the rows whose shortlist cannot prove it."""
+        count = logits.shape[0]
+        self.drawn += count
+        parts, unsettled = shortlists(logits, params, validate=self.validate)
+        snapshots: dict[int, Tensor] = {}
+        if keys is None:
+            noises = self._stream_noise(parts, count, rows, snapshots)
+        else:
+            start = on_host(keys)
+            noises = [
+                counter_exponential(start if some is None else start[some], part.token_ids) for some, part in parts
+            ]
+        longer = {int(some[0]) for some, _ in parts if some is not None}
+        tokens = (
+            np.empty(count, dtype=np.int64)
+            if logits.device.type == "cpu"
+            else logits.new_empty(count, dtype=torch.int64)
+        )
+        doubtful = unsettled
+        for (some, part), noise in zip(parts, noises, strict=True):
+            those = params if some is None else params.select_rows(as_tensor(some))
+            drawn, certain = _race(part, noise, those, keys is not None)
+            if some is None:
+                tokens = drawn
+            else:
+                tokens[some] = drawn
+            if bool(certain.all()):
+                continue
+            for place in as_tensor(~certain).nonzero()[:, 0].tolist():
+                row = place if some is None else int(some[0])
+                if row in unsettled or (some is None and row in longer):
+                    continue
+                if part.loose:
+                    one = params.select_rows(torch.tensor([row]))
+                    again = decide(part.listed.row(place), one, logits[row : row + 1], exact=True)
+                    drawn, certain = _race(again, noise[place : place + 1], one, keys is not None)
+                    if bool(certain):
+                        tokens[row] = drawn[0]
+                        continue
+                doubtful = [*doubtful, row]
+        tokens = as_tensor(tokens)
+        self.fallbacks += len(doubtful)
+        for row in doubtful:
+            tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
+        return tokens
+
+    def _stream_noise(
+        self,
+        parts: list[tuple[Array | None, Shortlist]],
+        count: int,
+        rows: Tensor | None,
+        snapshots: dict[int, Tensor],
+    ) -> list[Array]:
+        original = np.arange(count) if rows is None else rows.numpy()
+        snapshots.update(dict.fromkeys(original.tolist(), torch.empty(0)))
+        listed = [
+            (original if some is None else original[some])[:, None] * self.vocab_size + part.token_ids
+            for some, part in parts
+        ]
+        flat = np.concatenate([places.ravel() for places in listed]) if listed else np.empty(0, dtype=np.int64)
+        noise = exponentials_at(flat, self.batch_size, self.vocab_size, self.generator, snapshots)
+        pieces = np.split(noise, np.cumsum([places.size for places in listed])[:-1]) if listed else []
+        return [piece.reshape(places.shape) for piece, places in zip(pieces, listed, strict=True)]
+
+    def _draw_row_in_full(
+        self,
+        logits: Tensor,
+        params: CompiledParams,
+        keys: Tensor | None,
+        row: int,
+        rows: Tensor | None,
+        snapshots: dict[int, Tensor],
+    ) -> Tensor:
+        one = params.select_rows(torch.tensor([row], device=logits.device))
+        wide = logits[row : row + 1].to(torch.float32)
+        if isinstance(one.greedy, Tensor) and bool(one.greedy):
+            return wide.argmax()
+        kept = apply_chain(wide, one)
+        if keys is not None:
+            return full_winner(wide, kept, keys[row : row + 1], _divisor(one))[0]
+        noise = row_exponentials(snapshots[row if rows is None else int(rows[row])], self.vocab_size)
+        return (kept.softmax(-1) / noise).argmax()
+
+
+def _race(part: Shortlist, noise: Array, params: CompiledParams, seeded: bool) -> tuple[Array, Array]:
+    """The drawn tokens [N] of a shortlist, and whether each is certain, [N]."""
+    if seeded:
+        winner, certain = seeded_winner(part, noise, params.arrays.get("temperature", 1.0))
+    else:
+        winner, certain = stream_winner(part, noise)
+    drawn, certain = along(part.token_ids, winner)[:, 0], certain & part.settled
+    if "greedy" in params.arrays:
+        greedy = params.arrays["greedy"][:, 0]
+        where = namespace(part.values).where
+        drawn = where(greedy, part.token_ids[:, 0], drawn)
+        if part.values.shape[1] > 1:
+            certain = where(greedy, part.values[:, 0] > part.values[:, 1], certain)
+    return drawn, certain
+
+
+def _divisor(params: CompiledParams) -> float | Tensor | None:
+    return None if "dynamic_temperature" in params.on else params.on.get("temperature", 1.0)
+
+
+def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
+    if not isinstance(seeds, Tensor):
+        if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
+            raise TypeError("seeds must be ints, one per row")
+        wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
+        seeds = torch.tensor(wrapped, dtype=torch.int64)
+    if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
+        raise TypeError(f"seeds must be integers; got {seeds.dtype}")
+    if seeds.shape != (batch_size,):
+        raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
+    return seeds.to(device=device, dtype=torch.int64)
+
+
+def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
+    """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result."""
+    if not logits.shape[0]:
+        return Sampled(token_ids, logits[:, 0].float(), token_ids[:, None][:, :0], logits[:, :0].float())
+    top, top_ids = largest(logits, max(n, 1))
+    best = top[:, :1].to(torch.float32)
+    total = best + row_mass(logits, 1.0, best).log().to(torch.float32)
+    chosen = logits.gather(1, token_ids[:, None]).to(torch.float32) - total
+    return Sampled(token_ids, chosen[:, 0], top_ids[:, :n], top[:, :n].to(torch.float32) - total)
