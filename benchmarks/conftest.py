@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ def pair(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Pair]:
 @pytest.fixture
 def growth(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Growth]:
     """Time one call over several sizes, fit the exponent, compare with the documented cost: see ``growth.py``."""
-    entry = Growth(benchmark, *_options(request.config))
+    device, dtype, budget = _options(request.config)
+    # A slope over sizes needs less repetition than a ratio.
+    entry = Growth(benchmark, device, dtype, replace(budget, seconds=budget.seconds / 2))
     yield entry
     _growths.extend(entry.results)
 
