@@ -139,14 +139,10 @@ def _beam_draws(
     """The stages of a beam search with the request's own filters among them, and a seed per prompt [B] or None."""
     rows = stepper.history.batch_size
     seeds = None if request.seeds is None else per_row("seeds", request.seeds, rows // num_beams, 1)
-    stages, filters = list(logits_processor), []
-    if request.rows:
-        stages, select = build_sampler(stages, replace(request, seeds=None), rows, num_beams)
-        filters = [BeamFilters(select)]
-    device = stepper.history.ids.device
-    return [*translate(stages, stepper.history), *filters], None if seeds is None else torch.tensor(
-        seeds, device=device
-    )
+    stages, select = build_sampler(list(logits_processor), replace(request, seeds=None), rows, num_beams)
+    filters = [BeamFilters(select)] if request.rows or len(stages) < len(logits_processor) else []
+    keys = None if seeds is None else torch.tensor(seeds, device=stepper.history.ids.device)
+    return [*translate(stages, stepper.history), *filters], keys
 
 
 def _decoding(model: Any, stepper: AutoStepModel, *, optimize: bool = True) -> Any:

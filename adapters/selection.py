@@ -147,18 +147,24 @@ def build_sampler(
 def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Cut off the longest end of the list that is a Sampler's own filters in its own order; return them as options."""
     options: dict[str, Any] = {}
+    keep: int | None = None  # one number for all of them, as the library sets it; more than 1 for beams
     position = len(WARPERS)
     end = len(processors)
     while end > 0:
         warper = processors[end - 1]
         index = next((i for i, (kind, _, _) in enumerate(WARPERS) if type(warper) is kind), None)
-        if index is None or index >= position or getattr(warper, "min_tokens_to_keep", 1) != 1:
+        if index is None or index >= position:
+            break
+        if keep is not None and getattr(warper, "min_tokens_to_keep", keep) != keep:
             break
         if getattr(warper, "filter_value", -float("inf")) != -float("inf"):
             break
         _, name, attribute = WARPERS[index]
         options[name] = _plain(getattr(warper, attribute))
+        keep = getattr(warper, "min_tokens_to_keep", keep)
         position, end = index, end - 1
+    if keep is not None:
+        options["min_tokens_to_keep"] = keep
     return processors[:end], options
 
 
