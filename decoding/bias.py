@@ -22,6 +22,7 @@ def apply_logit_bias(logits: Tensor, bias: TokenBias) -> Tensor:
 
     logits: [B, V]. bias: {token: bias}, one such mapping per row, or a tensor [V] or [B, V]. Tokens outside the
     vocabulary raise ValueError. A bias of -inf bans its token.
+    Cost: one copy of the logits and the listed columns; a pass over [B, V] for a tensor.
     Source: OpenAI's `logit_bias`, as in vLLM and llama.cpp (`llama_sampler_init_logit_bias`).
     >>> apply_logit_bias(torch.zeros(1, 3), {2: 1.5})
     tensor([[0.0000, 0.0000, 1.5000]])
@@ -45,6 +46,7 @@ def apply_sequence_bias(logits: Tensor, token_ids: Tensor, sequence_bias: Sequen
     meet on one token add up, in the type of the logits and in the order transformers 5.23 adds them: single tokens,
     then the sequences grouped by length in order of first appearance.
     Raises ValueError for an empty sequence or a token outside the vocabulary.
+    Cost: one copy of the logits, a comparison of the listed tokens with the end of each row, D columns rewritten.
     >>> apply_sequence_bias(torch.zeros(1, 3), torch.tensor([[0, 1]]), {(1, 2): -2.0, (0,): 1.0})
     tensor([[ 1.,  0., -2.]])
     """
@@ -62,6 +64,8 @@ def apply_bad_words(
     bad_words_ids: a list of token sequences, or one such list per row. A sequence that is a single EOS token is left
     out, so that a generation can end. A list that is empty, or empty once EOS is left out, bans nothing (transformers
     raises a ValueError). A logit of +inf becomes NaN, as in transformers: the ban is a bias of -inf.
+    logits: [B, V]. token_ids: [B, T].
+    Cost: as for `apply_sequence_bias`.
     >>> apply_bad_words(torch.zeros(1, 3), torch.tensor([[0, 1]]), [[1, 2], [0]])
     tensor([[-inf, 0., -inf]])
     """

@@ -97,6 +97,7 @@ def apply_prefix_allowed_tokens(
 def apply_finite(logits: Tensor) -> Tensor:
     """Replace NaN by 0, +inf by the largest and -inf by the smallest finite value of the type.
 
+    logits: [B, V]. Cost: one pass. Source: transformers 5.23 `InfNanRemoveLogitsProcessor`.
     >>> apply_finite(torch.tensor([[float("nan"), 1.0]]))
     tensor([[0., 1.]])
     """
@@ -105,7 +106,12 @@ def apply_finite(logits: Tensor) -> Tensor:
 
 
 def apply_renormalize(logits: Tensor) -> Tensor:
-    """Log-probabilities: log_softmax over the vocabulary, as `renormalize_logits` does after every other operation."""
+    """Log-probabilities: log_softmax over the vocabulary, as `renormalize_logits` does after every other operation.
+
+    logits: [B, V]. Cost: one log_softmax. Source: transformers 5.23 `LogitNormalization`.
+    >>> apply_renormalize(torch.zeros(1, 2)).exp()
+    tensor([[0.5000, 0.5000]])
+    """
     check_logits(logits)
     return logits.log_softmax(dim=-1)
 

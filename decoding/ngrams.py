@@ -37,6 +37,7 @@ def apply_encoder_no_repeat_ngram(
     logits: [B, V]. token_ids: [B, T], the sequence so far. encoder_token_ids: [B, S], or [B / K, S] when every input
     has K beams. ngram_size: int or [B]; 0 is off. Nothing is banned while the sequence is shorter than an n-gram's
     first ``ngram_size - 1`` tokens. Ids of V and above are never banned (transformers raises an IndexError).
+    Cost: one copy of the logits and ``ngram_size`` comparisons of [B, S].
     >>> source = torch.tensor([[1, 2]])
     >>> apply_encoder_no_repeat_ngram(torch.zeros(1, 4), torch.tensor([[1]]), 2, encoder_token_ids=source)
     tensor([[0., 0., -inf, 0.]])

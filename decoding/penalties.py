@@ -49,6 +49,7 @@ def apply_encoder_repetition_penalty(logits: Tensor, encoder_token_ids: Tensor, 
 
     logits: [B, V]. encoder_token_ids: [B, S], or [B / K, S] when every input has K beams. penalty: > 0, float or [B];
     above 1.0 raises the tokens of the input. Ids of V and above count for nothing (transformers raises an IndexError).
+    Cost: one copy of the logits and one gather and scatter of the input.
     >>> apply_encoder_repetition_penalty(torch.tensor([[2.0, -2.0, 3.0]]), torch.tensor([[0, 1]]), 2.0)
     tensor([[ 4., -1.,  3.]])
     """
@@ -68,6 +69,7 @@ def apply_presence_penalty(
 
     logits: [B, V]. token_ids: [B, T]; vLLM counts generated tokens only, so pass those, or the whole sequence with
     ``ignore_length`` set to the length of the prompt. penalty: finite, float or [B]; 0.0 is off.
+    Cost: one copy of the logits and one sort of the history; `CountPenaltyStep` sorts it once for a whole loop.
     Source: vLLM `SamplingParams.presence_penalty` (vllm/model_executor/layers/utils.py), after OpenAI's API.
     >>> apply_presence_penalty(torch.tensor([[2.0, 1.0]]), torch.tensor([[0, 0]]), 0.5)
     tensor([[1.5000, 1.0000]])
@@ -81,6 +83,7 @@ def apply_frequency_penalty(
     """Subtract ``penalty`` times its number of occurrences from every token of the history.
 
     Arguments as for `apply_presence_penalty`. Source: vLLM `SamplingParams.frequency_penalty`.
+    logits: [B, V]. token_ids: [B, T]. Cost: as for `apply_presence_penalty`.
     >>> apply_frequency_penalty(torch.tensor([[2.0, 1.0]]), torch.tensor([[0, 0]]), 0.5)
     tensor([[1., 1.]])
     """

@@ -57,6 +57,7 @@ def apply_synthid(logits: Tensor, context_hash: Tensor, *, keys: SynthIDKeys) ->
     logits: [B, V]. context_hash: [B] int64, from `SynthIDKeys.context_hash`. Returns log-probabilities [B, V]; what has
     probability 0 becomes the smallest finite value. Each layer moves mass to the tokens whose coin shows 1:
     p <- p * (1 + g - sum(g * p)).
+    Cost: four passes over [B, V] per key, in int64 and in the type of the logits.
     Source: Dathathri et al. 2024, Nature 634, doi:10.1038/s41586-024-08025-4; transformers 5.23
     `SynthIDTextWatermarkLogitsProcessor`, which this equals bit for bit on the CPU.
     """

@@ -85,6 +85,8 @@ def apply_watermark(logits: Tensor, token_ids: Tensor, bias: RowOption, *, green
     logits: [B, V]. token_ids: [B, T]; with fewer tokens than the context width nothing changes. bias: finite, float or
     [B]; 0.0 is off. Under "selfhash" the 40 largest logits are tried in turn, each with itself as the last token of its
     context, and those in their own green list are raised. Reads one seed per row from the device.
+    Cost: one copy of the logits and, for a seed not met lately, one permutation of V per row; 40 per row under
+    "selfhash".
     Source: Kirchenbauer et al. 2023, arXiv:2301.10226 and arXiv:2306.04634; transformers 5.23
     `WatermarkLogitsProcessor`.
     >>> lists = GreenLists(4, greenlist_ratio=0.5)
@@ -144,7 +146,9 @@ def detect_watermark(
     token_ids: [B, T], better without the prompt. A leading BOS token is dropped if every row has it, and is an error
     if only some do. ignore_repeated_ngrams: score each different window of context and token once.
     Raises ValueError when no token is left to score after the first ``context_width``.
-    Equal to transformers 5.23 `WatermarkDetector`: z = (green - ratio * n) / sqrt(n * ratio * (1 - ratio)).
+    Source: transformers 5.23 `WatermarkDetector`, equal in every bit:
+    z = (green - ratio * n) / sqrt(n * ratio * (1 - ratio)).
+    Cost: one permutation of V for every different context.
     """
     check_token_ids(token_ids)
     width = green_lists.context_width
