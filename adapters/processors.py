@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from transformers import GenerationMixin
 from transformers.generation import logits_process as library
 
 from ..decoding.bias import SequenceBiasStep
@@ -18,7 +20,8 @@ from ..decoding.history import History
 from ..decoding.lengths import ExponentialDecayStep, MinLengthStep
 from ..decoding.masks import apply_finite, apply_renormalize
 from ..decoding.ngrams import NoRepeatNgramStep
-from ..decoding.penalties import RepetitionPenaltyStep
+from ..decoding.penalties import EncoderRepetitionPenaltyStep, RepetitionPenaltyStep
+from ..decoding.watermark import GreenLists, WatermarkStep
 
 __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
 
@@ -155,6 +158,27 @@ def _exponential_decay(processor: Any, start: Start) -> LogitsStep:
     )
 
 
+def _encoder_repetition(processor: Any, start: Start) -> LogitsStep:
+    rows = start.token_ids.shape[0]
+    # The processor keeps the reciprocal of the penalty.
+    return EncoderRepetitionPenaltyStep(
+        processor.encoder_input_ids, 1 / processor.penalty, vocab_size=start.vocab_size, batch_size=rows
+    )
+
+
+def _watermark(processor: Any, start: Start) -> LogitsStep:
+    lists = GreenLists(
+        processor.vocab_size,
+        # The processor keeps the size of a list alone; this ratio gives the same.
+        greenlist_ratio=(processor.greenlist_size + 0.5) / processor.vocab_size,
+        hashing_key=processor.hash_key,
+        seeding_scheme=processor.seeding_scheme,
+        context_width=processor.context_width,
+        device=processor.rng.device,
+    )
+    return WatermarkStep(start.token_ids, processor.bias, green_lists=lists)
+
+
 STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.RepetitionPenaltyLogitsProcessor: _repetition_penalty,
     library.NoRepeatNGramLogitsProcessor: _no_repeat_ngram,
@@ -167,6 +191,8 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.ForcedBOSTokenLogitsProcessor: _forced_bos,
     library.ForcedEOSTokenLogitsProcessor: _forced_eos,
     library.ExponentialDecayLengthPenalty: _exponential_decay,
+    library.EncoderRepetitionPenaltyLogitsProcessor: _encoder_repetition,
+    library.WatermarkLogitsProcessor: _watermark,
     library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
 }
@@ -193,13 +219,27 @@ def translate(processors: Iterable[Any], history: History) -> list[LogitsStep]:
     stages: list[LogitsStep] = []
     for processor in processors:
         build = STEPS.get(type(processor))
-        if build is not None and getattr(processor, "logits_indices", None) is None:
+        if build is not None and _is_the_same(processor, history):
             stages.append(Deferred(build, processor, history))
         elif stages and isinstance(stages[-1], LibraryProcessors):
             stages[-1].processors.append(processor)
         else:
             stages.append(LibraryProcessors([processor], history))
     return stages
+
+
+def _is_the_same(processor: Any, history: History) -> bool:
+    """Whether the step of this engine does what the processor does, to the bit."""
+    if getattr(processor, "logits_indices", None) is not None:
+        return False
+    if type(processor) is library.EncoderRepetitionPenaltyLogitsProcessor:
+        # 4.57 penalises the first rows alone where there are several for each input.
+        rows = processor.encoder_input_ids.shape[0]
+        if rows != history.batch_size and not hasattr(GenerationMixin, "_prefill"):
+            return False
+        back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64).float()
+        return bool(back[0] == back[1])
+    return True
 
 
 def keeps_rows_apart(processors: Iterable[Any]) -> bool:

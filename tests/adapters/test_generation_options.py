@@ -48,11 +48,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "several EOS": {"eos_token_id": [EOS, 5, 9, 12]},
     "pad is EOS": {"pad_token_id": EOS},
     "rare warpers": {"do_sample": True, "typical_p": 0.9, "epsilon_cutoff": 1e-3, "eta_cutoff": 1e-3, "top_h": 0.9},
+    "encoder repetition": {"encoder_repetition_penalty": 1.7},
+    "watermark of itself": {
+        "watermarking_config": {"bias": 2.5, "seeding_scheme": "selfhash", "context_width": 2, "greenlist_ratio": 0.4}
+    },
     "watermark": {"watermarking_config": {"bias": 2.5, "seeding_scheme": "lefthash"}},
 }
 
 
-NEWER = {"rare warpers": "top_h", "watermark": "a watermarking_config given as a dict"}
+NEWER = {
+    "rare warpers": "top_h",
+    **dict.fromkeys(["watermark", "watermark of itself"], "a dict as watermarking_config"),
+}
 IS_OLD = not hasattr(GenerationMixin, "_prefill")  # transformers 4.57
 
 
