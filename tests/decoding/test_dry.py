@@ -95,6 +95,25 @@ def test_a_window_bounds_what_a_step_holds() -> None:
     assert step._ids.shape[1] < 100
 
 
+@pytest.mark.parametrize("allowed", [0, 2])
+@pytest.mark.parametrize("last_n", [None, 6])
+def test_the_path_for_devices_equals_the_one_for_the_cpu(allowed: int, last_n: int | None) -> None:
+    """It compares whole histories and reads nothing back; here it runs on the CPU, along a walk with rows changing."""
+    generator = torch.Generator().manual_seed(4)
+    start = torch.randint(0, 3, (3, 5), generator=generator)
+    options: Any = {"allowed_length": allowed, "penalty_last_n": last_n, "sequence_breakers": [(2, 2)]}
+    here, there = DryStep(start, 0.8, **options), DryStep(start, 0.8, **options)
+    there._on_cpu, there._matches = False, None
+    for step in range(60):
+        logits = torch.randn(3, 4, generator=generator)
+        torch.testing.assert_close(there.apply(logits.clone()), here.apply(logits.clone()), rtol=0, atol=0)
+        token = torch.randint(0, 3, (3,), generator=generator)
+        for one in (here, there):
+            one.advance(token)
+            if step % 20 == 9:
+                one.select_rows(torch.tensor([1, 1, 0]))
+
+
 # errors
 
 

@@ -161,6 +161,18 @@ def test_the_table_grows_with_different_tokens_not_with_the_history() -> None:
     assert seen.counts.tolist() == [[100.0] * 10]
 
 
+def test_tables_are_sorted_again_only_when_their_room_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 new tokens in a room of 100 columns: laid out once at the start and 2 or 3 times later, not 300 times."""
+    monkeypatch.setattr(tables, "ROOM", 100)
+    for kind in (SeenTokens, SeenSet):
+        table, laid_out = kind(torch.zeros(1, 1, dtype=torch.int64), 1000), []
+        lay_out = table._lay_out
+        monkeypatch.setattr(table, "_lay_out", lambda *a, lay_out=lay_out, seen=laid_out: (seen.append(1), lay_out(*a)))
+        for token in range(300):
+            table.advance(torch.tensor([token]))
+        assert 2 <= len(laid_out) <= 3
+
+
 @pytest.mark.parametrize("device_path", [False, True])
 def test_tables_equal_counting_along_a_walk(monkeypatch: pytest.MonkeyPatch, device_path: bool) -> None:
     """Counts and members against collections.Counter, the room used up often, rows dropped, repeated and exchanged.
