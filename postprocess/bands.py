@@ -124,6 +124,8 @@ def _on_device(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[Te
 def search_as_library(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """One window, all L x L products, ordered by numpy's own partition: the tie order of 4.57.6, on this processor.
 
+    starts, ends: [L]. Returns first, last and scores, each [min(top_k, L * L)], on the device of ``starts``. Cost: the
+    time and memory of L x L, for the few windows where scores tie.
     4.57.6 stops with a ValueError when L * L equals ``top_k``; version 5 sorts everything then, and so does this.
     """
     s, e = starts.cpu().numpy(), ends.cpu().numpy()
@@ -142,7 +144,11 @@ def search_as_library(starts: Tensor, ends: Tensor, top_k: int, width: int) -> t
 def search_in_order(
     starts: Tensor, ends: Tensor, allowed: Tensor, top_k: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One window, every allowed span of the band; ties by start, then end."""
+    """One window, every allowed span of the band; ties by start, then end.
+
+    starts, ends: [L]; allowed: [L] bool. Returns first, last and scores, each [K] with K at most ``top_k``: as many as
+    there are allowed spans. Cost: L * width products and a sort of them.
+    """
     length = starts.shape[0]
     width = min(width, length)
     columns = torch.arange(length, device=starts.device)[:, None] + torch.arange(width, device=starts.device)

@@ -85,7 +85,7 @@ def _walk(start: Tensor, end: Tensor, scores: Tensor, owner: Tensor, several: Te
 
 
 def keep_previous_best(spans: list[tuple[int, int, float]]) -> list[int]:
-    """The library's walk over (start, end, score) sorted by start: indices kept."""
+    """The library's walk over (start, end, score) sorted by start, at least one: indices kept, in order. Linear."""
     kept, previous = [], 0
     for i in range(1, len(spans)):
         (start, end, score), (other, stop, best) = spans[i], spans[previous]
@@ -99,7 +99,8 @@ def keep_previous_best(spans: list[tuple[int, int, float]]) -> list[int]:
 
 
 def keep_longest(spans: list[tuple[int, int, float]]) -> list[int]:
-    """Longest first, then most certain, then earliest; each unless it overlaps one already kept."""
+    """Indices kept of (start, end, score): longest first, then most certain, then earliest; each unless it overlaps
+    one already kept. Quadratic in the spans of one run that touch."""
     order = sorted(range(len(spans)), key=lambda i: (spans[i][0] - spans[i][1], -spans[i][2], spans[i][0]))
     kept: list[int] = []
     for i in order:

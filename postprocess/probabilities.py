@@ -83,7 +83,7 @@ def _softmax_of_shifted(shifted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def sigmoid(logits: Tensor) -> Tensor:
-    """``1 / (1 + exp(-x))`` elementwise, in numpy on the CPU. Finite for every finite logit; -inf gives 0."""
+    """``1 / (1 + exp(-x))`` of a tensor of any shape, in numpy on the CPU. Finite for finite logits; -inf gives 0."""
     if logits.device.type != "cpu" or logits.numel() == 0:
         return logits.sigmoid()
     with np.errstate(over="ignore", under="ignore"):
