@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from .candidates import largest
 from .rows import COUNT, POSITIVE, UNIT, RowOption, as_border, check_count, check_logits, divided, per_row, scaled
 
 
@@ -51,10 +52,10 @@ def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1) 
     if not isinstance(k, Tensor):
         if k == 0:
             return logits.new_full((logits.shape[0], 1), -math.inf)
-        return logits.topk(min(max(int(k), min_tokens_to_keep), vocab_size)).values[:, -1:]
+        return largest(logits, min(max(int(k), min_tokens_to_keep), vocab_size))[0][:, -1:]
     rank = k.long().clamp(min=min_tokens_to_keep, max=vocab_size)
     off = k == 0
-    values = logits.topk(int(rank.masked_fill(off, 1).max())).values
+    values = largest(logits, int(rank.masked_fill(off, 1).max()))[0]
     return values.gather(1, rank.masked_fill(off, 1) - 1).masked_fill(off, -math.inf)
 
 
