@@ -40,6 +40,8 @@ def test_presence_and_frequency_count_generated_tokens_only() -> None:
     assert steps.apply(torch.zeros(1, 4)).tolist() == [[0, -2.5, 0, 0]]
     later = _steps([[0, 0, 1, 1]], frequency_penalty=1.0, presence_penalty=0.5, prompt_length=2)
     assert later.apply(torch.zeros(1, 4)).tolist() == [[0, -2.5, 0, 0]]
+    one = _steps([[0, 0, 1, 1]], frequency_penalty=1.0, prompt_length=2)
+    assert one.apply(torch.zeros(1, 4)).tolist() == [[0, -2, 0, 0]]
 
 
 def test_the_repetition_penalty_counts_the_prompt_without_its_padding() -> None:

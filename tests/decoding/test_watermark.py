@@ -135,6 +135,14 @@ def test_a_watermarked_text_is_found_and_another_is_not() -> None:
         assert z_score > 5 if found else abs(z_score) < 4
 
 
+def test_one_token_after_the_context_is_enough_to_be_scored() -> None:
+    """The shortest text: a context of one token and the token it is the context of."""
+    lists = GreenLists(50)
+    green = int(lists.green(lists.seeds(torch.tensor([[7]]))[0])[0])
+    found = detect_watermark(torch.tensor([[7, green]]), green_lists=lists)
+    assert (found.num_tokens_scored.tolist(), found.num_green_tokens.tolist()) == ([1.0], [1.0])
+
+
 # errors
 
 
