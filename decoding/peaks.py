@@ -18,6 +18,7 @@ from .rows import check_row_maxima
 _WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
 _LOWEST = np.float32(torch.finfo(torch.float32).min)
 _SHARE = 8  # of a row, one in so many logits may be listed
+_SMALL = 512  # so many of a row may be listed whatever their share
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Peaks:
         maxima, width = self.maxima.numpy(), self.width
         columns = maxima.shape[1]
         groups = (maxima >= threshold).ravel().nonzero()[0]
-        if len(groups) * width > max(rows * vocab_size // 2, 4096):
+        if len(groups) * width > rows * max(vocab_size // 2, _SMALL):
             return None
         row = groups // columns if rows > 1 else None
         column = groups if row is None else groups - row * columns
@@ -93,7 +94,7 @@ class Peaks:
             row = row.take(group)
             counts = np.bincount(row, minlength=rows)
             longest = int(counts.max())
-            if rows * longest > max(rows * vocab_size // _SHARE, 4096):
+            if rows * longest > rows * max(vocab_size // _SHARE, _SMALL):
                 return None
             first = np.arange(0, rows * longest, longest)
             place = np.arange(len(row)) + (first - counts.cumsum() + counts).take(row)
