@@ -1,7 +1,6 @@
 """A sampling call compiled for a batch: one draw per row and step, with torch's own stream or with a seed per row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -9,30 +8,19 @@ import torch
 from torch import Tensor
 
 from .arrays import Array, along, as_tensor, namespace, on_host
-from .candidates import largest, row_mass
 from .chain import apply_chain
 from .draw_steps import DrawSteps
+from .flat import draw_flat, flat_rows
+from .logprobs import Sampled, with_logprobs
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import CompiledParams, SamplingParams
+from .peaks import Listed
 from .race import full_winner, seeded_winner, stream_winner
 from .rows import check_count, check_finite, check_logits
 from .shortlist import Shortlist, covers, decide, shortlists
 from .stream import exponentials_at, row_exponentials, stream_is_known
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Drawn tokens with their log-probabilities under the given logits (before temperature and filters).
-
-    token_ids: [N] int64. logprobs: [N] float32. top_token_ids, top_logprobs: [N, n], best first.
-    """
-
-    token_ids: Tensor
-    logprobs: Tensor
-    top_token_ids: Tensor
-    top_logprobs: Tensor
 
 
 class Sampler:
@@ -131,7 +119,29 @@ class Sampler:
                 return self._draw_from_shortlists(logits, params, keys, rows)
         if self.validate:
             check_finite(logits)
-        return self._draw_in_full(logits, params, keys, rows)
+        flat = [] if keys is None or self.draw_steps else flat_rows(logits, params)
+        if not flat or keys is None:
+            return self._draw_in_full(logits, params, keys, rows)
+        tokens = logits.new_empty(len(logits), dtype=torch.int64)
+        others = torch.tensor(sorted({*range(len(logits))} - {*flat}), dtype=torch.int64, device=logits.device)
+        if len(others):
+            tokens[others] = self._draw_in_full(logits[others], params.select_rows(others), keys[others], others)
+        tokens[flat] = self._draw_flat(logits, params, keys, flat)
+        return tokens
+
+    def _draw_flat(self, logits: Tensor, params: CompiledParams, keys: Tensor, flat: list[int]) -> Tensor:
+        """Draws of the rows that ``flat_rows`` found."""
+        rows = torch.tensor(flat, device=logits.device)
+        if len(flat) < len(logits):
+            logits, params, keys = logits[rows], params.select_rows(rows), keys[rows]
+
+        def kept(row: int) -> Tensor:
+            one = params.select_rows(torch.tensor([row], device=logits.device))
+            return apply_chain(logits[row : row + 1].to(torch.float32), one)[0] > -torch.inf
+
+        tokens, by_the_book = draw_flat(logits, params, keys, kept)
+        self.fallbacks += by_the_book
+        return tokens
 
     def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
         """The library's own operations over the whole vocabulary."""
@@ -158,7 +168,13 @@ class Sampler:
         """The same tokens from each row's largest logits; in full for the rows whose shortlist cannot prove it."""
         count = logits.shape[0]
         self.drawn += count
-        parts, unsettled = shortlists(logits, params, validate=self.validate)
+        flat: list[int] = []
+
+        def aside(listed: Listed | None) -> set[int]:
+            flat.extend(flat_rows(logits, params, listed) if keys is not None else [])
+            return set(flat)
+
+        parts, unsettled = shortlists(logits, params, validate=self.validate, aside=aside)
         snapshots: dict[int, Tensor] = {}
         if keys is None:
             noises = self._stream_noise(parts, count, rows, snapshots)
@@ -167,7 +183,7 @@ class Sampler:
             noises = [
                 counter_exponential(start if some is None else start[some], part.token_ids) for some, part in parts
             ]
-        longer = {int(some[0]) for some, _ in parts if some is not None}
+        elsewhere = {*flat, *(int(some[0]) for some, _ in parts if some is not None)}
         tokens = (
             np.empty(count, dtype=np.int64)
             if logits.device.type == "cpu"
@@ -185,7 +201,7 @@ class Sampler:
                 continue
             for place in as_tensor(~certain).nonzero()[:, 0].tolist():
                 row = place if some is None else int(some[0])
-                if row in unsettled or (some is None and row in longer):
+                if row in unsettled or (some is None and row in elsewhere):
                     continue
                 if part.loose:
                     one = params.select_rows(torch.tensor([row]))
@@ -199,6 +215,8 @@ class Sampler:
         self.fallbacks += len(doubtful)
         for row in doubtful:
             tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
+        if flat and keys is not None:
+            tokens[flat] = self._draw_flat(logits, params, keys, flat)
         return tokens
 
     def _stream_noise(
@@ -270,14 +288,3 @@ def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
     if seeds.shape != (batch_size,):
         raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
     return seeds.to(device=device, dtype=torch.int64)
-
-
-def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
-    """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result."""
-    if not logits.shape[0]:
-        return Sampled(token_ids, logits[:, 0].float(), token_ids[:, None][:, :0], logits[:, :0].float())
-    top, top_ids = largest(logits, max(n, 1))
-    best = top[:, :1].to(torch.float32)
-    total = best + row_mass(logits, 1.0, best).log().to(torch.float32)
-    chosen = logits.gather(1, token_ids[:, None]).to(torch.float32) - total
-    return Sampled(token_ids, chosen[:, 0], top_ids[:, :n], top[:, :n].to(torch.float32) - total)

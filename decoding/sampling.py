@@ -10,7 +10,8 @@ from torch import Tensor
 from .history_steps import HistorySteps
 from .params import PARAM_NAMES, SamplingParams
 from .rows import RowOption, check_count, check_logits
-from .sampler import Sampled, Sampler, with_logprobs
+from .logprobs import Sampled, with_logprobs
+from .sampler import Sampler
 from .token_sets import check_token_ids
 
 __all__ = ["Sampled", "Sampler", "sample"]

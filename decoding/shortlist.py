@@ -9,6 +9,7 @@ float32): each exponential is within 20 units in the last place, and the normali
 the smallest up, so that its relative error is at most 2**-24 * (mean rank of the mass / lanes + a constant).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,8 +24,8 @@ from .params import CompiledParams
 from .peaks import Listed, Peaks
 from .rows import check_row_maxima, divided
 
-_EXP = 8e-6  # two exponentials of 20 units in the last place each, a division and a product, relative
-_UNIT = 2.0**-24
+EXP_ERROR = 8e-6  # two exponentials of 20 units in the last place each, a division and a product, relative
+UNIT = 2.0**-24
 _FAST = ("temperature", "top_k", "top_p", "min_p")
 FIRST_COUNT, FIRST_FOR_MIN_P, GROWTH, MOST = 384, 48, 8, 8192
 
@@ -73,17 +74,25 @@ def first_count(params: CompiledParams, vocab_size: int) -> int:
 
 
 def shortlists(
-    logits: Tensor, params: CompiledParams, *, validate: bool = False
+    logits: Tensor,
+    params: CompiledParams,
+    *,
+    validate: bool = False,
+    aside: Callable[[Listed | None], set[int]] | None = None,
 ) -> tuple[list[tuple[Array | None, Shortlist]], list[int]]:
     """Shortlists of all rows of ``logits`` [N, V], longer for the rows that need it, and the rows without one.
 
-    Each comes with the rows [n] it is for; None stands for all.
+    Each comes with the rows [n] it is for; None stands for all. aside: which rows need none, from the first list; they
+    are in neither.
     """
     count = first_count(params, logits.shape[1])
     listed = list_largest(logits, params, count, validate=validate)
+    others = aside(listed) if aside is not None else set()
     if listed is None:  # much to list: row by row, for the sake of memory
         parts, unsettled = [], []
         for row in range(logits.shape[0]):
+            if row in others:
+                continue
             part = _longer(logits, params, row, count, None)
             unsettled += [] if part is not None else [row]
             parts += [(_one(row, logits), part)] if part is not None else []
@@ -93,6 +102,8 @@ def shortlists(
         return [(None, part)], []
     parts, unsettled = [(None, part)], []
     for row in as_tensor(~part.settled).nonzero()[:, 0].tolist():
+        if row in others:
+            continue
         longer = _longer(logits, params, row, count, listed.row(row))
         unsettled += [] if longer is not None else [row]
         parts += [(_one(row, logits), longer)] if longer is not None else []
@@ -134,7 +145,7 @@ def list_largest(logits: Tensor, params: CompiledParams, count: int, *, validate
         return peaks.listed()
     # Nothing below this can be kept; rounding of the quotients is within the last term.
     temperature = params.arrays.get("temperature", 1.0)
-    least = peaks.top + temperature * (np.log(min_p) - 4 * _EXP) - 1e-6 * np.abs(peaks.top)
+    least = peaks.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 1e-6 * np.abs(peaks.top)
     return peaks.listed(np.minimum(single(least), peaks.top))
 
 
@@ -232,16 +243,16 @@ def _in_nucleus(
     all of it.
     """
     xp, listed = namespace(scaled), scaled.shape[1]
-    border = _float32_border(top_p) if isinstance(top_p, float) else double(single(1 - top_p))
+    border = float32_border(top_p) if isinstance(top_p, float) else double(single(1 - top_p))
     upto = inside.cumsum(1)
     before = upto - inside  # the weight of all tokens larger than this one
     least = most = upto[:, -1:]
     # Relative error of the running sum. The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
-    slack: float | Array = _EXP + _UNIT * (listed / 4 + 40)
+    slack: float | Array = EXP_ERROR + UNIT * (listed / 4 + 40)
     error: float | Array = 1e-14
     if rest is not None:
         least, most = least + rest.least, most + rest.most
-        slack = slack + rest.most / most * (_UNIT * (vocab_size + listed) / 8)
+        slack = slack + rest.most / most * (UNIT * (vocab_size + listed) / 8)
         error = error + rest.error
     room = 1.01 * border * slack + error
     limit = most * (1 - border + room)
@@ -263,7 +274,7 @@ def _in_nucleus(
 
 
 @lru_cache(maxsize=256)
-def _float32_border(top_p: float) -> float:
+def float32_border(top_p: float) -> float:
     """``1 - top_p`` as the library compares with it."""
     return torch.tensor(1 - top_p, dtype=torch.float32).item()
 
@@ -272,11 +283,11 @@ def _above_min_p(
     weight: Array, scaled: Array, bound: Array, min_p: float | Array, keep: int
 ) -> tuple[Array, Array, Array]:
     """Which tokens min-p certainly keeps, which it may keep, and whether it keeps nothing that is not listed."""
-    above, within = weight > min_p * (1 + 2 * _EXP), weight >= min_p * (1 - 2 * _EXP)
+    above, within = weight > min_p * (1 + 2 * EXP_ERROR), weight >= min_p * (1 - 2 * EXP_ERROR)
     limit = namespace(bound).exp(double(bound - scaled[:, :1]))
-    done = limit < min_p * (1 - 2 * _EXP)
+    done = limit < min_p * (1 - 2 * EXP_ERROR)
     if keep > 1 or _largest(min_p) > 0.9:
-        above, within, done = _but_the_best(weight, limit, keep, 2 * _EXP, above, within, done)
+        above, within, done = _but_the_best(weight, limit, keep, 2 * EXP_ERROR, above, within, done)
     return above, within, done
 
 
