@@ -23,7 +23,8 @@ from .peaks import Listed
 from .shortlist import EXP_ERROR, UNIT, float32_border
 
 WITHIN = 2.0  # flat: enough logits lie within this many temperatures of the largest
-LEAST, SHARE = 4096, 32  # enough: so many, and one of so many of the vocabulary
+PART = 4  # counted is the first part of the vocabulary, one in so many
+LEAST, SHARE = 1024, 32  # enough: so many, and one of so many of that part
 LEAST_TOP_P = 0.5  # below, too many accepted proposals would lie outside of the nucleus
 _BLOCK = 64
 _FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
@@ -41,7 +42,8 @@ def flat_rows(logits: Tensor, params: CompiledParams, listed: Listed | None = No
     in_order = params.active == tuple(name for name in ("temperature", "top_p", "min_p") if name in params.active)
     if not in_order or params.min_tokens_to_keep > 1 or "dynamic_temperature" in on:
         return []
-    if vocab_size < LEAST or logits.dtype == torch.float64:
+    part = vocab_size // PART
+    if part < LEAST or logits.dtype == torch.float64:
         return []
     known = listed is not None and listed.values.shape[1] < LEAST
     top = as_tensor(listed.values[:, :1]) if known and listed is not None else _largest(logits)
@@ -50,12 +52,12 @@ def flat_rows(logits: Tensor, params: CompiledParams, listed: Listed | None = No
     may_be &= ~torch.as_tensor(params.greedy, device=top.device)
     if known and listed is not None:
         may_be &= as_tensor(listed.bound) >= floor  # else fewer than are listed lie above
-    enough = max(LEAST, vocab_size // SHARE)
+    enough = max(LEAST, part // SHARE)
     rows = may_be[:, 0].nonzero()[:, 0]
-    height = max(_PIECE // vocab_size, 1)
+    height = max(_PIECE // part, 1)
     found = []
     for some in torch.split(rows, height):
-        counts = (logits[some] >= floor[some]).sum(1)
+        counts = (logits[some, :part] >= floor[some]).sum(1, dtype=torch.int32)
         found.append(some[counts >= enough])
     return torch.cat(found).tolist() if found else []
 
@@ -75,7 +77,8 @@ def draw_flat(
     """
     rows, top = logits.shape[0], _largest(logits)
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
-    inside, outside = top.clone(), torch.full_like(top, -torch.inf)  # what is known: kept from here up, dropped to here
+    # What is known of a row: everything is kept from the one logit up, and dropped from the other down.
+    inside, outside = torch.full_like(top, torch.inf), torch.full_like(top, -torch.inf)
     waiting = torch.arange(rows, device=logits.device)
     block, by_the_book = 0, 0
     while len(waiting):
@@ -157,7 +160,7 @@ def _masses(
     for first in range(0, len(rows), height):
         some = slice(first, first + height)
         part = logits[rows[some]].to(torch.float32)
-        low, equals = part <= at[some], (part == at[some]).sum(1, keepdim=True)
+        low, equals = part <= at[some], (part == at[some]).sum(1, keepdim=True, dtype=torch.int32)
         weight = part.sub_(top[rows[some]]).mul_(inverse[some]).exp_()
         total = weight.sum(1, keepdim=True)
         parts.append(torch.cat([total, weight.mul_(low).sum(1, keepdim=True), equals], 1).to(torch.float64))

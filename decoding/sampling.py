@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .history_steps import HistorySteps
+from .logprobs import Sampled, with_logprobs
 from .params import PARAM_NAMES, SamplingParams
 from .rows import RowOption, check_count, check_logits
-from .logprobs import Sampled, with_logprobs
 from .sampler import Sampler
 from .token_sets import check_token_ids
 

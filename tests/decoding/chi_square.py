@@ -29,7 +29,12 @@ def chi_square_seeded(name: str, draws: int) -> float:
         params = SamplingParams(top_k=len(logits))  # keeps all, through the fast path
         sampler = Sampler(params, batch_size=_ROWS, vocab_size=len(logits), device="cpu", seeds=seeds)
         counts += torch.bincount(sampler.select(rows, step=start % 17), minlength=len(logits))
-    expected = logits.double().softmax(-1) * counts.sum()
+    return chi_square(counts, logits.double().softmax(-1))
+
+
+def chi_square(counts: Tensor, probabilities: Tensor) -> float:
+    """The same for counts of draws from a distribution, [K] each."""
+    expected = probabilities.double() * counts.sum()
     statistic = ((counts - expected) ** 2 / expected).sum()
-    freedom = torch.tensor(len(logits) - 1.0, dtype=torch.float64)
+    freedom = torch.tensor(len(counts) - 1.0, dtype=torch.float64)
     return float(torch.special.gammaincc(freedom / 2, statistic / 2))

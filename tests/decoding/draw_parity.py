@@ -7,8 +7,9 @@ import torch
 from transformers.generation import logits_process as library
 
 from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.flat import flat_rows
 from tests.logits_cases import DTYPES, SIZES, draw_logits, draw_share, draw_top_k
-from tests.oracles.race import library_draw
+from tests.oracles.race import flat_token, library_draw
 
 
 @dataclass
@@ -88,4 +89,8 @@ def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = N
     tally.add(seeded, rows)
     full = Sampler(params, batch_size=rows, vocab_size=vocab_size, device="cpu", seeds=seeds)
     keys = full.keys(7)
-    assert torch.equal(tokens, full._draw_in_full(logits, full.params, keys, None)), f"{params} V={vocab_size}"
+    expected = full._draw_in_full(logits, full.params, keys, None)
+    kept = full.process(logits) > -torch.inf
+    for i in flat_rows(logits, full.params):
+        expected[i] = flat_token(logits[i], kept[i], temperatures[i], seeds[i], 7)
+    assert torch.equal(tokens, expected), f"{params} V={vocab_size}"

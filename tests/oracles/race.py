@@ -28,6 +28,17 @@ def seeded_token(logits: list[float], temperature: float, seed: int, step: int) 
     return scores.index(max(scores))
 
 
+def flat_token(logits: Tensor, kept: Tensor, temperature: float, seed: int, step: int) -> int:
+    """The first accepted proposal that is kept, for a flat row: logits, kept [V]."""
+    top, place = float(logits.amax()), 0
+    while True:
+        token_id = min(int(uniform(seed, step, -2 - 2 * place) * len(logits)), len(logits) - 1)
+        weight = math.exp((float(logits[token_id]) - top) / temperature)
+        if uniform(seed, step, -3 - 2 * place) <= weight and bool(kept[token_id]):
+            return token_id
+        place += 1
+
+
 def library_draw(processors: list, logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """What transformers' ``_sample`` does with a step's logits."""
     scores = logits.to(torch.float32)
