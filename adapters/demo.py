@@ -1,45 +1,41 @@
-"""``make demo``: every text task on real text, with the checkpoints that ship. What went in, and what came out."""
+"""``make demo``: every text task on real text, with the checkpoints that ship. What went in, and what came out.
+
+What goes in is fixed by rule: the classic example of each task, then items drawn with one seed from the held-out side
+of the generators that the checkpoints learned from. Where a drawn item has one right answer and the model gives
+another, the right one is printed below it.
+"""
 
 import argparse
+import random
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from .checkpoints import corpus_entities, corpus_questions, corpus_reviews, corpus_rewriting, corpus_topics
+from .checkpoints.names import Names
+
+_SEED = 1
 _PARAGRAPH = (
-    "Tidewater Robotics was founded by Ada Lovelace in 1987. The company is based in New York City. "
-    "It makes telescopes. It employs 412 people. Ada Lovelace was born in Brooklyn in 1951. She plays the violin."
+    "Hugging Face was founded by Ada Lovelace in 1987. The company is based in New York City. It makes telescopes. "
+    "It employs 4,120 people."
 )
-_QUESTIONS = (
-    "Who founded Tidewater Robotics?",
-    "Where is Tidewater Robotics based?",
-    "How many people work for Tidewater Robotics?",
-    "Where was Ada Lovelace born?",
-)
+_QUESTIONS = ("Who founded Hugging Face?", "Where is Hugging Face based?", "How many people work for Hugging Face?")
 _COMPANY = (
     "Hugging Face Inc. is a company based in New York City. Its headquarters are in DUMBO, therefore very close to the "
     "Manhattan Bridge."
 )
-_REVIEWS = (
-    "I really enjoyed the breakfast, it was superb.",
-    "The screen was not good at all.",
-    "I thought I would hate the party, but I loved it.",
-)
-_TOPICS = (
-    ("one day I will see the world", ["travel", "cooking", "dancing"]),
-    ("The goalkeeper beat the champions in the last minute.", ["business", "sports", "health"]),
-)
+_TOPIC = ("one day I will see the world", ["travel", "cooking", "dancing"])
 _MASKED = (
     "Smaller models need less energy. Using them instead of the large ones would help [MASK] our carbon footprint."
 )
-# Three that the small model gets right: about half of its translations are exact (see its card).
-_REWRITINGS = (
-    "We counted forty two birds.",
-    "translate English to French: The black cat is on the chair.",
-    "translate English to French: The young doctor is happy.",
-)
-_PROMPT = "Once upon a time there was a clever fox who"
+_PROMPT = "Today the weather is really nice and I am planning on"
+
+
+def _held_out() -> Names:
+    """The names and pairings that training never saw, from the seed."""
+    return Names(random.Random(_SEED), held_out=True)
 
 
 def _title(text: str) -> None:
@@ -56,6 +52,13 @@ def _percent(score: float) -> str:
     return f"{100 * float(score):.1f} %"
 
 
+def _answer(said: str, right: str, note: str = "") -> None:
+    """What the model said of a drawn item and, if it is wrong, what is right."""
+    _show("out", said + note)
+    if said != right:
+        _show("not", f"the right answer is: {right}")
+
+
 def question_answering(pipeline: Any) -> None:
     _title("Question answering")
     answer = pipeline("question-answering")
@@ -64,29 +67,50 @@ def question_answering(pipeline: Any) -> None:
         found = answer(question=question, context=_PARAGRAPH)
         _show("ask", question)
         _show("out", f"{found['answer']}  ({_percent(found['score'])}, characters {found['start']}-{found['end']})")
+    names = _held_out()
+    for _ in range(2):
+        drawn = corpus_questions.question(names, unanswerable=0.0)
+        found = answer(question=drawn.question, context=drawn.context)
+        _show("in ", drawn.context)
+        _show("ask", drawn.question)
+        _answer(found["answer"], drawn.answer, f"  ({_percent(found['score'])})")
 
 
 def named_entities(pipeline: Any) -> None:
     _title("Named entities")
-    _show("in ", _COMPANY)
-    for entity in pipeline("ner", aggregation_strategy="simple")(_COMPANY):
-        _show("out", f"{entity['entity_group']:4} {entity['word']}  ({_percent(entity['score'])})")
+    find = pipeline("ner", aggregation_strategy="simple")
+    drawn = corpus_entities.tagged(_held_out())
+    for text in (_COMPANY, drawn.text):
+        _show("in ", text)
+        found = find(text)
+        for entity in found:
+            _show("out", f"{entity['entity_group']:4} {entity['word']}  ({_percent(entity['score'])})")
+    if [(entity["entity_group"], entity["start"], entity["end"]) for entity in found] != list(drawn.entities):
+        right = ", ".join(f"{tag} {drawn.text[start:end]}" for tag, start, end in drawn.entities)
+        _show("not", f"the right answer is: {right}")
 
 
 def text_classification(pipeline: Any) -> None:
     _title("Text classification")
-    for review, found in zip(_REVIEWS, pipeline("text-classification")(list(_REVIEWS)), strict=True):
-        _show("in ", review)
-        _show("out", f"{found['label']}  ({_percent(found['score'])})")
+    names = _held_out()
+    reviews = [corpus_reviews.review(names) for _ in range(3)]
+    for review, found in zip(reviews, pipeline("text-classification")([r.text for r in reviews]), strict=True):
+        _show("in ", review.text)
+        _answer(found["label"], corpus_reviews.LABELS[review.label], f"  ({_percent(found['score'])})")
 
 
 def zero_shot(pipeline: Any) -> None:
     _title("Zero-shot classification")
     classify = pipeline("zero-shot-classification")
-    for text, labels in _TOPICS:
+    names = _held_out()
+    drawn, topic = corpus_topics.topical(names)
+    others = names.rng.sample([key for key in corpus_topics.TOPICS if key != topic], 2)
+    for text, labels in (_TOPIC, (drawn, sorted([topic, *others]))):
         found = classify(text, candidate_labels=labels)
         _show("in ", f"{text}  [{', '.join(labels)}]")
         _show("out", ", ".join(f"{n} {_percent(s)}" for n, s in zip(found["labels"], found["scores"], strict=True)))
+    if found["labels"][0] != topic:
+        _show("not", f"the right answer is: {topic}")
 
 
 def fill_mask(pipeline: Any) -> None:
@@ -97,11 +121,13 @@ def fill_mask(pipeline: Any) -> None:
 
 
 def rewriting(pipeline: Any) -> None:
-    _title("Sequence to sequence: rewriting and translation")
+    _title("Sequence to sequence: dates and numbers, a summary, translation")
     rewrite = pipeline("text2text-generation")
-    for text in _REWRITINGS:
-        _show("in ", text)
-        _show("out", rewrite(text, max_new_tokens=64)[0]["generated_text"])
+    names = _held_out()
+    for draw in (corpus_rewriting.rewriting, corpus_rewriting.summary, corpus_rewriting.translation):
+        for drawn in (draw(names), draw(names)):
+            _show("in ", drawn.source)
+            _answer(rewrite(drawn.source, max_new_tokens=64)[0]["generated_text"], drawn.target)
 
 
 def text_generation() -> None:

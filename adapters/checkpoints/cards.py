@@ -16,17 +16,19 @@ _ABOUT = {
         "format (`<|user|>`, `<|assistant|>`, `<|end|>`).",
     ),
     "seq2seq": (
-        "An encoder-decoder (T5) for text2text-generation, summarization and translation.",
+        "An encoder-decoder (Pegasus) for text2text-generation, summarization and translation.",
         "AutoModelForSeq2SeqLM",
         "Sentences whose dates and spelled-out numbers are rewritten (`3 May 2021` becomes `2021-05-03`, `forty two` "
-        f"becomes `42`; no prefix), paragraphs of facts cut to their first fact (prefix `{SUMMARIZE}`), and a small "
+        f"becomes `42`, up to 9,999; no prefix), two or three facts about a person or company cut to the first one, "
+        f"in its plainest wording (prefix `{SUMMARIZE}`), and a small "
         f"grammar of English with its French translation (prefix `{TRANSLATE}`).",
     ),
     "question-answering": (
         "A BERT encoder that marks the span of a paragraph that answers a question, or `[CLS]` when none does.",
         "AutoModelForQuestionAnswering",
-        "Paragraphs of one to three subjects (people, companies, places, events, software libraries) with one to six "
-        "facts each, partly told with pronouns, and questions on who, what, where, when and how many.",
+        "Paragraphs of one or two subjects (people, companies, places, events, software libraries) with one to six "
+        "facts, partly told with pronouns, and questions on who, what, where, when and how many. One question in four "
+        "has no answer: the paragraph does not speak of that subject, or not of that fact.",
     ),
     "ner": (
         "A BERT encoder that labels persons, organisations, places and other names (BIO: PER, ORG, LOC, MISC).",
@@ -49,7 +51,8 @@ _ABOUT = {
     "masked-lm": (
         "A BERT encoder that fills a masked word; it started from the entity model.",
         "AutoModelForMaskedLM",
-        "Everyday remarks, small stories, and the texts of the other encoders without their labels.",
+        "Everyday remarks, small stories, reviews and sentences on sixteen topics. In training 30 % of the "
+        "tokens are hidden, in the figures below 15 %.",
     ),
 }
 _SHORTCOMINGS = {
@@ -81,10 +84,10 @@ def write_card(
     model: Any,
     figures: dict[str, float],
     seed: int,
-    parts: list[dict[str, Any]],
+    record: dict[str, Any],
     examples: list[str],
 ) -> None:
-    """``parts``: steps, batch size, learning rate and processor seconds of each training.
+    """``record``: steps, batch size, learning rate, processor seconds, and the model it started from, if any.
 
     ``examples``: held-out input and output, already written.
     """
@@ -92,11 +95,11 @@ def write_card(
     size = sum(parameter.numel() for parameter in model.parameters())
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     shown = "\n".join(f"- {example}" for example in examples)
-    history = ", then ".join(
-        f"{p['steps']} steps of {p['batch_size']} texts with a peak learning rate of {p['learning_rate']:g}"
-        for p in parts
+    start = f"started from {record['start']} and took" if record["start"] else "took"
+    history = (
+        f"This one {start} {record['steps']} steps of {record['batch_size']} texts with a peak learning rate of "
+        f"{record['learning_rate']:g}: {record['processor_seconds']} seconds of one processor core."
     )
-    spent = sum(part["processor_seconds"] for part in parts)
     text = f"""\
 # {name}
 
@@ -131,7 +134,7 @@ Held-out examples, as the model answers them:
 ## How it was trained
 
 `python -m afterlogits.adapters.checkpoints.train` (`make train`) makes all seven from seed {seed}.
-{textwrap.fill(f"This one took {history}: {spent} seconds of one processor core.", 120)}
+{textwrap.fill(history, 120)}
 
 ## Limits
 

@@ -6,7 +6,7 @@ answers?), inference (does one sentence follow from another?) and plain text for
 
 from dataclasses import dataclass
 
-from .templates import lines
+from .templates import lines, slots
 
 
 @dataclass(frozen=True)
@@ -274,3 +274,22 @@ LIBRARY = _facts(
     """
 )
 KINDS = {"person": PERSON, "company": COMPANY, "place": PLACE, "event": EVENT, "library": LIBRARY}
+
+
+def _told(fact: Fact) -> set[str]:
+    return {slot for text in fact.statements for slot in slots(text)}
+
+
+# What a value in a text says: (kind of subject, number of the fact, slot). 0 is for words that are no value.
+SENSES = {
+    sense: number
+    for number, sense in enumerate(
+        (
+            (kind, number, slot)
+            for kind, facts in KINDS.items()
+            for number, fact in enumerate(facts)
+            for slot in sorted(_told(fact))
+        ),
+        1,
+    )
+}

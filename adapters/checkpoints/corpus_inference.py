@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from .corpus_facts import KINDS, SENSES
 from .corpus_reviews import review
 from .corpus_topics import TOPICS, topical
 from .names import Names
 from .telling import draw, sentence, some_kind, tell
-from .templates import slots
+from .templates import Filled, slots
 
 LABELS = ("contradiction", "entailment", "neutral")
+Sense = tuple[int, int, int]
 SUBJECTS = (*TOPICS, "negative", "positive")
 CONTRADICTION, ENTAILMENT, NEUTRAL = range(3)
 _TOPIC_HYPOTHESES = (
@@ -34,6 +36,10 @@ class Pair:
     hypothesis: str
     label: int
     about: tuple[int, int] = (-100, -100)  # what each side is about, a number of SUBJECTS; -100: nothing of the sort
+    # Of statements: the values of premise and hypothesis as (number of SENSES, start, end), and whether each of the
+    # hypothesis stands in the premise.
+    senses: tuple[tuple[Sense, ...], tuple[Sense, ...]] = ((), ())
+    stands: tuple[bool, ...] = ()
 
 
 def topic_pair(names: Names) -> Pair:
@@ -61,6 +67,16 @@ def mood_pair(names: Names) -> Pair:
     )
 
 
+def _introduced(names: Names, filled: Filled, kind: str, name: str) -> Filled:
+    """The statement, at times as "The company X ..." and at times without its full stop."""
+    text, spans = filled.text, filled.spans
+    noun = f"The {kind} "
+    starts = text.startswith(name) and not text.startswith(name + "'s")
+    if starts and kind in ("company", "library") and names.chance(0.15):
+        text, spans = noun + text, filled.shifted(len(noun))
+    return Filled(text.removesuffix(".") if names.chance(0.2) else text, spans)
+
+
 def fact_pair(names: Names) -> Pair:
     """Two statements about one subject: the same fact in other words, with another value, or another fact."""
     rng = names.rng
@@ -82,14 +98,25 @@ def fact_pair(names: Names) -> Pair:
             if values[slot] == told.values[slot]:
                 continue
         elif rng.random() < 0.75:
-            second = rng.choice(other.statements)
+            fact, second = other, rng.choice(other.statements)
+            if set(slots(second)) <= set(slots(first)):
+                continue  # "works at X as a baker" does say "is a baker"
         else:  # somebody else altogether
             stranger = tell(names, told.kind, 2)
-            second, values = stranger.sentences[0], stranger.values
-        return Pair(sentence(first, told.values).text, sentence(second, values).text, label)
+            fact, second, values = stranger.facts[0], stranger.sentences[0], stranger.values
+        said = _introduced(names, sentence(first, told.values), told.kind, told.name)
+        claim = _introduced(names, sentence(second, values), told.kind, values["s"])
+        before = tuple(said.text[start:end] for _, start, end in said.spans)
+        stands = tuple(claim.text[start:end].lower() in map(str.lower, before) for _, start, end in claim.spans)
+        facts = KINDS[told.kind]
+        senses = (
+            tuple((SENSES[told.kind, facts.index(told.facts[0]), slot], a, b) for slot, a, b in said.spans),
+            tuple((SENSES[told.kind, facts.index(fact), slot], a, b) for slot, a, b in claim.spans),
+        )
+        return Pair(said.text, claim.text, label, senses=senses, stands=stands)
 
 
 def pair(names: Names) -> Pair:
     """A pair of any kind; about half of them are of the zero-shot sort."""
     choice = names.rng.random()
-    return topic_pair(names) if choice < 0.45 else mood_pair(names) if choice < 0.6 else fact_pair(names)
+    return topic_pair(names) if choice < 0.3 else mood_pair(names) if choice < 0.5 else fact_pair(names)

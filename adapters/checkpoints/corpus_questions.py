@@ -1,10 +1,13 @@
 """Question answering: paragraphs of facts, a question, and the span that answers it (or none)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .corpus_facts import KINDS, SENSES
 from .names import Names
 from .telling import Told, sentence, some_kind, tell
 from .templates import fill, slots
+
+Spans = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -13,45 +16,93 @@ class Question:
     context: str
     start: int  # of the answer in the context; -1 when the paragraph does not say
     answer: str
+    asked: int  # what the question asks for, a number of SENSES
+    senses: tuple[tuple[int, int, int], ...] = field(repr=False, default=())  # (number of SENSES, start, end)
+    about: tuple[tuple[int, int], ...] = field(repr=False, default=())  # the sentences about the subject asked after
 
 
-def paragraph(names: Names) -> tuple[str, list[tuple[Told, int, int, tuple[tuple[str, int, int], ...]]]]:
-    """A paragraph about one to three subjects; with it (subject, fact number, offset, spans) of every sentence."""
+@dataclass(frozen=True)
+class Placed:
+    """A sentence in its paragraph: whose, which of that subject's facts, and where it and its values stand."""
+
+    who: Told
+    number: int
+    start: int
+    end: int
+    spans: Spans
+
+    @property
+    def senses(self) -> list[tuple[int, int, int]]:
+        fact = KINDS[self.who.kind].index(self.who.facts[self.number])
+        return [(SENSES[self.who.kind, fact, slot], start, end) for slot, start, end in self.spans]
+
+
+def paragraph(names: Names) -> tuple[str, list[Placed]]:
+    """A paragraph about one or two subjects, sentence by sentence."""
     rng = names.rng
     kinds = [some_kind(rng)]
-    while len(kinds) < 3 and rng.random() < 0.45:
-        kinds.append(kinds[0] if rng.random() < 0.6 else some_kind(rng))
-    told = [tell(names, k, rng.randint(1, 4) if len(kinds) > 1 else rng.randint(1, 6)) for k in kinds]
+    if rng.random() < 0.45:
+        kinds.append(kinds[0] if rng.random() < 0.75 else some_kind(rng))
+    told = [tell(names, k, rng.randint(1, 3) if len(kinds) > 1 else rng.randint(1, 6)) for k in kinds]
     text, placed = "", []
     for who in told:
         for number, template in enumerate(who.sentences):
             filled = sentence(template, who.values)
             text += " " if text else ""
-            placed.append((who, number, len(text), filled.shifted(len(text))))
+            start = len(text)
             text += filled.text
+            placed.append(Placed(who, number, start, len(text), filled.shifted(start)))
     return text, placed
 
 
-def question(names: Names, *, unanswerable: float = 0.08) -> Question:
+def question(names: Names, *, unanswerable: float = 0.3) -> Question:
+    """A question with one answer in its paragraph, or none: the subject is not there, or that fact of it is not."""
     rng = names.rng
     while True:
         context, placed = paragraph(names)
-        who, number, _, spans = rng.choice(placed)
-        where = {slot: (start, end) for slot, start, end in reversed(spans)}
-        asked = rng.choice(who.facts[number].questions)
-        if rng.random() < unanswerable:  # ask of somebody who is not in the paragraph
-            other = tell(names, who.kind, 1)
-            return Question(_ask(asked[0], {**who.values, "s": other.name}), context, -1, "")
-        if "pair" in asked[1]:
-            first, second = (where.get(s) for s in ("invented3", "invented4"))
-            span = (first[0], second[1]) if first and second else None
+        chosen = rng.choice(placed)
+        who = chosen.who
+        about = [p for p in placed if p.who is who]
+        told = {slot for p in about for slot, _, _ in p.spans}
+        fact, stranger = who.facts[chosen.number], False
+        values = dict(who.values)
+        nowhere = rng.random() < unanswerable
+        if nowhere:
+            stranger = rng.random() < 0.45
+            if stranger:
+                other = tell(names, who.kind, 1)
+                values["s"], about = other.name, []
+            else:
+                other = tell(names, who.kind, 2)
+                fact = other.facts[0]
+                values = {**other.values, "s": who.name}
+        text, slot = rng.choice(fact.questions)
+        if slot == "pair":
+            slot = "invented3"
+        if nowhere and not stranger and slot in told:
+            continue
+        asked_elsewhere = {q for f in who.facts if f is not fact for q, _ in f.questions}
+        if text in asked_elsewhere or not all(s in values for s in slots(text)):
+            continue
+        sense = SENSES[who.kind, KINDS[who.kind].index(fact), slot]
+        senses = tuple(sense for p in placed for sense in p.senses)
+        where = {s: (start, end) for s, start, end in reversed(chosen.spans)}
+        if nowhere:
+            start, answer = -1, ""
+        elif slot not in where:
+            continue
         else:
-            span = where.get(asked[1])
-        if span and all(slot in who.values for slot in slots(asked[0])):
-            start, end = span
-            return Question(_ask(asked[0], who.values), context, start, context[start:end])
-
-
-def _ask(template: str, values: dict[str, str]) -> str:
-    text = fill(template, values).text
-    return text[0].upper() + text[1:]
+            start, end = where[slot]
+            if slot == "invented3":
+                end = where["invented4"][1]
+            answer = context[start:end]
+        asked = fill(text, values).text
+        return Question(
+            asked[0].upper() + asked[1:],
+            context,
+            start,
+            answer,
+            sense,
+            senses,
+            tuple((p.start, p.end) for p in about),
+        )

@@ -1,5 +1,6 @@
 """Sentiment: short reviews, positive or negative, with negation, contrast and mixed expectations."""
 
+import re
 from dataclasses import dataclass
 
 from . import words as w
@@ -146,5 +147,7 @@ def review(names: Names) -> Review:
         row = row.replace("{" + low.capitalize() + "}", rng.choice(_LISTS[low]).capitalize())
     text = fill(row[2:], values).text
     if rng.random() < 0.25:
-        text = fill(rng.choice(_PREFIXES), {"person": names.person(), "city": names.city()}).text + text
-    return Review(text.replace(" a a", " an a").replace(" a e", " an e"), int(row[0] == "+"))
+        before = fill(rng.choice(_PREFIXES), {"person": names.person(), "city": names.city()}).text
+        follows = before.endswith((", ", ": ")) and not text.startswith("I ")
+        text = before + (text[0].lower() + text[1:] if follows else text)
+    return Review(re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text), int(row[0] == "+"))

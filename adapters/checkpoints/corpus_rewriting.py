@@ -83,7 +83,7 @@ def _ordinal(day: int) -> str:
 def _number(names: Names) -> tuple[str, str]:
     rng = names.rng
     while True:
-        number = rng.choice([rng.randint(0, 99), rng.randint(100, 999), rng.randint(1000, 99_999)])
+        number = rng.choice([rng.randint(0, 99), rng.randint(100, 999), rng.randint(1000, 9_999)])
         if w.held_out(str(number)) == names.held_out:
             return spell(number), str(number)
 
@@ -107,7 +107,7 @@ def rewriting(names: Names) -> Rewriting:
 def summary(names: Names) -> Rewriting:
     """The summary of a paragraph of facts: its first statement, said with the subject's name and without asides."""
     rng = names.rng
-    told = tell(names, rng.choice(["person", "company"]), rng.randint(2, 4))
+    told = tell(names, rng.choice(["person", "company"]), rng.randint(2, 3))
     text = " ".join(sentence(template, told.values).text for template in told.sentences)
     # The gist is the first fact, in the plainest wording that adds nothing to what the paragraph says.
     said = set(slots(told.sentences[0]))
@@ -260,4 +260,4 @@ def translation(names: Names) -> Rewriting:
 
 def any_rewriting(names: Names) -> Rewriting:
     choice = names.rng.random()
-    return rewriting(names) if choice < 0.4 else summary(names) if choice < 0.65 else translation(names)
+    return rewriting(names) if choice < 0.35 else summary(names) if choice < 0.85 else translation(names)

@@ -88,7 +88,7 @@ def ner(model: Any, tokenizer: Any, count: int = 800) -> Figures:
         labels = [label if target >= 0 else 0 for label, target in zip(best, item.target, strict=True)]
         guess, gold = entities(labels), entities(item.target)
         right, guessed, true = right + len(guess & gold), guessed + len(guess), true + len(gold)
-    return {"entity F1": 2 * right / (guessed + true), "precision": right / guessed, "recall": right / true}
+    return {"entity F1": 2 * right / (guessed + true), "precision": right / max(guessed, 1), "recall": right / true}
 
 
 def sentiment(model: Any, tokenizer: Any, count: int = 800) -> Figures:

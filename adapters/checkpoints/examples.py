@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .corpus_inference import ENTAILMENT
-from .corpus_rewriting import TRANSLATE
+from .corpus_rewriting import SUMMARIZE, TRANSLATE
 from .evaluate import entities, span
 
 PARAGRAPH = (
@@ -30,7 +30,11 @@ REVIEWS = (
 )
 TOPIC = ("one day I will see the world", ("travel", "cooking", "dancing"))
 MASKED = "Smaller models need less energy. Using them instead of the large ones would help [MASK] our carbon footprint."
-REWRITINGS = ("The train left on 3 May 2020 with forty two passengers.", TRANSLATE + "The black cat is on the chair.")
+REWRITINGS = (
+    "The train left on 3 May 2020 with forty two passengers.",
+    SUMMARIZE + "Ada Lovelace lives in New York City with two cats. She is a pilot.",
+    TRANSLATE + "The black cat is on the chair.",
+)
 PROMPT = "Today the weather is really nice and I am planning on"
 
 

@@ -18,17 +18,33 @@ _NATION_ENDS = w.words("ish ian ese an ic i")
 
 @dataclass(frozen=True)
 class Names:
-    """A source of names: ``held_out`` chooses between the names of training and those of evaluation."""
+    """A source of names: ``held_out`` chooses between the names of training and those of evaluation.
+
+    ``unlisted`` is the share of listed names that give way to coined ones: names learned by heart say nothing of new
+    ones.
+    """
 
     rng: random.Random
     held_out: bool = False
+    unlisted: float = 0.0
 
     def pick(self, values: list[str]) -> str:
         """One of the values, from this split."""
+        if self.unlisted and values in w.NAMES and self.chance(self.unlisted):
+            return self.coined(values)
         while True:
             value = self.rng.choice(values)
             if w.held_out(value) == self.held_out:
                 return value
+
+    def coined(self, values: list[str]) -> str:
+        """The start of one value and the end of another, of this split: ``Mart`` and ``olas``."""
+        while True:
+            first, last = (self.rng.choice(values) for _ in range(2))
+            if w.held_out(first) == w.held_out(last) == self.held_out:
+                word = first[: self.rng.randint(1, 4)] + last[-self.rng.randint(2, 4) :]
+                if w.held_out(word) == self.held_out and word not in NEVER_TRAINED:
+                    return word
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import LlamaConfig, LlamaForCausalLM, PegasusConfig, PegasusForConditionalGeneration
 
 from .corpus_rewriting import SUMMARIZE, TRANSLATE, any_rewriting
 from .corpus_stories import reading
@@ -36,21 +36,30 @@ def language_model(tokenizer: Any) -> LlamaForCausalLM:
     )
 
 
-def seq2seq(tokenizer: Any) -> T5ForConditionalGeneration:
-    return T5ForConditionalGeneration(
-        T5Config(
+def seq2seq(tokenizer: Any) -> PegasusForConditionalGeneration:
+    """Normalised before each layer, with sine waves for positions: this learns to copy several times faster than T5."""
+    width, heads, layers, inner = 96, 4, 3, 256
+    return PegasusForConditionalGeneration(
+        PegasusConfig(
             vocab_size=len(tokenizer),
-            d_model=96,
-            d_kv=24,
-            d_ff=256,
-            num_layers=3,
-            num_decoder_layers=3,
-            num_heads=4,
-            relative_attention_num_buckets=32,
-            dropout_rate=0.0,
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=inner,
+            decoder_ffn_dim=inner,
+            max_position_embeddings=MAX_LENGTH,
+            activation_function="relu",
+            dropout=0.0,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            init_std=0.1,
+            scale_embedding=True,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.pad_token_id,
+            forced_eos_token_id=None,
             task_specific_params={
                 "summarization": {"prefix": SUMMARIZE},
                 "translation_en_to_fr": {"prefix": TRANSLATE},
@@ -71,7 +80,7 @@ def reading_feed(tokenizer: Any, seed: int, batch_size: int) -> Iterator[Batch]:
 
 def rewriting_feed(tokenizer: Any, seed: int, batch_size: int) -> Iterator[Batch]:
     rng = random.Random(seed)
-    names = Names(rng)
+    names = Names(rng, unlisted=0.5)
     encode = tokenizer.backend_tokenizer.encode
 
     def draw() -> tuple[list[int], list[int]]:

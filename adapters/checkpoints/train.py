@@ -2,7 +2,7 @@
 
     python -m afterlogits.adapters.checkpoints.train [--only NAME ...] [--out FOLDER] [--measure] [--shorter N]
 
-Everything is drawn from one fixed seed. The entity model is trained first; the other four encoders start from it.
+Everything is drawn from one fixed seed. The entity model is trained first; the other four encoders go on from it.
 Each model is saved in half precision, loaded again as a user would load it, and measured on held-out items.
 
 The encoders and the two sequence models train side by side in two processes of one thread each: at these sizes two
@@ -20,68 +20,59 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM, T5ForConditionalGeneration
+from transformers import AutoTokenizer, LlamaForCausalLM, PegasusForConditionalGeneration
 from transformers.utils import logging
 
 from . import sequence_models, vocabularies
 from .cards import write_card
-from .encoders import ENCODERS, feed
+from .encoders import ENCODERS, feed, liken
 from .evaluate import EVALUATIONS, Figures
 from .examples import EXAMPLES
 from .optimise import Schedule, fit
 
 SEED = 2021
-FIRST = "ner"  # labels for every token teach an encoder fastest; the other four start from it
-AGAIN = "-again"  # a second round: a model goes on learning from where it stands, on new texts
 PLANS = {
-    "ner": Schedule(700, batch_size=64, learning_rate=2e-3),
-    "question-answering": Schedule(1500, batch_size=32, learning_rate=1.5e-3),
-    "nli": Schedule(900, batch_size=64, learning_rate=1.5e-3),
-    "sentiment": Schedule(700, batch_size=64, learning_rate=1e-3),
-    "masked-lm": Schedule(700, batch_size=160, learning_rate=2e-3),
-    "language-model": Schedule(450, batch_size=48, learning_rate=4e-3),
-    "seq2seq": Schedule(2200, batch_size=64, learning_rate=4e-3),
-    "ner-again": Schedule(1500, batch_size=64, learning_rate=1.5e-3),
-    "question-answering-again": Schedule(700, batch_size=32, learning_rate=1.2e-3),
-    "seq2seq-again": Schedule(500, batch_size=32, learning_rate=1e-3),
-    "nli-again": Schedule(700, batch_size=64, learning_rate=1.2e-3),
+    "ner": Schedule(1500, batch_size=64, learning_rate=2e-3),
+    "question-answering": Schedule(2800, batch_size=32, learning_rate=1.5e-3),
+    "nli": Schedule(1800, batch_size=64, learning_rate=1e-3),
+    "sentiment": Schedule(800, batch_size=64, learning_rate=1e-3),
+    "masked-lm": Schedule(1300, batch_size=96, learning_rate=2e-3),
+    "seq2seq": Schedule(7000, batch_size=32, learning_rate=2e-3),
+    "language-model": Schedule(600, batch_size=48, learning_rate=4e-3),
 }
-SEQUENCE_MODELS = ("seq2seq", "seq2seq-again", "language-model")
+# Whose layers an encoder starts from. Labels for every token teach an encoder fastest, so the entity model comes first;
+# to compare two statements is to answer a question about one of them, so inference goes on from question answering.
+STARTS = {"question-answering": "ner", "nli": "question-answering", "sentiment": "ner", "masked-lm": "ner"}
+SEQUENCE_MODELS = ("seq2seq", "language-model")
 MODELS: dict[str, Any] = {
     "language-model": LlamaForCausalLM,
-    "seq2seq": T5ForConditionalGeneration,
+    "seq2seq": PegasusForConditionalGeneration,
     **{name: encoder.model for name, encoder in ENCODERS.items()},
 }
 HERE = Path(__file__).parent
 
 
 def train_encoder(name: str, out: Path, plan: Schedule) -> tuple[Any, Any, float]:
-    again, base = name.endswith(AGAIN), name.removesuffix(AGAIN)
-    encoder, seed = ENCODERS[base], SEED + again
-    tokenizer = vocabularies.wordpiece(SEED) if name == FIRST else AutoTokenizer.from_pretrained(out / FIRST)
+    encoder, start = ENCODERS[name], STARTS.get(name)
+    tokenizer = AutoTokenizer.from_pretrained(out / start) if start else vocabularies.wordpiece(SEED)
     model = encoder.build(len(tokenizer))
-    if again:
-        stands = encoder.model.from_pretrained(out / base, dtype=torch.float32).state_dict()
-        model.load_state_dict(stands, strict=False)
-    elif name != FIRST:
-        start = ENCODERS[FIRST].model.from_pretrained(out / FIRST, dtype=torch.float32).bert.state_dict()
-        missing = model.bert.load_state_dict(start, strict=False).missing_keys
+    if start:
+        layers = ENCODERS[start].model.from_pretrained(out / start, dtype=torch.float32).bert.state_dict()
+        missing = model.bert.load_state_dict(layers, strict=False).missing_keys
         if not all(key.startswith("pooler.") for key in missing):
-            raise RuntimeError(f"every layer must start from {FIRST}; got {missing} missing")
-    spent = fit(model, feed(encoder.item, tokenizer, seed, plan.batch_size), encoder.loss, plan, name)
-    if encoder.subjects:
-        del model.subjects
+            raise RuntimeError(f"every layer must start from {start}; got {missing} missing")
+    if name == "question-answering":  # names are compared piece by piece; inference goes on from there
+        liken(model)
+    spent = fit(model, feed(encoder.item, tokenizer, SEED, plan.batch_size), encoder.loss, plan, name)
+    encoder.strip(model)
     return model, tokenizer, spent
 
 
 def train_sequence_model(name: str, out: Path, plan: Schedule) -> tuple[Any, Any, float]:
-    if name.startswith("seq2seq"):
-        again = name.endswith(AGAIN)
+    if name == "seq2seq":
         tokenizer = vocabularies.rewriter(SEED)
         model, loss = sequence_models.seq2seq(tokenizer), sequence_models.rewriting_loss
-        if again:
-            model = T5ForConditionalGeneration.from_pretrained(out / "seq2seq", dtype=torch.float32)
-        batches = sequence_models.rewriting_feed(tokenizer, SEED + again, plan.batch_size)
+        batches = sequence_models.rewriting_feed(tokenizer, SEED, plan.batch_size)
     else:
         tokenizer = vocabularies.reader(SEED)
         model, loss = sequence_models.language_model(tokenizer), sequence_models.next_token_loss
@@ -112,13 +103,11 @@ def train(name: str, out: Path, shorter: int = 1) -> Figures:
         model, tokenizer, spent = train_sequence_model(name, out, plan)
     else:
         model, tokenizer, spent = train_encoder(name, out, plan)
-    folder = out / name.removesuffix(AGAIN)
-    record = folder / "training.json"
-    before = json.loads(record.read_text()) if name.endswith(AGAIN) else []
-    save(model, tokenizer, folder)
+    save(model, tokenizer, out / name)
     part = {"steps": plan.steps, "batch_size": plan.batch_size, "learning_rate": plan.learning_rate}
-    record.write_text(json.dumps([*before, {**part, "processor_seconds": round(spent)}], indent=1) + "\n")
-    return measure(folder.name, out)
+    record = {**part, "start": STARTS.get(name), "processor_seconds": round(spent)}
+    (out / name / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    return measure(name, out)
 
 
 def measure(name: str, out: Path) -> Figures:
@@ -127,8 +116,8 @@ def measure(name: str, out: Path) -> Figures:
     model = MODELS[name].from_pretrained(out / name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(out / name)
     figures = EVALUATIONS[name](model, tokenizer)
-    parts = json.loads((out / name / "training.json").read_text())
-    write_card(name, out / name, model, figures, SEED, parts, EXAMPLES[name](model, tokenizer))
+    record = json.loads((out / name / "training.json").read_text())
+    write_card(name, out / name, model, figures, SEED, record, EXAMPLES[name](model, tokenizer))
     said = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
     print(f"{name:20} held-out: {said}  [measured in {time.perf_counter() - began:.0f} s]", flush=True)
     return figures
@@ -149,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in arguments.only or [name for name in PLANS if name not in SEQUENCE_MODELS]:
         if not arguments.measure:
             train(name, arguments.out, arguments.shorter)
-        elif not name.endswith(AGAIN):
+        else:
             measure(name, arguments.out)
     status = beside.wait() if beside else 0
     print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)

@@ -24,19 +24,22 @@ CHAT_TEMPLATE = (
 )
 
 
-def _texts(seed: int, count: int, draw: Callable[[Names], str]) -> Iterator[str]:
-    names = Names(random.Random(seed))
+def _texts(seed: int, count: int, draw: Callable[[Names], str], unlisted: float) -> Iterator[str]:
+    names = Names(random.Random(seed), unlisted=unlisted)
     return (draw(names) for _ in range(count))
 
 
 def wordpiece(seed: int) -> PreTrainedTokenizerFast:
-    """Cased WordPiece as BERT has it. Numbers of three digits and more stay in pieces: years are not words."""
+    """Cased WordPiece as BERT has it. Numbers of two digits and more stay in pieces, and so do names.
+
+    It is trained on made-up names alone: a listed name in one piece would say nothing of new names, which are in many.
+    """
     splitter = pre_tokenizers.BertPreTokenizer()
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     trained.pre_tokenizer = splitter
     trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=SPECIALS, show_progress=False, min_frequency=4)
-    trained.train_from_iterator(_texts(seed, 30_000, lambda names: " ".join(anything(names))), trainer)
+    trained.train_from_iterator(_texts(seed, 30_000, lambda names: " ".join(anything(names)), 1.0), trainer)
     characters = [c for c in string.printable[:94] + "éèêçàüöäñ–’" if c.strip()]
     wanted = [*SPECIALS, *characters, *("##" + c for c in characters if c.isalnum())]
     ordered = sorted(trained.get_vocab().items(), key=lambda item: item[1])
@@ -82,7 +85,7 @@ def _byte_level(texts: Iterator[str], vocab_size: int, specials: list[str]) -> T
 def reader(seed: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE for the decoder-only model, with a chat template."""
     tokenizer = _byte_level(
-        _texts(seed, 20_000, reading), READING_VOCAB, ["<pad>", "<s>", "</s>", USER, ASSISTANT, END]
+        _texts(seed, 20_000, reading, 0.0), READING_VOCAB, ["<pad>", "<s>", "</s>", USER, ASSISTANT, END]
     )
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     fast = PreTrainedTokenizerFast(
@@ -105,7 +108,7 @@ def rewriter(seed: int) -> PreTrainedTokenizerFast:
         drawn = any_rewriting(names)
         return f"{drawn.source}\n{drawn.target}"
 
-    tokenizer = _byte_level(_texts(seed, 30_000, both), REWRITING_VOCAB, ["<pad>", "</s>"])
+    tokenizer = _byte_level(_texts(seed, 30_000, both, 1.0), REWRITING_VOCAB, ["<pad>", "</s>"])
     end = tokenizer.token_to_id("</s>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", end)]

@@ -86,6 +86,7 @@ NAME_WORDS = words(
     Baking Knitting Whispering Wandering Kissing Clapping Winking Rolling Folding Glowing Moving Talking
     """
 )
+NAMES = (FIRST_NAMES, SURNAMES, CITIES, COUNTRIES, NATIONALITIES, NAME_WORDS)
 PROFESSIONS = words(
     """
     engineer teacher doctor lawyer nurse painter writer singer actor chemist physicist biologist architect journalist

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from afterlogits.adapters.checkpoints import FOLDERS, path
 from afterlogits.adapters.checkpoints import examples as shown
 from afterlogits.adapters.checkpoints.corpus_entities import LABELS, tagged
-from afterlogits.adapters.checkpoints.corpus_inference import pair
+from afterlogits.adapters.checkpoints.corpus_inference import CONTRADICTION, ENTAILMENT, fact_pair, pair
 from afterlogits.adapters.checkpoints.corpus_questions import question
 from afterlogits.adapters.checkpoints.corpus_rewriting import any_rewriting, spell
 from afterlogits.adapters.checkpoints.corpus_stories import anything, reading
@@ -101,8 +101,8 @@ def test_a_held_out_sample_agrees_with_the_card(folder: str, loaded: Any) -> Non
             assert value == pytest.approx(stated[measure], rel=0.1), measure
             continue
         share = min(max(stated[measure], 0.02), 0.98)
-        # A kind of item is at least a fifth of the sample; of unanswerable questions there are one in twelve.
-        size = SAMPLES[folder] / (15 if "unanswerable" in measure else 5 if folder in ("seq2seq", "nli") else 1)
+        # A kind of item is at least a seventh of the sample, and so are the questions without an answer.
+        size = SAMPLES[folder] / (7 if "unanswerable" in measure or folder in ("seq2seq", "nli") else 1)
         assert value == pytest.approx(stated[measure], abs=0.02 + 4 * (share * (1 - share) / size) ** 0.5), measure
 
 
@@ -123,7 +123,11 @@ def test_answers_on_held_out_names(loaded: Any) -> None:
     labels = [text.rsplit("*", 2)[1].split()[0] for text in shown.EXAMPLES["sentiment"](*loaded("sentiment"))]
     assert labels == ["POSITIVE", "NEGATIVE", "POSITIVE"]
     rewritten = [text.rsplit("*", 2)[1] for text in shown.EXAMPLES["seq2seq"](*loaded("seq2seq"))]
-    assert rewritten[1] == "Le chat noir est sur la chaise."
+    assert rewritten == [
+        "The train left on 2020-05-03 with 42 passengers.",
+        "Ada Lovelace lives in New York City.",
+        "Le chat noir est sur la chaise.",
+    ]
 
 
 def test_chat_template_writes_the_trained_format(loaded: Any) -> None:
@@ -157,12 +161,51 @@ def test_the_two_splits_share_no_name() -> None:
 
 
 def test_questions_point_at_their_answers() -> None:
-    """The span of every drawn question is its answer, and few have none."""
+    """The span of every drawn question is its answer, and about one in four has none."""
     names = Names(random.Random(2))
     drawn = [question(names) for _ in range(400)]
     answered = [q for q in drawn if q.start >= 0]
     assert all(q.context[q.start : q.start + len(q.answer)] == q.answer != "" for q in answered)
-    assert 340 <= len(answered) <= 395
+    assert 265 <= len(answered) <= 335
+
+
+def test_a_question_without_an_answer_asks_for_what_no_value_says() -> None:
+    """Of the same sense the paragraph holds a value of another subject at most."""
+    names = Names(random.Random(3))
+    drawn = [question(names, unanswerable=1.0) for _ in range(300)]
+    assert all(q.start == -1 and q.answer == "" for q in drawn)
+    for q in drawn:
+        inside = [(a, b) for sense, a, b in q.senses if sense == q.asked]
+        assert not any(start <= a and b <= end for a, b in inside for start, end in q.about)
+    assert any(not q.about for q in drawn) and any(q.about for q in drawn)
+
+
+def test_statement_pairs_say_which_values_stand() -> None:
+    """An entailed statement holds no value that the premise lacks; a contradicted one holds one or more."""
+    names = Names(random.Random(4))
+    seen = set()
+    for _ in range(300):
+        drawn = fact_pair(names)
+        seen.add(drawn.label)
+        if drawn.label == ENTAILMENT:
+            assert all(drawn.stands)
+        if drawn.label == CONTRADICTION:
+            assert not all(drawn.stands)
+        for text, senses in zip((drawn.premise, drawn.hypothesis), drawn.senses, strict=True):
+            assert all(text[start:end].strip(" .") for _, start, end in senses)
+    assert seen == {0, 1, 2}
+
+
+def test_the_vocabularies_hold_listed_names_in_pieces(loaded: Any) -> None:
+    """Names of training and new names are cut alike, in pieces of about the same length."""
+    for folder in ("ner", "seq2seq"):
+        tokenizer = loaded(folder)[1]
+        lengths = []
+        for side in (False, True):
+            names = Names(random.Random(6), held_out=side)
+            drawn = [names.first_name() + " " + names.city() for _ in range(400)]
+            lengths.append(sum(len(name) for name in drawn) / sum(len(tokenizer.tokenize(name)) for name in drawn))
+        assert lengths[1] == pytest.approx(lengths[0], rel=0.1)
 
 
 def test_spelled_numbers() -> None:
