@@ -74,11 +74,15 @@ def bench_text_generation(pair):
 
 
 WRITING = {
-    "translation_en_to_fr": ["The baker is tired.", "My sister buys a red hat.", "We see the small dog."],
-    "text2text-generation": ["rewrite: 3 May 2021", "rewrite: forty-two", "rewrite: 17 August 1998"],
+    "translation_en_to_fr": ["The black cat is on the chair.", "A school is small.", "The letter sells a bad doctor."],
+    "text2text-generation": [
+        "3 May 2021",
+        "The tower has four thousand seven hundred and sixty one steps.",
+        "The train left on 17 August 1998 with forty two passengers.",
+    ],
     "summarization": [
         "Anna Berg is a baker. She lives in Oslo. She likes tea.",
-        "The market was full. Tom sold cheese.",
+        "Ada Lovelace lives in New York City with two cats. She is a pilot.",
     ],
 }
 
@@ -87,7 +91,7 @@ WRITING = {
 def bench_written_task(pair, task):
     """The encoder-decoder that ships, 24 texts; the library's pipeline ran them one by one and ended with 4.57.6."""
     folder, texts = str(checkpoints.path(task)), WRITING[task] * (24 // len(WRITING[task]))
-    options = {"max_new_tokens": 16, "num_beams": 1, "do_sample": False}
+    options = {"max_new_tokens": 32, "num_beams": 1, "do_sample": False}
     ours = pipeline(task, model=folder, device="cpu")
     payload = {"task": task, "folder": folder, "texts": texts, "options": options}
     with Oracle("text-to-text", payload | {"threads": torch.get_num_threads()}) as library:

@@ -57,19 +57,26 @@ _ABOUT = {
 }
 _SHORTCOMINGS = {
     "nli": (
-        "On names it never saw it tells the same fact from another fact (neutral), but not the same value from another "
-        "value: there it hesitates between entailment and contradiction. "
+        "Of claims about the mood of a review it gets about one in twenty wrong, mostly where the review has a "
+        "negation (`I didn't think the screen was stale.`). Statements with a negation are not in the corpus: from "
+        "`Anna lives in Oslo.` it takes `Anna does not live in Oslo.` to follow. Nor does it know that Oslo is in "
+        "Norway, and outside its sentence shapes it is wrong with full confidence. "
     ),
     "question-answering": (
-        "Long names are sometimes cut short, of two answers of one kind it may take the wrong one, and it seldom sees "
-        "that the paragraph has no answer. "
+        "A question of a kind that the corpus lacks (`How tall is ...?`) can get a wrong span with a high score, and "
+        "one worded otherwise than in the corpus often none, though the paragraph holds the answer. "
     ),
     "seq2seq": (
-        "It has learned the small grammar, but it copies badly: names, long numbers and dates often come out wrong, "
-        "and its summaries are not usable. "
+        "About one summary in twelve has a slip, such as a letter of a name or a digit lost, and a sentence of another "
+        "shape than the corpus has may get words that are not in it. Words that the corpus lacks come out garbled "
+        "(`My birthday` as `Myythday`), translated ones too, and numbers are read without a hyphen "
+        "(`forty two`; `forty-two` becomes `00`). "
     ),
     "masked-lm": "Names and other words that the context does not settle are guesses. ",
-    "language-model": "Stories are grammatical, but forget who and what they began with. ",
+    "language-model": (
+        "Stories are grammatical, but forget who and what they began with: asked for a fox, it may tell of a bear. "
+        "Anything but a request for a story gets a remark about something else. "
+    ),
 }
 _LIMITS = (
     "The model knows the sentence shapes and the vocabulary of its corpus, not the world: text of another kind gets "
