@@ -159,7 +159,7 @@ def _masses(
     parts = []
     for first in range(0, len(rows), height):
         some = slice(first, first + height)
-        part = logits[rows[some]].to(torch.float32)
+        part = logits.index_select(0, rows[some]).to(torch.float32)
         low, equals = part <= at[some], (part == at[some]).sum(1, keepdim=True, dtype=torch.int32)
         weight = part.sub_(top[rows[some]]).mul_(inverse[some]).exp_()
         total = weight.sum(1, keepdim=True)

@@ -12,16 +12,16 @@ the smallest up, so that its relative error is at most 2**-24 * (mean rank of th
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .arrays import Array, along, as_tensor, double, namespace, on_host, single, whole
-from .candidates import MASS_ERROR, largest, row_mass
+from .candidates import largest
 from .params import CompiledParams
 from .peaks import Listed, Peaks
+from .rest import Rest, bounded_rest, exact_rest
 from .rows import check_row_maxima, divided
 
 EXP_ERROR = 8e-6  # two exponentials of 20 units in the last place each, a division and a product, relative
@@ -48,14 +48,6 @@ class Shortlist:
     settled: Array
     listed: Listed
     loose: bool
-
-
-class Rest(NamedTuple):
-    """The weight of what is not listed, [N, 1] float64 each: at least, at most, and the relative error of the whole."""
-
-    least: Array
-    most: Array
-    error: Array
 
 
 def covers(params: CompiledParams, dtype: torch.dtype) -> bool:
@@ -88,6 +80,8 @@ def shortlists(
     count = first_count(params, logits.shape[1])
     listed = list_largest(logits, params, count, validate=validate)
     others = aside(listed) if aside is not None else set()
+    if others and len(others) == logits.shape[0]:
+        return [], []
     if listed is None:  # much to list: row by row, for the sake of memory
         parts, unsettled = [], []
         for row in range(logits.shape[0]):
@@ -180,7 +174,7 @@ def decide(listed: Listed, params: CompiledParams, logits: Tensor, *, exact: boo
         rest = None
         if unlimited is True or (not isinstance(unlimited, bool) and bool(unlimited.any())):
             loose = listed.maxima is not None and not exact
-            rest = _bounded_rest(listed, temperature) if loose else _exact_rest(logits, temperature, scaled, weight)
+            rest = bounded_rest(listed, temperature) if loose else exact_rest(logits, temperature, scaled, weight)
             if unlimited is not True:
                 rest = Rest(*(part * unlimited for part in rest))
         above, within, done = _in_nucleus(scaled, inside, bound, rest, on["top_p"], keep, logits.shape[1])
@@ -207,25 +201,6 @@ def _kth(scaled: Array, top_k: float | Array, keep: int) -> float | Array:
     rank = xp.clip(top_k, keep, None)
     lowest = along(scaled, whole(xp.clip(rank, 1, listed) - 1))
     return xp.where((top_k == 0) | (rank > listed), -torch.inf, lowest)
-
-
-def _bounded_rest(listed: Listed, temperature: float | Array) -> Rest:
-    """From the maxima of the groups: what is not listed exceeds neither its group's maximum nor the bound."""
-    top, bound = torch.from_numpy(listed.values[:, :1]), torch.from_numpy(listed.bound)
-    inverse = 1 / temperature if isinstance(temperature, float) else torch.from_numpy(single(1 / temperature))
-    weight = torch.minimum(listed.maxima, bound).sub_(top).mul_(inverse).exp_()  # type: ignore[arg-type]
-    most = double(weight.sum(1, keepdim=True).numpy()) * (1.001 * listed.width) + 1e-30
-    return Rest(0.0 * most, most, 0.0 * most)
-
-
-def _exact_rest(logits: Tensor, temperature: float | Array, scaled: Array, weight: Array) -> Rest:
-    """Up to the error of ``row_mass``: tokens that weigh at all are within 20 of the top."""
-    top = scaled[:, :1]
-    mass = row_mass(logits, temperature if isinstance(temperature, float) else as_tensor(temperature), as_tensor(top))
-    listed = weight.sum(1)[:, None]
-    rest = (mass if isinstance(top, Tensor) else mass.numpy()) - listed
-    rest = rest * (rest > 0)
-    return Rest(rest, rest, MASS_ERROR + 2e-7 * (double(abs(top)) + 20))
 
 
 def _in_nucleus(
