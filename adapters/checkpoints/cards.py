@@ -64,7 +64,8 @@ _SHORTCOMINGS = {
     ),
     "question-answering": (
         "A question of a kind that the corpus lacks (`How tall is ...?`) can get a wrong span with a high score, and "
-        "one worded otherwise than in the corpus often none, though the paragraph holds the answer. "
+        "one worded otherwise than in the corpus often none, though the paragraph holds the answer. People must be "
+        "asked for by their whole name: a first name alone counts as someone the paragraph does not tell of. "
     ),
     "seq2seq": (
         "About one summary in twelve has a slip, such as a letter of a name or a digit lost, and a sentence of another "
