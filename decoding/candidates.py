@@ -73,6 +73,7 @@ def top_logprobs(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     The log-softmax is formed for those alone. Values agree with ``torch.log_softmax`` to 1e-6; the order is that of
     the logits. A row without a finite logit gives NaN.
+    Cost: one read of the row for the candidates, one exponential per logit for the normaliser.
     >>> top_logprobs(torch.tensor([[0.0, 1.0, 1.0]]).log(), 1)[0]
     tensor([[-0.6931]])
     """

@@ -50,6 +50,7 @@ def apply_chain(
 
     The library's own arithmetic throughout; the argument is not changed. Greedy rows are filtered like the others.
     chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
+    Cost: the sum of the filters that are on; ``sample`` decides on a few candidates instead.
     """
     on, keep = params.on, params.min_tokens_to_keep
     for name in params.active:

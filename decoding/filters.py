@@ -21,6 +21,7 @@ def apply_temperature(logits: Tensor, temperature: RowOption) -> Tensor:
     ``sample``, which takes their argmax instead.
     Returns [B, V]. -inf stays -inf.
     Raises ValueError naming the row if a temperature is not a finite number > 0.
+    Cost: one pass over the logits.
     >>> apply_temperature(torch.tensor([[2.0, 1.0]]), 0.5)
     tensor([[4., 2.]])
     """
@@ -35,6 +36,7 @@ def apply_top_k(logits: Tensor, top_k: RowOption, *, min_tokens_to_keep: int = 1
     Returns [B, V]; dropped entries are -inf. k is at least ``min_tokens_to_keep``.
     Ties: every token equal to the k-th largest survives, so more than k may be kept.
     A [B] tensor on another device is read once, for its largest k.
+    Cost: one read for the maxima of columns, a top-k among k columns, one masked copy.
     >>> apply_top_k(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), 2)
     tensor([[-inf, 3., 2., 2.]])
     """
@@ -66,6 +68,7 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
     Returns [B, V]; dropped entries are -inf. At least ``min_tokens_to_keep`` survive.
     Ties: as torch.sort orders them, the rule of transformers 5.23.
     Raises ValueError naming the row if top_p is out of range.
+    Cost: one sort of every row, O(V log V); a draw alone (``sample``) needs none.
     Source: Holtzman et al. 2020, arXiv:1904.09751, section 3.1.
     >>> apply_top_p(torch.tensor([[2.0, 1.0, 0.0]]), 0.7)
     tensor([[2., 1., -inf]])
@@ -100,6 +103,7 @@ def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1
 
     logits: [B, V] float. min_p: in [0, 1], float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` most probable tokens survive.
+    Cost: one softmax and one masked copy.
     Source: Nguyen et al. 2024, arXiv:2407.01082.
     >>> apply_min_p(torch.tensor([[2.0, 1.0, 0.0]]), 0.2)
     tensor([[2., 1., -inf]])
@@ -121,6 +125,8 @@ def apply_top_k_top_p_jointly(
     FlashInfer calls this the joint order (``filter_apply_order="joint"``). Applied one after the other, as transformers
     does, top-p sees the distribution that top-k left and therefore keeps fewer tokens.
     logits: [B, V] float; options as in ``apply_top_k`` and ``apply_top_p``. Returns [B, V].
+    Cost: that of both filters.
+    Source: FlashInfer, ``filter_apply_order="joint"``.
     >>> apply_top_k_top_p_jointly(torch.tensor([[2.0, 1.0, 0.0]]), 2, 0.95)
     tensor([[2., 1., -inf]])
     """
@@ -141,6 +147,7 @@ def top_k_top_p_filtering(
     logits: [B, V] float. top_k: 0 or less is off. top_p: off outside [0, 1]; 1.0 is not quite off, it drops tokens
     whose probability is zero in the logits' own precision. filter_value: what dropped entries become.
     Returns new logits; the input itself when both filters are off.
+    Cost: one top-k and one sort of every row, for what is on.
     >>> top_k_top_p_filtering(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), top_k=3, top_p=0.7)
     tensor([[2., 1., -inf, -inf]])
     """

@@ -69,6 +69,7 @@ def apply_epsilon(logits: Tensor, epsilon: RowOption, *, min_tokens_to_keep: int
 
     logits: [B, V] float. epsilon: in [0, 1), float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` largest logits and their equals survive.
+    Cost: one softmax and one masked copy.
     Source: Hewitt et al. 2022, arXiv:2210.15191.
     >>> apply_epsilon(torch.tensor([[2.0, 1.0, 0.0]]), 0.1)
     tensor([[2., 1., -inf]])
@@ -83,6 +84,7 @@ def apply_eta(logits: Tensor, eta: RowOption, *, min_tokens_to_keep: int = 1) ->
 
     logits: [B, V] float. eta: in [0, 1), float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` largest logits and their equals survive.
+    Cost: one softmax, its entropy and one masked copy.
     Source: Hewitt et al. 2022, arXiv:2210.15191.
     >>> apply_eta(torch.tensor([[2.0, 1.0, -3.0]]), 0.1)
     tensor([[2., 1., -inf]])
@@ -141,6 +143,7 @@ def apply_top_n_sigma(logits: Tensor, top_n_sigma: RowOption, *, min_tokens_to_k
     logits: [B, V] float. top_n_sigma: >= 0, float or [B]; 0 keeps every token, as in llama.cpp.
     Returns [B, V]; dropped entries are -inf. The deviation is that of the row's entries above -inf, divided by their
     number. Dividing all logits by a temperature changes nothing, so the order of the two does not matter.
+    Cost: some ten passes over the logits, and as many copies as they need in float32.
     Source: Tang et al. 2024, arXiv:2411.07641; llama.cpp ``llama_sampler_init_top_n_sigma``.
     >>> apply_top_n_sigma(torch.tensor([[4.0, 3.0, 0.0, 0.0]]), 1.0)
     tensor([[4., 3., -inf, -inf]])
@@ -181,6 +184,7 @@ def apply_xtc(
     (torch's own by default) if not given and ``probability`` is not 1.
     Returns [B, V]; dropped entries are -inf. A row with fewer than two such tokens is unchanged, and so is one that
     would be left with fewer than ``min_tokens_to_keep``. Ties: the token with the largest id is the least probable.
+    Cost: one softmax and one masked copy.
     Source: llama.cpp ``llama_sampler_init_xtc``.
     >>> apply_xtc(torch.tensor([[2.0, 1.9, 1.0, 0.0]]), 0.1)
     tensor([[-inf, -inf, 1., 0.]])
@@ -230,6 +234,7 @@ def apply_dynamic_temperature(
     logits: [B, V] float. temperature: > 0, spread: >= 0, exponent: > 0, each float or [B]; spread 0 is plain
     ``apply_temperature``.
     Returns [B, V]. A row with one entry is unchanged; a row whose T comes out as 0 keeps only its largest logits.
+    Cost: one softmax, its entropy and one pass over the logits.
     Source: llama.cpp ``llama_sampler_init_temp_ext``.
     >>> apply_dynamic_temperature(torch.tensor([[1.0, 1.0]]), 1.0, spread=0.5)
     tensor([[0.6667, 0.6667]])
