@@ -4,6 +4,7 @@ if __name__ != "afterlogits.decoding":
     raise ImportError("import afterlogits.decoding, not decoding: a second copy of the package would be loaded")
 
 from .adaptive import AdaptivePStep, apply_adaptive_p
+from .argmax import first_argmax
 from .bias import BadWordsStep, LogitBiasStep, SequenceBiasStep, apply_bad_words, apply_logit_bias, apply_sequence_bias
 from .candidates import top_logprobs
 from .chain import LogitsStep, apply_chain
@@ -145,6 +146,7 @@ __all__ = [
     "apply_watermark",
     "apply_xtc",
     "detect_watermark",
+    "first_argmax",
     "sample",
     "top_k_top_p_filtering",
     "top_logprobs",

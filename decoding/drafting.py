@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .argmax import first_argmax
 from .group_beam import ScoreRule
 from .speculative import Draft
 from .steps import VerifyingStepModel
@@ -63,7 +64,7 @@ class DraftModel:
             for rule in self.rules:
                 logits = rule(self._before(token_ids, guesses), logits)
             probs = torch.softmax(logits, dim=-1) if self.do_sample or self.confidence else logits
-            guess = torch.multinomial(probs, num_samples=1) if self.do_sample else logits.argmax(dim=-1, keepdim=True)
+            guess = torch.multinomial(probs, num_samples=1) if self.do_sample else first_argmax(logits)[:, None]
             guesses.append(guess)
             kept_probs.append(probs)
             counts += sure

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .argmax import first_argmax
 from .history import History
 from .steps import StepModel
 from .stopping import Stopping
@@ -54,7 +55,7 @@ def greedy(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
     >>> greedy(torch.tensor([[0.0, 2.0, 2.0]]), step=0)
     tensor([1])
     """
-    return logits.argmax(dim=-1)
+    return first_argmax(logits)
 
 
 def decode(

@@ -57,7 +57,7 @@ class Peaks:
         vocab_size = logits.shape[1]
         count = min(count, vocab_size)
         self.width = _width(vocab_size, count)
-        self.maxima = _group_maxima(self.logits, self.width).to(torch.float32)
+        self.maxima = group_maxima(self.logits, self.width).to(torch.float32)
         coarse = _folded_maxima(self.maxima, _width(self.maxima.shape[1], count))
         best = coarse.topk(count).values.numpy()
         self.top: NDArray[np.float32] = best[:, :1]
@@ -137,7 +137,7 @@ def _width(size: int, count: int) -> int:
     return width
 
 
-def _group_maxima(logits: Tensor, width: int) -> Tensor:
+def group_maxima(logits: Tensor, width: int) -> Tensor:
     """The maxima of neighbours, [N, ceil(V / width)]. NaN counts as the largest."""
     if width == 1:
         return logits

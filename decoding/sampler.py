@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .argmax import first_argmax
 from .arrays import Array, along, as_tensor, namespace, on_host
 from .chain import apply_chain
 from .draw_steps import DrawSteps
@@ -111,7 +112,7 @@ class Sampler:
         if params.greedy is True or not logits.shape[0]:
             if self.validate:
                 check_finite(logits)
-            return logits.argmax(-1)
+            return first_argmax(logits)
         keys = self.keys(step, rows)
         known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
         if known and not self.draw_steps and covers(params, logits.dtype):
@@ -157,7 +158,7 @@ class Sampler:
             noise = torch.empty(self.batch_size, self.vocab_size, dtype=kept.dtype, device=self.device)
             drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
         if isinstance(params.greedy, Tensor):
-            drawn = torch.where(params.greedy[:, 0], logits.argmax(-1), drawn)
+            drawn = torch.where(params.greedy[:, 0], first_argmax(logits), drawn)
         if self.draw_steps:
             self.draw_steps.advance(drawn, rows)
         return drawn

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .argmax import first_argmax
 from .group_beam import ScoreRule
 from .loop import Recorder
 from .steps import VerifyingStepModel
@@ -139,7 +140,7 @@ def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, ro
         chosen = [draw(scores[:, place], step=step + place, rows=rows.alive) for place in range(scores.shape[1])]
         return accept_equal(torch.stack(chosen, dim=1), draft)
     if not do_sample:
-        return accept_equal(scores.argmax(dim=-1), draft)
+        return accept_equal(first_argmax(scores), draft)
     probs = torch.softmax(scores, dim=-1)
     if draft.probs is not None:
         return accept_drawn(probs, draft)
