@@ -30,8 +30,9 @@ coverage: $(VENV)/.ready-dev  ## branch coverage of decoding/ by the tests that 
 	$(RUN) -m coverage run -m pytest -q -m "not slow" tests/decoding tests/adapters/test_removed_modes.py src/afterlogits/decoding $(ARGS)
 	$(RUN) -m coverage report --include='*/decoding/*' --skip-covered --show-missing --sort=cover
 
-parity: $(VENV)/.ready-test  ## every architecture's tokens and the checkpoints' texts against transformers; writes docs/architectures.md (half an hour)
+parity: $(VENV)/.ready-test  ## every architecture's tokens, the checkpoints' texts and drawn calls of generate against transformers; writes docs/architectures.md (half an hour)
 	$(RUN) -m tests.adapters.checkpoint_parity
+	$(RUN) -m tests.adapters.option_parity
 	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
 
 parity-text: $(VENV)/.ready-test .venv-v4/.ready-test  ## thousands of drawn answers against the library, and texts of a million characters; counts printed

@@ -76,7 +76,8 @@ def apply_chain(
             if name == "top_k":
                 logits = filters.apply_top_k_top_p_jointly(logits, on["top_k"], on["top_p"], min_tokens_to_keep=keep)
         else:
-            logits = _FILTERS[name](logits, on[name], min_tokens_to_keep=keep)
+            # transformers gives top-h no such limit, in beam search neither
+            logits = _FILTERS[name](logits, on[name], min_tokens_to_keep=1 if name == "top_h" else keep)
     return logits
 
 

@@ -142,7 +142,7 @@ class SamplingParams:
     adaptive_target: <= 1, None or a negative number is off; adaptive_decay: in [0, 0.99], how long it remembers.
 
     joint_top_k_top_p: judge top-k and top-p on the same distribution (FlashInfer) rather than one after the other.
-    min_tokens_to_keep: >= 1, what no filter goes below.
+    min_tokens_to_keep: >= 1, what no filter goes below; top-h keeps one, as in transformers.
     order, history_order: the filters, and the steps before them, in the order in which those that are on are applied;
     transformers' order by default.
     validate: check per-row tensors on another device too, which waits for the device.
