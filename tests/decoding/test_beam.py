@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from afterlogits.decoding import beam_draws
+from afterlogits.decoding import beam_candidates, beam_draws
 from afterlogits.decoding.beam import beam_search
 from afterlogits.decoding.beam_candidates import top_candidates
 from afterlogits.decoding.beam_draws import sampled_candidates
@@ -145,6 +145,66 @@ def test_candidates_are_topk_of_the_flat_vocabulary(batch: int, beams: int, voca
         top_candidates(logits, scores, count, normalized=False),
     ):
         assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.sampled_from([4096, 4097, 5003, 12_800]),
+    st.sampled_from([0.05, 1.0, 20.0]),
+    st.booleans(),
+    st.integers(0, 10**6),
+)
+def test_candidates_of_a_large_vocabulary_come_from_their_groups(
+    batch: int, beams: int, vocab: int, spread: float, masked: bool, seed: int
+) -> None:
+    """Bit for bit from the groups alone, the short last one included; the whole is formed where values tie, only."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn((batch * beams, vocab), generator=generator) * spread
+    if masked:
+        logits[:, torch.randint(vocab, (vocab // 2,), generator=generator)] = -float("inf")
+    logits[-1, -1] = logits.max() + spread
+    scores = -torch.rand((batch, beams), generator=generator) * 10
+    scores[:, 1:] -= 1e9 * (seed % 2)
+    count = (2 + seed % 3) * beams
+    if seed % 5 == 0:  # the best of each of C + 1 groups, the last two of them equal
+        logits[0, : 64 * (count + 1) : 64] = 20 * spread + 30 - torch.arange(count + 1).clamp(max=count - 1)
+    log_probs = logits.log_softmax(-1)
+    values, _, _ = by_the_book(log_probs, scores, count + 1)
+    ties = int((values[:, 1:] == values[:, :-1]).any(dim=1).sum())
+    formed = []
+
+    def counted(logits: Tensor, scores: Tensor, count: int, normalized: bool) -> object:
+        formed.append(scores.shape[0])
+        return by_the_book(logits if normalized else logits.log_softmax(-1), scores, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam_candidates, "_by_the_book", counted)
+        found = top_candidates(log_probs, scores, count)
+        raw = top_candidates(logits, scores, count, normalized=False)
+    expected = by_the_book(log_probs, scores, count)
+    for actual in (found, raw):
+        assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
+    assert formed == ([ties, ties] if ties else [])
+
+
+def test_another_order_of_subtractions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where log-softmax rounds elsewhere than after each subtraction, the library's own operations run."""
+    logits, scores = torch.randn(4, 5000, generator=torch.Generator().manual_seed(3)), torch.zeros(2, 2)
+
+    def other(values: Tensor, dim: int = -1, out: Tensor | None = None) -> Tensor:
+        return values - values.logsumexp(dim, keepdim=True)
+
+    monkeypatch.setattr(torch, "log_softmax", other)
+    beam_candidates._subtracts_in_order.cache_clear()
+    try:
+        assert not beam_candidates._subtracts_in_order(logits.device)
+        found = top_candidates(logits, scores, 4, normalized=False)
+        expected = by_the_book(other(logits), scores, 4)
+    finally:
+        beam_candidates._subtracts_in_order.cache_clear()
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
