@@ -21,7 +21,7 @@ __all__ = ["Candidates", "top_candidates"]
 Candidates = tuple[Tensor, Tensor, Tensor]
 _SMALL = 4096  # below this many logits per row the library's own operations are as fast
 _WIDTH = 64  # logits to a group
-_WORKSPACE = 2**19  # floats that stay in the second-level cache of two cores
+_CHUNK = 2  # rows whose log-softmax is formed at once, one per core; short rows together
 
 
 def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bool = True) -> Candidates:
@@ -93,7 +93,7 @@ def _normalizers(logits: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:
     at = group * _WIDTH + _members(logits, torch.arange(rows, device=logits.device)[:, None], group)[:, 0].argmax(
         dim=1, keepdim=True
     )
-    height = min(rows, max(2, 2 * round(_WORKSPACE / vocab_size / 2)))
+    height = min(rows, _CHUNK * max(1, 2**16 // vocab_size))
     space = torch.empty(height, vocab_size, dtype=logits.dtype, device=logits.device)
     best = torch.empty_like(top)
     for first in range(0, rows, height):
