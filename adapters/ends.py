@@ -7,8 +7,7 @@ from torch import Tensor
 from transformers.generation import stopping_criteria as criteria
 
 from ..decoding.stopping import Stopping
-from .request import Request
-from .selection import per_row
+from .request import Request, per_row
 
 __all__ = ["add_row_limits", "read_criteria"]
 

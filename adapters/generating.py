@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from .batching import Batch
+from .request import NEW_NAMES
 from .runner import Loaded
 
-# Keyword arguments of generate that are no fields of its configuration; the last two are this engine's own.
+# Keyword arguments of generate that are no fields of its configuration; from seeds on they are this engine's own.
 _CALL_OPTIONS = (
     "generation_config",
     "assistant_model",
@@ -25,6 +26,7 @@ _CALL_OPTIONS = (
     "use_model_defaults",
     "seeds",
     "compact",
+    *NEW_NAMES,
 )
 # A pipeline's own defaults of these count only where it samples; generate warns about them otherwise.
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")

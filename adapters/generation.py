@@ -19,10 +19,15 @@ __all__ = ["custom_generate", "generate", "install", "uninstall"]
 def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool = False, **kwargs: Any) -> Any:
     """``model.generate(inputs, **kwargs)`` on this engine: the same arguments, the same tokens, and more per row.
 
-    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, top_h, max_new_tokens: also a list or
-    tensor with one value per prompt, or per row of the result where ``num_return_sequences`` makes several.
-    eos_token_id: also a list of lists, one per prompt. seeds: ints, one per prompt; a row's draws then depend on its
-    seed alone, whatever else is in the batch. Without seeds the draws are torch's, and the library's.
+    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, top_h, repetition_penalty,
+    no_repeat_ngram_size, min_new_tokens, max_new_tokens: also a list or tensor with one value per prompt, or per row of
+    the result where ``num_return_sequences`` makes several; a row then has the tokens of a call of its own. None in a
+    list is "off". eos_token_id: also a list of lists, one per prompt.
+    frequency_penalty, presence_penalty (of new tokens alone), logit_bias, allowed_token_ids, the ``dry_*`` options,
+    top_n_sigma, xtc_probability, xtc_threshold, dynamic_temperature, dynamic_exponent: what the library lacks, one
+    value or one per row, as in ``decoding.SamplingParams``; the last five need ``do_sample``.
+    seeds: ints, one per prompt; a row's draws then depend on its seed alone, whatever else is in the batch. Without
+    seeds the draws are torch's, and the library's.
     compact: rows that have finished leave the batch, where nothing that is asked for or looks on needs every row. The
     tokens of the others stay the same up to near ties that other matrix sizes may round differently.
     The model itself is left as it is, for other threads too. What this engine does not cover runs on the library's
@@ -77,6 +82,9 @@ def custom_generate(
     takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
     """
     request, _ = split_request(seeds, compact, dict(row_options or {}))
+    unused = [name for name in row_options or () if name not in request.asked]
+    if unused:
+        raise ValueError(f"row_options must hold options with a value per row; got {unused[0]}")
     mode = generation_config.get_generation_mode()
     if mode in REMOVED_MODES:
         run = REMOVED_MODES[mode]

@@ -13,8 +13,9 @@ from ..decoding.loop import decode
 from .ends import add_row_limits, read_criteria
 from .outputs import OutputRecorder
 from .processors import keeps_rows_apart, translate
-from .request import ENDS, Request
-from .selection import BeamFilters, build_sampler, build_selection, per_row, require_draws
+from .request import ENDS, Request, per_row
+from .row_rules import with_row_rules
+from .selection import BeamFilters, build_sampler, build_selection, require_draws
 from .step_model import AutoStepModel
 
 __all__ = ["run_beam_search", "run_sample"]
@@ -34,13 +35,14 @@ def run_sample(
     """Greedy decoding or sampling from the inputs that ``generate`` prepared; returns what ``generate`` does."""
     request = request or Request()
     config = generation_config
-    batch_size = input_ids.shape[0]
+    batch_size, copies = input_ids.shape[0], config.num_return_sequences or 1
+    logits_processor = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, copies)
     stepper = AutoStepModel(
         model,
         input_ids,
         model_kwargs,
         config,
-        copies=config.num_return_sequences or 1,
+        copies=copies,
         keep_outputs=OutputRecorder.needs_outputs(config),
     )
     stopping, has_eos = read_criteria(stopping_criteria)
@@ -93,6 +95,7 @@ def run_beam_search(
     require_draws(config, request)
     if config.low_memory:
         raise ValueError("low_memory must be unset for beam search; got True")
+    logits_processor = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, config.num_beams)
     stepper = AutoStepModel(
         model,
         input_ids,

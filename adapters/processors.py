@@ -22,6 +22,7 @@ from ..decoding.masks import apply_finite, apply_renormalize
 from ..decoding.ngrams import NoRepeatNgramStep
 from ..decoding.penalties import EncoderRepetitionPenaltyStep, RepetitionPenaltyStep
 from ..decoding.watermark import GreenLists, WatermarkStep
+from .row_rules import RowRule
 
 __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
 
@@ -193,6 +194,7 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.ExponentialDecayLengthPenalty: _exponential_decay,
     library.EncoderRepetitionPenaltyLogitsProcessor: _encoder_repetition,
     library.WatermarkLogitsProcessor: _watermark,
+    RowRule: lambda rule, start: rule.step(start.token_ids, start.vocab_size),
     library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
 }

@@ -8,7 +8,7 @@ from transformers.generation import logits_process
 from ..decoding.constrained_beam import constrained_beam_search
 from ..decoding.group_beam import group_beam_search
 from ..decoding.phrases import Constraint, DisjunctiveConstraint, PhrasalConstraint, read_force_words
-from .removed_calls import Call, open_call, rules_of
+from .removed_calls import Call, open_call
 
 __all__ = ["run_constrained_beam", "run_group_beam"]
 
@@ -29,23 +29,25 @@ def run_group_beam(
     """Group beam search from the inputs that ``generate`` prepared."""
     config = generation_config
     num_groups = config.num_beam_groups
-    rules = rules_of(logits_processor, rows_per_item=config.num_beams // num_groups)
-    # The penalty's place in 4.55.4 is right after these two.
-    first = (
-        logits_process.UnbatchedClassifierFreeGuidanceLogitsProcessor,
-        logits_process.SequenceBiasLogitsProcessor,
-    )
-    split = next((index for index, rule in enumerate(rules) if type(rule) not in first), len(rules))
     call = open_call(
         model,
         input_ids,
         stopping_criteria,
         config,
         model_kwargs,
+        logits_processor=logits_processor,
         mode="group beam search",
         refused=_REFUSED,
         copies=config.num_beams,
+        rows_per_item=config.num_beams // num_groups,
     )
+    # The penalty's place in 4.55.4 is right after these two.
+    first = (
+        logits_process.UnbatchedClassifierFreeGuidanceLogitsProcessor,
+        logits_process.SequenceBiasLogitsProcessor,
+    )
+    rules = call.rules
+    split = next((index for index, rule in enumerate(rules) if type(rule) not in first), len(rules))
     beams = group_beam_search(
         call.stepper,
         input_ids,
@@ -79,9 +81,11 @@ def run_constrained_beam(
         stopping_criteria,
         config,
         model_kwargs,
+        logits_processor=logits_processor,
         mode="constrained beam search",
         refused=_REFUSED,
         copies=config.num_beams,
+        rows_per_item=config.num_beams,
     )
     beams = constrained_beam_search(
         call.stepper,
@@ -89,7 +93,7 @@ def run_constrained_beam(
         call.stopping,
         constraints=_constraints(config),
         num_beams=config.num_beams,
-        rules=rules_of(logits_processor, rows_per_item=config.num_beams),
+        rules=call.rules,
         recorder=call.recorder,
         **_beam_options(config, input_ids),
     )

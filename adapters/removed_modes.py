@@ -15,7 +15,7 @@ from ..decoding.dola import candidate_layers, dola
 from ..decoding.history import History
 from ..decoding.loop import Select, greedy
 from .removed_beams import run_constrained_beam, run_group_beam
-from .removed_calls import Call, open_call, rules_of
+from .removed_calls import Call, open_call
 from .selection import build_sampler, require_draws
 
 __all__ = ["REMOVED_MODES"]
@@ -40,7 +40,17 @@ def run_contrastive(
     _refuse_stateful(model, mode)
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     refused = {"draws": "it draws nothing"}
-    call = open_call(model, input_ids, stopping_criteria, config, model_kwargs, mode=mode, refused=refused, hidden=True)
+    call = open_call(
+        model,
+        input_ids,
+        stopping_criteria,
+        config,
+        model_kwargs,
+        logits_processor=logits_processor,
+        mode=mode,
+        refused=refused,
+        hidden=True,
+    )
     sequences = contrastive_search(
         call.stepper,
         History(input_ids),
@@ -48,7 +58,7 @@ def run_contrastive(
         penalty_alpha=config.penalty_alpha,
         top_k=config.top_k,
         prompt_mask=mask,
-        rules=rules_of(logits_processor, rows_per_item=1),
+        rules=call.rules,
         **_heard(call, streamer),
     )
     if call.recorder is not None and hasattr(call.stepper.cache, "crop"):
@@ -78,15 +88,25 @@ def run_dola(
         model.config.get_text_config().num_hidden_layers,
         tied_embeddings=bool(getattr(model.config, "tie_word_embeddings", False)),
     )
-    call = open_call(model, input_ids, stopping_criteria, config, model_kwargs, mode="DoLa", refused={}, hidden=True)
-    rules, select = _dola_selection(call, logits_processor, config, input_ids.shape[0])
+    call = open_call(
+        model,
+        input_ids,
+        stopping_criteria,
+        config,
+        model_kwargs,
+        logits_processor=logits_processor,
+        mode="DoLa",
+        refused={},
+        hidden=True,
+    )
+    rules, select = _dola_selection(call, config, input_ids.shape[0])
     sequences = dola(
         call.stepper,
         History(input_ids),
         select,
         call.stopping,
         layers=layers,
-        rules=rules_of(rules, rows_per_item=1),
+        rules=rules,
         **_heard(call, streamer),
     )
     return _result(call, sequences, streamer)
@@ -112,16 +132,16 @@ def _result(call: Call, sequences: Tensor, streamer: Any) -> Any:
     return call.output(sequences.clone())
 
 
-def _dola_selection(call: Call, logits_processor: Any, config: Any, batch_size: int) -> tuple[Any, Select]:
-    """The processors that stay processors, and what picks a token."""
+def _dola_selection(call: Call, config: Any, batch_size: int) -> tuple[Any, Select]:
+    """The rules that stay rules, and what picks a token."""
     require_draws(config, call.request)
     if not config.do_sample:
-        return logits_processor, greedy
+        return call.rules, greedy
     if not call.request.rows and call.request.seeds is None:
-        return logits_processor, _multinomial
+        return call.rules, _multinomial
     if call.recorder is not None and call.recorder.scores is not None:
         raise ValueError("output_scores must be off for DoLa with per-row filters or seeds; got True")
-    return build_sampler(logits_processor, call.request, batch_size, config.num_return_sequences or 1)
+    return build_sampler(call.rules, call.request, batch_size, config.num_return_sequences or 1)
 
 
 def _multinomial(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:

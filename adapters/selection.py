@@ -13,9 +13,9 @@ from ..decoding.loop import Select, greedy
 from ..decoding.params import SamplingParams
 from ..decoding.sampling import Sampler
 from .processors import translate
-from .request import Request
+from .request import OWN_OPTIONS, Request, has_rows, per_row
 
-__all__ = ["BeamFilters", "build_sampler", "build_selection", "per_row", "require_draws"]
+__all__ = ["BeamFilters", "build_sampler", "build_selection", "require_draws"]
 
 # The library's warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
@@ -123,7 +123,8 @@ def require_draws(config: Any, request: Request) -> None:
     """Refuse options of a draw where nothing is drawn."""
     if not config.do_sample and (request.rows or request.seeds is not None):
         name = next(iter(request.rows), "seeds")
-        raise ValueError(f"do_sample must be True for per-row {name}; got False")
+        name = name if name in OWN_OPTIONS else f"per-row {name}"
+        raise ValueError(f"do_sample must be True for {name}; got False")
 
 
 def build_sampler(
@@ -134,7 +135,10 @@ def build_sampler(
     batch_size: rows, of which ``copies`` neighbours stem from one prompt.
     """
     processors, warpers = split_warpers(list(logits_processor))
-    rows = {name: per_row(name, value, batch_size, copies) for name, value in request.rows.items()}
+    rows = {
+        name: per_row(name, value, batch_size, copies) if has_rows(name, value) else value
+        for name, value in request.rows.items()
+    }
     seeds = request.seeds
     if seeds is not None:
         seeds = per_row("seeds", seeds, batch_size, copies)
@@ -166,17 +170,6 @@ def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     if keep is not None:
         options["min_tokens_to_keep"] = keep
     return processors[:end], options
-
-
-def per_row(name: str, value: Any, batch_size: int, copies: int) -> list[Any]:
-    """One value per row of the expanded batch, from one per prompt or one per row."""
-    values = value.tolist() if isinstance(value, Tensor) else list(value)
-    if len(values) == batch_size:
-        return values
-    if len(values) * copies == batch_size:
-        return [one for one in values for _ in range(copies)]
-    wanted = f"{batch_size // copies} prompts" + (f" or {batch_size} rows" if copies > 1 else "")
-    raise ValueError(f"{name} must have one value for each of the {wanted}; got {len(values)}")
 
 
 def _plain(value: Any) -> Any:

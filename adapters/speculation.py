@@ -14,6 +14,7 @@ from ..decoding.speculative import Drafter, speculate
 from .ends import add_row_limits, read_criteria
 from .outputs import OutputRecorder
 from .request import Request
+from .row_rules import with_row_rules
 from .selection import build_sampler, require_draws
 from .verifying_model import VerifyingAutoStepModel, why_not_verifiable
 
@@ -108,15 +109,17 @@ def run_assisted(
     if not model_kwargs.get("use_cache", True):
         raise ValueError("use_cache must be True for assisted decoding; got False")
     prompt_mask = model_kwargs.get("attention_mask")
+    copies = config.num_return_sequences or 1
+    logits_processor = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, copies)
     stopping, has_eos = read_criteria(stopping_criteria)
     add_row_limits(stopping, request, config, input_ids)
     stepper = VerifyingAutoStepModel(model, input_ids, model_kwargs, config, max_length=config.max_length)
     recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
-    rules, draw = list(logits_processor), None
+    rules, draw = logits_processor, None
     if request.rows or request.seeds is not None:
         if recorder is not None and recorder.scores is not None:
             raise ValueError("output_scores must be off for an assisted call with per-row filters or seeds; got True")
-        rules, draw = build_sampler(logits_processor, request, input_ids.shape[0], config.num_return_sequences or 1)
+        rules, draw = build_sampler(logits_processor, request, input_ids.shape[0], copies)
 
     draft_stepper = None
     if assistant_model is not None:

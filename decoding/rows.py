@@ -73,7 +73,7 @@ def per_row(
     if isinstance(value, Tensor):
         if value.is_complex() or value.dtype == torch.bool:
             raise TypeError(f"{name} must be a tensor of numbers; got {value.dtype}")
-        values = _as_written(value.detach())
+        values = as_written(value.detach())
     else:
         try:
             values = torch.tensor([float(v) for v in value], dtype=torch.float64)
@@ -95,7 +95,8 @@ def per_row(
     return values.to(device)[:, None] if device is not None else values[:, None]
 
 
-def _as_written(values: Tensor) -> Tensor:
+def as_written(values: Tensor) -> Tensor:
+    """``values`` in float64, a short decimal kept in a smaller type read as that decimal: 0.9, not 0.89999998."""
     exact = values.to(torch.float64)
     if not values.is_floating_point() or values.dtype == torch.float64:
         return exact
