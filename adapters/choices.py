@@ -20,7 +20,7 @@ class PairOptions:
     forwarded: dict[str, Any] = field(default_factory=dict)
 
 
-def read_choice(inputs: Any = None, /, *, prompt: Any = None, choices: Any = None, **options: Any) -> Call:
+def read_choice(inputs: Any = None, *, prompt: Any = None, choices: Any = None, **options: Any) -> Call:
     """``pipe(prompt=..., choices=[...])``, or dicts with both: one, a list, or a stream."""
     if inputs is not None:
         return as_call(inputs, options)
@@ -72,7 +72,7 @@ def finish_choice(
     return finished
 
 
-def read_pair(inputs: Any = None, second: Any = None, /, **options: Any) -> Call:
+def read_pair(inputs: Any = None, second: Any = None, **options: Any) -> Call:
     """``pipe(first, second)``, or dicts with ``text`` and ``text_pair``: one, a list, or a stream."""
     if isinstance(inputs, str) and second is not None:
         return Call([{"text": inputs, "text_pair": second}], "single", options)

@@ -138,7 +138,8 @@ def _task_options(arguments: Sequence[str], task: Any) -> dict[str, Any]:
             name, has_value, value = argument[2:].partition("=")
             waiting = name.replace("-", "_")
             if waiting not in valid:
-                raise UsageError(unknown_option(waiting, task.name, [*sorted(valid), *flags]))
+                own, beside = option_names(task.options), [*sorted(task.forwarded()), *flags]
+                raise UsageError(unknown_option(waiting, task.name, own, beside))
             options[waiting] = parse_value(value) if has_value else True
             waiting = None if has_value else waiting
         elif waiting is not None:

@@ -8,8 +8,8 @@ from .runner import Call
 TEXT_FIELDS = ("text", "inputs", "sentence", "sequence", "sequences", "text_inputs", "document", "article")
 
 
-def read_inputs(inputs: Any = None, /, **options: Any) -> Call:
-    """A call with one positional argument: one item, a list of them, or any iterable, which streams."""
+def read_inputs(inputs: Any = None, **options: Any) -> Call:
+    """A call with one argument: one item, a list of them, or any iterable, which streams."""
     if inputs is None:
         raise TypeError("inputs must be a string, a list, or an iterable of them; got None")
     return as_call(inputs, options)

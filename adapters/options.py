@@ -10,6 +10,27 @@ Options = TypeVar("Options")
 # Where a task forwards options to the tokenizer or to generate, its dataclass has this field; it takes them all.
 FORWARDED = "forwarded"
 
+# Names that transformers had or has elsewhere, and what is meant by them here: the first that the task takes.
+RENAMED = {
+    "args_parser": ("tokenizer",),
+    "binary_output": ("output",),
+    "feature_extractor": ("tokenizer",),
+    "framework": ("model",),
+    "grouped_entities": ("aggregation_strategy",),
+    "ignore_subwords": ("aggregation_strategy",),
+    "image_processor": ("tokenizer",),
+    "labels": ("candidate_labels",),
+    "max_length": ("tokenizer_kwargs", "tokenize_kwargs", "max_seq_len"),
+    "modelcard": ("model",),
+    "padding": ("tokenizer_kwargs", "tokenize_kwargs"),
+    "pipeline_class": ("task",),
+    "processor": ("tokenizer",),
+    "return_all_scores": ("top_k",),
+    "truncation": ("tokenizer_kwargs", "tokenize_kwargs"),
+    "use_auth_token": ("token",),
+    "video_processor": ("tokenizer",),
+}
+
 
 def option_names(kind: type[Any]) -> list[str]:
     """The names a task documents, in order."""
@@ -17,35 +38,43 @@ def option_names(kind: type[Any]) -> list[str]:
 
 
 def build_options(
-    kind: type[Options], given: Mapping[str, Any], *, task: str, forwarded: Collection[str] = ()
+    kind: type[Options],
+    given: Mapping[str, Any],
+    *,
+    task: str,
+    forwarded: Collection[str] = (),
+    beside: Collection[str] = (),
 ) -> Options:
     """An instance of ``kind`` from ``given``; names in ``forwarded`` are collected in its ``forwarded`` field.
 
-    Raises TypeError for a name that is neither, naming the nearest one that is.
+    Raises TypeError for a name that is neither, naming the nearest one that is or that is valid ``beside`` them.
     """
     own = set(option_names(kind))
-    unknown = [name for name in given if name not in own and name not in forwarded]
-    if unknown:
-        raise TypeError(unknown_option(unknown[0], task, [*sorted(own), *sorted(forwarded)]))
+    unknown = next((name for name in given if name not in own and name not in forwarded), None)
+    if unknown is not None:
+        raise TypeError(unknown_option(unknown, task, option_names(kind), [*sorted(forwarded), *beside]))
     values = {name: value for name, value in given.items() if name in own}
     if any(field.name == FORWARDED for field in fields(kind)):  # type: ignore[arg-type]
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
     return kind(**values)
 
 
-def unknown_option(name: str, task: str, valid: Collection[str]) -> str:
-    """The one line that refuses an option."""
-    nearest = nearest_name(name, valid)
-    hint = f"; did you mean {nearest!r}?" if nearest else f"; it takes {', '.join(valid) or 'none'}"
-    return f"unknown option {name!r} for {task}{hint}"
+def unknown_option(name: str, task: str, own: Collection[str], beside: Collection[str] = ()) -> str:
+    """The one line that refuses an option: the nearest name of all, or else the task's own."""
+    nearest = nearest_name(name, [*own, *beside])
+    hint = f"did you mean {nearest!r}?" if nearest else f"it takes {', '.join(own) or 'none'}"
+    return f"unknown option {name!r} for {task}; {hint}"
 
 
 def nearest_name(name: str, valid: Collection[str]) -> str | None:
-    """The valid name closest in spelling; underscores, dashes and case do not count.
+    """The valid name that means the same, or else the closest in spelling; underscores, dashes and case do not count.
 
-    >>> nearest_name("topk", ["top_k", "top_p"])
-    'top_k'
+    >>> nearest_name("topk", ["top_k", "top_p"]), nearest_name("return_all_scores", ["top_k", "return_text"])
+    ('top_k', 'top_k')
     """
+    renamed = next((same for same in RENAMED.get(name, ()) if same in valid), None)
+    if renamed is not None:
+        return renamed
     plain = {_plain(candidate): candidate for candidate in valid}
     close = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
     return plain[close[0]] if close else None

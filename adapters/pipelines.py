@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
 
 from .batching import FIRST_WINDOW, LARGEST_WINDOW
 from .loading import for_call, load
-from .options import build_options, nearest_name, option_names, require_choice, require_count
+from .options import build_options, option_names, require_choice, require_count
 from .runner import Call, Failure, Loaded, Task, answers
 from .tasks import find_task
 from .views import Results
@@ -136,15 +137,15 @@ class Pipeline:
         return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
 
     def _resolve(self, given: Mapping[str, Any], loaded: Loaded | None = None) -> Any:
-        forwarded = self._task.forwarded()
-        try:
-            options = build_options(self._task.options, {**self._options, **given}, task=self.task, forwarded=forwarded)
-        except TypeError as error:
-            name = next((n for n in {**self._options, **given} if f"{n!r}" in str(error)), "")
-            nearest = nearest_name(name, RUN_OPTIONS)
-            if "did you mean" not in str(error) and nearest is not None and name not in RUN_OPTIONS:
-                raise TypeError(f"unknown option {name!r} for {self.task}; did you mean {nearest!r}?") from None
-            raise
+        # At construction the names of ``pipeline`` itself may be meant, at a call those of the inputs.
+        names = signature(pipeline if loaded is None else self._task.read).parameters
+        options = build_options(
+            self._task.options,
+            {**self._options, **given},
+            task=self.task,
+            forwarded=self._task.forwarded(),
+            beside=[*RUN_OPTIONS, *(name for name in names if name != "options")],
+        )
         return self._task.check(self._loaded if loaded is None else loaded, options)
 
     def _stream(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:

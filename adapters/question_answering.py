@@ -279,5 +279,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     check=check,
-    fields=("question", "context"),
 )

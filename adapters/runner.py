@@ -85,7 +85,6 @@ class Task:
     forward: Callable[[Loaded, Batch, Any], Sequence[Any]]
     finish: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Sequence[Any]]
     aliases: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ("text",)
     forwarded: Callable[[], frozenset[str]] = field(default=frozenset)
     shape: Callable[[Any, "Call"], Any] = field(default=lambda results, call: results)
     check: Callable[[Loaded, Any], Any] = field(default=lambda loaded, options: options)

@@ -27,10 +27,8 @@ class TableOptions:
     forwarded: dict[str, Any] = field(default_factory=dict)
 
 
-def read(table: Any = None, query: Any = None, /, **options: Any) -> Call:
+def read(table: Any = None, query: Any = None, **options: Any) -> Call:
     """``pipe(table=..., query=...)`` with one query or several, or dicts with both: one, a list, or a stream."""
-    table = options.pop("table", None) if table is None else table
-    query = options.pop("query", None) if query is None else query
     require(table is not None, "table must be given; got None")
     if query is not None:
         return Call([{"table": table, "query": query}], "single", options)

@@ -30,7 +30,7 @@ class TextClassificationOptions:
     @property
     def function(self) -> str | None:
         given = getattr(self.function_to_apply, "value", self.function_to_apply)
-        return None if given is None else str(given)
+        return None if given is None or str(given).lower() == "default" else str(given)
 
 
 def parse(loaded: Loaded, item: Any, options: TextClassificationOptions) -> tuple[str, str | None]:

@@ -63,7 +63,7 @@ def return_kind(value: Any, kinds: Sequence[str]) -> str:
     return str(value)
 
 
-def read(inputs: Any = None, /, *, text_inputs: Any = None, **options: Any) -> Call:
+def read(inputs: Any = None, *, text_inputs: Any = None, **options: Any) -> Call:
     """A prompt, a chat (a list of messages), a list of either, or any iterable of either."""
     inputs = text_inputs if inputs is None else inputs
     require(inputs is not None, "inputs must be a prompt, a chat, or several of them; got None")
@@ -138,7 +138,7 @@ def _tokenizer_options(options: TextGenerationOptions) -> dict[str, Any]:
 def _encode_prompts(loaded: Loaded, prompts: Sequence[str], options: TextGenerationOptions) -> list[Row]:
     if not prompts:
         return []
-    prefix = _prefix(loaded, options)
+    prefix = _prefix(loaded, options.prefix)
     return rows_of(loaded.tokenizer([prefix + prompt for prompt in prompts], **_tokenizer_options(options)))
 
 
@@ -167,8 +167,14 @@ def _continues(messages: Sequence[Any], options: TextGenerationOptions) -> bool:
     return bool(messages[-1]["role"] == "assistant")
 
 
-def _prefix(loaded: Loaded, options: TextGenerationOptions) -> str:
-    return options.prefix if options.prefix is not None else getattr(loaded.config, "prefix", None) or ""
+def _prefix(loaded: Loaded, given: str | None) -> str:
+    """What stands before every prompt: as given, the model's own, or for XLNet the passage the library gives it."""
+    given = given if given is not None else getattr(loaded.config, "prefix", None)
+    if given is None and type(loaded.model).__name__ in ("XLNetLMHeadModel", "TransfoXLLMHeadModel"):
+        from transformers import TextGenerationPipeline
+
+        given = TextGenerationPipeline.XL_PREFIX
+    return given or ""
 
 
 def _fit(loaded: Loaded, row: Row, options: TextGenerationOptions) -> Row:
@@ -203,7 +209,9 @@ def _arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]
     elif given.get("stop_strings") is not None or given.get("assistant_tokenizer") is not None:
         given["tokenizer"] = loaded.tokenizer
     arguments = with_defaults(loaded, given, DEFAULTS)
-    prefix = _prefix(loaded, options)
+    prefix = _prefix(loaded, options.prefix)
+    if not prefix and loaded.compat:  # a call that takes the prefix away leaves the library its length
+        prefix = _prefix(loaded, loaded.constructed.get("prefix"))
     if prefix:
         special = bool(options.add_special_tokens)
         length = len(loaded.tokenizer(prefix, add_special_tokens=special)["input_ids"])

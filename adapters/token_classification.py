@@ -54,7 +54,7 @@ class Words:
     starts: Sequence[int]
 
 
-def read(inputs: Any = None, /, **options: Any) -> Call:
+def read(inputs: Any = None, **options: Any) -> Call:
     """A text or, with ``is_split_into_words``, a list of words; several of either; or a stream."""
     require(inputs is not None, "inputs must be a text or several; got None")
     if isinstance(inputs, list | tuple):

@@ -31,9 +31,8 @@ class Question:
     hypotheses: list[str]
 
 
-def read(sequences: Any = None, /, *labels: Any, **options: Any) -> Call:
+def read(sequences: Any = None, *labels: Any, **options: Any) -> Call:
     """``classifier(text, candidate_labels)``; a list of texts, a stream, or dicts with labels of their own."""
-    sequences = options.pop("sequences", None) if sequences is None else sequences
     require(sequences is not None, "sequences must be a text or several; got None")
     if labels:
         require(len(labels) == 1 and "candidate_labels" not in options, "candidate_labels must be given once")
