@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from ..postprocess.choices import choose, follows
+from ..postprocess.choices import Choices, NextSentence, choose, follows
 from .batching import Batch, Row
+from .columns import Columns
 from .inputs import as_call, as_text, field_of, non_empty_text
 from .options import require
 from .runner import Call, Loaded, Prepared, Task
 from .tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
-from .views import Choice
+from .views import Choice, Following
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,42 @@ def forward_choice(loaded: Loaded, batch: Batch, options: PairOptions) -> list[A
     return list(take_logits(loaded.model(**inputs))[:, 0].cpu())
 
 
-def finish_choice(
-    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
-) -> list[Any]:
+def _chosen(outputs: Sequence[Sequence[Any]]) -> Choices:
     most = max(len(rows) for rows in outputs)
-    logits = torch.zeros(len(items), most, dtype=outputs[0][0].dtype)
-    present = torch.zeros(len(items), most, dtype=torch.bool)
+    logits = torch.zeros(len(outputs), most, dtype=outputs[0][0].dtype)
+    present = torch.zeros(len(outputs), most, dtype=torch.bool)
     for number, rows in enumerate(outputs):
         logits[number, : len(rows)] = torch.stack(list(rows))
         present[number, : len(rows)] = True
+    return choose(logits, present)
+
+
+def finish_choice(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
+) -> list[Any]:
     finished = []
-    for item, record in zip(items, choose(logits, present).records(), strict=True):
+    for item, record in zip(items, _chosen(outputs).records(), strict=True):
         prompt, choices = item.facts
         found = Choice({**record, "answer": choices[record["choice"]]})
         found.prompt, found.choices = prompt, choices
         finished.append(found)
     return finished
+
+
+def columns_choice(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
+) -> Columns:
+    """A row an item; ``scores`` are lists, an item has choices of its own."""
+    found = _chosen(outputs)
+    values = {
+        "choice": found.best,
+        "score": found.probs.gather(1, found.best[:, None])[:, 0].double(),
+        "scores": [
+            own[:count].tolist() for own, count in zip(found.probs, found.present.sum(dim=1).tolist(), strict=True)
+        ],
+        "answer": [item.facts[1][best] for item, best in zip(items, found.best.tolist(), strict=True)],
+    }
+    return Columns(torch.ones_like(found.best), values)
 
 
 def read_pair(inputs: Any = None, second: Any = None, **options: Any) -> Call:
@@ -92,13 +113,27 @@ def encode_pair(loaded: Loaded, items: Sequence[tuple[str, str]], options: PairO
 
 
 def forward_pair(loaded: Loaded, batch: Batch, options: PairOptions) -> list[Any]:
-    return follows(take_logits(loaded.model(**batch.inputs))).records()
+    """The probability of every pair that its second text follows its first."""
+    return list(follows(take_logits(loaded.model(**batch.inputs))).is_next.cpu())
 
 
 def finish_pair(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
 ) -> list[Any]:
-    return [rows[0] for rows in outputs]
+    finished = []
+    found = NextSentence(torch.stack([rows[0] for rows in outputs]))
+    for item, record in zip(items, found.records(), strict=True):
+        follow = Following(record)
+        follow.first, follow.second = item.facts
+        finished.append(follow)
+    return finished
+
+
+def columns_pair(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
+) -> Columns:
+    score = torch.stack([rows[0] for rows in outputs]).double()
+    return Columns(torch.ones(len(items), dtype=torch.long), {"is_next": score >= 0.5, "score": score})
 
 
 MULTIPLE_CHOICE = Task(
@@ -110,6 +145,7 @@ MULTIPLE_CHOICE = Task(
     encode=encode_choice,
     forward=forward_choice,
     finish=finish_choice,
+    columns=columns_choice,
     forwarded=lambda: TOKENIZER_OPTIONS,
 )
 NEXT_SENTENCE = Task(
@@ -121,5 +157,6 @@ NEXT_SENTENCE = Task(
     encode=encode_pair,
     forward=forward_pair,
     finish=finish_pair,
+    columns=columns_pair,
     forwarded=lambda: TOKENIZER_OPTIONS,
 )

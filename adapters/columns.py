@@ -1,58 +1,140 @@
 """Results as columns: one tensor or list a field for all items, with offsets that say which rows are whose."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
+MISSING = -1  # a whole number of an item that failed; another number is NaN, anything else None
 
 
-def to_columns(results: Sequence[Any]) -> dict[str, Any]:
-    """The records of all items side by side.
+class Part(NamedTuple):
+    """One row of a batch's columns, the output of a forward pass for one row of model input."""
 
-    ``offsets`` [items + 1] int64: item i owns rows ``offsets[i]`` to ``offsets[i + 1]``. Whole numbers become int64
-    tensors, other numbers float64 tensors, everything else (texts, labels, missing values) a list.
+    batch: Any
+    row: int
 
-    >>> to_columns([[{"label": "A", "score": 0.5}], []])
-    {'offsets': tensor([0, 1, 1]), 'label': ['A'], 'score': tensor([0.5000], dtype=torch.float64)}
+
+@dataclass(frozen=True)
+class Columns:
+    """N rows of consecutive items. counts: [items] int64, the rows of each. values: tensors [N, ...] or lists of N."""
+
+    counts: Tensor
+    values: dict[str, Any]
+
+    def take(self, rows: Tensor, counts: Tensor) -> "Columns":
+        """The rows [K] int64, in that order, ``counts`` of them for each item."""
+        listed = rows.tolist()
+        return Columns(
+            counts,
+            {
+                name: values.index_select(0, rows) if isinstance(values, Tensor) else [values[row] for row in listed]
+                for name, values in self.values.items()
+            },
+        )
+
+    def records(self) -> list[list[dict[str, Any]]]:
+        """One list of dicts an item, in plain Python numbers."""
+        columns = [values.tolist() if isinstance(values, Tensor) else values for values in self.values.values()]
+        rows = [dict(zip(self.values, row, strict=True)) for row in zip(*columns, strict=True)]
+        bounds = self.counts.cumsum(0).tolist()
+        return [rows[a:b] for a, b in zip([0, *bounds[:-1]], bounds, strict=True)] if bounds else []
+
+
+def join_parts(parts: Sequence[Part], read: Callable[[Any], Columns]) -> Columns:
+    """The rows of ``parts`` in their order, a part an item. read: the columns of a batch, called once for each."""
+    batches = {id(part.batch): part.batch for part in parts}
+    columns = [read(batch) for batch in batches.values()]
+    joined = join(columns)
+    base = torch.tensor([0, *(each.counts.shape[0] for each in columns)]).cumsum(0).tolist()
+    first = dict(zip(batches, base, strict=False))
+    chosen = torch.tensor([first[id(part.batch)] + part.row for part in parts], dtype=torch.long)
+    counts = joined.counts[chosen]
+    starts = (joined.counts.cumsum(0) - joined.counts)[chosen]
+    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return joined.take(starts.repeat_interleave(counts) + within, counts)
+
+
+def join(blocks: Sequence[Columns]) -> Columns:
+    """Blocks one after the other; a name that only some of them have is missing in the rows of the others."""
+    if len(blocks) == 1:
+        return blocks[0]
+    names = list(dict.fromkeys(name for block in blocks for name in block.values))
+    sizes = [int(block.counts.sum()) for block in blocks]
+    values = {}
+    for name in names:
+        like = next(block.values[name] for block in blocks if name in block.values)
+        pieces = [
+            block.values[name] if name in block.values else _missing(like, size)
+            for block, size in zip(blocks, sizes, strict=True)
+        ]
+        together = all(isinstance(piece, Tensor) for piece in pieces)
+        values[name] = torch.cat(pieces) if together else [value for piece in pieces for value in _listed(piece)]
+    counts = torch.cat([block.counts for block in blocks]) if blocks else torch.zeros(0, dtype=torch.long)
+    return Columns(counts, values)
+
+
+def of_failure(error: Exception) -> Columns:
+    """An item that could not be answered: one row, of which every other column is missing."""
+    return Columns(torch.ones(1, dtype=torch.long), {"error": [str(error)]})
+
+
+def of_records(results: Sequence[Any]) -> Columns:
+    """The records of all items side by side: for the tasks that answer in texts.
+
+    Whole numbers become int64 tensors, other numbers float64 tensors, everything else a list.
+    >>> of_records([[{"label": "A", "score": 0.5}], []]).values
+    {'label': ['A'], 'score': tensor([0.5000], dtype=torch.float64)}
     """
-    rows: list[Mapping[str, Any]] = []
-    offsets = [0]
-    for result in results:
-        rows.extend(_records(result))
-        offsets.append(len(rows))
+    lists = [result if isinstance(result, list) else [result] for result in results]
+    rows: list[Mapping[str, Any]] = [row for result in lists for row in result]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return {"offsets": torch.tensor(offsets), **{name: _column([row.get(name) for row in rows]) for name in names}}
+    counts = torch.tensor([len(result) for result in lists], dtype=torch.long)
+    return Columns(counts, {name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def to_arrow(results: Sequence[Any]) -> Any:
-    """The same as a ``pyarrow.Table`` with a column ``item``, the number of the item each row belongs to."""
+def to_columns(columns: Columns) -> dict[str, Any]:
+    """The columns with ``offsets`` [items + 1] int64: item i owns rows ``offsets[i]`` to ``offsets[i + 1]``."""
+    return {"offsets": torch.cat([columns.counts.new_zeros(1), columns.counts.cumsum(0)]), **columns.values}
+
+
+def to_arrow(columns: Columns) -> Any:
+    """The same as a ``pyarrow.Table`` with a column ``item``, the number of the item each row belongs to; what an item
+    that failed does not have is null."""
     try:
         import pyarrow
     except ImportError:
         raise ImportError('output="arrow" needs pyarrow; install it, or use output="columns"') from None
-    columns = to_columns(results)
-    offsets = columns.pop("offsets")
-    item = torch.repeat_interleave(torch.arange(len(results)), offsets.diff())
-    named = {"item": item, **columns}
-    # A tensor's memory becomes the column as it is.
-    arrays = {name: pyarrow.array(c.numpy() if isinstance(c, torch.Tensor) else c) for name, c in named.items()}
+    item = torch.arange(columns.counts.shape[0]).repeat_interleave(columns.counts)
+    errors = columns.values.get("error")
+    failed = None if errors is None else torch.tensor([error is not None for error in errors]).numpy()
+    arrays = {"item": pyarrow.array(item.numpy())}
+    for name, values in columns.values.items():
+        if not isinstance(values, Tensor):
+            arrays[name] = pyarrow.array(values)
+            continue
+        # A tensor's memory becomes the column as it is; bfloat16 is not known there.
+        values = values.float() if values.dtype == torch.bfloat16 else values
+        if values.dim() == 1:
+            arrays[name] = pyarrow.array(values.numpy(), mask=failed)
+        else:
+            mask = None if failed is None else pyarrow.array(failed)
+            flat = pyarrow.array(values.flatten().numpy())
+            arrays[name] = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
     return pyarrow.table(arrays)
 
 
-def _records(result: Any) -> list[Mapping[str, Any]]:
-    """The rows of one result: a dict is one, a zero-shot ranking one a label, several masks one a candidate."""
-    if isinstance(result, Mapping):
-        if "labels" in result and "scores" in result:
-            pairs = zip(result["labels"], result["scores"], strict=True)
-            return [{"sequence": result["sequence"], "label": label, "score": score} for label, score in pairs]
-        return [result]
-    if isinstance(result, list) and result and all(isinstance(each, list) for each in result):
-        if all(isinstance(record, Mapping) for each in result for record in each):
-            return [{"mask": mask, **record} for mask, each in enumerate(result) for record in each]
-        return [{"features": result}]
-    if isinstance(result, list) and all(isinstance(each, Mapping) for each in result):
-        return list(result)
-    return [{"value": result}]
+def _missing(like: Any, size: int) -> Any:
+    if not isinstance(like, Tensor) or like.dtype == torch.bool:
+        return [None] * size
+    filler = torch.nan if like.is_floating_point() else MISSING
+    return torch.full((size, *like.shape[1:]), filler, dtype=like.dtype)
+
+
+def _listed(values: Any) -> list[Any]:
+    return values.tolist() if isinstance(values, Tensor) else values
 
 
 def _column(values: list[Any]) -> Any:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..postprocess.embeddings import POOLINGS, pool, token_vectors
 from .batching import Batch, pad_stack
+from .columns import Columns
 from .inputs import as_text, read_inputs
 from .options import require, require_choice
 from .runner import Loaded, Prepared, Task
@@ -60,6 +62,14 @@ def finish(
     return vectors if options.return_tensors else [each.tolist() for each in vectors]
 
 
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FeatureExtractionOptions
+) -> Columns:
+    """One column of vectors [N, H]: a row a token, or with ``pooling`` a row a text."""
+    vectors = [rows[0].reshape(-1, rows[0].shape[-1]) for rows in outputs]
+    return Columns(torch.tensor([len(own) for own in vectors]), {"features": torch.cat(vectors)})
+
+
 TASK = Task(
     name="feature-extraction",
     auto_classes=("AutoModel",),
@@ -69,4 +79,5 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..postprocess.masked import fill_mask, masked_positions
 from .batching import Batch
+from .columns import Columns, Part, join_parts
 from .inputs import as_text, read_inputs
 from .masked_head import masked_logits
 from .options import require, require_count
@@ -76,46 +77,57 @@ def _short(text: str) -> str:
 
 
 def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]:
-    """Per row, for each of its masks, the token ids and scores."""
+    """Per row, its part of the batch's candidates."""
     item, position = masked_positions(batch.inputs["input_ids"], loaded.tokenizer.mask_token_id)
     logits = checked(masked_logits(loaded, batch.inputs, item, position))
     targets: Tensor | None = options.target_ids
     if targets is not None:
         targets = targets.to(logits.device)
     fillings = fill_mask(logits, top_k=options.top_k, targets=targets, compat=loaded.compat)
-    per_row: list[Any] = [[] for _ in batch.rows]
-    columns = (item.tolist(), position.tolist(), fillings.token_ids.tolist(), fillings.scores.tolist())
-    for row, place, ids, scores in zip(*columns, strict=True):
-        per_row[row].append((place, ids, scores))
-    return per_row
+    masks = torch.bincount(item, minlength=len(batch.rows)).cpu()
+    number = torch.arange(len(item)) - (masks.cumsum(0) - masks).repeat_interleave(masks)
+    kept = fillings.token_ids.shape[1]
+    values = {
+        "mask": number.repeat_interleave(kept),
+        "position": position.cpu().repeat_interleave(kept),
+        "score": fillings.scores.flatten().double().cpu(),
+        "token": fillings.token_ids.flatten().cpu(),
+    }
+    found = Columns(masks * kept, values)
+    return [Part(found, row) for row in range(len(batch.rows))]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FillMaskOptions
+) -> Columns:
+    """The candidates of each mask, with the text they make; ``mask`` counts the masks of a text from 0."""
+    found = join_parts([rows[0] for rows in outputs], lambda batch: batch)
+    places = found.values.pop("position").tolist()
+    tokens, masks = found.values["token"].tolist(), found.values["mask"].tolist()
+    sequences = []
+    pad = loaded.tokenizer.pad_token_id
+    owners = torch.arange(len(items)).repeat_interleave(found.counts).tolist()
+    last = (found.counts.cumsum(0) - 1).tolist()
+    for owner, place, token in zip(owners, places, tokens, strict=True):
+        ids = items[owner].rows[0].inputs["input_ids"]
+        filled = [each for each in (*ids[:place], token, *ids[place + 1 :]) if each != pad]
+        # The other masks stay in sight.
+        sequences.append(loaded.tokenizer.decode(filled, skip_special_tokens=masks[last[owner]] == 0))
+    texts = [loaded.token_text(token) for token in tokens]
+    return Columns(found.counts, {**found.values, "token_str": texts, "sequence": sequences})
 
 
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FillMaskOptions
 ) -> list[Any]:
-    return [_records(loaded, item, rows[0]) for item, rows in zip(items, outputs, strict=True)]
-
-
-def _records(loaded: Loaded, item: Prepared, masks: Sequence[Any]) -> Fillings:
-    """The candidates of each mask, with the text they make; several masks give a list each."""
-    tokenizer, ids, pad = loaded.tokenizer, item.rows[0].inputs["input_ids"], loaded.tokenizer.pad_token_id
-    single = len(masks) == 1
-    result = []
-    for place, candidates, scores in masks:
-        records = []
-        for token_id, score in zip(candidates, scores, strict=True):
-            filled = [*ids[:place], token_id, *ids[place + 1 :]]
-            filled = [each for each in filled if each != pad]
-            records.append(
-                {
-                    "score": score,
-                    "token": token_id,
-                    "token_str": loaded.token_text(token_id),
-                    "sequence": tokenizer.decode(filled, skip_special_tokens=single),
-                }
-            )
-        result.append(records)
-    return Fillings(result[0] if single else result)
+    """A list of candidates a text; several masks give a list each."""
+    finished = []
+    for records in columns(loaded, items, outputs, options).records():
+        masks: list[list[Any]] = [[] for _ in range(records[-1]["mask"] + 1)]
+        for record in records:
+            masks[record.pop("mask")].append(record)
+        finished.append(Fillings(masks[0] if len(masks) == 1 else masks))
+    return finished
 
 
 def shape(results: Any, call: Call) -> Any:
@@ -132,6 +144,7 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
     check=check,
     shape=shape,
 )

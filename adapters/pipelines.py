@@ -1,6 +1,7 @@
 """``pipeline(task, ...)``: the library's call and its results, batched by length and streamed in order."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from .batching import FIRST_WINDOW, LARGEST_WINDOW
+from .columns import join, of_failure, to_arrow, to_columns
 from .loading import for_call, load
 from .options import build_options, option_names, require_choice, require_count
 from .runner import Call, Failure, Loaded, Task, answers
@@ -53,8 +55,10 @@ def pipeline(
     batch_tokens: the token budget of a batch (rows times longest row); rows of like length go together. ``batch_size``
     caps the rows of a batch as well.
     progress: a tqdm bar over the items. on_error: "raise" stops at a bad item, naming it; "record" puts
-    ``{"error": ..., "index": ...}`` in its place. output: "records", "columns" (a dict of tensors and lists with an
-    ``offsets`` tensor) or "arrow" (a pyarrow table).
+    ``{"error": ..., "index": ...}`` in its place. output: "records", "columns" (a dict of tensors and lists, built from
+    the kernels' own without a record on the way, with an ``offsets`` tensor: item i owns its rows ``offsets[i]`` to
+    ``offsets[i + 1]``) or "arrow" (a pyarrow table, its column ``item`` says whose a row is). With "record" an item
+    that failed owns one row, with its text in the column ``error`` and NaN, -1 or None (null) in the others.
     options: the task's own, as the library documents them; they may also be given at each call.
 
     >>> ner = pipeline("ner", aggregation_strategy="simple")  # doctest: +SKIP
@@ -127,13 +131,11 @@ class Pipeline:
         loaded = for_call(self._loaded, size, tokens, compat)
         given = {name: value for name, value in call.options.items() if name not in RUN_OPTIONS}
         resolved = self._resolve(given, loaded)
-        if call.kind == "stream":
-            if run["output"] == "records":
-                return self._stream(call, loaded, resolved, run)
-            return _as_output(list(self._stream(call, loaded, resolved, run)), run["output"])
-        results = list(self._stream(call, loaded, resolved, run))
         if run["output"] != "records":
-            return _as_output(results, run["output"])
+            return self._columns(call, loaded, resolved, run)
+        if call.kind == "stream":
+            return self._records(call, loaded, resolved, run)
+        results = list(self._records(call, loaded, resolved, run))
         return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
 
     def _resolve(self, given: Mapping[str, Any], loaded: Loaded | None = None) -> Any:
@@ -148,7 +150,19 @@ class Pipeline:
         )
         return self._task.check(self._loaded if loaded is None else loaded, options)
 
-    def _stream(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
+    def _records(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
+        for index, found in self._found(call, loaded, options, run, columns=False):
+            yield found.record(index) if isinstance(found, Failure) else found
+
+    def _columns(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Any:
+        blocks = self._found(call, loaded, options, run, columns=True)
+        found = join([of_failure(block.error) if isinstance(block, Failure) else block for _, block in blocks])
+        return to_arrow(found) if run["output"] == "arrow" else to_columns(found)
+
+    def _found(
+        self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any], *, columns: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """Every answer or block of columns with the number of its first item; a Failure raises if it is to."""
         items: Any = call.items
         if not hasattr(items, "__iter__"):
             items = (call.items[index] for index in range(len(items)))  # type: ignore[index]
@@ -159,19 +173,24 @@ class Pipeline:
         ahead = total is None or total > 1
         # A list waits for its last result anyway: wide windows from the start pad least.
         first = LARGEST_WINDOW if call.kind == "list" else FIRST_WINDOW
-        found = answers(self._task, loaded, items, options, ahead=ahead, first=first)
-        if run["progress"]:
-            from tqdm.auto import tqdm
+        index = 0
+        with _bar(self.task, total) if run["progress"] else nullcontext() as bar:
+            for found in answers(self._task, loaded, items, options, ahead=ahead, first=first, columns=columns):
+                if isinstance(found, Failure) and run["on_error"] == "raise":
+                    if call.kind == "single":
+                        raise found.error
+                    raise _named(found.error, index) from found.error
+                yield index, found
+                done = found.counts.shape[0] if columns and not isinstance(found, Failure) else 1
+                index += done
+                if bar is not None:
+                    bar.update(done)
 
-            found = iter(tqdm(found, total=total, desc=self.task, unit="item", disable=None))
-        for index, result in enumerate(found):
-            if isinstance(result, Failure):
-                if run["on_error"] == "raise" and call.kind == "single":
-                    raise result.error
-                if run["on_error"] == "raise":
-                    raise _named(result.error, index) from result.error
-                result = result.record(index)
-            yield result
+
+def _bar(task: str, total: int | None) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=task, unit="item", disable=None)
 
 
 def _named(error: Exception, index: int) -> Exception:
@@ -195,9 +214,3 @@ def _language_pair(loaded: Loaded) -> dict[str, str]:
         name = next((key for key in specific if key.startswith("translation")), name)
     parts = name.split("_")
     return {"src_lang": parts[1], "tgt_lang": parts[3]} if len(parts) == 4 and parts[2] == "to" else {}
-
-
-def _as_output(results: list[Any], output: str) -> Any:
-    from .columns import to_arrow, to_columns
-
-    return to_arrow(results) if output == "arrow" else to_columns(results)

@@ -8,16 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..postprocess.answers import Answers as MergedAnswers
-from ..postprocess.answers import LocatedSpans, merge_answers, position_keys, text_keys
+from ..postprocess.answers import (
+    LocatedSpans,
+    merge_answers,
+    position_keys,
+    text_keys,
+    to_characters,
+    token_spans,
+    word_bounds,
+)
 from ..postprocess.spans import select_spans
 from .batching import Batch, Row, pad_stack
+from .columns import Columns, Part, join_parts
 from .inputs import as_call, field_of, non_empty_text
 from .options import require, require_count
 from .question_words import encode_words, word_answer
 from .runner import Call, Loaded, Prepared, Task
 from .tokenising import encode_rows, group_by_item, length_limit
 from .views import Answer, Answers
+
+WINDOWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,11 @@ class QuestionAnsweringOptions:
 
 
 @dataclass(frozen=True)
-class Window:
-    """What is needed to turn the spans of one window into characters of its context."""
+class Found:
+    """The spans of a batch of windows, a window a row, and the score of no answer in each."""
 
-    encoding: Any
-    shift: int  # pads that the library subtracts for tokenizers that pad on the left
-    sequence: int  # which of the two texts is the context
+    spans: Columns  # first and last token, score
+    nulls: list[float]
 
 
 def read(*args: Any, question: Any = None, context: Any = None, **options: Any) -> Call:
@@ -147,23 +156,22 @@ def _no_room(longest: int, stride: int) -> str:
 def _window_row(loaded: Loaded, row: Row, names: set[str], question_first: bool) -> Row:
     """A window as model input, and which of its tokens may start and end an answer."""
     tokenizer, ids = loaded.tokenizer, np.asarray(row.inputs["input_ids"])
-    if question_first or not loaded.compat:
-        context = 1 if question_first else 0
-        allowed = np.array([sequence == context for sequence in row.encoding.sequence_ids])
-    else:
-        # 4.57.6 blocks nothing for tokenizers that pad on the left: an answer may come out of the question.
-        allowed = np.ones(row.length, dtype=bool)
+    context = 1 if question_first else 0
+    inside = np.array([sequence == context for sequence in row.encoding.sequence_ids])
+    # 4.57.6 blocks nothing for tokenizers that pad on the left: an answer may come out of the question.
+    allowed = inside.copy() if question_first or not loaded.compat else np.ones(row.length, dtype=bool)
     if tokenizer.cls_token_id is not None:
         allowed |= ids == tokenizer.cls_token_id
     if "attention_mask" in row.inputs:
         allowed &= np.asarray(row.inputs["attention_mask"], dtype=bool)
-    pads = 0 if question_first else int((ids == tokenizer.pad_token_id).sum())
-    facts = {"allowed": allowed, "window": Window(row.encoding, pads, 1 if question_first else 0)}
-    return Row({name: value for name, value in row.inputs.items() if name in names}, row.length, None, facts)
+    # There it also looks a token up as many places earlier as the window has pads.
+    pads = 0 if question_first or not loaded.compat else int((ids == tokenizer.pad_token_id).sum())
+    facts = {"allowed": allowed, "inside": inside, "pads": pads}
+    return Row({name: value for name, value in row.inputs.items() if name in names}, row.length, row.encoding, facts)
 
 
 def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> list[Any]:
-    """Per window, its candidate spans: lists of first and last tokens and scores, and the score of no answer."""
+    """Per window, its part of the batch's candidate spans."""
     output = loaded.model(**batch.inputs, **loaded.no_cache)
     require(
         not isinstance(output, Mapping) or {"start_logits", "end_logits"} <= output.keys(),
@@ -182,13 +190,11 @@ def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> 
         lengths=batch.lengths.to(loaded.device),
         compat=loaded.compat,
     )
-    columns = (spans.valid, spans.first_token, spans.last_token, spans.scores)
-    valid, first, last, scores = (column.cpu().numpy() for column in columns)
-    nulls = spans.null_scores.tolist()
-    return [
-        (first[row][valid[row]].tolist(), last[row][valid[row]].tolist(), scores[row][valid[row]].tolist(), nulls[row])
-        for row in range(len(nulls))
-    ]
+    found = token_spans(spans)
+    values = {"first": found.start.cpu(), "last": found.end.cpu(), "score": found.scores.double().cpu()}
+    counts = torch.bincount(found.window.cpu(), minlength=len(batch.rows))
+    batch_found = Found(Columns(counts, values), spans.null_scores.tolist())
+    return [Part(batch_found, row) for row in range(len(batch.rows))]
 
 
 def _candidates(options: QuestionAnsweringOptions) -> int:
@@ -196,40 +202,31 @@ def _candidates(options: QuestionAnsweringOptions) -> int:
     return 2 * options.top_k + 10 if options.align_to_words else options.top_k
 
 
-def finish(
+def columns(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: QuestionAnsweringOptions
-) -> list[Any]:
+) -> Columns:
     """The answers of every item: the spans of its windows in characters, merged by the kernel, best first."""
-    fast = loaded.tokenizer.is_fast
     contexts = [item.facts[1] for item in items]
-    windows = [(number, row) for number, item in enumerate(items) for row in item.rows]
-    found: list[tuple[int, int, int]] = []
-    scores: list[float] = []
-    texts: list[str] = []
-    for place, ((number, row), output) in enumerate(zip(windows, chain(*outputs), strict=True)):
-        for first, last, score in zip(*output[:3], strict=True):
-            if fast:
-                start, end = _characters(row, first, last, options.align_to_words)
-                text = contexts[number][start:end]
-            else:
-                answer = word_answer(loaded, items[number].facts, row, first, last)
-                if answer is None:
-                    continue
-                start, end, text = answer
-            found.append((place, start, end))
-            scores.append(score)
-            texts.append(text)
-    located = torch.tensor(found, dtype=torch.long).view(-1, 3)
-    spans = LocatedSpans(located[:, 0], located[:, 1], located[:, 2], torch.tensor(scores, dtype=torch.float64))
-    question = torch.tensor([number for number, _ in windows])
+    windows = torch.tensor([len(parts) for parts in outputs])
+    parts = list(chain(*outputs))
+    found = join_parts(parts, lambda batch: batch.spans)
+    window = torch.arange(len(parts)).repeat_interleave(found.counts)
+    spans = LocatedSpans(window, *(found.values[name] for name in ("first", "last", "score")))
+    question = torch.arange(len(items)).repeat_interleave(windows)
+    fast, texts = loaded.tokenizer.is_fast, None
+    rows = [row for item in items for row in item.rows]
+    if fast:
+        spans = _in_characters(rows, spans, options.align_to_words)
+    else:
+        spans, texts = _in_words(loaded, items, rows, spans, question)
     # 4.57.6 adds up the scores of equal texts wherever they stand; corrected, a place counts once. Without offsets
     # it merges nothing.
-    keys = torch.arange(len(found))
+    keys = torch.arange(spans.window.shape[0])
     if fast:
         keys = text_keys(spans, question, contexts) if loaded.compat else position_keys(spans)
     nulls = None
     if options.handle_impossible_answer:
-        nulls = torch.tensor([output[3] for output in chain(*outputs)], dtype=torch.float64)
+        nulls = torch.tensor([part.batch.nulls[part.row] for part in parts], dtype=torch.float64)
     answers = merge_answers(
         spans,
         question,
@@ -239,34 +236,83 @@ def finish(
         null_scores=nulls,
         combine="sum" if loaded.compat else "max",
     )
-    return _records(answers, texts, [item.facts[:2] for item in items])
+    places = (answers.question, answers.start, answers.end, answers.span)
+    values = {
+        "score": answers.scores,
+        "start": answers.start,
+        "end": answers.end,
+        "answer": [
+            "" if span < 0 else contexts[number][start:end] if texts is None else texts[span]
+            for number, start, end, span in zip(*(column.tolist() for column in places), strict=True)
+        ],
+    }
+    return Columns(torch.bincount(answers.question, minlength=len(items)), values)
 
 
-def _records(merged: MergedAnswers, texts: Sequence[str], asked: Sequence[tuple[str, str]]) -> list[Any]:
-    """An answer, or a list of them where there are several or none, for every question."""
-    results = [Answers() for _ in asked]
-    for result, (question, context) in zip(results, asked, strict=True):
-        result.question, result.context = question, context
-    columns = (merged.question, merged.scores, merged.start, merged.end, merged.span)
-    for number, score, start, end, span in zip(*(column.tolist() for column in columns), strict=True):
-        answer = Answer(score=score, start=start, end=end, answer=texts[span] if span >= 0 else "")
-        answer.question, answer.context = asked[number]
-        results[number].append(answer)
-    return [result[0] if len(result) == 1 else result for result in results]
+def _in_characters(rows: Sequence[Row], spans: LocatedSpans, align_to_words: bool) -> LocatedSpans:
+    """Spans in characters; with ``align_to_words``, of the whole words they touch. Some hundred windows at a time."""
+    ends = torch.bincount(spans.window, minlength=len(rows)).cumsum(0).tolist()
+    pieces = []
+    for first in range(0, len(rows), WINDOWS_AT_ONCE):
+        chosen = rows[first : first + WINDOWS_AT_ONCE]
+        own = slice(ends[first - 1] if first else 0, ends[first + len(chosen) - 1])
+        here = LocatedSpans(spans.window[own] - first, spans.start[own], spans.end[own], spans.scores[own])
+        offsets, words = _places(chosen, align_to_words)
+        pieces.append(to_characters(here, offsets, words=words))
+    return LocatedSpans(
+        spans.window, torch.cat([each.start for each in pieces]), torch.cat([each.end for each in pieces]), spans.scores
+    )
 
 
-def _characters(row: Row, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
-    """Characters of a span of tokens; with ``align_to_words``, of the whole words it touches."""
-    window: Window = row.facts["window"]
-    encoding, first, last = window.encoding, first - window.shift, last - window.shift
+def _places(rows: Sequence[Row], align_to_words: bool) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    """The characters of every token of some windows [W, L, 2], and those of its word."""
+    flat = (np.fromiter(chain.from_iterable(row.encoding.offsets), np.int64, 2 * row.length) for row in rows)
+    offsets = pad_stack([each.reshape(-1, 2) for each in flat], 0)
+    bounds = None
     if align_to_words:
-        try:
-            start_word, end_word = encoding.token_to_word(first), encoding.token_to_word(last)
-            start = encoding.word_to_chars(start_word, window.sequence)[0]
-            return int(start), int(encoding.word_to_chars(end_word, window.sequence)[1])
-        except Exception:  # no words, or no such token: the library falls back to the token's own offsets
-            pass
-    return int(encoding.offsets[first][0]), int(encoding.offsets[last][1])
+        words = pad_stack([[-1 if word is None else word for word in row.encoding.word_ids] for row in rows], -1)
+        bounds = word_bounds(words, offsets, pad_stack([row.facts["inside"] for row in rows], 0))
+    pads = torch.tensor([row.facts["pads"] for row in rows])[:, None]
+    if bool(pads.any()):
+        place = torch.arange(offsets.shape[1]) - pads
+        index = place.remainder(torch.tensor([row.length for row in rows])[:, None])
+        offsets = offsets.gather(1, index[:, :, None].expand_as(offsets))
+        if bounds is not None:
+            starts, stops = (torch.where(place < 0, -1, bound.gather(1, index)) for bound in bounds)
+            bounds = starts, stops
+    return offsets, bounds
+
+
+def _in_words(
+    loaded: Loaded, items: Sequence[Prepared], rows: Sequence[Row], spans: LocatedSpans, question: torch.Tensor
+) -> tuple[LocatedSpans, list[str]]:
+    """Spans of tokens as spans of words, with their texts, for a tokenizer without offsets; some have none."""
+    owners = question.tolist()
+    kept: list[int] = []
+    words: list[tuple[int, int, str]] = []
+    for place, (window, first, last) in enumerate(
+        zip(spans.window.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)
+    ):
+        answer = word_answer(loaded, items[owners[window]].facts, rows[window], first, last)
+        if answer is not None:
+            kept.append(place)
+            words.append(answer)
+    bounds = torch.tensor([word[:2] for word in words], dtype=torch.long).view(-1, 2)
+    located = LocatedSpans(spans.window[kept], bounds[:, 0], bounds[:, 1], spans.scores[kept])
+    return located, [text for _, _, text in words]
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: QuestionAnsweringOptions
+) -> list[Any]:
+    """An answer, or a list of them where there are several or none, for every question."""
+    results: list[Any] = []
+    for item, records in zip(items, columns(loaded, items, outputs, options).records(), strict=True):
+        answers = Answers(Answer(record) for record in records)
+        for each in (answers, *answers):
+            each.question, each.context = item.facts[:2]
+        results.append(answers[0] if len(answers) == 1 else answers)
+    return results
 
 
 TASK = Task(
@@ -278,5 +324,6 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
     check=check,
 )

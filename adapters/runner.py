@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import signature
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import torch
 
 from .batching import FIRST_WINDOW, Batch, Row, collate, plan_batches, windows
+from .columns import Columns, of_records
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Task:
 
     ``read`` turns a call's arguments into an iterable of items (or one item); ``parse`` checks one item;
     ``encode`` tokenises a window of parsed items at once; ``forward`` runs one batch and reduces it to an output per
-    row, on the device; ``finish`` builds the records of a window from those outputs. ``check`` completes the options;
+    row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from the
+    records where it is None: answers that are texts). ``check`` completes the options;
     ``shape`` gives a whole call's result the library's nesting. ``in_order``: batches must be consecutive items, one
     by one unless a batch size is given. ``equal_lengths``: only rows of one length may share a batch.
     """
@@ -84,6 +86,7 @@ class Task:
     encode: Callable[[Loaded, Sequence[Any], Any], Sequence[Prepared]]
     forward: Callable[[Loaded, Batch, Any], Sequence[Any]]
     finish: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Sequence[Any]]
+    columns: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Columns] | None = None
     aliases: tuple[str, ...] = ()
     forwarded: Callable[[], frozenset[str]] = field(default=frozenset)
     shape: Callable[[Any, "Call"], Any] = field(default=lambda results, call: results)
@@ -91,6 +94,10 @@ class Task:
     in_order: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     equal_lengths: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     pad_left: bool = False
+
+    def block(self, *finishing: Any) -> list[Columns]:
+        """The columns of consecutive items, in a list of one; the arguments are those of ``finish``."""
+        return [of_records(self.finish(*finishing)) if self.columns is None else self.columns(*finishing)]
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,26 @@ class Failure:
 
 
 def answers(
-    task: Task, loaded: Loaded, items: Iterable[Any], options: Any, *, ahead: bool = True, first: int = FIRST_WINDOW
+    task: Task,
+    loaded: Loaded,
+    items: Iterable[Any],
+    options: Any,
+    *,
+    ahead: bool = True,
+    first: int = FIRST_WINDOW,
+    columns: bool = False,
 ) -> Iterator[Any]:
     """Yield one record (or Failure) an item, in order. Holds two look-ahead windows of items at a time, no more.
 
     With ``ahead`` a background thread reads and tokenises the next window while this one is in the model.
+    With ``columns`` the items between two Failures come as Columns, at most a window of them at once.
     """
     size = loaded.batch_size if task.in_order(loaded, options) else None
     cut = windows(items, size, first=first)
     if not ahead:
         start = 0
         for window in cut:
-            yield from _run(task, loaded, _prepare(task, loaded, window, options), options, start)
+            yield from _run(task, loaded, _prepare(task, loaded, window, options), options, start, columns)
             start += len(window)
         return
     opening = next(cut, None)
@@ -136,7 +151,7 @@ def answers(
         while ready is not None:
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
             try:
-                yield from _run(task, loaded, ready, options, start)
+                yield from _run(task, loaded, ready, options, start, columns)
             except BaseException:  # the consumer has stopped: the next window is not needed
                 coming.cancel()
                 raise
@@ -163,8 +178,10 @@ def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) ->
     return parsed
 
 
-def _run(task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int) -> Iterator[Any]:
-    """Forward a window's rows in batches and build its records. ``start``: the number of its first item."""
+def _run(
+    task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int, columns: bool
+) -> Iterator[Any]:
+    """Forward a window's rows in batches and build its records or columns. ``start``: the number of its first item."""
     results: list[Any] = list(prepared)
     owners = [index for index, item in enumerate(prepared) if isinstance(item, Prepared)]
     rows = [(index, row) for index in owners for row in results[index].rows]
@@ -193,12 +210,20 @@ def _run(task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], opt
         failed = next((output for output in by_owner[index] if isinstance(output, Failure)), None)
         if failed is not None:
             results[index] = failed
+
+    def build(chosen: Iterable[int], work: Callable[..., Sequence[Any]]) -> list[Any]:
+        return _each(
+            [(results[index], by_owner[index]) for index in chosen],
+            lambda chunk: work(loaded, [item for item, _ in chunk], [outs for _, outs in chunk], options),
+        )
+
+    if columns:
+        for bad, run in groupby(range(len(results)), key=lambda index: isinstance(results[index], Failure)):
+            chosen = list(run)
+            yield from [results[index] for index in chosen] if bad else build(chosen, task.block)
+        return
     whole = [index for index in owners if not isinstance(results[index], Failure)]
-    built = _each(
-        [(results[index], by_owner[index]) for index in whole],
-        lambda chunk: task.finish(loaded, [item for item, _ in chunk], [outs for _, outs in chunk], options),
-    )
-    for index, record in zip(whole, built, strict=True):
+    for index, record in zip(whole, build(whole, task.finish), strict=True):
         results[index] = record
     yield from results
 

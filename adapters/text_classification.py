@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..postprocess.classification import choose_function, classify
+import torch
+
+from ..postprocess.classification import ClassScores, choose_function, classify
 from .batching import Batch
+from .columns import Columns, Part, join_parts
 from .inputs import TEXT_FIELDS, as_text, non_empty_text, read_inputs
 from .options import require_count
 from .runner import Call, Loaded, Prepared, Task
@@ -64,13 +67,26 @@ def encode(
 
 
 def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) -> list[Any]:
-    """Per row, its labels and scores: all that were asked for, best first, or the best alone."""
+    """Per row, its part of the batch's labels and scores: all that were asked for, best first, or the best alone."""
     logits = take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
     config = loaded.config
     function = choose_function(getattr(config, "problem_type", None), config.num_labels, options.function)
     top_k = 1 if options.top_k == LEGACY else options.top_k
     scores = classify(logits, function_to_apply=function, top_k=None if top_k is None else int(top_k))
-    return scores.records(label_names(loaded))
+    return [Part(scores, row) for row in range(len(batch.rows))]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TextClassificationOptions
+) -> Columns:
+    names = label_names(loaded)
+
+    def read(scores: ClassScores) -> Columns:
+        rows, kept = scores.labels.shape
+        labels = [names[index] for index in scores.labels.flatten().tolist()]
+        return Columns(torch.full((rows,), kept), {"label": labels, "score": scores.scores.flatten().double().cpu()})
+
+    return join_parts([rows[0] for rows in outputs], read)
 
 
 def label_names(loaded: Loaded) -> list[str]:
@@ -83,8 +99,8 @@ def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TextClassificationOptions
 ) -> list[Any]:
     finished: list[Any] = []
-    for item, rows in zip(items, outputs, strict=True):
-        found: Any = Label(rows[0][0]) if options.top_k == LEGACY else Labels(rows[0])
+    for item, records in zip(items, columns(loaded, items, outputs, options).records(), strict=True):
+        found: Any = Label(records[0]) if options.top_k == LEGACY else Labels(records)
         found.text = " / ".join(text for text in item.facts if text is not None)
         finished.append(found)
     return finished
@@ -109,6 +125,7 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
     shape=shape,
     forwarded=lambda: TOKENIZER_OPTIONS,
 )

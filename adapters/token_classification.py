@@ -1,7 +1,7 @@
 """Named entities and other labels per token, as the token-classification pipeline of transformers 5.23."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,9 @@ from ..postprocess.labels import SCHEMES, LabelScheme, read_labels
 from ..postprocess.overlaps import surviving_spans
 from ..postprocess.subwords import entity_words, space_index, subwords_by_length, subwords_by_space
 from ..postprocess.tagging import STRATEGIES, group_entities
+from ..postprocess.tagging import Entities as TokenEntities
 from .batching import Batch, Row, pad_stack
+from .columns import Columns, Part, join_parts
 from .inputs import as_call, as_text
 from .options import require, require_choice, require_count
 from .runner import Call, Loaded, Prepared, Task
@@ -143,7 +145,7 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
 
 
 def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -> list[Any]:
-    """The records of every row of the batch."""
+    """Per row, its part of the batch's entities."""
     logits = take_logits(loaded.model(**batch.inputs))
     keep = ~batch.special_tokens_mask()
     offsets = None
@@ -167,24 +169,47 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
     )
     if loaded.compat or offsets is None:
         words = entity_words(entities, _tokens(loaded, batch, ids, keep, unknown), _join(loaded))
-        records = entities.records(words)
     else:
-        records = entities.records([""] * entities.item.shape[0])
-        for row, own in zip(batch.rows, records, strict=True):
-            _take_text(row.facts["text"], own)
+        entities, words = _take_text(entities, [row.facts["text"] for row in batch.rows])
+    found = _columns_of(entities, words, options)
+    return [Part(found, row) for row in range(len(batch.rows))]
+
+
+def _columns_of(entities: TokenEntities, words: list[str], options: TokenClassificationOptions) -> Columns:
+    """The entities of a batch by the library's names; without offsets start and end are None."""
+    grouped = entities.aggregation_strategy != "none"
+    names, ids = (entities.scheme.names, entities.name) if grouped else (entities.scheme.labels, entities.label)
+    unplaced = [None] * len(words) if bool((entities.start < 0).any()) else None
+    values: dict[str, Any] = {
+        "entity_group" if grouped else "entity": [names[index] for index in ids.tolist()],
+        "score": entities.scores.double().cpu(),
+        **({} if grouped else {"index": entities.first_token.cpu()}),
+        "word": words,
+        "start": unplaced or entities.start.cpu(),
+        "end": unplaced or entities.end.cpu(),
+    }
     if options.labels_per_entity is not None:
-        _add_labels(entities, records, options.labels_per_entity)
-    return records
+        best, probs = (column.tolist() for column in entities.best_labels(options.labels_per_entity))
+        values["labels"] = [
+            [{"label": names[index], "score": prob} for index, prob in zip(*own, strict=True)]
+            for own in zip(best, probs, strict=True)
+        ]
+    return Columns(torch.bincount(entities.item, minlength=entities.num_items).cpu(), values)
 
 
-def _take_text(text: str, records: Sequence[dict[str, Any]]) -> None:
+def _take_text(entities: TokenEntities, texts: Sequence[str]) -> tuple[TokenEntities, list[str]]:
     """The words of entities from the text itself, which joining tokens may change; spaces around them left out."""
-    for record in records:
-        word = text[record["start"] : record["end"]]
+    words, bounds = [], []
+    for item, start, end in zip(
+        *(each.tolist() for each in (entities.item, entities.start, entities.end)), strict=True
+    ):
+        word = texts[item][start:end]
         if word.strip():
-            record["start"] += len(word) - len(word.lstrip())
-            record["end"] -= len(word) - len(word.rstrip())
-        record["word"] = word.strip() or word
+            start, end = start + len(word) - len(word.lstrip()), end - len(word) + len(word.rstrip())
+        words.append(word.strip() or word)
+        bounds.append((start, end))
+    start, end = torch.tensor(bounds, dtype=torch.long).view(-1, 2).unbind(dim=1)
+    return replace(entities, start=start, end=end), words
 
 
 def _scheme(loaded: Loaded, options: TokenClassificationOptions) -> LabelScheme:
@@ -242,41 +267,31 @@ def _join(loaded: Loaded) -> Any:
     return loaded.tokenizer.convert_tokens_to_string
 
 
-def _add_labels(entities: Any, records: Sequence[Sequence[dict[str, Any]]], k: int) -> None:
-    names = entities.scheme.labels if entities.aggregation_strategy == "none" else entities.scheme.names
-    ids, probs = (column.tolist() for column in entities.best_labels(k))
-    flat = (record for row in records for record in row)
-    for record, own_ids, own_probs in zip(flat, ids, probs, strict=True):
-        pairs = zip(own_ids, own_probs, strict=True)
-        record["labels"] = [{"label": names[index], "score": prob} for index, prob in pairs]
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TokenClassificationOptions
+) -> Columns:
+    """The entities of each item; of those whose chunks overlap, the ones that stay."""
+    found = join_parts([part for parts in outputs for part in parts], lambda batch: batch)
+    chunks = torch.tensor([len(parts) for parts in outputs])
+    several = chunks > 1
+    document = torch.arange(len(items)).repeat_interleave(chunks)
+    owner = document.repeat_interleave(found.counts)
+    if bool(several.any()):
+        values = found.values
+        kept = surviving_spans(values["start"], values["end"], values["score"], owner, several, compat=loaded.compat)
+        return found.take(kept, torch.bincount(owner[kept], minlength=len(items)))
+    return found
 
 
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TokenClassificationOptions
 ) -> list[Any]:
-    found = [[record for row in rows for record in row] for rows in outputs]
-    several = torch.tensor([len(rows) > 1 for rows in outputs])
-    if bool(several.any()):
-        found = _merged(found, several, loaded.compat)
     finished = []
-    for item, records in zip(items, found, strict=True):
+    for item, records in zip(items, columns(loaded, items, outputs, options).records(), strict=True):
         entities = Entities(records)
         entities.text = item.facts.text if isinstance(item.facts, Words) else item.facts
         finished.append(entities)
     return finished
-
-
-def _merged(found: list[list[dict[str, Any]]], several: Tensor, compat: bool) -> list[list[dict[str, Any]]]:
-    """The entities of each item; of those whose chunks overlap, the ones that stay."""
-    flat = [record for records in found for record in records]
-    owner = torch.arange(len(found)).repeat_interleave(torch.tensor([len(records) for records in found]))
-    start, end = (torch.tensor([record[name] for record in flat], dtype=torch.long) for name in ("start", "end"))
-    scores = torch.tensor([record["score"] for record in flat], dtype=torch.float64)
-    kept = surviving_spans(start, end, scores, owner, several, compat=compat)
-    merged: list[list[dict[str, Any]]] = [[] for _ in found]
-    for index, item in zip(kept.tolist(), owner[kept].tolist(), strict=True):
-        merged[item].append(dict(flat[index]))
-    return merged
 
 
 TASK = Task(
@@ -289,5 +304,6 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
     check=check,
 )

@@ -98,6 +98,17 @@ class Choice(dict[str, Any]):
         return _box(f"<div>{escape(self.prompt or '')}</div>{bars}")
 
 
+class Following(dict[str, Any]):
+    """Two texts, and how probable it is that the second follows the first."""
+
+    first: str | None = None
+    second: str | None = None
+
+    def _repr_html_(self) -> str:
+        texts = f"<div>{escape(self.first or '')}</div><div>{escape(self.second or '')}</div>"
+        return _box(texts + label_bars([("follows", self["score"]), ("does not follow", 1.0 - self["score"])]))
+
+
 class Fillings(list[Any]):
     """Candidates for a mask, as bars; for several masks, a list of them for each."""
 

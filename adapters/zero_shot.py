@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from ..postprocess.zero_shot import entailment_id, score_labels
+from ..postprocess.zero_shot import LabelScores, entailment_id, score_labels
 from .batching import Batch, Row
+from .columns import Columns
 from .inputs import as_call, as_text
 from .options import require
 from .runner import Call, Loaded, Prepared, Task
@@ -104,19 +105,38 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotOptions) -> list[Any]
     return list(take_logits(loaded.model(**batch.inputs, **loaded.no_cache)).float().cpu())
 
 
-def finish(
+def _scores(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ZeroShotOptions
-) -> list[Any]:
-    questions = [item.facts for item in items]
-    scores = score_labels(
+) -> LabelScores:
+    return score_labels(
         torch.stack([logits for rows in outputs for logits in rows]),
-        [len(question.labels) for question in questions],
+        [len(item.facts.labels) for item in items],
         entailment=entailment_id(loaded.config.label2id),
         multi_label=options.multi_label,
         compat=loaded.compat,
     )
-    records = scores.records([question.text for question in questions], [question.labels for question in questions])
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ZeroShotOptions
+) -> list[Any]:
+    scores = _scores(loaded, items, outputs, options)
+    records = scores.records([item.facts.text for item in items], [item.facts.labels for item in items])
     return [Ranking(record) for record in records]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ZeroShotOptions
+) -> Columns:
+    """A row for each label of a text, best first."""
+    scores = _scores(loaded, items, outputs, options)
+    owner = [items[number].facts for number in scores.item.tolist()]
+    values = {
+        "sequence": [question.text for question in owner],
+        "label": [question.labels[place] for question, place in zip(owner, scores.label.tolist(), strict=True)],
+        "score": scores.scores.double(),
+    }
+    return Columns(scores.bounds.diff(), values)
 
 
 TASK = Task(
@@ -128,4 +148,5 @@ TASK = Task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
 )

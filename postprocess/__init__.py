@@ -10,6 +10,8 @@ from .answers import (
     merge_answers,
     position_keys,
     text_keys,
+    to_characters,
+    token_spans,
     word_bounds,
 )
 from .choices import Choices, NextSentence, choose, follows
@@ -66,6 +68,8 @@ __all__ = [
     "subwords_by_length",
     "subwords_by_space",
     "text_keys",
+    "to_characters",
+    "token_spans",
     "token_vectors",
     "word_bounds",
 ]

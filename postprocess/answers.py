@@ -17,7 +17,7 @@ NO_NULL_YET = 1000000.0  # the library's null score before any window
 
 @dataclass(frozen=True)
 class LocatedSpans:
-    """Candidate spans in characters, in the order of the windows and of their ranks. N spans."""
+    """Spans in characters, in the order of the windows and of their ranks; before that in tokens. N spans."""
 
     window: Tensor  # [N] int64
     start: Tensor  # [N] int64
@@ -60,38 +60,52 @@ def word_bounds(word_ids: Tensor, offsets: Tensor, sequence: Tensor | None = Non
     check_shape("offsets", offsets, "WL2", (*word_ids.shape, 2))
     inside = word_ids >= 0 if sequence is None else (word_ids >= 0) & sequence.bool()
     windows, length = word_ids.shape
-    most = int(word_ids.max()) + 1 if word_ids.numel() else 0
-    if most <= 0:
+    if not bool(inside.any()):
         return torch.full_like(word_ids, -1), torch.full_like(word_ids, -1)
+    # Words count from the first of their window: deep in a long text their numbers are large, the windows are not.
+    low = torch.where(inside, word_ids, torch.iinfo(word_ids.dtype).max).amin(dim=1, keepdim=True)
+    number = (word_ids - low).clamp_min(-1)
+    most = int(torch.where(inside, number, 0).max()) + 1
     # The first and the last token of every word, by scatter; slot `most` collects the tokens that do not count.
-    slot = torch.where(inside, word_ids, most)
+    slot = torch.where(inside, number, most)
     position = torch.arange(length, device=word_ids.device).expand(windows, length)
     first = torch.full((windows, most + 1), length, device=word_ids.device)
     first = first.scatter_reduce(1, slot, position, "amin")
     last = torch.full((windows, most + 1), -1, device=word_ids.device).scatter_reduce(1, slot, position, "amax")
-    word = torch.where(word_ids >= 0, word_ids, most)
+    word = torch.where(number < 0, most, number.clamp_max(most))
     known = (word < most) & (last.gather(1, word) >= 0)
     starts = offsets[..., 0].gather(1, first.gather(1, word).clamp_max(length - 1))
     ends = offsets[..., 1].gather(1, last.gather(1, word).clamp_min(0))
     return torch.where(known, starts, -1), torch.where(known, ends, -1)
 
 
-def locate_spans(
-    candidates: SpanCandidates, offsets: Tensor, *, words: tuple[Tensor, Tensor] | None = None
-) -> LocatedSpans:
-    """The valid candidates in characters. offsets: [W, L, 2], characters of each token.
+def token_spans(candidates: SpanCandidates) -> LocatedSpans:
+    """The valid candidates one after the other; start and end are their first and last token, both inclusive."""
+    window, rank = candidates.valid.nonzero(as_tuple=True)
+    columns = (candidates.first_token, candidates.last_token, candidates.scores)
+    return LocatedSpans(window, *(column[window, rank] for column in columns))
+
+
+def to_characters(spans: LocatedSpans, offsets: Tensor, *, words: tuple[Tensor, Tensor] | None = None) -> LocatedSpans:
+    """Spans of tokens in characters. offsets: [W, L, 2], characters of each token.
 
     words: the result of ``word_bounds``: spans then grow to whole words. A span with an end that has no word keeps the
     tokens' own characters at both ends, the library's rule.
     """
-    window, rank = candidates.valid.nonzero(as_tuple=True)
-    first, last = candidates.first_token[window, rank], candidates.last_token[window, rank]
+    window, first, last = spans.window, spans.start, spans.end
     start, end = offsets[window, first, 0], offsets[window, last, 1]
     if words is not None:
         word_start, word_end = words[0][window, first], words[1][window, last]
         known = (word_start >= 0) & (word_end >= 0)
         start, end = torch.where(known, word_start, start), torch.where(known, word_end, end)
-    return LocatedSpans(window, start, end, candidates.scores[window, rank])
+    return LocatedSpans(window, start, end, spans.scores)
+
+
+def locate_spans(
+    candidates: SpanCandidates, offsets: Tensor, *, words: tuple[Tensor, Tensor] | None = None
+) -> LocatedSpans:
+    """The valid candidates in characters: ``to_characters`` of their ``token_spans``."""
+    return to_characters(token_spans(candidates), offsets, words=words)
 
 
 def text_keys(spans: LocatedSpans, question: Tensor, contexts: Sequence[str]) -> Tensor:

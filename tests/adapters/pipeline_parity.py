@@ -51,17 +51,22 @@ OPTIONS = {
         {"top_k": 3},
         {"top_k": None, "function_to_apply": "sigmoid"},
         {"function_to_apply": "none"},
-        {"truncation": True, "max_length": 16},
+        {"truncation": True, "max_length": 16, "padding": "max_length"},
     ],
-    "text-classification of pairs": [{}, {"top_k": 2}],
+    "text-classification of pairs": [{}, {"top_k": 2}, {"truncation": "only_first", "max_length": 40}],
     "zero-shot-classification": [
         {"candidate_labels": ["urgent", "not urgent", "Paris"]},
         {"candidate_labels": "one, two ,three", "multi_label": True},
         {"candidate_labels": "one", "hypothesis_template": "It is {}!"},
+        {"candidate_labels": ("Maria", "a river"), "multi_label": True},
     ],
     "fill-mask": [{}, {"top_k": 2}, {"targets": ["Paris", "the", "Berlin"]}],
-    "fill-mask with two masks": [{"top_k": 3}],
-    "feature-extraction": [{}, {"truncation": True}],
+    "fill-mask with two masks": [{"top_k": 3}, {"tokenizer_kwargs": {"truncation": True, "max_length": 30}}],
+    "feature-extraction": [
+        {},
+        {"truncation": True},
+        {"return_tensors": True, "tokenize_kwargs": {"truncation": True, "max_length": 9, "padding": "max_length"}},
+    ],
     "table-question-answering": [{}, {"sequential": True}],
     "table-question-answering with aggregation": [{}, {"sequential": True}],
     "text-generation": [
@@ -72,6 +77,8 @@ OPTIONS = {
         {"max_new_tokens": 5, "num_return_sequences": 2, "top_p": 0.9},
         {"do_sample": False, "prefix": "Paris is ", "max_length": 60},
         {"do_sample": False, "max_new_tokens": 8, "stop_sequence": "a", "skip_special_tokens": False},
+        {"do_sample": False, "max_new_tokens": 50, "handle_long_generation": "hole", "return_full_text": False},
+        {"do_sample": False, "max_new_tokens": 4, "tokenizer_encode_kwargs": {"truncation": True, "max_length": 5}},
     ],
     "text-generation from chats": [
         {"do_sample": False, "max_new_tokens": 5},
@@ -83,17 +90,28 @@ OPTIONS = {
         {"top_k": 5},
         {"handle_impossible_answer": True, "max_seq_len": 32, "doc_stride": 8},
         {"align_to_words": False, "top_k": 3, "max_answer_len": 4},
+        {"padding": "max_length", "max_seq_len": 48, "max_question_len": 3, "top_k": 2},
+    ],
+    "question-answering padded on the left": [
+        {"top_k": 5},
+        {"padding": "max_length", "max_seq_len": 40, "doc_stride": 8, "top_k": 3},
+        {"padding": "max_length", "align_to_words": False, "top_k": 3, "handle_impossible_answer": True},
     ],
     "text2text-generation": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "num_beams": 3, "num_return_sequences": 2}],
     "summarization": [{"max_new_tokens": 8}, {"max_new_tokens": 6, "do_sample": True, "num_beams": 1}],
-    "translation": [{"max_new_tokens": 8, "return_tensors": True}],
+    "translation": [
+        {"max_new_tokens": 8, "return_tensors": True},
+        {"max_length": 9, "min_length": 4, "return_text": True, "src_lang": "en", "tgt_lang": "fr", "truncation": True},
+    ],
     "translation_en_to_fr": [
         {"max_new_tokens": 8, "clean_up_tokenization_spaces": True},
         {"stop_sequence": "a", "max_new_tokens": 12},
     ],
 }
 IN_VERSION_4 = ("question-answering", "text2text-generation", "summarization", "translation", "translation_en_to_fr")
-TASKS = [task for task in OPTIONS if (task in IN_VERSION_4) == VERSION_4]
+NOW = [task for task in OPTIONS if task.split(" ")[0] not in IN_VERSION_4]
+REMOVED = [task for task in OPTIONS if task not in NOW]
+TASKS = REMOVED if VERSION_4 else NOW
 WITHOUT_OFFSETS = (
     "question-answering",
     "text-classification",
@@ -147,9 +165,9 @@ def draw_item(task, drawn, tokenizer):
     if task == "text-generation from chats":
         chat = [{"role": "user", "content": draw_text(drawn, 6)}]
         return chat + ([{"role": "assistant", "content": "Paris"}] if drawn.random() < 0.5 else [])
-    if task == "question-answering":
+    if task.startswith("question-answering"):
         return {"question": draw_text(drawn, 4), "context": draw_text(drawn, 60)}
-    return draw_text(drawn, 8 if task in ("text-generation", *IN_VERSION_4) else 40)
+    return draw_text(drawn, 8 if task in ("text-generation", *REMOVED) else 40)
 
 
 @cache
@@ -157,6 +175,8 @@ def pipes(task, family):
     """The library's pipeline and this one, over one model and tokenizer."""
     name = task.split(" ")[0]
     tokenizer = tapas_tokenizer() if family == "tapas" else copy.deepcopy(tokenizer_of(family, 64))
+    if task.endswith("on the left"):
+        tokenizer.padding_side = "left"
     if name == "text-generation":
         tokenizer.chat_template = CHAT
         model = tiny_decoder(tokenizer)

@@ -25,6 +25,25 @@ def test_a_question_answers_itself_only_with_compat():
     assert max(answer["end"] for answer in corrected) == len(item["context"])
 
 
+def test_pads_move_answers_only_with_compat():
+    """Left padding to a full window: 4.57.6 takes the characters of the token that stands as many places before."""
+    tokenizer = copy.deepcopy(wordpiece())
+    tokenizer.padding_side = "left"
+    found = pipe("question-answering", tokenizer)
+    with torch.no_grad():  # the model then gives a token the same logits wherever padding moves it
+        found.model.bert.embeddings.position_embeddings.weight.zero_()
+    item = {"question": "Where?", "context": "Ada is in Paris near the river"}
+
+    def places(**options):
+        answers = found(item, top_k=300, align_to_words=False, **options)
+        answers = [answers] if isinstance(answers, dict) else answers
+        return {(each["start"], each["end"]) for each in answers if each["score"] > 0}
+
+    alone, padded = places(compat=False), places(compat=False, padding="max_length")
+    assert len(alone) > 10 and alone <= padded
+    assert not alone <= places(padding="max_length")
+
+
 def test_the_end_of_an_answer_without_offsets():
     """4.57.6 names the last character before the next word, one short at the end of the context."""
     found = pipe("question-answering", tokenizer_of("characters", 64))

@@ -11,6 +11,7 @@ from afterlogits.adapters.views import (
     Choice,
     Entities,
     Fillings,
+    Following,
     Label,
     Labels,
     Ranking,
@@ -86,12 +87,14 @@ VIEWS = {
     "labels": Labels([{"label": HOSTILE, "score": -2.5}, {"label": "b", "score": 0.1}]),
     "ranking": Ranking(sequence=HOSTILE, labels=[HOSTILE, "b"], scores=[0.7, 0.3]),
     "choice": Choice(choice=0, score=0.7, scores=[0.7, 0.3]),
+    "following": Following(is_next=True, score=0.7),
     "fillings": Fillings([{"score": 0.2, "token": 1, "token_str": "x", "sequence": HOSTILE}]),
     "several masks": Fillings([[{"score": 0.2, "token": 1, "token_str": "x", "sequence": HOSTILE}]] * 2),
     "texts": Texts([{"generated_text": HOSTILE + " a"}, {"generated_text": HOSTILE + " b c"}]),
     "results": Results([Label(label=HOSTILE, score=1.0), {"error": HOSTILE, "index": 1}, [HOSTILE]]),
 }
 VIEWS["choice"].prompt, VIEWS["choice"].choices = HOSTILE, [HOSTILE, "b"]
+VIEWS["following"].first, VIEWS["following"].second = HOSTILE, "after " + HOSTILE
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -112,6 +115,11 @@ def test_a_result_stays_the_plain_list_or_dict_it_is(name):
 def test_entities_are_marked_where_they_stand():
     shown = read(entities("in Rome.", {"entity_group": "LOC", "score": 0.5, "word": "Rome", "start": 3, "end": 7}))
     assert shown == "in RomeLOC 0.50."
+
+
+def test_a_pair_shows_both_texts_and_both_chances():
+    shown = read(VIEWS["following"])
+    assert shown == f"{HOSTILE}after {HOSTILE}follows0.700does not follow0.300"
 
 
 def test_of_overlapping_spans_the_first_stays():
