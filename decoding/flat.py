@@ -15,166 +15,123 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .arrays import as_tensor
-from .candidates import MASS_ERROR
+from .arrays import Array, as_tensor, double, namespace, on_host, single, whole
 from .noise import counter_uniform
+from .nucleus import Nucleus
 from .params import CompiledParams
-from .peaks import Listed
-from .shortlist import EXP_ERROR, UNIT, float32_border
+from .peaks import Listed, Peaks
 
 WITHIN = 2.0  # flat: enough logits lie within this many temperatures of the largest
 PART = 4  # counted is the first part of the vocabulary, one in so many
 LEAST, SHARE = 1024, 32  # enough: so many, and one of so many of that part
 LEAST_TOP_P = 0.5  # below, too many accepted proposals would lie outside of the nucleus
-_BLOCK = 64
+_BLOCK, _LONGEST_BLOCK = 16, 1024
 _FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
 _CLOSE = 1e-12  # relative: more than the exponentials of two libraries or devices differ by
 _PIECE = 2**19  # logits at a time, in cache
 
 
-def flat_rows(logits: Tensor, params: CompiledParams, listed: Listed | None = None) -> list[int]:
-    """Which rows of logits [N, V] are flat and drawn by proposals.
+def flat_rows(
+    logits: Tensor, params: CompiledParams, known: Peaks | Listed | None = None
+) -> tuple[list[int], Array | None]:
+    """Which rows of logits [N, V] are flat and drawn by proposals, and the largest logit of every row, [N, 1].
 
-    Only rows whose filters are temperature, a top-p of at least 0.5 and min-p, or fewer. listed: the largest logits, if
-    they are known; few rows are then read.
+    Only rows whose filters are temperature, a top-p of at least 0.5 and min-p, or fewer. known: the maxima of groups or
+    the largest logits, if there are any; few rows are then read.
     """
-    vocab_size, on = logits.shape[1], params.on
+    vocab_size, on = logits.shape[1], params.arrays
     in_order = params.active == tuple(name for name in ("temperature", "top_p", "min_p") if name in params.active)
-    if not in_order or params.min_tokens_to_keep > 1 or "dynamic_temperature" in on:
-        return []
+    if not in_order or params.greedy is True or params.min_tokens_to_keep > 1 or "dynamic_temperature" in on:
+        return [], None
     part = vocab_size // PART
-    if part < LEAST or logits.dtype == torch.float64:
-        return []
-    known = listed is not None and listed.values.shape[1] < LEAST
-    top = as_tensor(listed.values[:, :1]) if known and listed is not None else _largest(logits)
-    floor = (top.to(torch.float64) - WITHIN * on.get("temperature", 1.0)).to(torch.float32)
-    may_be = top.isfinite() & (torch.as_tensor(on.get("top_p", 1.0), device=top.device) >= LEAST_TOP_P)
-    may_be &= ~torch.as_tensor(params.greedy, device=top.device)
-    if known and listed is not None:
-        may_be &= as_tensor(listed.bound) >= floor  # else fewer than are listed lie above
     enough = max(LEAST, part // SHARE)
-    rows = may_be[:, 0].nonzero()[:, 0]
-    height = max(_PIECE // part, 1)
+    if part < LEAST or logits.dtype == torch.float64:
+        return [], None
+    top: Array = on_host(logits.amax(1, keepdim=True).to(torch.float32)) if known is None else known.top
+    floor = single(double(top) - WITHIN * on.get("temperature", 1.0))
+    may_be = namespace(top).isfinite(top) & (on.get("top_p", 1.0) >= LEAST_TOP_P)
+    if "greedy" in on:
+        may_be = may_be & ~on["greedy"]
+    if isinstance(known, Peaks):
+        within = (known.maxima[:, : -(-part // known.width)].numpy() >= floor).sum(1, keepdims=True)
+        may_be = may_be & (within * known.width >= enough)
+    elif known is not None and known.values.shape[1] < LEAST:
+        may_be = may_be & (known.bound >= floor)  # else fewer than are listed lie above
+    if not may_be.any():
+        return [], None
+    rows, floor = as_tensor(may_be)[:, 0].nonzero()[:, 0], as_tensor(floor)
     found = []
-    for some in torch.split(rows, height):
-        counts = (logits[some, :part] >= floor[some]).sum(1, dtype=torch.int32)
-        found.append(some[counts >= enough])
-    return torch.cat(found).tolist() if found else []
+    for size in (min(4 * enough, part), part):  # most show it by their first few thousand logits
+        flat = _reached(logits[:, :size], rows, floor, enough)
+        found += rows[flat].tolist()
+        rows = rows[~flat]
+        if not len(rows):
+            break
+    return sorted(found), top
 
 
-def _largest(logits: Tensor) -> Tensor:
-    return logits.amax(1, keepdim=True).to(torch.float32)
+def _reached(logits: Tensor, rows: Tensor, floor: Tensor, enough: int) -> Tensor:
+    """Which of the rows [n] have enough logits from the floor [N, 1] up, [n] bool."""
+    counts = [
+        (logits[some] >= floor[some]).sum(1, dtype=torch.int32)
+        for some in torch.split(rows, max(_PIECE // logits.shape[1], 1))
+    ]
+    return torch.cat(counts) >= enough
 
 
 def draw_flat(
-    logits: Tensor, params: CompiledParams, keys: Tensor, kept: Callable[[int], Tensor]
-) -> tuple[Tensor, int]:
-    """The first accepted proposal that the filters keep: tokens [N], and how many rows needed ``kept``.
+    logits: Tensor, top: Array, params: CompiledParams, keys: Array, kept: Callable[[int], Tensor]
+) -> tuple[list[int], int]:
+    """The first accepted proposal of each row that the filters keep, [N], and how many rows needed ``kept``.
 
-    logits: [N, V], flat rows without NaN. params: of these rows. keys: [N, 1] from
-    ``counter_keys``. kept(row): the library's own filters, [V] bool, for rows where rounding decides about a proposal.
-    Cost: some hashes, and one exponential per logit for about 1 / top_p accepted proposals of each row.
+    logits: [N, V], flat rows without NaN. top: [N, 1] float32, the largest of each. params: of these rows. keys: [N, 1]
+    from ``counter_keys``. kept(row): the library's own filters, [V] bool, for rows where rounding decides about a
+    proposal.
+    Cost: some hashes, one exponential per logit, and a sum of those above each proposal asked about (about 1 / top_p).
     """
-    rows, top = logits.shape[0], _largest(logits)
-    tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
-    # What is known of a row: everything is kept from the one logit up, and dropped from the other down.
-    inside, outside = torch.full_like(top, torch.inf), torch.full_like(top, -torch.inf)
-    waiting = torch.arange(rows, device=logits.device)
-    block, by_the_book = 0, 0
-    while len(waiting):
-        picks, values, accepted = _proposals(logits, top, params, keys, waiting, block)
-        while True:
-            accepted &= values > outside[waiting]
-            first = accepted.to(torch.uint8).argmax(1, keepdim=True)
-            at, found = values.gather(1, first), accepted.gather(1, first)
-            done = (found & (at >= inside[waiting]))[:, 0]
-            tokens[waiting[done]] = picks.gather(1, first)[done, 0]
-            asked = (found[:, 0] & ~done).nonzero()[:, 0]
-            if len(asked):
-                those = waiting[asked]
-                keeps, drops = _decide(logits, top, params, those, at[asked])
-                inside[those] = torch.where(keeps, at[asked], inside[those])
-                outside[those] = torch.where(drops, at[asked], outside[those])
-                for row in those[~(keeps | drops)[:, 0]].tolist():
-                    tokens[row] = _by_the_book(logits, top, params, keys, row, kept(row))
-                    by_the_book += 1
-                    done |= waiting == row
-            going = ~done
-            waiting, picks, values, accepted = waiting[going], picks[going], values[going], accepted[going]
-            if not len(asked) or not len(waiting):
-                break
-        block += 1
-    return tokens, by_the_book
+    logits = logits.detach()
+    options, space = _options(params, len(logits)), torch.empty(logits.shape[1], device=logits.device)
+    drawn, books = [-1] * len(logits), dict[int, Tensor]()
+    waiting, first, size = list(range(len(logits))), 0, _BLOCK
+    while waiting:
+        proposals = _accepted(logits, top, params, keys, waiting, first, size)
+        for row, accepted in zip(waiting, proposals, strict=True):
+            nucleus = Nucleus(logits[row], top[row].item(), space, *options[row])
+            for token_id, logit in accepted:
+                holds = bool(books[row][token_id]) if row in books else nucleus.holds(logit)
+                if holds is None:
+                    books[row] = kept(row)
+                    holds = bool(books[row][token_id])
+                if holds:
+                    drawn[row] = token_id
+                    break
+        waiting = [row for row in waiting if drawn[row] < 0]
+        first, size = first + size, min(size * 4, _LONGEST_BLOCK)
+    return drawn, len(books)
 
 
-def _proposals(
-    logits: Tensor, top: Tensor, params: CompiledParams, keys: Tensor, rows: Tensor, block: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A block of proposals of some rows: tokens, their logits (float32) and whether each is accepted, [n, 64] each."""
+def _accepted(
+    logits: Tensor, top: Array, params: CompiledParams, keys: Array, rows: list[int], first: int, size: int
+) -> list[list[tuple[int, float]]]:
+    """The accepted ones among ``size`` proposals of some rows: token ids and their logits, in order, a list per row."""
     vocab_size = logits.shape[1]
-    places = torch.arange(block * _BLOCK, (block + 1) * _BLOCK, device=logits.device)
-    pick = counter_uniform(keys[rows], _FIRST - 2 * places)
-    coin = counter_uniform(keys[rows], _FIRST - 1 - 2 * places)
-    token_ids = (pick * vocab_size).long().clamp_(max=vocab_size - 1)
-    values = logits[rows[:, None], token_ids].to(torch.float32)
-    temperature = params.select_rows(rows).on.get("temperature", 1.0)
-    gap = (values.to(torch.float64) - top[rows].to(torch.float64)) / temperature
-    weight = gap.exp()
+    places = on_host(torch.arange(_FIRST - 2 * first, _FIRST - 2 * (first + size), -1, device=logits.device))
+    noise = counter_uniform(keys[rows], places)
+    pick, coin = noise[:, ::2], noise[:, 1::2]
+    token_ids = whole(pick * vocab_size).clip(max=vocab_size - 1)
+    values = on_host(logits[torch.tensor(rows)[:, None], as_tensor(token_ids)].to(torch.float32))
+    temperature = params.arrays.get("temperature", 1.0)
+    gap = (double(values) - double(top[rows])) / (temperature if isinstance(temperature, float) else temperature[rows])
+    weight = namespace(gap).exp(gap)
     accepted = coin <= weight
-    for row, place in ((coin - weight).abs() <= _CLOSE * weight).nonzero().tolist():
-        accepted[row, place] = coin[row, place].item() <= math.exp(gap[row, place].item())
-    return token_ids, values, accepted
+    for i, j in as_tensor(abs(coin - weight) <= _CLOSE * weight).nonzero().tolist():
+        accepted[i, j] = float(coin[i, j]) <= math.exp(float(gap[i, j]))
+    found = zip(token_ids.tolist(), values.tolist(), accepted.tolist(), strict=True)
+    return [[(token, x) for token, x, good in zip(*row, strict=True) if good] for row in found]
 
 
-def _decide(logits: Tensor, top: Tensor, params: CompiledParams, rows: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether a token with logit ``at`` [n, 1] is certainly kept, and whether it is certainly dropped, [n, 1] each."""
-    on = params.select_rows(rows).on
-    temperature = on.get("temperature", 1.0)
-    weight = ((at.to(torch.float64) - top[rows].to(torch.float64)) / temperature).exp()
-    keeps = torch.ones_like(at, dtype=torch.bool)
-    drops = ~keeps
-    if "top_p" in on:
-        total, upto, equals = _masses(logits, top, rows, at, temperature)
-        top_p = on["top_p"]
-        border = float32_border(top_p) if isinstance(top_p, float) else (1 - top_p).to(torch.float32).double()
-        scaled = (top[rows].to(torch.float64) / temperature).abs()
-        slack = upto * (EXP_ERROR + UNIT * (logits.shape[1] / 8 + 40)) + total * (MASS_ERROR + 2e-7 * (scaled + 20))
-        # Equal logits stand in any order: this token comes first or last among them.
-        above = upto - (equals - 1) * weight * (1 + 1e-4) - slack > border * total
-        below = upto + slack <= border * total
-        off = torch.as_tensor(top_p >= 1.0, device=at.device)
-        keeps, drops = above | off, below & ~off
-    if "min_p" in on:
-        keeps = keeps & (weight > on["min_p"] * (1 + 2 * EXP_ERROR))
-        drops = drops | (weight < on["min_p"] * (1 - 2 * EXP_ERROR))
-    return keeps, drops
-
-
-def _masses(
-    logits: Tensor, top: Tensor, rows: Tensor, at: Tensor, temperature: float | Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The weight of a row, of its tokens with logits up to ``at``, and how many equal ``at``: float64 [n, 1] each."""
-    height = max(_PIECE // logits.shape[1], 1)
-    inverse = torch.as_tensor(1 / temperature, dtype=torch.float32, device=at.device).expand(at.shape)
-    parts = []
-    for first in range(0, len(rows), height):
-        some = slice(first, first + height)
-        part = logits.index_select(0, rows[some]).to(torch.float32)
-        low, equals = part <= at[some], (part == at[some]).sum(1, keepdim=True, dtype=torch.int32)
-        weight = part.sub_(top[rows[some]]).mul_(inverse[some]).exp_()
-        total = weight.sum(1, keepdim=True)
-        parts.append(torch.cat([total, weight.mul_(low).sum(1, keepdim=True), equals], 1).to(torch.float64))
-    found = torch.cat(parts)
-    return found[:, :1], found[:, 1:2], found[:, 2:]
-
-
-def _by_the_book(logits: Tensor, top: Tensor, params: CompiledParams, keys: Tensor, row: int, kept: Tensor) -> Tensor:
-    """The same with the library's own filters: kept [V] bool."""
-    one = torch.tensor([row], device=logits.device)
-    block = 0
-    while True:
-        picks, _, accepted = _proposals(logits, top, params, keys, one, block)
-        good = (accepted & kept[picks])[0].nonzero()[:, 0]
-        if len(good):
-            return picks[0, good[0]]
-        block += 1
+def _options(params: CompiledParams, rows: int) -> list[tuple[float, float, float]]:
+    """Temperature, top-p and min-p of each row; 1, 1 and 0 where they are off."""
+    off = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0}
+    columns = [torch.as_tensor(params.on.get(name, value), dtype=torch.float64) for name, value in off.items()]
+    return list(zip(*(column.expand(rows, 1)[:, 0].tolist() for column in columns), strict=True))

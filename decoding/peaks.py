@@ -6,6 +6,7 @@ groups whose maximum reaches it are looked into. What is below the threshold is 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ class Listed:
     maxima: Tensor | None = None
     width: int = 1
 
+    @property
+    def top(self) -> Array:
+        """The largest logit of each row, [N, 1] float32."""
+        return self.values[:, :1]
+
     def row(self, i: int) -> "Listed":
         """Row i alone."""
         one = slice(i, i + 1)
@@ -58,16 +64,19 @@ class Peaks:
         count = min(count, vocab_size)
         self.width = _width(vocab_size, count)
         self.maxima = group_maxima(self.logits, self.width).to(torch.float32)
-        coarse = _folded_maxima(self.maxima, _width(self.maxima.shape[1], count))
-        best = coarse.topk(count).values.numpy()
-        self.top: NDArray[np.float32] = best[:, :1]
+        self._count, self._coarse = count, _folded_maxima(self.maxima, _width(self.maxima.shape[1], count))
+        self.top: NDArray[np.float32] = self._coarse.numpy().max(1, keepdims=True)
         if not np.isfinite(self.top).all():
             check_row_maxima(torch.from_numpy(self.top[:, 0]))
+
+    @cached_property
+    def threshold(self) -> NDArray[np.float32]:
+        """What at least ``count`` logits of each row reach, [N, 1]."""
+        if self._count == self.logits.shape[1]:
+            return np.full_like(self.top, _LOWEST)
+        last = self._coarse.topk(self._count).values[:, -1:].numpy()
         # Logits that the temperature makes equal to the last one asked for are listed too.
-        last = best[:, -1:]
-        self.threshold: NDArray[np.float32] = last - (np.abs(last) * np.float32(3e-7) + np.float32(1e-30))
-        if count == vocab_size:
-            self.threshold = np.full_like(last, _LOWEST)
+        return np.asarray(last - (np.abs(last) * np.float32(3e-7) + np.float32(1e-30)))
 
     def listed(self, threshold: NDArray[np.float32] | None = None) -> Listed | None:
         """All logits of each row from ``threshold`` [N, 1] up (by default: at least ``count`` of them), largest first.

@@ -15,7 +15,7 @@ from .flat import draw_flat, flat_rows
 from .logprobs import Sampled, with_logprobs
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import CompiledParams, SamplingParams
-from .peaks import Listed
+from .peaks import Listed, Peaks
 from .race import full_winner, seeded_winner, stream_winner
 from .rows import check_count, check_finite, check_logits
 from .shortlist import Shortlist, covers, decide, shortlists
@@ -120,29 +120,29 @@ class Sampler:
                 return self._draw_from_shortlists(logits, params, keys, rows)
         if self.validate:
             check_finite(logits)
-        flat = [] if keys is None or self.draw_steps else flat_rows(logits, params)
+        flat, top = ([], None) if keys is None or self.draw_steps else flat_rows(logits, params)
         if not flat or keys is None:
             return self._draw_in_full(logits, params, keys, rows)
         tokens = logits.new_empty(len(logits), dtype=torch.int64)
         others = torch.tensor(sorted({*range(len(logits))} - {*flat}), dtype=torch.int64, device=logits.device)
         if len(others):
             tokens[others] = self._draw_in_full(logits[others], params.select_rows(others), keys[others], others)
-        tokens[flat] = self._draw_flat(logits, params, keys, flat)
+        tokens[flat] = self._draw_flat(logits, top, params, keys, flat)
         return tokens
 
-    def _draw_flat(self, logits: Tensor, params: CompiledParams, keys: Tensor, flat: list[int]) -> Tensor:
-        """Draws of the rows that ``flat_rows`` found."""
-        rows = torch.tensor(flat, device=logits.device)
+    def _draw_flat(self, logits: Tensor, top: Array, params: CompiledParams, keys: Tensor, flat: list[int]) -> Tensor:
+        """Draws of the rows that ``flat_rows`` found; top: the largest logit of every row."""
         if len(flat) < len(logits):
-            logits, params, keys = logits[rows], params.select_rows(rows), keys[rows]
+            rows = torch.tensor(flat, device=logits.device)
+            logits, top, params, keys = logits[rows], top[flat], params.select_rows(rows), keys[rows]
 
         def kept(row: int) -> Tensor:
             one = params.select_rows(torch.tensor([row], device=logits.device))
             return apply_chain(logits[row : row + 1].to(torch.float32), one)[0] > -torch.inf
 
-        tokens, by_the_book = draw_flat(logits, params, keys, kept)
+        tokens, by_the_book = draw_flat(logits, top, params, on_host(keys), kept)
         self.fallbacks += by_the_book
-        return tokens
+        return torch.tensor(tokens, device=logits.device)
 
     def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
         """The library's own operations over the whole vocabulary."""
@@ -171,8 +171,11 @@ class Sampler:
         self.drawn += count
         flat: list[int] = []
 
-        def aside(listed: Listed | None) -> set[int]:
-            flat.extend(flat_rows(logits, params, listed) if keys is not None else [])
+        top: Array | None = None
+
+        def aside(known: Peaks | Listed) -> set[int]:
+            nonlocal flat, top
+            flat, top = flat_rows(logits, params, known) if keys is not None else ([], None)
             return set(flat)
 
         parts, unsettled = shortlists(logits, params, validate=self.validate, aside=aside)
@@ -217,7 +220,7 @@ class Sampler:
         for row in doubtful:
             tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
         if flat and keys is not None:
-            tokens[flat] = self._draw_flat(logits, params, keys, flat)
+            tokens[flat] = self._draw_flat(logits, top, params, keys, flat)
         return tokens
 
     def _stream_noise(

@@ -70,18 +70,18 @@ def shortlists(
     params: CompiledParams,
     *,
     validate: bool = False,
-    aside: Callable[[Listed | None], set[int]] | None = None,
+    aside: Callable[[Peaks | Listed], set[int]] | None = None,
 ) -> tuple[list[tuple[Array | None, Shortlist]], list[int]]:
     """Shortlists of all rows of ``logits`` [N, V], longer for the rows that need it, and the rows without one.
 
-    Each comes with the rows [n] it is for; None stands for all. aside: which rows need none, from the first list; they
-    are in neither.
+    Each comes with the rows [n] it is for; None stands for all. aside: which rows need none; they are in neither.
     """
     count = first_count(params, logits.shape[1])
-    listed = list_largest(logits, params, count, validate=validate)
-    others = aside(listed) if aside is not None else set()
+    known = large_logits(logits, count, validate=validate)
+    others = aside(known) if aside is not None else set()
     if others and len(others) == logits.shape[0]:
         return [], []
+    listed = _listed(known, params)
     if listed is None:  # much to list: row by row, for the sake of memory
         parts, unsettled = [], []
         for row in range(logits.shape[0]):
@@ -118,29 +118,35 @@ def _longer(logits: Tensor, params: CompiledParams, row: int, count: int, listed
             if count >= min(MOST, logits.shape[1]):
                 return None
             count = min(count * GROWTH, logits.shape[1])
-        listed = list_largest(logits, params, count) or _exactly(logits, count)
+        listed = _listed(large_logits(logits, count), params) or _exactly(logits, count)
         part = decide(listed, params, logits, exact=True)
     return part
 
 
-def list_largest(logits: Tensor, params: CompiledParams, count: int, *, validate: bool = False) -> Listed | None:
-    """The ``count`` largest logits of each row or more, or those that min-p may keep; None if they are many.
+def large_logits(logits: Tensor, count: int, *, validate: bool = False) -> Peaks | Listed:
+    """Where the ``count`` largest logits of each row are: the maxima of its groups on the CPU, a list elsewhere.
 
     validate: raise if a row has NaN, +inf or only -inf; always done on the CPU.
     """
-    if logits.device.type != "cpu":
-        listed = _exactly(logits, count)
-        if validate:
-            check_row_maxima(listed.values[:, 0])
-        return listed
-    peaks = Peaks(logits, count)
+    if logits.device.type == "cpu":
+        return Peaks(logits, count)
+    listed = _exactly(logits, count)
+    if validate:
+        check_row_maxima(listed.top[:, 0])
+    return listed
+
+
+def _listed(known: Peaks | Listed, params: CompiledParams) -> Listed | None:
+    """The ``count`` largest logits of each row or more, or those that min-p may keep; None if they are many."""
+    if isinstance(known, Listed):
+        return known
     min_p = params.arrays.get("min_p", 0.0)
     if len(params.on) > 1 + ("temperature" in params.on) or not np.all(min_p):
-        return peaks.listed()
+        return known.listed()
     # Nothing below this can be kept; rounding of the quotients is within the last term.
     temperature = params.arrays.get("temperature", 1.0)
-    least = peaks.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 1e-6 * np.abs(peaks.top)
-    return peaks.listed(np.minimum(single(least), peaks.top))
+    least = known.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 1e-6 * np.abs(known.top)
+    return known.listed(np.minimum(single(least), known.top))
 
 
 def _exactly(logits: Tensor, count: int) -> Listed:

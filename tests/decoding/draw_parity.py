@@ -91,6 +91,6 @@ def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = N
     keys = full.keys(7)
     expected = full._draw_in_full(logits, full.params, keys, None)
     kept = full.process(logits) > -torch.inf
-    for i in flat_rows(logits, full.params):
+    for i in flat_rows(logits, full.params)[0]:
         expected[i] = flat_token(logits[i], kept[i], temperatures[i], seeds[i], 7)
     assert torch.equal(tokens, expected), f"{params} V={vocab_size}"

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterlogits.decoding import Sampler, SamplingParams, flat
+from afterlogits.decoding import Sampler, SamplingParams, nucleus
 from afterlogits.decoding.flat import flat_rows
 from tests.decoding.chi_square import chi_square
 from tests.oracles.race import flat_token
@@ -39,7 +39,7 @@ def test_flat_rows_take_the_first_proposal_that_is_kept(
     seeds = [random.Random(seed + i).randrange(-(2**63), 2**63) for i in range(rows)]
     params = SamplingParams(temperature=temperature, top_p=top_p, min_p=min_p)
     sampler = Sampler(params, batch_size=rows, vocab_size=VOCAB, device="cpu", seeds=seeds)
-    assert flat_rows(logits, sampler.params) == list(range(rows))
+    assert flat_rows(logits, sampler.params)[0] == list(range(rows))
     kept = sampler.process(logits) > -torch.inf
     expected = [flat_token(logits[i], kept[i], temperature, seeds[i], 5) for i in range(rows)]
     assert sampler.select(logits, step=5).tolist() == expected
@@ -51,7 +51,7 @@ def test_a_flat_row_does_not_depend_on_its_batch() -> None:
     logits[::2, 7] += 30
     options = {"temperature": [1.0, 1.0, 0.7, 1.2, 1.0, 1.0], "top_p": [0.9, 0.9, 1.0, 0.6, 0.3, 0.3]}
     sampler = Sampler(SamplingParams(**options), batch_size=6, vocab_size=VOCAB, device="cpu", seeds=[*range(6)])
-    assert flat_rows(logits, sampler.params) == [1, 3]
+    assert flat_rows(logits, sampler.params)[0] == [1, 3]
     tokens = sampler.select(logits, step=2)
     order = torch.tensor([5, 3, 1, 0])
     assert torch.equal(sampler.select(logits[order], step=2, rows=order), tokens[order])
@@ -68,10 +68,10 @@ def test_what_is_flat_is_an_exact_count() -> None:
     logits[0, :1024] = 0.0
     logits[1, :1023] = 0.0
     params = SamplingParams(top_p=0.9).compiled(2, torch.device("cpu"))
-    assert flat_rows(logits, params) == [0]
-    assert flat_rows(logits, SamplingParams(top_k=50).compiled(2, torch.device("cpu"))) == []
-    assert flat_rows(logits, SamplingParams(top_p=0.4).compiled(2, torch.device("cpu"))) == []
-    assert flat_rows(logits, SamplingParams(temperature=0.0).compiled(2, torch.device("cpu"))) == []
+    assert flat_rows(logits, params)[0] == [0]
+    assert flat_rows(logits, SamplingParams(top_k=50).compiled(2, torch.device("cpu")))[0] == []
+    assert flat_rows(logits, SamplingParams(top_p=0.4).compiled(2, torch.device("cpu")))[0] == []
+    assert flat_rows(logits, SamplingParams(temperature=0.0).compiled(2, torch.device("cpu")))[0] == []
 
 
 @pytest.mark.parametrize("options", [{}, {"top_p": 0.7}, {"min_p": 0.5}], ids=["all", "top_p", "min_p"])
@@ -97,6 +97,6 @@ def test_close_calls_are_decided_by_the_library_s_own_filters(monkeypatch: pytes
     logits = flat_logits(8, 1.0, 1)
     sampler = Sampler(SamplingParams(top_p=0.8), batch_size=8, vocab_size=VOCAB, device="cpu", seeds=[*range(8)])
     tokens = sampler.select(logits)
-    monkeypatch.setattr(flat, "MASS_ERROR", 10.0)
+    monkeypatch.setattr(nucleus, "MASS_ERROR", 10.0)
     assert torch.equal(sampler.select(logits), tokens)
     assert sampler.fallbacks == 8
