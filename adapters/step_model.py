@@ -6,6 +6,7 @@ second step are kept as a template and only the token, the position and the mask
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers.generation import utils as library
 
 from ..decoding.history import History
 from ..decoding.steps import expansion
+from .head_memory import HeadMemory
 from .model_inputs import SHAREABLE, input_names, one_of_each, rows_of
 
 __all__ = ["AutoStepModel"]
@@ -55,6 +57,7 @@ class AutoStepModel:
         self.shared_prefill = shared_prefill and copies > 1 and not keep_outputs and self._can_share_prefill()
         self._template: dict[str, Any] | None = None
         self._forward: Any = model.__call__
+        self._memory = HeadMemory.of(model)
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
         self._slots = input_names(self.is_encoder_decoder)
@@ -76,10 +79,15 @@ class AutoStepModel:
 
     def step(self, token_ids: Tensor) -> Tensor:
         self.history.append(token_ids)
+        memory = self._memory
+        reused = memory if memory is not None and memory.serves(self.history.batch_size) else nullcontext()
         if self._template is not None:
-            return self._take(self._forward(**self._next_inputs(token_ids)))
+            with reused:
+                outputs = self._forward(**self._next_inputs(token_ids))
+            return self._take(outputs)
         inputs = self._prepare_inputs()
-        outputs = self._forward(**inputs, return_dict=True)
+        with reused:
+            outputs = self._forward(**inputs, return_dict=True)
         logits = self._take(outputs)
         self._try_template(inputs, outputs)
         return logits
@@ -169,6 +177,7 @@ class AutoStepModel:
         model = self.model
         if model._valid_auto_compile_criteria(self.model_kwargs, self.config):
             self._forward = model.get_compiled_call(self.config.compile_config)
+            self._memory = None
 
     def _try_template(self, inputs: dict[str, Any], outputs: Any) -> None:
         """Keep ``inputs`` for later steps if nothing but the token, position and mask changes in them."""

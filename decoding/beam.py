@@ -112,7 +112,7 @@ def beam_search(
         if recorder is not None:
             logits = recorder.logits(logits)
         if do_sample or processors or recorder is not None:
-            log_probs = torch.log_softmax(logits, dim=-1)
+            log_probs = torch.log_softmax(logits, dim=-1, out=logits)
             for processor in processors:
                 log_probs = processor.apply(log_probs)
             if recorder is not None:
@@ -125,6 +125,7 @@ def beam_search(
         else:
             candidates = top_candidates(logits, scores, num_candidates, normalized=False)
         log_probs, parent, token = candidates
+        del logits  # the model may write the next step's where these are
         ended = _ended(stopping, history=(prompt_ids, parents, tokens), parent=parent, token=token, recorder=recorder)
 
         # The beams that go on.
