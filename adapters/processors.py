@@ -22,6 +22,7 @@ from ..decoding.masks import apply_finite, apply_renormalize
 from ..decoding.ngrams import NoRepeatNgramStep
 from ..decoding.penalties import EncoderRepetitionPenaltyStep, RepetitionPenaltyStep
 from ..decoding.watermark import GreenLists, WatermarkStep
+from .processor_state import can_be_steps, encoder_ngrams_step, prefix_step, synthid_step
 from .row_rules import RowRule
 
 __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
@@ -194,6 +195,11 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.ExponentialDecayLengthPenalty: _exponential_decay,
     library.EncoderRepetitionPenaltyLogitsProcessor: _encoder_repetition,
     library.WatermarkLogitsProcessor: _watermark,
+    library.EncoderNoRepeatNGramLogitsProcessor: lambda processor, start: encoder_ngrams_step(
+        processor, start.token_ids
+    ),
+    library.PrefixConstrainedLogitsProcessor: lambda processor, start: prefix_step(processor, start.token_ids),
+    library.SynthIDTextWatermarkLogitsProcessor: lambda processor, start: synthid_step(processor, start.token_ids),
     RowRule: lambda rule, start: rule.step(start.token_ids, start.vocab_size),
     library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
@@ -241,7 +247,7 @@ def _is_the_same(processor: Any, history: History) -> bool:
             return False
         back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64).float()
         return bool(back[0] == back[1])
-    return True
+    return can_be_steps(processor, history.batch_size)
 
 
 def keeps_rows_apart(processors: Iterable[Any]) -> bool:

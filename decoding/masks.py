@@ -82,7 +82,8 @@ def apply_prefix_allowed_tokens(
     logits: [B * K, V] and token_ids: [B * K, T], K = ``num_beams`` consecutive rows per batch item. Returns the logits
     with -inf added to every other token. Where the allowed tokens of every beam of an item are -inf already, those
     tokens become 0 instead, so that the constraint holds: the rule of transformers 5.23, absent in 4.57.
-    Raises ValueError where the function returns no token. Costs one Python call per row.
+    Raises ValueError where the function returns no token. Costs one Python call per row, one read and one write of the
+    logits.
     >>> apply_prefix_allowed_tokens(torch.zeros(1, 3), torch.tensor([[1]]), lambda item, ids: [2])
     tensor([[-inf, -inf, 0.]])
     """
@@ -185,12 +186,20 @@ class PrefixAllowedTokensStep:
 
 
 def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: list[int], num_beams: int) -> Tensor:
-    mask = torch.full_like(logits, -math.inf)
-    for row, item in enumerate(items):
-        tokens = allowed(item, token_ids[row])
-        if len(tokens) == 0:
-            raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {item}")
-        mask[row, tokens] = 0.0
-    masked = logits + mask
-    stuck = masked.amax(dim=-1).isneginf().view(-1, num_beams).all(dim=-1)  # [B]
-    return torch.where(stuck.repeat_interleave(num_beams)[:, None], mask, masked)
+    lists = [allowed(item, token_ids[row]) for row, item in enumerate(items)]
+    empty = next((item for item, tokens in zip(items, lists, strict=True) if len(tokens) == 0), None)
+    if empty is not None:
+        raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {empty}")
+    masked = torch.full_like(logits, -math.inf)
+    usual = bool((logits.amax(dim=-1) < math.inf).all())
+    if not usual:
+        masked += logits  # a sum with -inf leaves a NaN what it is and makes one of +inf
+    for row, tokens in enumerate(lists):
+        masked[row, tokens] = logits[row, tokens]
+    kept = [masked[row, tokens] if usual else masked[row] for row, tokens in enumerate(lists)]
+    stuck = [bool(values.amax() == -math.inf) for values in kept]
+    for first in range(0, len(lists), num_beams):
+        if all(stuck[first : first + num_beams]):
+            for row in range(first, first + num_beams):
+                masked[row].fill_(-math.inf)[lists[row]] = 0.0
+    return masked

@@ -16,7 +16,7 @@ class SynthIDKeys:
     """The watermark's keys and its table of coin flips, shared by every row and step.
 
     ngram_len: the context has one token less. keys: one per layer of the tournament. The table is drawn from a
-    generator seeded with ``sampling_table_seed`` on ``device``.
+    generator seeded with ``sampling_table_seed`` on ``device``, unless it is given as ``sampling_table``, int64 [size].
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class SynthIDKeys:
         ngram_len: int = 5,
         sampling_table_size: int = 2**16,
         sampling_table_seed: int = 0,
+        sampling_table: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if ngram_len < 2:
@@ -36,8 +37,10 @@ class SynthIDKeys:
             raise ValueError(f"sampling_table_size must be >= 1; got {sampling_table_size}")
         self.keys = list(keys)
         self.ngram_len = ngram_len
-        generator = torch.Generator(device=device).manual_seed(sampling_table_seed)
-        self.table = torch.randint(0, 2, (sampling_table_size,), generator=generator, device=device)
+        if sampling_table is None:
+            generator = torch.Generator(device=device).manual_seed(sampling_table_seed)
+            sampling_table = torch.randint(0, 2, (sampling_table_size,), generator=generator, device=device)
+        self.table = sampling_table
 
     def context_hash(self, contexts: Tensor) -> Tensor:
         """[N] int64 of contexts [N, ngram_len - 1]; products wrap around."""
@@ -109,6 +112,15 @@ class SynthIDStep:
         self.history[:, self._next] = hashed
         self._next = (self._next + 1) % self.history.shape[1]
         return torch.where(repeated, logits, apply_synthid(logits, hashed, keys=self.keys))
+
+    def resume(self, context: Tensor, newest_first: Tensor, num_steps: int) -> None:
+        """Go on from a state: the last tokens, the contexts met as `newest_first` gives them, how many steps there were."""
+        self.context, self.history = context, newest_first.flip(1)
+        self.num_steps, self._next = num_steps, 0
+
+    def newest_first(self) -> Tensor:
+        """The hashes of the last contexts, [B, context_history_size], 0 where there were fewer."""
+        return self.history.roll(-self._next, dims=1).flip(1)
 
     def advance(self, token_ids: Tensor) -> None:
         self.context = torch.cat([self.context[:, 1:], token_ids.reshape(-1, 1).long()], dim=1)
