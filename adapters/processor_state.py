@@ -65,8 +65,8 @@ def ngrams_as_rows(found: Sequence[Mapping[tuple[int, ...], Sequence[int]]]) -> 
     """Texts [B, S] that hold just these n-grams, each a context and the tokens that follow it: one after the other,
     parted by an id that no vocabulary has.
 
-    >>> ngrams_as_rows([{(1,): [3, 4]}])
-    tensor([[1, 3, 2147483647, 1, 4, 2147483647]])
+    >>> ngrams_as_rows([{(1,): [3, 4]}]).tolist()
+    [[1, 3, 2147483647, 1, 4, 2147483647]]
     """
     apart = 2**31 - 1
     rows = [

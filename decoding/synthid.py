@@ -114,7 +114,7 @@ class SynthIDStep:
         return torch.where(repeated, logits, apply_synthid(logits, hashed, keys=self.keys))
 
     def resume(self, context: Tensor, newest_first: Tensor, num_steps: int) -> None:
-        """Go on from a state: the last tokens, the contexts met as `newest_first` gives them, how many steps there were."""
+        """Go on from a state: the last tokens, the contexts met as `newest_first` gives them, the number of steps."""
         self.context, self.history = context, newest_first.flip(1)
         self.num_steps, self._next = num_steps, 0
 
