@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .beam_candidates import top_candidates
+from .beam_candidates import Candidates, top_candidates
 from .beam_draws import sampled_candidates, seeded_candidates
 from .loop import Process, Recorder
 from .noise import counter_keys
@@ -117,11 +117,10 @@ def beam_search(
                 log_probs = processor.apply(log_probs)
             if recorder is not None:
                 recorder.step(log_probs)
-            if do_sample and seeds is not None:
-                candidates = seeded_candidates(log_probs, scores, num_candidates, counter_keys(seeds, step))
+            if do_sample:
+                candidates = _draw(log_probs, scores, num_candidates, seeds, step)
             else:
-                choose = sampled_candidates if do_sample else top_candidates
-                candidates = choose(log_probs, scores, num_candidates)
+                candidates = top_candidates(log_probs, scores, num_candidates)
         else:
             candidates = top_candidates(logits, scores, num_candidates, normalized=False)
         log_probs, parent, token = candidates
@@ -164,6 +163,16 @@ def beam_search(
             processor.advance(tokens[-1].flatten())
         logits = model.step(tokens[-1].flatten())
     return _write_out(pool, prompt_ids, parents, tokens, offsets, num_return_sequences, fill_token_id)
+
+
+def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | None, step: int) -> Candidates:
+    """The drawn candidates of a step; an error names the step."""
+    try:
+        if seeds is None:
+            return sampled_candidates(log_probs, scores, count)
+        return seeded_candidates(log_probs, scores, count, counter_keys(seeds, step))
+    except ValueError as error:
+        raise ValueError(f"{error} at step {step}") from error
 
 
 def _ended(

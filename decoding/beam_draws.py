@@ -51,6 +51,8 @@ def seeded_candidates(log_probs: Tensor, scores: Tensor, count: int, keys: Tenso
     beam = torch.arange(num_beams, device=log_probs.device).repeat_interleave(values.shape[1])
     token = token_ids.reshape(batch_size, -1)
     accumulated = (values.reshape(batch_size, num_beams, -1) + scores[:, :, None]).flatten(1)
+    if accumulated.device.type == "cpu":
+        _check_items(accumulated.softmax(1))
     race = accumulated.to(torch.float64) - counter_exponential(keys, beam * vocab_size + token).log()
     where = race.topk(count).indices
     return accumulated.gather(1, where), beam[where], token.gather(1, where)
@@ -61,8 +63,22 @@ def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
     batch_size, num_beams = scores.shape
     vocab_size = log_probs.shape[-1]
     accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)
-    where = torch.multinomial(torch.softmax(accumulated, dim=-1), num_samples=count)
+    probs = torch.softmax(accumulated, dim=-1)
+    try:
+        where = torch.multinomial(probs, num_samples=count)
+    except RuntimeError:
+        _check_items(probs)
+        raise
     return accumulated.gather(1, where), where // vocab_size, where % vocab_size
+
+
+def _check_items(probs: Tensor) -> None:
+    """Raise a ValueError that names the item [B, K * V] without probabilities, if there is one."""
+    bad = probs.isnan().any(1)
+    if bool(bad.any()):
+        item = int(bad.nonzero()[0])
+        want = "no NaN, no +inf and a finite value among an item's beams"
+        raise ValueError(f"logits must have {want}; item {item} has no probabilities")
 
 
 def _from_few(values: Tensor, token_ids: Tensor, scores: Tensor, count: int, vocab_size: int) -> Candidates | None:

@@ -41,3 +41,19 @@ def test_beam_sample_is_the_library_s(seed: int) -> None:
     assert torch.equal(our_state, their_state)
     torch.testing.assert_close(ours.sequences_scores, theirs.sequences_scores, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [{}, {"seeds": [3, 4]}], ids=["stream", "seeds"])
+def test_an_item_without_probabilities_is_named(extra: dict[str, Any]) -> None:
+    """With its step, and torch's stream is left where it was."""
+
+    def broken(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] == 6:
+            scores[3:] = torch.nan
+        return scores
+
+    torch.manual_seed(1)
+    prompt = torch.randint(3, VOCAB_SIZE, (2, 4), generator=torch.Generator().manual_seed(1))
+    options = {"num_beams": 3, "do_sample": True, "max_new_tokens": 6, "pad_token_id": 0, "eos_token_id": None}
+    with pytest.raises(ValueError, match=r"among an item's beams; item 1 has no probabilities at step 2$"):
+        generate(seeded_model("llama"), prompt, **options, logits_processor=[broken], **extra)
