@@ -261,36 +261,16 @@ def masked_lines(count: int = 64, *, mask: str = "[MASK]", seed: int = 0) -> lis
 
 def wordpiece_tokenizer(*, vocab_size: int = 30_522, max_length: int = 512) -> Any:
     """A fast BERT tokenizer of these texts' words and letters, padded with unused entries to a real size."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import normalizers
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    from afterlogits.adapters.checkpoints import wordpiece
+
     spoken = sorted({word for text in [*_WORDS, *_NAMES, *_PLACES, *_FIRMS] for word in text.split()})
     # Long words stay split in two, as in a trained vocabulary, so that words and tokens differ.
     pieces = [word if len(word) <= 7 else word[:4] for word in spoken]
     pieces += ["##" + word[4:] for word in spoken if len(word) > 7]
     letters = sorted({letter for word in spoken for letter in word} | set("abcdefghijklmnopqrstuvwxyz.,?!0123456789"))
-    entries = dict.fromkeys(
-        [*special, *pieces, *letters, *("##" + letter for letter in letters), "Where", "did", "lived"]
-    )
-    vocabulary = {token: index for index, token in enumerate(entries)}
-    for index in range(len(vocabulary), vocab_size):
-        vocabulary[f"[unused{index}]"] = index
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    entries = [*wordpiece.SPECIALS, *pieces, *letters, *("##" + letter for letter in letters), "Where", "did", "lived"]
+    entries = list(dict.fromkeys(entries))
+    entries += [f"[unused{index}]" for index in range(len(entries), vocab_size)]
+    return wordpiece.wordpiece_tokenizer(entries, normalizer=normalizers.NFC(), max_length=max_length)

@@ -1,5 +1,6 @@
 """Tokenizers of every family, built on the spot, and tiny random encoder models that go with them."""
 
+import json
 import random
 from functools import cache
 
@@ -22,6 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from afterlogits.adapters.checkpoints.wordpiece import SPECIALS, wordpiece_tokenizer
+
 TEXT = """
     the of and in is was Paris Berlin London Maria Ada Lovelace works for Acme Inc. New York City Hugging Face river
     Montréal café naïve Zürich Москва Россия работает 東京 日本 北京 서울 القاهرة ירושלים दिल्ली กรุงเทพ 😀 👩‍🚀 🇫🇷
@@ -40,30 +43,14 @@ def corpus(lines: int = 400, seed: int = 0) -> list[str]:
 @cache
 def wordpiece(model_max_length: int = 64) -> PreTrainedTokenizerFast:
     """As BERT's: lower case off, continuing pieces marked with ##, special tokens [CLS] and [SEP]."""
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
-    # The trainer numbers its pieces in the order of a hash; sorted, they are the same in every process.
-    pieces = [*special, *sorted(set(backend.get_vocab()) - set(special))]
-    backend.model = models.WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]")
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=model_max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    words = sorted(set(WORDS))
+    letters = sorted({letter for word in words for letter in word})
+    # Long words are cut in two. A trained vocabulary would differ from process to process where its counts tie.
+    starts = [word if len(word) <= 6 else word[:4] for word in words]
+    ends = ["##" + word[4:] for word in words if len(word) > 6]
+    pieces = dict.fromkeys([*SPECIALS, *letters, *("##" + letter for letter in letters), *starts, *ends])
+    normalizer = normalizers.BertNormalizer(lowercase=False)
+    return wordpiece_tokenizer(pieces, normalizer=normalizer, max_length=model_max_length)
 
 
 @cache
@@ -106,6 +93,10 @@ def unigram(model_max_length: int = 64) -> PreTrainedTokenizerFast:
     backend.train_from_iterator(
         corpus(), trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>")
     )
+    # The trainer adds up and lists its pieces in the order of a hash; rounded and sorted they are always the same.
+    scored = {piece: round(score, 2) for piece, score in json.loads(backend.to_str())["model"]["vocab"]}
+    pieces = sorted((piece for piece in scored if piece not in special), key=lambda piece: (-scored[piece], piece))
+    backend.model = models.Unigram([(piece, scored[piece]) for piece in (*special, *pieces)], unk_id=3)
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerFast
 from .corpus_rewriting import any_rewriting
 from .corpus_stories import ASSISTANT, END, USER, anything, reading
 from .names import Names
+from .wordpiece import SPECIALS, wordpiece_tokenizer
 
 ENCODER_VOCAB, READING_VOCAB, REWRITING_VOCAB = 2600, 2000, 1500
 MAX_LENGTH = 256
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
     "{% endfor %}"
@@ -34,36 +34,16 @@ def wordpiece(seed: int) -> PreTrainedTokenizerFast:
 
     It is trained on made-up names alone: a listed name in one piece would say nothing of new names, which are in many.
     """
-    splitter = pre_tokenizers.BertPreTokenizer()
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    trained.pre_tokenizer = splitter
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=SPECIALS, show_progress=False, min_frequency=4)
     trained.train_from_iterator(_texts(seed, 30_000, lambda names: " ".join(anything(names)), 1.0), trainer)
     characters = [c for c in string.printable[:94] + "éèêçàüöäñ–’" if c.strip()]
     wanted = [*SPECIALS, *characters, *("##" + c for c in characters if c.isalnum())]
     ordered = sorted(trained.get_vocab().items(), key=lambda item: item[1])
     wanted += [piece for piece, _ in ordered if piece not in set(wanted) and not re.search(r"\d{2}", piece)]
-    vocab = {piece: index for index, piece in enumerate(wanted[:ENCODER_VOCAB])}
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = trained.normalizer
-    tokenizer.pre_tokenizer = splitter
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=MAX_LENGTH,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    return wordpiece_tokenizer(wanted[:ENCODER_VOCAB], normalizer=trained.normalizer, max_length=MAX_LENGTH)
 
 
 def _byte_level(texts: Iterator[str], vocab_size: int, specials: list[str]) -> Tokenizer:
