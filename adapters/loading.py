@@ -31,7 +31,8 @@ def load(
 ) -> Loaded:
     """Load what is a path or a name, take what is an object, and move the model to its device.
 
-    ``device``: "cpu", "cuda:1", an ordinal, -1 for the CPU; None is the first accelerator, else the CPU. Not together
+    ``device``: "cpu", "cuda:1", an ordinal (the CPU where there is no accelerator), -1 for the CPU; None is the first
+    accelerator, else the CPU. Not together
     with ``device_map``, which transformers reads with accelerate; without it, a map that names one device is that.
     ``dtype``: None keeps the checkpoint's own, as transformers 5 does; the checkpoints that ship with the package,
     stored in half precision, run in float32. ``asked``: the name the caller used for the task.
@@ -42,9 +43,7 @@ def load(
         device, device_map = place, None
     name = model
     if model is None:
-        from .checkpoints import path
-
-        name = path(task.name)
+        name = _shipped(task)
         dtype = torch.float32 if dtype is None else dtype
     if name is not None and isinstance(name, str | Path):
         if not Path(name).exists() and str(name)[:1] in ("/", ".", "~"):
@@ -74,6 +73,16 @@ def for_call(loaded: Loaded, batch_size: int | None, batch_tokens: int | None, c
         batch_tokens=loaded.batch_tokens if batch_tokens is None else batch_tokens,
         compat=loaded.compat if compat is None else compat,
     )
+
+
+def _shipped(task: Task) -> Path:
+    """The folder of the checkpoint that ships for a task."""
+    from .checkpoints import path
+
+    try:
+        return path(task.name)
+    except ValueError:
+        raise ValueError(f"model must be given for {task.name}: no checkpoint for it ships with the package") from None
 
 
 def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:
@@ -112,9 +121,13 @@ def _place(model: Any, device: Any) -> torch.device:
         return torch.device(model.device)
     if device is None:
         device = _accelerator() or "cpu"
-    elif isinstance(device, int):
-        device = "cpu" if device < 0 else torch.device(_accelerator() or "cuda", device)
-    where = torch.device(device)
+    elif isinstance(device, int):  # without an accelerator every ordinal is the CPU, as in the library
+        found = _accelerator() if device >= 0 else None
+        device = "cpu" if found is None else torch.device(found, device)
+    try:
+        where = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be an ordinal or a device of torch; got {device!r}") from None
     if model.device != where:
         try:
             model.to(where)

@@ -270,6 +270,23 @@ def test_a_device_that_torch_lacks_is_refused():
         pipe("ner", "token-classification", where="cuda:0")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="an ordinal without its accelerator is asked for")
+@pytest.mark.parametrize("device", [0, 3, -1])
+def test_an_ordinal_without_an_accelerator_is_the_cpu(device):
+    assert pipe("ner", "token-classification", where=device).device == torch.device("cpu")
+
+
+def test_a_device_of_no_kind_is_refused():
+    with pytest.raises(ValueError, match=r"^device must be an ordinal or a device of torch; got 'gpu'$"):
+        pipe("ner", "token-classification", where="gpu")
+
+
+@pytest.mark.parametrize("task", ["multiple-choice", "next-sentence-prediction", "table-question-answering"])
+def test_a_task_without_a_checkpoint_needs_a_model(task):
+    with pytest.raises(ValueError, match=f"^model must be given for {task}: no checkpoint for it ships"):
+        pipeline(task)
+
+
 @pytest.mark.parametrize("device_map", ["cpu", {"": "cpu"}, torch.device("cpu")])
 def test_a_map_of_one_device_needs_no_accelerate(device_map, tmp_path, monkeypatch):
     """transformers refuses any device_map without accelerate; one that names one device is read without it."""
