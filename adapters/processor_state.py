@@ -74,7 +74,8 @@ def ngrams_as_rows(found: Sequence[Mapping[tuple[int, ...], Sequence[int]]]) -> 
         for row in found
     ]
     width = max((len(row) for row in rows), default=0)
-    return torch.tensor([row + [apart] * (width - len(row)) for row in rows], dtype=torch.int64).reshape(len(rows), width)
+    filled = [row + [apart] * (width - len(row)) for row in rows]
+    return torch.tensor(filled, dtype=torch.int64).reshape(len(rows), width)
 
 
 def prefix_step(processor: Any, token_ids: Tensor) -> PrefixAllowedTokensStep:
