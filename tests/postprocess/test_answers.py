@@ -104,6 +104,27 @@ def test_one_missing_word_keeps_the_tokens_at_both_ends():
     assert list(zip(found.start.tolist(), found.end.tolist(), strict=True)) == [(0, 6), (1, 9)]
 
 
+def test_a_word_at_the_first_character_is_a_word():
+    """The second piece of the first word alone: the span grows back to character 0."""
+    candidates = SpanCandidates(
+        torch.tensor([[1]]), torch.tensor([[1]]), torch.ones(1, 1), torch.ones(1, 1).bool(), torch.zeros(1), 0
+    )
+    offsets = torch.tensor([[[0, 2], [2, 5], [6, 9]]])
+    found = locate_spans(candidates, offsets, words=word_bounds(torch.tensor([[0, 0, 1]]), offsets))
+    assert (found.start.tolist(), found.end.tolist()) == ([0], [5])
+
+
+def test_words_are_counted_within_their_window():
+    """Words 1,000,000 and on of a long text: the table of words is as wide as the window, and word 0 of the question,
+    which the window does not hold, has no bounds."""
+    words = torch.tensor([[-1, 0, 1_000_001, -1, 1_000_000, 1_000_001, 1_000_001]], dtype=torch.int32)
+    offsets = torch.tensor([[[0, 0], [0, 3], [4, 6], [0, 0], [70, 73], [74, 76], [76, 79]]])
+    context = torch.tensor([[False] * 4 + [True] * 3])
+    starts, ends = word_bounds(words, offsets, context)
+    assert starts.tolist() == [[-1, -1, 74, -1, 70, 74, 74]]
+    assert ends.tolist() == [[-1, -1, 79, -1, 73, 79, 79]]
+
+
 # property
 
 

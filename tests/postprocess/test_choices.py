@@ -30,6 +30,16 @@ def test_ties_and_minus_infinity():
     assert choose(torch.zeros(1, 2, dtype=torch.bfloat16)).probs.dtype == torch.float32
 
 
+def test_the_first_choice_is_a_choice():
+    """Choice 0 has a number and a score; a single choice that is there has all of the probability, even at -inf."""
+    record = choose(torch.tensor([[math.log(3), 0.0]])).records()[0]
+    assert record["choice"] == 0 and math.isclose(record["score"], 0.75, rel_tol=1e-6)
+    alone = choose(torch.tensor([[-math.inf, 5.0]]), torch.tensor([[True, False]]))
+    assert alone.records() == [{"choice": 0, "score": 1.0, "scores": [1.0]}]
+    none = choose(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool))
+    assert none.records() == [{"choice": None, "score": None, "scores": []}]
+
+
 def test_next_sentence():
     """Index 0 means that it follows: logits ln 3 and 0 give 3/4."""
     found = follows(torch.tensor([[math.log(3), 0.0], [0.0, math.log(3)]])).records()

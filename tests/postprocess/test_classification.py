@@ -65,6 +65,8 @@ def test_one_label_and_no_rows():
         ("regression", 2, None, "none"),
         ("multi_label_classification", 5, None, "sigmoid"),
         ("single_label_classification", 2, None, "softmax"),
+        ("single_label_classification", 0, None, "softmax"),
+        (None, 0, None, "none"),
         (None, 2, "SIGMOID", "sigmoid"),
         ("regression", 1, "softmax", "softmax"),
     ],

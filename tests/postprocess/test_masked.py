@@ -65,7 +65,8 @@ def test_ties_by_position_without_compat():
 
 def test_no_masks():
     """No positions, no rows."""
-    assert fill_mask(torch.zeros(0, 5)).token_ids.shape == (0, 5)
+    found = fill_mask(torch.zeros(0, 5))
+    assert found.token_ids.shape == found.scores.shape == (0, 5)
 
 
 # parity

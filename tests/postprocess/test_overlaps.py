@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.postprocess import group_entities, merge_overlaps, read_labels
+from afterlogits.postprocess.overlaps import surviving_spans
 
 
 def entities_of(spans, chunk):
@@ -48,6 +49,9 @@ def test_loss_is_transitive_only_in_compat():
     chain = [(0, 3, 0.5), (2, 6, 0.5), (5, 10, 0.5)]
     assert merged_spans(chain, [0, 0, 1], [0, 0]) == [(0, 5, 10)]
     assert merged_spans(chain, [0, 0, 1], [0, 0], compat=False) == [(0, 0, 3), (0, 5, 10)]
+    start, end, scores = torch.tensor(chain).T
+    rows = start.long(), end.long(), scores, torch.zeros(3, dtype=torch.long), torch.ones(1, dtype=torch.bool)
+    assert surviving_spans(*rows).tolist() == [2], "the library's rule, unless told otherwise"
 
 
 def test_a_single_chunk_is_left_as_it_is():

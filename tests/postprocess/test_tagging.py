@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from afterlogits.postprocess import (
     entity_words,
     group_entities,
+    infer_scheme,
     merge_overlaps,
     read_labels,
     space_index,
@@ -185,6 +186,27 @@ def test_empty_items():
     middle = torch.tensor([[True, True], [False, False], [True, True]])
     found = group_entities(logits_of("B-PER", "O").expand(3, 2, 5), middle, scheme)
     assert [len(rows) for rows in found.records()] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "scheme"),
+    [
+        (["O", "B-X", "I-X"], "iob2"),
+        (["O", "I-X"], "iob2"),
+        (["B-X", "I-X", "E-X", "S-X"], "bioes"),
+        (["O-X", "B-X", "I-X", "E-X", "S-X"], "bioes"),
+        (["B-X", "I-X", "L-X", "U-X"], "bilou"),
+        (["O-X", "B-X", "I-X", "L-X", "U-X"], "bilou"),
+        (["S-X", "Q-X"], "plain"),
+        (["Q-X", "B-X"], "iob2"),
+        (["L-X", "Q-X"], "plain"),
+        (["B-", "I-"], "plain"),
+        (["PER", "LOC"], "plain"),
+    ],
+)
+def test_the_scheme_that_labels_use(labels, scheme):
+    """A prefix is one letter and a dash before a name; a letter of no scheme rules out the closed ones."""
+    assert infer_scheme(labels) == scheme
 
 
 # property
