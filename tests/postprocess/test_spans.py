@@ -151,14 +151,15 @@ def test_inputs_are_not_changed():
 
 
 def test_many_windows_go_through_in_chunks(monkeypatch):
-    """The chunks of a long document join to what one pass gives."""
-    case = draw_windows(11)
-    whole = search(case)
-    monkeypatch.setattr("afterlogits.postprocess.spans.WINDOWS_AT_ONCE", 2)
-    parts = search(case)
-    assert torch.equal(whole.first_token, parts.first_token)
-    assert torch.equal(whole.scores, parts.scores)
-    assert whole.searched_whole == parts.searched_whole
+    """The chunks of a long document, two or more of them, join to what one pass gives."""
+    case = next(case for case in map(draw_windows, range(100)) if case.start.shape[0] > 4)
+    whole, windows = search(case), case.start.shape[0]
+    for size in (1, 2, windows - 1, windows):
+        monkeypatch.setattr("afterlogits.postprocess.spans.WINDOWS_AT_ONCE", size)
+        parts = search(case)
+        for name in ("first_token", "last_token", "scores", "valid", "null_scores"):
+            assert torch.equal(getattr(whole, name), getattr(parts, name))
+        assert whole.searched_whole == parts.searched_whole
 
 
 def test_banded_top_k_reports_doubt():
