@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .candidates import largest
+from .cut import is_cuttable, keep_above, keep_from, min_p_bounds
 from .rows import COUNT, POSITIVE, UNIT, RowOption, as_border, check_count, check_logits, divided, per_row, scaled
+from .top_p_mask import keep_nucleus
 
 
 def apply_temperature(logits: Tensor, temperature: RowOption) -> Tensor:
@@ -45,7 +47,13 @@ def apply_top_k(logits: Tensor, top_k: RowOption, *, min_tokens_to_keep: int = 1
     k = per_row("top_k", top_k, logits.shape[0], logits.device, COUNT)
     if logits.shape[0] == 0:
         return logits.clone()
-    return logits.masked_fill(logits < kth_largest(logits, k, min_tokens_to_keep), -math.inf)
+    least = kth_largest(logits, k, min_tokens_to_keep)
+    if is_cuttable(logits):
+        kept, left = keep_from(logits, least[:, 0].tolist())
+        if left:
+            kept[left] = logits[left].masked_fill(logits[left] < least[left], -math.inf)
+        return kept
+    return logits.masked_fill(logits < least, -math.inf)
 
 
 def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1) -> Tensor:
@@ -68,7 +76,8 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
     Returns [B, V]; dropped entries are -inf. At least ``min_tokens_to_keep`` survive.
     Ties: as torch.sort orders them, the rule of transformers 5.23.
     Raises ValueError naming the row if top_p is out of range.
-    Cost: one sort of every row, O(V log V); a draw alone (``sample``) needs none.
+    Cost: one read and one fill where a few hundred tokens hold the mass (float32 on the CPU), else one sort of every
+    row, O(V log V); a draw alone (``sample``) needs none.
     Source: Holtzman et al. 2020, arXiv:1904.09751, section 3.1.
     >>> apply_top_p(torch.tensor([[2.0, 1.0, 0.0]]), 0.7)
     tensor([[2., 1., -inf]])
@@ -76,13 +85,22 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
     check_logits(logits)
     min_tokens_to_keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     p = per_row("top_p", top_p, logits.shape[0], logits.device, UNIT)
-    if not isinstance(p, Tensor):
-        return (
-            logits.clone()
-            if p == 1.0
-            else logits.masked_fill(outside_nucleus(logits, p, min_tokens_to_keep), -math.inf)
+    if not isinstance(p, Tensor) and p == 1.0:
+        return logits.clone()
+    if is_cuttable(logits):
+        return keep_nucleus(
+            logits, p, min_tokens_to_keep, lambda some, rows: _drop_tail(some, _of_rows(p, rows), min_tokens_to_keep)
         )
-    return logits.masked_fill(outside_nucleus(logits, p, min_tokens_to_keep) & (p < 1.0), -math.inf)
+    return _drop_tail(logits, p, min_tokens_to_keep)
+
+
+def _drop_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
+    drop = outside_nucleus(logits, top_p, min_tokens_to_keep)
+    return logits.masked_fill(drop & (top_p < 1.0) if isinstance(top_p, Tensor) else drop, -math.inf)
+
+
+def _of_rows(option: float | Tensor, rows: list[int]) -> float | Tensor:
+    return option[rows] if isinstance(option, Tensor) else option
 
 
 def outside_nucleus(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int = 1) -> Tensor:
@@ -103,7 +121,7 @@ def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1
 
     logits: [B, V] float. min_p: in [0, 1], float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` most probable tokens survive.
-    Cost: one softmax and one masked copy.
+    Cost: four passes over the logits (float32 on the CPU), one softmax and one masked copy elsewhere.
     Source: Nguyen et al. 2024, arXiv:2407.01082.
     >>> apply_min_p(torch.tensor([[2.0, 1.0, 0.0]]), 0.2)
     tensor([[2., 1., -inf]])
@@ -111,8 +129,15 @@ def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1
     check_logits(logits)
     min_tokens_to_keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     p = per_row("min_p", min_p, logits.shape[0], logits.device, UNIT)
+    if is_cuttable(logits) and min_tokens_to_keep == 1 and logits.shape[0]:
+        low, high = min_p_bounds(logits, p)
+        return keep_above(logits, low, high, lambda some, rows: _drop_improbable(some, _of_rows(p, rows), 1))
+    return _drop_improbable(logits, p, min_tokens_to_keep)
+
+
+def _drop_improbable(logits: Tensor, min_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
     probs = logits.softmax(-1)
-    drop = probs < scaled(probs.amax(-1, keepdim=True), p)
+    drop = probs < scaled(probs.amax(-1, keepdim=True), min_p)
     best = probs.topk(min(min_tokens_to_keep, probs.shape[1])).indices
     return logits.masked_fill(drop.scatter_(1, best, False), -math.inf)
 

@@ -81,7 +81,7 @@ def shortlists(
     others = aside(known) if aside is not None else set()
     if others and len(others) == logits.shape[0]:
         return [], []
-    listed = _listed(known, params)
+    listed = list_large(known, params)
     if listed is None:  # much to list: row by row, for the sake of memory
         parts, unsettled = [], []
         for row in range(logits.shape[0]):
@@ -118,7 +118,7 @@ def _longer(logits: Tensor, params: CompiledParams, row: int, count: int, listed
             if count >= min(MOST, logits.shape[1]):
                 return None
             count = min(count * GROWTH, logits.shape[1])
-        listed = _listed(large_logits(logits, count), params) or _exactly(logits, count)
+        listed = list_large(large_logits(logits, count), params) or _exactly(logits, count)
         part = decide(listed, params, logits, exact=True)
     return part
 
@@ -136,7 +136,7 @@ def large_logits(logits: Tensor, count: int, *, validate: bool = False) -> Peaks
     return listed
 
 
-def _listed(known: Peaks | Listed, params: CompiledParams) -> Listed | None:
+def list_large(known: Peaks | Listed, params: CompiledParams) -> Listed | None:
     """The ``count`` largest logits of each row or more, or those that min-p may keep; None if they are many."""
     if isinstance(known, Listed):
         return known
