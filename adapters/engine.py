@@ -5,6 +5,7 @@ on the model's class; ``Engine`` puts this package's loops there and leaves the 
 not cover goes to the library's loop, with one warning that says why.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,14 @@ class Engine(GenerationMixin):  # type: ignore[misc]
     def _get_deprecated_gen_repo(self, *args: Any, **kwargs: Any) -> None:
         """The modes the library keeps on its Hub run here: no repository is needed."""
 
+
+# For whoever asks a model what its generate takes, as pipelines and trainers do.
+_parameters = inspect.signature(GenerationMixin.generate).parameters
+_named = [one for one in _parameters.values() if one.kind is not one.VAR_KEYWORD]
+_further = [one for one in inspect.signature(Engine.generate).parameters.values() if one.name in ("seeds", "compact")]
+Engine.generate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [*_named, *_further, *(one for one in _parameters.values() if one.kind is one.VAR_KEYWORD)]
+)
 
 # The library finds the loop of such a mode by the name of its repository; see ``generate``.
 for _mode, _run in REMOVED_MODES.items():

@@ -16,8 +16,10 @@ from .speculation import run_assisted, why_not_assisted
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
 
-def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool = False, **kwargs: Any) -> Any:
-    """``model.generate(inputs, **kwargs)`` on this engine: the same arguments, the same tokens, and more per row.
+def generate(
+    model: Any, inputs: Any = None, *arguments: Any, seeds: Any = None, compact: bool = False, **kwargs: Any
+) -> Any:
+    """``model.generate(inputs, ...)`` on this engine: the same arguments, the same tokens, and more per row.
 
     temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, top_h, repetition_penalty,
     no_repeat_ngram_size, min_new_tokens, max_new_tokens: also a list or tensor with one value per prompt, or per row of
@@ -37,7 +39,7 @@ def generate(model: Any, inputs: Any = None, *, seeds: Any = None, compact: bool
     # torch.compile wraps a model; the library generates with what is inside, too.
     model = getattr(model, "_orig_mod", model)
     # Some models' own generate knows no positional input, so none is passed where none was given.
-    positional = () if inputs is None else (inputs,)
+    positional = () if inputs is None and not arguments else (inputs, *arguments)
     if not isinstance(model, GenerationMixin):
         return _by_its_own_generate(model, positional, kwargs, asks_for_more=seeds is not None)
     return _view(model).generate(*positional, seeds=seeds, compact=compact, **kwargs)
@@ -48,19 +50,23 @@ def install(model: Any) -> Any:
 
     It also takes the further options of ``generate``. The model keeps its class name, is an instance of its class,
     saves, loads, moves, compiles and deep-copies as before; what is pickled is the plain model, which loads anywhere.
+    Of a model that torch.compile has wrapped, what is inside is installed.
+    Raises TypeError if ``model`` cannot generate.
     """
-    if not isinstance(model, GenerationMixin):
+    inner = getattr(model, "_orig_mod", model)
+    if not isinstance(inner, GenerationMixin):
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
-    if not isinstance(model, Engine):
-        kind: Any = type(model)
-        model.__class__ = _engine_class(kind)
+    if not isinstance(inner, Engine):
+        kind: Any = type(inner)
+        inner.__class__ = _engine_class(kind)
     return model
 
 
 def uninstall(model: Any) -> Any:
     """Undo ``install``; return the model. A model that is not installed is left as it is."""
-    if isinstance(model, Engine):
-        model.__class__ = type(model)._afterlogits_base
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, Engine):
+        inner.__class__ = type(inner)._afterlogits_base
     return model
 
 

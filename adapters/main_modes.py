@@ -33,8 +33,7 @@ def run_sample(
     **model_kwargs: Any,
 ) -> Any:
     """Greedy decoding or sampling from the inputs that ``generate`` prepared; returns what ``generate`` does."""
-    request = request or Request()
-    config = generation_config
+    config, request, input_ids = generation_config, request or Request(), input_ids.long()
     batch_size, copies = input_ids.shape[0], config.num_return_sequences or 1
     logits_processor = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, copies)
     stepper = AutoStepModel(
@@ -90,7 +89,7 @@ def run_beam_search(
     **model_kwargs: Any,
 ) -> Any:
     """Beam search or beam sampling from the inputs that ``generate`` prepared."""
-    config, request = generation_config, request or Request()
+    config, request, input_ids = generation_config, request or Request(), input_ids.long()
     request.refuse(ENDS, "beam search", "the hypotheses of all prompts are compared at one length")
     require_draws(config, request)
     if config.low_memory:

@@ -27,7 +27,7 @@ def run_group_beam(
     **model_kwargs: Any,
 ) -> Any:
     """Group beam search from the inputs that ``generate`` prepared."""
-    config = generation_config
+    config, input_ids = generation_config, input_ids.long()
     num_groups = config.num_beam_groups
     call = open_call(
         model,
@@ -72,7 +72,7 @@ def run_constrained_beam(
     **model_kwargs: Any,
 ) -> Any:
     """Constrained beam search from the inputs that ``generate`` prepared."""
-    config = generation_config
+    config, input_ids = generation_config, input_ids.long()
     if config.num_beams < 2:
         raise ValueError(f"num_beams must be at least 2 for constrained generation; got {config.num_beams}")
     call = open_call(

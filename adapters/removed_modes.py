@@ -34,10 +34,13 @@ def run_contrastive(
     **model_kwargs: Any,
 ) -> Any:
     """Contrastive search from the inputs that ``generate`` prepared."""
-    config, mode = generation_config, "contrastive search"
+    config, mode, input_ids = generation_config, "contrastive search", input_ids.long()
     if not model_kwargs.get("use_cache", True):
         raise ValueError("use_cache must be True for contrastive search; got False")
     _refuse_stateful(model, mode)
+    if getattr(model_kwargs.get("past_key_values"), "is_compileable", False):
+        kind = type(model_kwargs["past_key_values"]).__name__
+        raise ValueError(f"the cache must be one that grows, for contrastive search tries tokens out; got a {kind}")
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     refused = {"draws": "it draws nothing"}
     call = open_call(
@@ -77,7 +80,7 @@ def run_dola(
     **model_kwargs: Any,
 ) -> Any:
     """DoLa from the inputs that ``generate`` prepared."""
-    config = generation_config
+    config, input_ids = generation_config, input_ids.long()
     _refuse_stateful(model, "DoLa")
     if model.config.is_encoder_decoder:
         raise ValueError(f"dola_layers must be unset for encoder-decoder models; got {config.dola_layers!r}")

@@ -104,7 +104,7 @@ def run_assisted(
 
     With a seed per row the tokens are those of plain decoding with the same seeds.
     """
-    config, request = generation_config, request or Request()
+    config, request, input_ids = generation_config, request or Request(), input_ids.long()
     require_draws(config, request)
     if not model_kwargs.get("use_cache", True):
         raise ValueError("use_cache must be True for assisted decoding; got False")
