@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .speculative import Draft
 
-__all__ = ["NgramMemory", "PromptLookup", "best_width"]
+__all__ = ["NgramMemory", "PromptLookup", "best_width", "updated_rate"]
 
 # What one more position of one row costs in a forward pass, in passes over a single position of the batch. Measured
 # 0.01 to 0.02 on two cores; less where the batch is far from filling the machine.
@@ -111,7 +111,6 @@ class PromptLookup:
         width = best_width(self._rates, [len(guess) for guess in guesses])
         guesses = [guess[:width] for guess in guesses]
         self._counts = [len(guess) for guess in guesses]
-        width = max(self._counts)
         padded = [guess + [0] * (width - len(guess)) for guess in guesses]
         device = token_ids.device
         drafted = torch.tensor(padded, dtype=torch.long, device=device).reshape(len(rows), width)
@@ -136,7 +135,7 @@ class PromptLookup:
         else:
             accepted = [max(end - read - 1, 0) for end, read in zip(ends, self._read, strict=True)]
             self._rates = [
-                _updated(rate, right, count)
+                updated_rate(rate, right, count)
                 for rate, right, count in zip(self._rates, accepted, self._counts, strict=True)
             ]
         first = min(self._read)
@@ -150,7 +149,7 @@ class PromptLookup:
         return guess[: next((place for place, token_id in enumerate(guess) if token_id in self.eos), len(guess))]
 
 
-def _updated(rate: float, right: int, count: int) -> float:
+def updated_rate(rate: float, right: int, count: int) -> float:
     """The rate after ``right`` of ``count`` guesses were accepted; of the wrong ones the first counts."""
     if count == 0:
         return rate + (FIRST_RATE - rate) / 10  # a row that is not tried for long gets another chance

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterlogits.decoding.prompt_lookup import NgramMemory, PromptLookup, best_width
+from afterlogits.decoding.prompt_lookup import NgramMemory, PromptLookup, best_width, updated_rate
 
 
 def slow_guess(row: list[int], num_tokens: int, max_ngram_size: int) -> list[int]:
@@ -105,11 +105,43 @@ def test_best_width(rates: list[float], available: list[int], width: int) -> Non
 def test_rows_that_leave_take_their_memory_along() -> None:
     """Row 1 alone, before and after the first guesses."""
     ids = torch.tensor([[1, 2, 1, 2, 1], [5, 6, 7, 5, 6]])
-    late, early = PromptLookup(num_tokens=2), PromptLookup(num_tokens=2, starts=torch.tensor([0, 0]))
+    late, early, whole = PromptLookup(num_tokens=2), PromptLookup(num_tokens=2), PromptLookup(num_tokens=2)
+    early.starts = torch.tensor([4, 0])  # of the rows, the first has one token of its own
     late.draft(ids, torch.tensor([4, 4]), 10)
-    for drafter in (late, early):
+    for drafter in (late, early, whole):
         drafter.select_rows(torch.tensor([1]))
         assert drafter.draft(ids[1:], torch.tensor([5]), 10).token_ids.tolist() == [[7, 5]]
+
+
+def test_rows_that_advance_by_different_numbers_of_tokens() -> None:
+    """Row 1 is read two tokens at a time, row 0 one: each is read without gaps and without repeats."""
+    ids = torch.tensor([[1, 2, 3, 1, 2, 3, 1], [5, 6, 7, 5, 6, 7, 5]])
+    together = PromptLookup(num_tokens=2)
+    for one, two in ((3, 3), (4, 5), (5, 7)):
+        draft = together.draft(ids, torch.tensor([one, two]), 10)
+    assert together._rows is not None
+    assert [memory.tokens for memory in together._rows] == [[1, 2, 3, 1, 2], [5, 6, 7, 5, 6, 7, 5]]
+    assert draft.token_ids[:, 0].tolist() == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("rate", "right", "count", "expected"),
+    [
+        (0.5, 0, 0, 0.53),  # a tenth of the way to 0.8
+        (0.8, 2, 4, 0.343 * 0.8 + 0.657 * 2 / 3),  # two right, one wrong: three were tried, 0.7 ** 3 = 0.343
+        (0.8, 4, 4, 0.2401 * 0.8 + 0.7599),  # all four right
+        (0.8, 0, 4, 0.7 * 0.8),
+    ],
+)
+def test_updated_rate(rate: float, right: int, count: int, expected: float) -> None:
+    """Older guesses count 0.7 to the power of the guesses tried since."""
+    assert updated_rate(rate, right, count) == pytest.approx(expected, abs=1e-12)
+
+
+def test_defaults() -> None:
+    """n-grams of up to 3 tokens, 10 guesses."""
+    drafter = PromptLookup()
+    assert (drafter.max_ngram_size, drafter.num_tokens) == (3, 10)
 
 
 @pytest.mark.parametrize(
