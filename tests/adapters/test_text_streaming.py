@@ -57,17 +57,27 @@ def test_rows_are_the_library_s(loaded: tuple[Any, Any], skip_prompt: bool) -> N
     assert {len(texts) for texts in heard} == {len(TEXTS)}
 
 
-def test_nothing_follows_a_row_s_end(loaded: tuple[Any, Any]) -> None:
-    """The token after the end-of-sequence token is padding, even where it is a word."""
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("kind", ["thread", "task"])
+def test_nothing_follows_a_row_s_end(loaded: tuple[Any, Any], kind: str, shown: bool) -> None:
+    """The token after a generated end-of-sequence token is padding, even a word; one in the prompt ends nothing."""
     _, tokenizer = loaded
     word = tokenizer(" old", add_special_tokens=False)["input_ids"][0]
-    streamer = BatchTextIteratorStreamer(tokenizer, skip_prompt=True, timeout=1, skip_special_tokens=True)
-    streamer.put(torch.tensor([[word], [tokenizer.eos_token_id]]))
-    for first, second in ((word, tokenizer.eos_token_id), (word, word), (tokenizer.eos_token_id, word)):
-        streamer.put(torch.tensor([first, second]))
-    streamer.end()
-    texts = ["".join(parts) for parts in zip(*streamer, strict=True)]
-    assert texts == [tokenizer.decode([word, word]), ""]
+    options = {"skip_special_tokens": True} if shown else {"skip_special_tokens": True, "skip_prompt": True}
+
+    def put(streamer: Any) -> Any:
+        streamer.put(torch.tensor([[word], [tokenizer.eos_token_id]]))
+        for first, second in ((word, tokenizer.eos_token_id), (word, word), (tokenizer.eos_token_id, word)):
+            streamer.put(torch.tensor([first, second]))
+        streamer.end()
+        return streamer
+
+    async def listen() -> list[list[str]]:
+        return [texts async for texts in put(AsyncBatchTextIteratorStreamer(tokenizer, **options))]
+
+    heard = asyncio.run(listen()) if kind == "task" else list(put(BatchTextIteratorStreamer(tokenizer, **options)))
+    texts = ["".join(parts) for parts in zip(*heard, strict=True)]
+    assert texts == [tokenizer.decode([word] * (3 if shown else 2)), ""]
 
 
 def test_async_gives_the_same(loaded: tuple[Any, Any]) -> None:
