@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .beam_candidates import top_candidates
 from .group_beam import ScoreRule
 from .history import History
 from .hypotheses import BeamOutput, NBest, write_out
@@ -69,7 +70,8 @@ def constrained_beam_search(
     the phrases counts. A sequence may end only once its constraints are complete. Where fewer than
     ``num_return_sequences`` running beams are complete at the end, the others compete by score alone.
     rules: what the log-probabilities pass through, given the token ids [B * K, T].
-    Reads device values twice a step: the candidates and the scores of the tokens that make progress.
+    Reads device values three times a step: whether candidates tie, the candidates, and the scores of the tokens that
+    make progress.
     """
     rows, prompt_length = prompt_ids.shape
     if num_beams < 2:
@@ -98,13 +100,13 @@ def constrained_beam_search(
     while True:
         if recorder is not None:
             logits = recorder.logits(logits)
-        scores = torch.log_softmax(logits, dim=-1)
+        log_probs = torch.log_softmax(logits, dim=-1, out=logits)
         for rule in rules:
-            scores = rule(history.ids, scores)
-        scores = scores + beam_scores.flatten()[:, None]
+            log_probs = rule(history.ids, log_probs)
         if recorder is not None:
-            recorder.step(scores)
-        choices = _choose(scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
+            recorder.step(log_probs + beam_scores.flatten()[:, None])
+        choices = _choose(log_probs, beam_scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
+        del logits, log_probs
         flat = [choice for item in choices for choice in item]
         moves = torch.tensor(
             [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item], device=device
@@ -133,7 +135,8 @@ def constrained_beam_search(
 
 
 def _choose(
-    scores: Tensor,
+    log_probs: Tensor,
+    beam_scores: Tensor,
     items: list[_Item],
     history: History,
     eos: set[int],
@@ -141,10 +144,10 @@ def _choose(
     num_candidates: int,
     with_beam_indices: bool,
 ) -> list[list[_Choice]]:
-    """The next beams of every item; finished sequences are entered into its list. ``scores`` [B * K, V] accumulated."""
-    batch_size, vocab_size = len(items), scores.shape[-1]
-    num_beams = scores.shape[0] // batch_size
-    best, where = scores.view(batch_size, -1).topk(num_candidates, dim=1)
+    """The next beams of every item; finished sequences are entered into its list. ``log_probs`` [B * K, V]."""
+    vocab_size, num_beams = log_probs.shape[-1], beam_scores.shape[1]
+    best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
+    where = origins * vocab_size + tokens
     # The quotient is taken in float32, as the library takes it.
     packed = torch.stack((best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())).tolist()
     length = history.length + 1 - history.prompt_length
@@ -171,7 +174,7 @@ def _choose(
                 break
         all_choices.append(choices)
         extra.append(_progressing(item, choices))
-    _join(all_choices, extra, items, scores)
+    _join(all_choices, extra, items, log_probs, beam_scores)
     for index, item in enumerate(items):
         if not item.is_done:
             item.is_done = item.found.is_done(max(packed[0][index]), length=length)
@@ -195,16 +198,20 @@ def _progressing(item: _Item, choices: list[_Choice]) -> list[tuple[int, int, in
 
 
 def _join(
-    all_choices: list[list[_Choice]], extra: list[list[tuple[int, int, int]]], items: list[_Item], scores: Tensor
+    all_choices: list[list[_Choice]],
+    extra: list[list[tuple[int, int, int]]],
+    items: list[_Item],
+    log_probs: Tensor,
+    beam_scores: Tensor,
 ) -> None:
     """Replace the choices of every item by the best of its banks, where something else makes progress."""
-    num_beams = scores.shape[0] // len(items)
+    num_beams = beam_scores.shape[1]
     rows = [index * num_beams + beam for index, found in enumerate(extra) for beam, _, _ in found]
     if not rows:
         return
     columns = [token_id for found in extra for _, token_id, _ in found]
-    here = scores.device
-    values = iter(scores[torch.tensor(rows, device=here), torch.tensor(columns, device=here)].tolist())
+    row, column = torch.tensor([rows, columns], device=log_probs.device)
+    values = iter((log_probs[row, column] + beam_scores.flatten()[row]).tolist())
     for index, found in enumerate(extra):
         if not found:
             continue

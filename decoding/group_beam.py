@@ -5,10 +5,13 @@ Axes: B items, G groups, K beams of an item, S = K / G beams of a group.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .beam_candidates import Candidates
+from .group_candidates import Few, ScoreRule, Whole, apply_diversity_penalty
 from .history import History
 from .hypotheses import BeamOutput, NBest, write_out
 from .loop import Recorder
@@ -17,21 +20,15 @@ from .stopping import Stopping, hits_token
 
 __all__ = ["ScoreRule", "apply_diversity_penalty", "group_beam_search"]
 
-ScoreRule = Callable[[Tensor, Tensor], Tensor]  # (token ids so far [N, T], scores [N, V]) -> scores [N, V]
 
+@dataclass(frozen=True)
+class _Choice:
+    """What the groups chose: per group its candidates and its parents [B, S]; all groups' scores and tokens [B, K]."""
 
-def apply_diversity_penalty(scores: Tensor, taken: Tensor, diversity_penalty: float) -> Tensor:
-    """Subtract ``diversity_penalty`` from a token's score once for every time an earlier group took it at this step.
-
-    scores: [B, S, V]. taken: [B, N] token ids, N may be 0. Returns [B, S, V].
-    >>> apply_diversity_penalty(torch.zeros(1, 1, 3), torch.tensor([[2, 2]]), 0.5)
-    tensor([[[ 0.,  0., -1.]]])
-    """
-    if taken.shape[1] == 0:
-        return scores
-    counts = torch.zeros(scores.shape[0], scores.shape[2], dtype=torch.long, device=scores.device)
-    counts.scatter_add_(1, taken, torch.ones_like(taken))
-    return scores - (diversity_penalty * counts)[:, None, :]
+    considered: list[Candidates]
+    parents: list[Tensor]
+    scores: Tensor
+    tokens: Tensor
 
 
 def group_beam_search(
@@ -59,7 +56,7 @@ def group_beam_search(
     token ids [B * S, T]. with_beam_indices: also say which beam each token continued, numbered as transformers 4.55.4
     does: within the group, and read from the first group's table, which is right only for one item and one group.
     Items whose list is full are fed the pad token, which later groups of the item are penalised for.
-    Reads device values once a step: the candidates of all groups together.
+    Reads device values three times a step: whether candidates tie, twice, and those of all groups together.
     """
     rows, prompt_length = prompt_ids.shape
     _check(rows, num_beams, num_beam_groups, diversity_penalty)
@@ -83,48 +80,37 @@ def group_beam_search(
     while True:
         if recorder is not None:
             logits = recorder.logits(logits)
-        log_probs = torch.log_softmax(logits, dim=-1).view(batch_size, num_beam_groups, group_size, -1)
-        ids = history.ids.view(batch_size, num_beam_groups, group_size, -1)
-        processed = torch.empty_like(log_probs) if recorder is not None else None
+        log_probs = torch.log_softmax(logits, dim=-1, out=logits)
         finished = done.to(device)
-        taken = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
-        parents: list[Tensor] = []
-        considered: list[tuple[Tensor, Tensor, Tensor]] = []
-        for group in range(num_beam_groups):
-            group_ids, scores = ids[:, group].flatten(0, 1), log_probs[:, group].flatten(0, 1)
-            for rule in before_diversity:
-                scores = rule(group_ids, scores)
-            if diversity_penalty:
-                scores = apply_diversity_penalty(
-                    scores.view(batch_size, group_size, -1), taken, diversity_penalty
-                ).flatten(0, 1)
-            for rule in after_diversity:
-                scores = rule(group_ids, scores)
-            if processed is not None:
-                processed[:, group] = scores.view(batch_size, group_size, -1)
-            beams = slice(group * group_size, (group + 1) * group_size)
-            candidates = _candidates(scores, beam_scores[:, beams], num_candidates)
-            considered.append(candidates)
-            best, parent, token = _continue_beams(*candidates, eos_token_id, group_size)
-            over = finished[:, group, None]
-            beam_scores[:, beams] = best.masked_fill(over, 0.0)
-            token = token.masked_fill(over, 0 if pad_token_id is None else pad_token_id)
-            parents.append(torch.where(over, torch.arange(group_size, device=device), parent))
-            taken = torch.cat((taken, token), dim=1)
-        if recorder is not None and processed is not None:
-            recorder.step(processed.view(rows, -1))
-        _collect(lists, done, considered, parents, traces, history, eos_token_id)
+        search = (log_probs, beam_scores, diversity_penalty, num_beam_groups, num_candidates)
+        chosen: _Choice | None = None
+        if recorder is None and not before_diversity and not after_diversity:
+            few = Few(*search)
+            if few.enough:
+                chosen = _choose(few.of_group, finished, group_size, eos_token_id, pad_token_id)
+                chosen = None if bool((torch.stack(few.tied, dim=1) & ~finished).any()) else chosen
+        if chosen is None:
+            shape = (batch_size, num_beam_groups, group_size, log_probs.shape[1])
+            processed = None if recorder is None else log_probs.new_empty(shape)
+            whole = Whole(*search, history.ids, before_diversity, after_diversity, processed)
+            chosen = _choose(whole.of_group, finished, group_size, eos_token_id, pad_token_id)
+            if recorder is not None and processed is not None:
+                recorder.step(processed.view(rows, -1))
+        del logits, log_probs, search
+        beam_scores = chosen.scores
+        _collect(lists, done, chosen, traces, history, eos_token_id)
         if pad_token_id is None and bool(done.any()) and not bool(done.all()):
             raise ValueError("pad_token_id must be given when some items finish before others; got None")
 
         offsets = torch.arange(0, rows, group_size, device=device).view(batch_size, num_beam_groups, 1)
-        moves = (torch.stack(parents, dim=1) + offsets).flatten()
+        moves = (torch.stack(chosen.parents, dim=1) + offsets).flatten()
         model.select_rows(moves)
         history.select_rows(moves)
-        history.append(taken.flatten())
-        if bool(done.all()) or _all_stop(stopping, history, recorder):
+        token_ids = chosen.tokens.flatten()
+        history.append(token_ids)
+        if bool(done.all()) or _all_stop(stopping, token_ids, history, recorder):
             break
-        logits = model.step(taken.flatten())
+        logits = model.step(token_ids)
     _add_running(lists, done, beam_scores, history, traces, group_size)
     return write_out(
         [[hypothesis for group in item for hypothesis in group.found] for item in lists],
@@ -147,13 +133,31 @@ def _check(rows: int, num_beams: int, num_beam_groups: int, diversity_penalty: f
         raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
 
 
-def _candidates(scores: Tensor, beam_scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Accumulated score, parent beam and token of the best continuations, each [B, count], best first."""
-    batch_size, group_size = beam_scores.shape
-    vocab_size = scores.shape[-1]
-    total = scores.view(batch_size, group_size, vocab_size) + beam_scores[:, :, None]
-    best, flat = total.flatten(1).topk(count, dim=1)
-    return best, flat // vocab_size, flat % vocab_size
+def _choose(
+    candidates: Callable[[int, Tensor], Candidates],
+    finished: Tensor,
+    group_size: int,
+    eos_token_id: Tensor | None,
+    pad_token_id: int | None,
+) -> _Choice:
+    """Let one group after another take its tokens; ``candidates`` gives a group's, knowing those taken before it.
+
+    finished: [B, G], groups that go on with padding.
+    """
+    batch_size, num_groups = finished.shape
+    device = finished.device
+    taken = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
+    considered, parents, scores = [], [], []
+    for group in range(num_groups):
+        found = candidates(group, taken)
+        best, parent, token = _continue_beams(*found, eos_token_id, group_size)
+        over = finished[:, group, None]
+        token = token.masked_fill(over, 0 if pad_token_id is None else pad_token_id)
+        taken = torch.cat((taken, token), dim=1)
+        considered.append(found)
+        scores.append(best.masked_fill(over, 0.0))
+        parents.append(torch.where(over, torch.arange(group_size, device=device), parent))
+    return _Choice(considered, parents, torch.cat(scores, dim=1), taken)
 
 
 def _continue_beams(
@@ -171,15 +175,16 @@ def _continue_beams(
 def _collect(
     lists: list[list[NBest]],
     done: Tensor,
-    considered: list[tuple[Tensor, Tensor, Tensor]],
-    parents: list[Tensor],
+    chosen: _Choice,
     traces: list[list[tuple[int, ...]]] | None,
     history: History,
     eos_token_id: Tensor | None,
 ) -> None:
     """Enter the candidates that end into their lists and note which groups are done. ``history`` is before the step."""
+    considered, parents = chosen.considered, chosen.parents
     group_size = parents[0].shape[1]
     num_groups = len(parents)
+    was_done = done.tolist()
     length = history.length + 1 - history.prompt_length
     scores = torch.stack([scores for scores, _, _ in considered], dim=1)  # [B, G, C]
     ends = torch.zeros_like(scores[:, :, :group_size], dtype=torch.bool)
@@ -198,7 +203,7 @@ def _collect(
     for group in range(num_groups):
         for item, groups in enumerate(lists):
             row = packed[item][group]
-            if done[item, group]:
+            if was_done[item][group]:
                 continue
             found = groups[group]
             for rank in range(group_size):
@@ -210,25 +215,23 @@ def _collect(
                 # Read from one table of all groups, the groups before this one already a step further.
                 trace = None if traces is None else (*traces[0][beam], beam)
                 found.add(history.ids[where].clone(), row[rank], length=length, beam_indices=trace)
-        was_done = done[:, group].clone()
         for item, groups in enumerate(lists):
-            if not was_done[item]:
-                done[item, group] = groups[group].is_done(max(packed[item][group][:count]), length=length)
+            if not was_done[item][group] and groups[group].is_done(max(packed[item][group][:count]), length=length):
+                done[item, group] = True
         if traces is not None:
             old, new = traces[group], []
             for item in range(len(lists)):
                 for beam in range(group_size):
                     origin = int(packed[item][group][count + 2 * group_size + beam]) + item * group_size
-                    origin = 0 if was_done[item] else origin
+                    origin = 0 if was_done[item][group] else origin
                     new.append((*old[origin], origin))
             traces[group] = new
 
 
-def _all_stop(stopping: Stopping, history: History, recorder: Recorder | None) -> bool:
-    last = history.ids[:, -1]
+def _all_stop(stopping: Stopping, token_ids: Tensor, history: History, recorder: Recorder | None) -> bool:
     return bool(
         stopping.finished(
-            last, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
+            token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
         ).all()
     )
 
