@@ -102,6 +102,26 @@ def test_limits_and_eos_of_single_rows() -> None:
     assert output.tolist() == [[2, 1, 1, 0, 0], [2, 1, 0, 0, 0], [2, 1, 1, 1, 1]]
 
 
+def test_a_criterion_ends_the_rows_in_the_middle_of_a_draft() -> None:
+    """It is asked after every token: nothing follows the sixth, though more guesses are right."""
+    table = torch.zeros(4, 4, 4)
+    table[..., 1] = 1.0  # always 1
+    prompt = torch.tensor([[2, 1, 1], [3, 1, 1]])
+    asked: list[int] = []
+
+    def six(ids: Tensor, scores: object) -> Tensor:
+        asked.append(ids.shape[1])
+        return torch.full((2,), ids.shape[1] >= 6)
+
+    model = Table(prompt, table)
+    output = speculate(
+        model, prompt, PromptLookup(num_tokens=4), Stopping(max_length=20, criteria=(six,)), lockstep=True
+    )
+    assert output.tolist() == [[2, 1, 1, 1, 1, 1], [3, 1, 1, 1, 1, 1]]
+    assert asked == [4, 5, 6]
+    assert model.calls == 1
+
+
 @pytest.mark.parametrize("drafter", ["lookup", "model"])
 @pytest.mark.parametrize("lockstep", [False, True])
 def test_drawn_sequences_have_the_models_distribution(drafter: str, lockstep: bool) -> None:
