@@ -90,6 +90,30 @@ def test_right_guesses_save_calls() -> None:
     assert model.calls == 3
 
 
+def test_a_draft_model_reads_every_token_once_and_takes_back_what_was_wrong() -> None:
+    """It has read each row's tokens and its own guesses but the last, whatever number of them was accepted.
+
+    "heuristic": 3 guesses, one fewer after a round with a wrong one, two more after one without.
+    """
+    table = torch.randn(6, 6, 6, generator=torch.Generator().manual_seed(2))
+    prompt = torch.tensor([[1, 2], [3, 4], [2, 2]])
+    model = Table(prompt, table)
+    drafter = DraftModel(model, num_tokens=3, schedule="heuristic")
+    rows = [[*row, 0] for row in prompt.tolist()]
+    widths = []
+    for accepted in ([0, 1, 3], [2, 0, 1], [1, 1, 1], [0, 0, 0]):
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.tensor([row + [5] * (int(lengths.max()) - len(row)) for row in rows])
+        draft = drafter.draft(ids, lengths, 10)
+        guesses = draft.token_ids.tolist()
+        assert model.rows == [row + guess[:-1] for row, guess in zip(rows, guesses, strict=True)]
+        assert [guess[0] for guess in guesses] == [int(table[row[-2], row[-1]].argmax()) for row in rows]
+        widths.append(len(guesses[0]))
+        rows = [[*row, *guess[:right], 0] for row, guess, right in zip(rows, guesses, accepted, strict=True)]
+    assert widths == [3, 2, 1, 3]
+    assert drafter.draft(torch.tensor([row[:4] for row in rows]), torch.tensor([4, 4, 4]), 0).token_ids.shape == (3, 0)
+
+
 def test_limits_and_eos_of_single_rows() -> None:
     """Row 0 may have 3 tokens in all, row 1 ends with its own EOS; row 2 runs to the common limit."""
     table = torch.zeros(4, 4, 4)
