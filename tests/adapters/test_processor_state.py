@@ -146,5 +146,6 @@ def test_what_stays_the_library_s(models: dict[str, Any]) -> None:
     processor = synthid()
     processor(prompts(), torch.zeros(3, 29))
     assert isinstance(translate([processor], History(prompts()[:2]))[0], LibraryProcessors)
+    assert not isinstance(translate([processor], History(prompts()))[0], LibraryProcessors)
     assert isinstance(translate([synthid(debug_mode=True)], History(prompts()))[0], LibraryProcessors)
     assert not isinstance(translate([synthid()], History(prompts()))[0], LibraryProcessors)
