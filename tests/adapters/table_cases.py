@@ -1,5 +1,6 @@
 """Tiny random TAPAS models with a tokenizer built on the spot, and drawn tables with queries."""
 
+import copy
 import random
 import tempfile
 from functools import cache
@@ -16,6 +17,19 @@ WORDS = TEXT.split()
 AGGREGATIONS = {0: "NONE", 1: "SUM", 2: "AVERAGE", 3: "COUNT"}
 
 
+class RememberingTokenizer(TapasTokenizer):
+    """Two thirds of a comparison are this tokenizer's own Python: what one side asked is not worked out again."""
+
+    def __call__(self, table, queries=None, **options):
+        asked = table.to_json(), repr(queries), repr(options)
+        known = self.__dict__.setdefault("known_answers", {})
+        if asked not in known:
+            if len(known) > 200:
+                known.clear()
+            known[asked] = super().__call__(table, queries, **options)
+        return copy.deepcopy(known[asked])
+
+
 @cache
 def tapas_tokenizer(model_max_length=96):
     """WordPiece over the words above, their letters and digits; [EMPTY] stands for an empty cell."""
@@ -25,7 +39,7 @@ def tapas_tokenizer(model_max_length=96):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.txt"
         path.write_text("\n".join(pieces), encoding="utf-8")
-        return TapasTokenizer(str(path), model_max_length=model_max_length, drop_rows_to_fit=False)
+        return RememberingTokenizer(str(path), model_max_length=model_max_length, drop_rows_to_fit=False)
 
 
 @cache

@@ -48,6 +48,20 @@ def test_null_threshold(threshold, answer):
     assert found["n_best"][0]["text"] == ""
 
 
+def test_the_scripts_own_defaults():
+    """Twenty answers, of at most 30 tokens: of 40 letters the best end lies 31 tokens from the best start."""
+    length = 41
+    start, end = torch.zeros(1, length), torch.zeros(1, length)
+    start[0, 1] = end[0, 31] = 5.0
+    end[0, 30] = 4.0
+    offsets = torch.tensor([[(0, 0), *((2 * i, 2 * i + 1) for i in range(length - 1))]])
+    context = torch.arange(length)[None] > 0
+    found = select_squad_spans(start, end, offsets, context, torch.zeros(1).long(), num_questions=1)
+    record = found.records(["x " * (length - 1)])[0]
+    assert len(record["n_best"]) == 20
+    assert record["n_best"][0]["offsets"] == (0, 59), "tokens 1 to 30; 1 to 31 would score 10"
+
+
 def test_nothing_to_answer_with():
     """No window, or no valid pair: the script's placeholder "empty"."""
     none = torch.zeros(0, 4)
