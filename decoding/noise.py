@@ -8,11 +8,15 @@ The hash is SplitMix64 (Steele, Lea and Flood 2014): a counter that moves by the
 per (seed, step), through its 64-bit finaliser. int64 arithmetic wraps; right shifts are made logical by a mask.
 """
 
+from collections.abc import Sequence
+from math import inf, log1p
+
 from .arrays import Array, double, namespace
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 _MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SEED, _STEP = -4132994306676758123, 2685821657736338717  # odd, so that each seed and each step has its own start
+_WORD, _LOW_63 = 2**64 - 1, 2**63 - 1
 
 
 def counter_keys(seeds: Array, steps: Array | int) -> Array:
@@ -44,3 +48,21 @@ def counter_uniform(keys: Array, token_ids: Array) -> Array:
 def counter_exponential(keys: Array, token_ids: Array) -> Array:
     """Exp(1) noise per (row, token), float64 [N, M], strictly positive."""
     return -namespace(keys).log1p(-counter_uniform(keys, token_ids))
+
+
+def row_key(seed: int, step: int) -> int:
+    """``counter_keys`` of one row in Python's integers, unsigned."""
+    key = (seed * _SEED + step * _STEP) & _WORD
+    return (key ^ key >> 32) * _MIX2 & _WORD
+
+
+def exponentials(key: int, token_ids: Sequence[int]) -> list[float]:
+    """``counter_exponential`` of some tokens of a row in Python's integers: the same but for the last place."""
+    noise = []
+    for token_id in token_ids:
+        z = (key + token_id * _GOLDEN) & _WORD
+        z = (z ^ z >> 30) * _MIX1 & _WORD
+        z = (z ^ z >> 27) * _MIX2 & _WORD
+        uniform = ((z ^ z >> 31) & _LOW_63) * 2.0**-63 + 2.0**-64
+        noise.append(-log1p(-uniform) if uniform < 1.0 else inf)
+    return noise

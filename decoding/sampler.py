@@ -11,12 +11,13 @@ from .argmax import first_argmax
 from .arrays import Array, along, as_tensor, namespace, on_host
 from .chain import apply_chain
 from .draw_steps import DrawSteps
+from .few_rows import FewRows, Prefix, few_rows
 from .flat import draw_flat, flat_rows
 from .logprobs import Sampled, with_logprobs
 from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import CompiledParams, SamplingParams
 from .peaks import Listed, Peaks
-from .race import full_winner, seeded_winner, stream_winner
+from .race import MARGIN, full_winner, seeded_winner, stream_winner
 from .rows import check_count, check_finite, check_logits
 from .shortlist import Shortlist, covers, decide, shortlists
 from .stream import exponentials_at, row_exponentials, stream_is_known
@@ -50,6 +51,8 @@ class Sampler:
         self.fallbacks = 0  # of them, rows that went through the library's own arithmetic
         self.params: CompiledParams = params.compiled(batch_size, self.device)
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
+        self._few: FewRows | None = None if self.draw_steps else few_rows(self.params, self.device)
+        self._few_seeds = self.seeds.tolist() if self._few is not None and self.seeds is not None else []
 
     @overload
     def select(
@@ -68,16 +71,17 @@ class Sampler:
         is consumed for the whole original batch, so that rows which left do not change the draws of the others.
         """
         check_logits(logits)
-        if rows is None and logits.shape[0] != self.batch_size:
-            raise ValueError(f"logits must have {self.batch_size} rows; got {logits.shape[0]}")
-        if rows is not None and rows.shape != logits.shape[:1]:
-            raise ValueError(f"rows must be of shape [{logits.shape[0]}], one per row; got {list(rows.shape)}")
-        if logits.shape[1] != self.vocab_size:
-            raise ValueError(f"logits must have {self.vocab_size} columns; got {logits.shape[1]}")
+        count, columns = logits.shape
+        if rows is None and count != self.batch_size:
+            raise ValueError(f"logits must have {self.batch_size} rows; got {count}")
+        if rows is not None and rows.shape != (count,):
+            raise ValueError(f"rows must be of shape [{count}], one per row; got {list(rows.shape)}")
+        if columns != self.vocab_size:
+            raise ValueError(f"logits must have {self.vocab_size} columns; got {columns}")
         if logprobs is not None:
             check_count("logprobs", logprobs, 0)
-        params = self.params if rows is None else self.params.select_rows(rows)
-        token_ids = self._draw(logits, params, step, rows)
+        drawn = None if self._few is None else self._draw_few(self._few, logits, step, rows)
+        token_ids = self._draw(logits, step, rows) if drawn is None else drawn
         if logprobs is None:
             return token_ids
         return with_logprobs(logits, token_ids, logprobs)
@@ -108,7 +112,47 @@ class Sampler:
         steps = step if rows is None or not step.dim() else step[rows]
         return as_tensor(counter_keys(seeds, on_host(steps.to(self.device, torch.int64).reshape(-1))))
 
-    def _draw(self, logits: Tensor, params: CompiledParams, step: int | Tensor, rows: Tensor | None) -> Tensor:
+    def _draw_few(self, few: FewRows, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor | None:
+        """The same tokens from a few Python numbers, or None, and then nothing was drawn."""
+        count = logits.shape[0]
+        if not few.may_draw(count, logits.dtype) or type(step) is not int:
+            return None
+        original = range(count) if rows is None else rows.tolist()
+        if self.seeds is not None:
+            seeds = self._few_seeds if rows is None else [self._few_seeds[row] for row in original]
+            tokens = few.seeded(logits, seeds, step)
+        else:
+            prefixes = few.prefixes(logits) if stream_is_known() else None
+            tokens = None if prefixes is None else self._race_prefixes(logits, prefixes, original, rows)
+        if tokens is None:
+            return None
+        self.drawn += len(tokens)
+        if len(tokens) == 1:  # without torch.tensor, which takes as long as three other operations
+            return logits.new_full((1,), tokens[0], dtype=torch.int64)
+        return torch.tensor(tokens, device=logits.device)
+
+    def _race_prefixes(
+        self, logits: Tensor, prefixes: list[Prefix], original: Sequence[int], rows: Tensor | None
+    ) -> list[int]:
+        """The winners in torch's stream; the library's own arithmetic where its rounding decides."""
+        snapshots = {row: torch.empty(0) for row in original}
+        places = [
+            row * self.vocab_size + x for row, prefix in zip(original, prefixes, strict=True) for x in prefix.token_ids
+        ]
+        noise = exponentials_at(np.array(places), self.batch_size, self.vocab_size, self.generator, snapshots).tolist()
+        tokens, first = [], 0
+        for i, prefix in enumerate(prefixes):
+            last = first + len(prefix.token_ids)
+            token = prefix.winner(noise[first:last], MARGIN + 4 * prefix.error)
+            if token is None:
+                self.fallbacks += 1
+                token = int(self._draw_row_in_full(logits, self.params, None, i, rows, snapshots))
+            tokens.append(token)
+            first = last
+        return tokens
+
+    def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+        params = self.params if rows is None else self.params.select_rows(rows)
         if params.greedy is True or not logits.shape[0]:
             if self.validate:
                 check_finite(logits)
