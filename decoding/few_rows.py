@@ -126,15 +126,13 @@ class FewRows:
                 row = slice(first, first + columns)
                 yield self._largest(maxima[row], listed[row])
 
-    def _selected(self, logits: Tensor) -> Iterator[Largest | None]:
+    def _selected(self, logits: Tensor) -> Iterator[Largest]:
         """The same from rows so short that torch's own selection is as fast."""
         count = min(self.count, logits.shape[1])
         values, token_ids = logits.topk(count)
         complete = count == logits.shape[1]
         masses = [[0.0]] * len(logits)
         if self.weighs and not complete:
-            if not bool(values[:, 0].isfinite().all()):
-                yield None
             masses = row_mass(logits, self.temperature, values[:, :1] / self.temperature).tolist()
         for row, row_ids, (mass,) in zip(values.tolist(), token_ids.tolist(), masses, strict=True):
             off = MASS_ERROR + 3e-7 * (abs(row[0]) / self.temperature + 20)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.decoding import Sampler, SamplingParams
-from afterlogits.decoding.few_rows import MOST_ROWS, FewRows, few_rows
+from afterlogits.decoding.few_rows import MOST_ROWS, FewRows, Prefix, few_rows
+from afterlogits.decoding.flat import flat_rows
 from afterlogits.decoding.noise import counter_exponential, counter_keys, exponentials, row_key
 from tests.logits_cases import draw_logits, draw_share, draw_top_k, language_model
 
@@ -81,6 +82,39 @@ def test_the_end_of_a_nucleus() -> None:
         few = FewRows(1.0, 0, top_p, None)
         (prefix,) = few.prefixes(logits) or []
         assert (prefix.sure, len(prefix.token_ids)) == (sure, possible)
+
+
+def test_a_winner_is_sure_and_alone() -> None:
+    prefix = Prefix([5, 6], [0.5, 1.0], 1, 0.0)
+    assert prefix.winner([0.1, 1.0], 1e-8) == 5
+    assert prefix.winner([1.0, 0.1], 1e-8) is None  # 6 may be dropped
+    assert prefix.winner([0.5, 1.0 + 1e-10], 1e-8) is None
+    assert prefix.winner([0.5, 1.0 + 1e-10], 1e-12) == 5
+
+
+def test_flat_rows_are_not_drawn_here() -> None:
+    """Ten tokens at 0, the others at -1: min-p 0.5 keeps the ten, yet most of the row lies within two temperatures."""
+    logits = torch.full((1, 8192), -1.0)
+    logits[0, :10] = 0.0
+    few = few_rows(SamplingParams(min_p=0.5).compiled(1, CPU), CPU)
+    assert few is not None
+    assert few.prefixes(logits) is None
+    assert flat_rows(logits, SamplingParams(min_p=0.5).compiled(1, CPU)) == [0]
+
+
+def test_the_weight_of_a_row_lies_within_its_bounds() -> None:
+    """Formed of the largest groups, or of all of them where the bound of the others is loose."""
+    few = FewRows(0.8, 0, 0.9, None)
+    for height, bounded in ((12.0, True), (4.0, False)):
+        row = torch.randn(1, 131_072, generator=torch.Generator().manual_seed(1))
+        row[0, ::1000] = height
+        (largest,) = few._listed(row)
+        assert largest is not None and largest.mass is not None
+        least, most = largest.mass
+        exact = ((row.double() - row.max().double()) / 0.8).exp().sum().item()
+        assert least <= exact <= most
+        assert (most > least * (1 + 3e-5)) == bounded
+        assert most < 1.02 * least
 
 
 def test_options_that_are_not_drawn_here() -> None:
