@@ -168,6 +168,8 @@ class AutoStepModel:
         logits: Tensor = outputs.logits[:, -1]
         if logits.dtype != torch.float32:
             logits = logits.float()
+        elif 0 in logits.stride():
+            logits = logits.contiguous()  # an expanded tensor cannot be written into
         return logits.to(self.history.ids.device)
 
     # The template path.

@@ -334,3 +334,18 @@ def test_a_prompt_is_prefilled_once_for_all_its_rows(
         hook.remove()
     shared = hasattr(model, "_prefill")  # transformers 4.57 prepares its prompts in another way: every row is run
     assert seen == [3 if shared else 12, 12, 12]
+
+
+@pytest.mark.parametrize("options", [{"repetition_penalty": 1.3}, {"num_beams": 2, "repetition_penalty": 1.3}])
+def test_logits_that_share_memory_are_not_written_into(options: dict[str, Any]) -> None:
+    """A hook may give all rows one tensor, expanded."""
+    model = copy.deepcopy(tiny_model("llama"))
+
+    def one_for_all(module: Any, inputs: Any, outputs: Any) -> Any:
+        outputs.logits = outputs.logits.mean(dim=0, keepdim=True).expand_as(outputs.logits)
+        return outputs
+
+    model.register_forward_hook(one_for_all)
+    ids = prompts()[:1].repeat(3, 1)
+    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 6, "pad_token_id": PAD, **options}
+    assert generate(model, ids, **options).tolist() == model.generate(ids, **options).tolist()
