@@ -46,6 +46,7 @@ def row_mass(logits: Tensor, temperature: float | Tensor, top: Tensor) -> Tensor
     Relative error: ``MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
     Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits.
     """
+    logits, top = logits.detach(), top.detach()
     rows, vocab_size = logits.shape
     piece = min(_WORKSPACE, max(rows * vocab_size // 6, 1024))
     height = min(max(piece // vocab_size, 1), max(rows, 1))
