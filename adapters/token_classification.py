@@ -5,13 +5,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..postprocess.labels import SCHEMES, LabelScheme, read_labels
 from ..postprocess.overlaps import surviving_spans
-from ..postprocess.subwords import entity_words, space_index, subwords_by_length, subwords_by_space
+from ..postprocess.subwords import entity_words
 from ..postprocess.tagging import STRATEGIES, group_entities
 from ..postprocess.tagging import Entities as TokenEntities
 from .batching import Batch, Row, pad_stack
@@ -19,6 +17,7 @@ from .columns import Columns, Part, join_parts
 from .inputs import as_call, as_text
 from .options import require, require_choice, require_count
 from .runner import Call, Loaded, Prepared, Task
+from .token_words import subwords_of, tokens_of, word_ids_of
 from .tokenising import encode_rows, group_by_item, length_limit, take_logits
 from .views import Entities
 
@@ -161,14 +160,15 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
         _scheme(loaded, options),
         aggregation_strategy=options.strategy,
         offsets=offsets,
-        is_subword=_subwords(loaded, batch, offsets, unknown) if by_words and not word_ids else None,
-        word_ids=_word_ids(batch) if by_words and word_ids else None,
+        is_subword=subwords_of(loaded, batch, offsets, unknown) if by_words and not word_ids else None,
+        word_ids=word_ids_of(batch) if by_words and word_ids else None,
         ignore_labels=["O"] if options.ignore_labels is None else options.ignore_labels,
         label_probs=options.labels_per_entity is not None,
         compat=loaded.compat,
     )
     if loaded.compat or offsets is None:
-        words = entity_words(entities, _tokens(loaded, batch, ids, keep, unknown), _join(loaded))
+        tokens = tokens_of(loaded, batch, ids, keep, unknown)
+        words = entity_words(entities, tokens, loaded.tokenizer.convert_tokens_to_string)
     else:
         entities, words = _take_text(entities, [row.facts["text"] for row in batch.rows])
     found = _columns_of(entities, words, options)
@@ -220,51 +220,6 @@ def _scheme(loaded: Loaded, options: TokenClassificationOptions) -> LabelScheme:
 @lru_cache(maxsize=64)
 def _read_labels(names: tuple[str, ...], scheme: str | None, compat: bool) -> LabelScheme:
     return read_labels(names, scheme=scheme, compat=compat)
-
-
-def _subwords(loaded: Loaded, batch: Batch, offsets: Tensor | None, unknown: Tensor) -> Tensor:
-    """Which tokens continue a word, by the library's rule for this tokenizer."""
-    if offsets is None:
-        return torch.zeros_like(unknown)
-    backend = getattr(loaded.tokenizer, "backend_tokenizer", None)
-    if backend is not None and getattr(backend.model, "continuing_subword_prefix", None):
-        lengths = pad_stack([[len(token) for token in _row_tokens(loaded, row)] for row in batch.rows], 0)
-        return subwords_by_length(lengths, offsets, unknown)
-    is_space, first = space_index([row.facts["text"] for row in batch.rows])
-    return subwords_by_space(offsets, is_space, first, unknown)
-
-
-def _word_ids(batch: Batch) -> Tensor:
-    return pad_stack([[-1 if word is None else word for word in row.encoding.word_ids] for row in batch.rows], -1)
-
-
-def _row_tokens(loaded: Loaded, row: Row) -> list[str]:
-    """The string of every token of a row; each id is looked up in the tokenizer once."""
-    known, ids = loaded.token_strings, row.inputs["input_ids"]
-    try:
-        return [known[token_id] for token_id in ids]
-    except KeyError:
-        new = list({token_id for token_id in ids if token_id not in known})
-        known.update(zip(new, loaded.tokenizer.convert_ids_to_tokens(new), strict=True))
-        return [known[token_id] for token_id in ids]
-
-
-def _tokens(loaded: Loaded, batch: Batch, ids: Tensor, keep: Tensor, unknown: Tensor) -> list[str]:
-    """The strings of the tokens that count, in order; one outside the vocabulary is its own text."""
-    found: list[str] = []
-    kept, missing = keep.numpy(), (unknown & keep).numpy()
-    for number, row in enumerate(batch.rows):
-        tokens = _row_tokens(loaded, row)
-        if row.facts["offsets"] is not None:
-            for place in np.flatnonzero(missing[number, : row.length]).tolist():
-                start, end = row.facts["offsets"][place]
-                tokens[place] = row.facts["text"][start:end]
-        found.extend(tokens[place] for place in np.flatnonzero(kept[number, : row.length]).tolist())
-    return found
-
-
-def _join(loaded: Loaded) -> Any:
-    return loaded.tokenizer.convert_tokens_to_string
 
 
 def columns(

@@ -47,7 +47,8 @@ def bench_group_entities(pair, strategy):
         torch.device("cpu"),
     )
     options = token_classification.TokenClassificationOptions(aggregation_strategy=strategy)
-    rows = [prepared.rows[0] for prepared in token_classification.encode(loaded, texts, options)]
+    items = token_classification.encode(loaded, texts, options)
+    rows = [item.rows[0] for item in items]
     batch = collate(rows, pad_values={}, device=torch.device("cpu"))
     answered = Loaded("token-classification", _Answered(config, logits), tokenizer, torch.device("cpu"))
 
@@ -66,10 +67,14 @@ def bench_group_entities(pair, strategy):
     ]
     library_strategy = transformers.pipelines.token_classification.AggregationStrategy(strategy)
 
+    def ours():
+        parts = token_classification.forward(answered, batch, options)
+        return token_classification.finish(answered, items, [[part] for part in parts], options)
+
     pair(
         f"entity grouping, 256 sentences of 128 tokens, {strategy}",
         table="text kernels",
-        ours=lambda: token_classification.forward(answered, batch, options),
+        ours=ours,
         rivals={
             "transformers": lambda: [
                 library.postprocess([output], aggregation_strategy=library_strategy) for output in outputs

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import filters, truncation
-from .params import CompiledParams
+from .compiled import CompiledParams
 
 
 class LogitsStep(Protocol):

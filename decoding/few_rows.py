@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .candidates import MASS_ERROR, row_mass
+from .compiled import CompiledParams
 from .flat import WITHIN
 from .noise import counter_exponential, counter_keys, exponentials, row_key
-from .params import CompiledParams
 from .shortlist import EXP_ERROR, UNIT, covers, float32_border
 
 MOST_ROWS = 8  # from about here on operations on the whole batch are cheaper than Python

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from .arrays import Array, as_tensor, double, namespace, on_host, single, whole
+from .compiled import CompiledParams
 from .noise import counter_uniform
 from .nucleus import Nucleus
-from .params import CompiledParams
 from .peaks import Listed, Peaks
 
 WITHIN = 2.0  # flat: enough logits lie within this many temperatures of the largest

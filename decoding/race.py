@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .arrays import Array, along, double, namespace
+from .compiled import CompiledParams
 from .noise import counter_exponential, counter_uniform
 from .shortlist import Shortlist
 
@@ -39,6 +40,27 @@ def stream_winner(part: Shortlist, noise: Array) -> tuple[Array, Array]:
     winner = ratio.argmax(1)[:, None]
     alone = (ratio > along(ratio, winner) * (1 - MARGIN)).sum(1) == 1
     return winner, along(part.certain, winner)[:, 0] & alone
+
+
+def shortlist_winners(part: Shortlist, noise: Array, params: CompiledParams, seeded: bool) -> tuple[Array, Array]:
+    """The drawn tokens [N] of a shortlist, and whether each is certain, [N]."""
+    if seeded:
+        winner, certain = seeded_winner(part, noise, params.arrays.get("temperature", 1.0))
+    else:
+        winner, certain = stream_winner(part, noise)
+    drawn, certain = along(part.token_ids, winner)[:, 0], certain & part.settled
+    if "greedy" in params.arrays:
+        greedy = params.arrays["greedy"][:, 0]
+        where = namespace(part.values).where
+        drawn = where(greedy, part.token_ids[:, 0], drawn)
+        if part.values.shape[1] > 1:
+            certain = where(greedy, part.values[:, 0] > part.values[:, 1], certain)
+    return drawn, certain
+
+
+def divisor(params: CompiledParams) -> float | Tensor | None:
+    """The temperature of ``full_winner``; None where it differs from token to token."""
+    return None if "dynamic_temperature" in params.on else params.on.get("temperature", 1.0)
 
 
 def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | Tensor | None) -> Tensor:

@@ -130,6 +130,20 @@ def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
     return quotient.to(tensor.dtype)
 
 
+def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
+    """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
+    if not isinstance(seeds, Tensor):
+        if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
+            raise TypeError("seeds must be ints, one per row")
+        wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
+        seeds = torch.tensor(wrapped, dtype=torch.int64)
+    if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
+        raise TypeError(f"seeds must be integers; got {seeds.dtype}")
+    if seeds.shape != (batch_size,):
+        raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
+    return seeds.to(device=device, dtype=torch.int64)
+
+
 def check_finite(logits: Tensor) -> None:
     """Raise if a row has a NaN, a +inf or nothing above -inf. Costs one read of the logits."""
     if logits.shape[0]:

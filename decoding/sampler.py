@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from .argmax import first_argmax
-from .arrays import Array, along, as_tensor, namespace, on_host
+from .arrays import Array, as_tensor, on_host
 from .chain import apply_chain
+from .compiled import CompiledParams
 from .draw_steps import DrawSteps
 from .few_rows import FewRows, Prefix, few_rows
 from .flat import draw_flat, flat_rows
 from .logprobs import Sampled, with_logprobs
 from .noise import counter_exponential, counter_keys, counter_uniform
-from .params import CompiledParams, SamplingParams
+from .params import SamplingParams
 from .peaks import Listed, Peaks
-from .race import MARGIN, full_winner, seeded_winner, stream_winner
-from .rows import check_count, check_finite, check_logits
+from .race import MARGIN, divisor, full_winner, shortlist_winners
+from .rows import check_count, check_finite, check_logits, check_seeds
 from .shortlist import Shortlist, covers, decide, shortlists
-from .stream import exponentials_at, row_exponentials, stream_is_known
+from .stream import exponentials_at, exponentials_of, row_exponentials, stream_is_known
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
@@ -44,7 +45,7 @@ class Sampler:
         generator: torch.Generator | None = None,
     ) -> None:
         self.batch_size, self.vocab_size, self.device = batch_size, vocab_size, torch.device(device)
-        self.seeds = None if seeds is None else _read_seeds(seeds, batch_size, self.device)
+        self.seeds = None if seeds is None else check_seeds(seeds, batch_size, self.device)
         self.generator = generator
         self.validate = params.validate or self.device.type == "cpu"
         self.drawn = 0  # rows that the fast paths were asked for
@@ -195,7 +196,7 @@ class Sampler:
         if self.draw_steps:
             wide = kept = self.draw_steps.apply(kept, rows)
         if keys is not None:
-            drawn = full_winner(wide, kept, keys, None if self.draw_steps else _divisor(params))
+            drawn = full_winner(wide, kept, keys, None if self.draw_steps else divisor(params))
         elif rows is None:
             drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
         else:
@@ -240,7 +241,7 @@ class Sampler:
         doubtful = unsettled
         for (some, part), noise in zip(parts, noises, strict=True):
             those = params if some is None else params.select_rows(as_tensor(some))
-            drawn, certain = _race(part, noise, those, keys is not None)
+            drawn, certain = shortlist_winners(part, noise, those, keys is not None)
             if some is None:
                 tokens = drawn
             else:
@@ -254,7 +255,7 @@ class Sampler:
                 if part.loose:
                     one = params.select_rows(torch.tensor([row]))
                     again = decide(part.listed.row(place), one, logits[row : row + 1], exact=True)
-                    drawn, certain = _race(again, noise[place : place + 1], one, keys is not None)
+                    drawn, certain = shortlist_winners(again, noise[place : place + 1], one, keys is not None)
                     if bool(certain):
                         tokens[row] = drawn[0]
                         continue
@@ -268,11 +269,7 @@ class Sampler:
         return tokens
 
     def _stream_noise(
-        self,
-        parts: list[tuple[Array | None, Shortlist]],
-        count: int,
-        rows: Tensor | None,
-        snapshots: dict[int, Tensor],
+        self, parts: list[tuple[Array | None, Shortlist]], count: int, rows: Tensor | None, snapshots: dict[int, Tensor]
     ) -> list[Array]:
         original = np.arange(count) if rows is None else rows.numpy()
         snapshots.update(dict.fromkeys(original.tolist(), torch.empty(0)))
@@ -280,10 +277,7 @@ class Sampler:
             (original if some is None else original[some])[:, None] * self.vocab_size + part.token_ids
             for some, part in parts
         ]
-        flat = np.concatenate([places.ravel() for places in listed]) if listed else np.empty(0, dtype=np.int64)
-        noise = exponentials_at(flat, self.batch_size, self.vocab_size, self.generator, snapshots)
-        pieces = np.split(noise, np.cumsum([places.size for places in listed])[:-1]) if listed else []
-        return [piece.reshape(places.shape) for piece, places in zip(pieces, listed, strict=True)]
+        return exponentials_of(listed, self.batch_size, self.vocab_size, self.generator, snapshots)
 
     def _draw_row_in_full(
         self,
@@ -300,39 +294,6 @@ class Sampler:
             return wide.argmax()
         kept = apply_chain(wide, one)
         if keys is not None:
-            return full_winner(wide, kept, keys[row : row + 1], _divisor(one))[0]
+            return full_winner(wide, kept, keys[row : row + 1], divisor(one))[0]
         noise = row_exponentials(snapshots[row if rows is None else int(rows[row])], self.vocab_size)
         return (kept.softmax(-1) / noise).argmax()
-
-
-def _race(part: Shortlist, noise: Array, params: CompiledParams, seeded: bool) -> tuple[Array, Array]:
-    """The drawn tokens [N] of a shortlist, and whether each is certain, [N]."""
-    if seeded:
-        winner, certain = seeded_winner(part, noise, params.arrays.get("temperature", 1.0))
-    else:
-        winner, certain = stream_winner(part, noise)
-    drawn, certain = along(part.token_ids, winner)[:, 0], certain & part.settled
-    if "greedy" in params.arrays:
-        greedy = params.arrays["greedy"][:, 0]
-        where = namespace(part.values).where
-        drawn = where(greedy, part.token_ids[:, 0], drawn)
-        if part.values.shape[1] > 1:
-            certain = where(greedy, part.values[:, 0] > part.values[:, 1], certain)
-    return drawn, certain
-
-
-def _divisor(params: CompiledParams) -> float | Tensor | None:
-    return None if "dynamic_temperature" in params.on else params.on.get("temperature", 1.0)
-
-
-def _read_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
-    if not isinstance(seeds, Tensor):
-        if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
-            raise TypeError("seeds must be ints, one per row")
-        wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
-        seeds = torch.tensor(wrapped, dtype=torch.int64)
-    if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
-        raise TypeError(f"seeds must be integers; got {seeds.dtype}")
-    if seeds.shape != (batch_size,):
-        raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
-    return seeds.to(device=device, dtype=torch.int64)

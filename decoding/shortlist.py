@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .arrays import Array, along, as_tensor, double, namespace, on_host, single, whole
 from .candidates import largest
-from .params import CompiledParams
+from .compiled import CompiledParams
 from .peaks import Listed, Peaks
 from .rest import Rest, bounded_rest, exact_rest
 from .rows import check_row_maxima, divided

@@ -5,6 +5,7 @@ float32 q of the n-th element is -log1p(-u) rounded to float32, u being the low 
 generator. Drawing the 64 bits alone is ten times cheaper than the exponentials, and leaves the same state.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -65,6 +66,20 @@ def exponentials_at(
     noise = np.empty(len(positions))
     noise[order] = _exponential(found)
     return noise
+
+
+def exponentials_of(
+    places: Sequence[NDArray[np.int64]],
+    rows: int,
+    vocab_size: int,
+    generator: torch.Generator | None,
+    snapshots: dict[int, Tensor],
+) -> list[NDArray[np.float64]]:
+    """``exponentials_at`` for several arrays of positions at once: an array for each, of its shape."""
+    flat = np.concatenate([each.ravel() for each in places]) if places else np.empty(0, dtype=np.int64)
+    noise = exponentials_at(flat, rows, vocab_size, generator, snapshots)
+    pieces = np.split(noise, np.cumsum([each.size for each in places])[:-1]) if places else []
+    return [piece.reshape(each.shape) for piece, each in zip(pieces, places, strict=True)]
 
 
 def row_exponentials(snapshot: Tensor, vocab_size: int) -> Tensor:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .arrays import as_tensor
+from .compiled import CompiledParams
 from .cut import keep_from
 from .flat import flat_rows
-from .params import CompiledParams
 from .rows import as_border
 from .shortlist import decide, first_count, large_logits, list_large
 
