@@ -93,6 +93,8 @@ def _check(
     check_shape("allowed", allowed, "WL", tuple(start.shape))
     if lengths is not None:
         check_shape("lengths", lengths, "W", (start.shape[0],))
+    if start.dtype != end.dtype:
+        raise TypeError(f"end_logits must be {start.dtype} as start_logits are; got {end.dtype}")
     refuse_nan("start_logits", start, "window")
     refuse_nan("end_logits", end, "window")
 
@@ -110,8 +112,10 @@ def _select(
     if padded and lengths is not None:
         allowed = allowed & (torch.arange(start.shape[1], device=start.device) < lengths[:, None])
     if compat:
-        starts = _library_probabilities(start, allowed, lengths if padded else None)
-        ends = _library_probabilities(end, allowed, lengths if padded else None)
+        logits = torch.cat([as_computed(each, keep_half=True) for each in (start, end)])
+        twice = lengths.repeat(2) if padded and lengths is not None else None
+        both = _library_probabilities(logits, allowed.repeat(2, 1), twice)
+        starts, ends = both.chunk(2)
         null_scores = starts[:, 0] * ends[:, 0]
         starts[:, 0] = 0.0
         ends[:, 0] = 0.0
@@ -141,7 +145,6 @@ def _select(
 
 def _library_probabilities(logits: Tensor, allowed: Tensor, lengths: Tensor | None) -> Tensor:
     """Softmax with blocked positions at -10000, over the real tokens of each window."""
-    logits = as_computed(logits, keep_half=True)
     if lengths is None:
         return masked_softmax(logits, allowed, BLOCKED)
     # numpy sums in an order that depends on the length, so windows of one length go together.

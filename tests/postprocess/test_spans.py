@@ -270,7 +270,16 @@ def test_same_as_library_thousands():
             ValueError,
             "start_logits must not be NaN; got NaN in window 1",
         ),
-        ({"start_logits": torch.zeros(2, 4).long()}, TypeError, "logits must be floating point; got torch.int64"),
+        (
+            {"start_logits": torch.zeros(2, 4).long(), "end_logits": torch.zeros(2, 4).long()},
+            TypeError,
+            "logits must be floating point; got torch.int64",
+        ),
+        (
+            {"end_logits": torch.zeros(2, 4).half()},
+            TypeError,
+            "end_logits must be torch.float32 as start_logits are; got torch.float16",
+        ),
     ],
 )
 def test_errors(change, error, message):
