@@ -16,6 +16,7 @@ from .probabilities import any_in_row, as_computed, check_positive, check_shape,
 
 BLOCKED = -10000.0  # the library's logit for a position outside the context
 WINDOWS_AT_ONCE = 1024  # bounds the memory of a document of any length
+FEW_LOGITS = 2**14  # up to here the calls cost more than the work, and starts and ends go together
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,7 @@ def _select(
     if padded and lengths is not None:
         allowed = allowed & (torch.arange(start.shape[1], device=start.device) < lengths[:, None])
     if compat:
-        logits = torch.cat([as_computed(each, keep_half=True) for each in (start, end)])
-        twice = lengths.repeat(2) if padded and lengths is not None else None
-        both = _library_probabilities(logits, allowed.repeat(2, 1), twice)
-        starts, ends = both.chunk(2)
+        starts, ends = _start_and_end_probabilities(start, end, allowed, lengths if padded else None)
         null_scores = starts[:, 0] * ends[:, 0]
         starts[:, 0] = 0.0
         ends[:, 0] = 0.0
@@ -141,6 +139,17 @@ def _select(
         starts_in, ends_in = starts_in | (anything & (first == 0)), ends_in | (anything & (last == 0))
     valid = starts_in & ends_in & (scores != -1)
     return SpanCandidates(first, last, scores.clamp_min(0), valid, null_scores, len(doubtful))
+
+
+def _start_and_end_probabilities(
+    start: Tensor, end: Tensor, allowed: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    start, end = as_computed(start, keep_half=True), as_computed(end, keep_half=True)
+    if start.numel() > FEW_LOGITS:
+        return _library_probabilities(start, allowed, lengths), _library_probabilities(end, allowed, lengths)
+    twice = None if lengths is None else lengths.repeat(2)
+    both = _library_probabilities(torch.cat((start, end)), allowed.repeat(2, 1), twice)
+    return both[: len(start)], both[len(start) :]
 
 
 def _library_probabilities(logits: Tensor, allowed: Tensor, lengths: Tensor | None) -> Tensor:

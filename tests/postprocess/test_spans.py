@@ -162,6 +162,17 @@ def test_many_windows_go_through_in_chunks(monkeypatch):
         assert whole.searched_whole == parts.searched_whole
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_starts_and_ends_together_are_what_they_are_apart(monkeypatch, seed):
+    """Few logits go through the softmax together, many apart: the same bits."""
+    case = draw_windows(seed)
+    together = search(case)
+    monkeypatch.setattr("afterlogits.postprocess.spans.FEW_LOGITS", 0)
+    apart = search(case)
+    for name in ("first_token", "last_token", "scores", "valid", "null_scores"):
+        assert torch.equal(getattr(together, name), getattr(apart, name))
+
+
 def test_banded_top_k_reports_doubt():
     """Certain where the best K + 1 products differ; not where two are equal or a zero is among the best."""
     starts = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
