@@ -52,7 +52,7 @@ def seeded_candidates(log_probs: Tensor, scores: Tensor, count: int, keys: Tenso
     token = token_ids.reshape(batch_size, -1)
     accumulated = (values.reshape(batch_size, num_beams, -1) + scores[:, :, None]).flatten(1)
     if accumulated.device.type == "cpu":
-        _check_items(accumulated.softmax(1))
+        _check_items(accumulated)
     race = accumulated.to(torch.float64) - counter_exponential(keys, beam * vocab_size + token).log()
     where = race.topk(count).indices
     return accumulated.gather(1, where), beam[where], token.gather(1, where)
@@ -63,18 +63,17 @@ def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
     batch_size, num_beams = scores.shape
     vocab_size = log_probs.shape[-1]
     accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)
-    probs = torch.softmax(accumulated, dim=-1)
     try:
-        where = torch.multinomial(probs, num_samples=count)
+        where = torch.multinomial(torch.softmax(accumulated, dim=-1), num_samples=count)
     except RuntimeError:
-        _check_items(probs)
+        _check_items(accumulated)
         raise
     return accumulated.gather(1, where), where // vocab_size, where % vocab_size
 
 
-def _check_items(probs: Tensor) -> None:
-    """Raise a ValueError that names the item [B, K * V] without probabilities, if there is one."""
-    bad = probs.isnan().any(1)
+def _check_items(accumulated: Tensor) -> None:
+    """Raise a ValueError that names the item of [B, M] whose softmax is NaN, if there is one."""
+    bad = ~accumulated.amax(1).isfinite()
     if bool(bad.any()):
         item = int(bad.nonzero()[0])
         want = "no NaN, no +inf and a finite value among an item's beams"

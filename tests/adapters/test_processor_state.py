@@ -11,7 +11,7 @@ from transformers.generation import logits_process as library
 from afterlogits.adapters import generate
 from afterlogits.adapters.processors import LibraryProcessors, translate
 from afterlogits.decoding.history import History
-from tests.oracles.seeded_models import seeded_model
+from tests.oracles.seeded_models import repeating_prompts, seeded_model
 
 PAD, EOS = 1, 9
 IS_OLD = not hasattr(GenerationMixin, "_prefill")
@@ -30,13 +30,6 @@ def models() -> dict[str, Any]:
     return {name: seeded_model(name) for name in ("llama", "bart")}
 
 
-def prompts() -> torch.Tensor:
-    """Three prompts that repeat themselves."""
-    ids = torch.randint(3, 29, (3, 7), generator=torch.Generator().manual_seed(4))
-    ids[:, 3:6] = ids[:, 0:3]
-    return ids
-
-
 def synthid(**options: Any) -> Any:
     """A watermark with a short context and a short memory, so that contexts recur and are forgotten."""
     size = {"ngram_len": 2, "sampling_table_size": 64, "sampling_table_seed": 3, "context_history_size": 3}
@@ -47,7 +40,7 @@ def synthid(**options: Any) -> Any:
 
 def both(model: Any, processor: Any, **options: Any) -> tuple[Any, Any, Any]:
     """The library's answer with the processor, ours with a copy of it, and the copy."""
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"max_new_tokens": 14, "pad_token_id": PAD, "eos_token_id": EOS, **options}
     options |= {"attention_mask": torch.ones_like(ids), "return_dict_in_generate": True, "output_scores": True}
     twin = copy.deepcopy(processor)
@@ -88,7 +81,7 @@ def state(processor: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["llama", "bart"])
 def test_encoder_ngrams(models: dict[str, Any], name: str, size: int, mode: str) -> None:
     """For a decoder-only model the prompt is the encoder's text."""
-    found = library.EncoderNoRepeatNGramLogitsProcessor(size, prompts())
+    found = library.EncoderNoRepeatNGramLogitsProcessor(size, repeating_prompts())
     check(*both(models[name], found, eos_token_id=None, **MODES[mode])[:2])
 
 
@@ -110,7 +103,7 @@ def test_prefix_function(models: dict[str, Any], name: str, mode: str) -> None:
         torch.manual_seed(11)
         options = {"max_new_tokens": 9, "pad_token_id": PAD, "eos_token_id": EOS, "return_dict_in_generate": True}
         options |= {"output_scores": True, "prefix_allowed_tokens_fn": allowed, "bad_words_ids": [[3], [4]]}
-        answers.append(call(prompts(), attention_mask=torch.ones(3, 7).long(), **options, **MODES[mode]))
+        answers.append(call(repeating_prompts(), attention_mask=torch.ones(3, 7).long(), **options, **MODES[mode]))
     check(*answers)
     assert calls[0] == calls[1]
 
@@ -122,7 +115,7 @@ def test_rows_that_leave(models: dict[str, Any], kind: str) -> None:
     """Finished rows leave the batch and the state of the others stays theirs."""
     make = {
         "synthid": synthid,
-        "ngrams": lambda: library.EncoderNoRepeatNGramLogitsProcessor(2, prompts()),
+        "ngrams": lambda: library.EncoderNoRepeatNGramLogitsProcessor(2, repeating_prompts()),
         "prefix": lambda: library.PrefixConstrainedLogitsProcessor(lambda item, ids: [3, 4, 5 + item, *ENDS], 1),
     }[kind]
     ENDS = [8, EOS]
@@ -133,9 +126,9 @@ def test_rows_that_leave(models: dict[str, Any], kind: str) -> None:
 
     options = {"do_sample": True, "seeds": [1, 2, 5], "max_new_tokens": 14, "pad_token_id": PAD, "eos_token_id": ENDS}
     options["attention_mask"] = torch.ones(3, 7).long()
-    expected = generate(models["llama"], prompts(), logits_processor=[make()], **options)
+    expected = generate(models["llama"], repeating_prompts(), logits_processor=[make()], **options)
     hook = models["llama"].register_forward_pre_hook(watch, with_kwargs=True)
-    actual = generate(models["llama"], prompts(), logits_processor=[make()], compact=True, **options)
+    actual = generate(models["llama"], repeating_prompts(), logits_processor=[make()], compact=True, **options)
     hook.remove()
     assert actual.tolist() == expected.tolist()
     assert min(widths) < 3
@@ -144,8 +137,8 @@ def test_rows_that_leave(models: dict[str, Any], kind: str) -> None:
 def test_what_stays_the_library_s(models: dict[str, Any]) -> None:
     """A state of other rows, a debugging watermark: the object itself runs."""
     processor = synthid()
-    processor(prompts(), torch.zeros(3, 29))
-    assert isinstance(translate([processor], History(prompts()[:2]))[0], LibraryProcessors)
-    assert not isinstance(translate([processor], History(prompts()))[0], LibraryProcessors)
-    assert isinstance(translate([synthid(debug_mode=True)], History(prompts()))[0], LibraryProcessors)
-    assert not isinstance(translate([synthid()], History(prompts()))[0], LibraryProcessors)
+    processor(repeating_prompts(), torch.zeros(3, 29))
+    assert isinstance(translate([processor], History(repeating_prompts()[:2]))[0], LibraryProcessors)
+    assert not isinstance(translate([processor], History(repeating_prompts()))[0], LibraryProcessors)
+    assert isinstance(translate([synthid(debug_mode=True)], History(repeating_prompts()))[0], LibraryProcessors)
+    assert not isinstance(translate([synthid()], History(repeating_prompts()))[0], LibraryProcessors)

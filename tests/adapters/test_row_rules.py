@@ -7,7 +7,7 @@ import torch
 from transformers import MinLengthLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from afterlogits.adapters import custom_generate, generate, install
-from tests.oracles.seeded_models import seeded_model
+from tests.oracles.seeded_models import repeating_prompts, seeded_model
 
 PAD = 1  # a beam search takes 0 for none and fills with the end token
 LIBRARY = {
@@ -40,16 +40,9 @@ def models() -> dict[str, Any]:
     return {name: seeded_model(name) for name in ("llama", "bart")}
 
 
-def prompts() -> torch.Tensor:
-    """Three prompts that repeat themselves."""
-    ids = torch.randint(3, 29, (3, 7), generator=torch.Generator().manual_seed(4))
-    ids[:, 3:6] = ids[:, 0:3]
-    return ids
-
-
 def an_end(model: Any, **options: Any) -> int:
     """A token that the second row soon comes to, to end rows with."""
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"max_new_tokens": 9, "eos_token_id": None, "pad_token_id": PAD, **options}
     tokens = generate(model, ids, attention_mask=torch.ones_like(ids), **options)
     return int(tokens[1, -7])
@@ -63,7 +56,7 @@ def row_of(values: Any, row: int, per_row: set[str], name: str) -> Any:
 
 def alone_and_together(model: Any, rows: dict[str, Any], generate_one: Any = generate, **options: Any) -> list[Any]:
     """The rows of one call, each against a call with its prompt and its values alone; the rows' tokens."""
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"pad_token_id": PAD, "eos_token_id": None, "max_new_tokens": 9, **options}
     names = {name for name, value in options.items() if name in ("top_k", "typical_p") and isinstance(value, list)}
     together = generate(model, ids, attention_mask=torch.ones_like(ids), **{**options, **rows})
@@ -79,7 +72,7 @@ def alone_and_together(model: Any, rows: dict[str, Any], generate_one: Any = gen
 
 def scores_alone_and_together(model: Any, rows: dict[str, Any], **options: Any) -> None:
     """Logits, scores and tokens of a greedy call's rows, each against the library's call with its values alone."""
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"pad_token_id": PAD, "eos_token_id": None, "max_new_tokens": 9, "do_sample": False, **options}
     options |= {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
     together = generate(model, ids, attention_mask=torch.ones_like(ids), **{**options, **rows})
@@ -111,7 +104,7 @@ def test_each_option(models: dict[str, Any], name: str, option: str, mode: str) 
     options = {**MODES[mode], "eos_token_id": eos}
     values = {**LIBRARY, **OWN}[option]
     tokens = alone_and_together(model, {option: values}, **options)
-    ids = prompts()
+    ids = repeating_prompts()
     plain = generate(model, ids, attention_mask=torch.ones_like(ids), pad_token_id=PAD, max_new_tokens=9, **options)
     assert tokens != plain.tolist()
 
@@ -154,7 +147,7 @@ def test_a_custom_loop_is_told_nothing(models: dict[str, Any], name: str) -> Non
 
 def padded() -> tuple[torch.Tensor, torch.Tensor]:
     """Prompts whose second row starts with padding that, counted, would be penalised; and their mask."""
-    ids = prompts()
+    ids = repeating_prompts()
     mask = torch.ones_like(ids)
     mask[1, :3] = 0
     ids[1, :3] = torch.tensor([5, 12, 25])
@@ -181,7 +174,7 @@ def test_padding_and_values_of_other_kinds(models: dict[str, Any], mode: str) ->
 @quiet
 def test_several_samples_of_a_prompt(models: dict[str, Any]) -> None:
     """One value per prompt or one per row, also where finished rows leave the batch."""
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"do_sample": True, "num_return_sequences": 2, "max_new_tokens": 9, "pad_token_id": PAD}
     options |= {"seeds": [1, 2, 3, 4, 5, 6], "attention_mask": torch.ones_like(ids), "eos_token_id": [5, 6, 7]}
     expected = generate(models["llama"], ids, repetition_penalty=[1.5, 1.0, 0.7], **options)
@@ -228,7 +221,7 @@ def test_forced_end_of_rows_with_limits_of_their_own(models: dict[str, Any]) -> 
 def test_filters_the_library_lacks(models: dict[str, Any]) -> None:
     """top-n-sigma, XTC and a dynamic temperature: for the batch, per row, and on an installed model."""
     model = install(seeded_model("llama"))
-    ids = prompts()
+    ids = repeating_prompts()
     options = {"do_sample": True, "seeds": [7, 8, 9], "max_new_tokens": 9, "attention_mask": torch.ones_like(ids)}
     plain = generate(model, ids, **options).tolist()
     for name, value, off in (("top_n_sigma", 0.3, 0), ("xtc_probability", 1.0, 0), ("dynamic_temperature", 0.9, 0)):
@@ -261,7 +254,9 @@ def test_errors(models: dict[str, Any], options: dict[str, Any], message: str) -
     """The exact text."""
     with pytest.raises(ValueError) as caught:
         generate(
-            models["llama"], prompts(), **{"do_sample": False, "max_new_tokens": 3, "pad_token_id": PAD, **options}
+            models["llama"],
+            repeating_prompts(),
+            **{"do_sample": False, "max_new_tokens": 3, "pad_token_id": PAD, **options},
         )
     assert str(caught.value) == message
 
@@ -270,5 +265,5 @@ def test_row_options_without_rows(models: dict[str, Any]) -> None:
     """What would be ignored is refused."""
     with pytest.raises(ValueError, match="row_options must hold options with a value per row; got temperature"):
         models["llama"].generate(
-            prompts(), custom_generate=custom_generate, row_options={"temperature": 0.5}, max_new_tokens=3
+            repeating_prompts(), custom_generate=custom_generate, row_options={"temperature": 0.5}, max_new_tokens=3
         )

@@ -79,3 +79,10 @@ def seeded_model(kind: str, *, scale: float = 0.3, layers: int = 4) -> Any:
                 generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return model.eval()
+
+
+def repeating_prompts() -> torch.Tensor:
+    """Three prompts [3, 7] that repeat themselves."""
+    ids = torch.randint(3, VOCAB_SIZE, (3, 7), generator=torch.Generator().manual_seed(4))
+    ids[:, 3:6] = ids[:, 0:3]
+    return ids
