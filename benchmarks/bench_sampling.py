@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from afterlogits.benchmarks import library, workloads
 from afterlogits.benchmarks.answers import require_same
-from afterlogits.benchmarks.pairing import at_least, at_most, memory_at_most
+from afterlogits.benchmarks.pairing import Timed, at_least, at_most, memory_at_most
 from afterlogits.decoding import Sampler, SamplingParams, apply_min_p, apply_top_k, apply_top_p
 from afterlogits.decoding.beam_candidates import top_candidates
 
@@ -54,6 +56,40 @@ def bench_sampling_step(pair, options, seeded, asked, batch_size):
         reset=lambda: torch.manual_seed(0),
         rounds=20,
         readme=README.get((next(iter(options)), seeded), "") if batch_size == 64 else "",
+    )
+
+
+def bench_after_a_wait(pair):
+    """One short call after 20 ms of a loop that touches no memory, against the same call right after itself."""
+    logits = workloads.peaked(1, device=pair.device, dtype=pair.dtype)
+    sampler = Sampler(
+        SamplingParams(temperature=0.8, top_k=50, top_p=0.95),
+        batch_size=1,
+        vocab_size=logits.shape[1],
+        device=pair.device,
+        seeds=[0],
+    )
+
+    def wait():
+        until = time.perf_counter() + 0.02
+        while time.perf_counter() < until:
+            pass
+        return ()
+
+    def again():
+        sampler.select(logits)
+        start = time.perf_counter()
+        drawn = sampler.select(logits)
+        return time.perf_counter() - start, drawn
+
+    pair(
+        "top_k 50 + top_p 0.95, seeds, B=1, after a wait of 20 ms",
+        table=TABLE,
+        ours=lambda: sampler.select(logits),
+        limits={"the call in a row": Timed(again)},
+        limit_answers=["the call in a row"],
+        prepare=wait,
+        note="The wait touches no memory: what the call then takes longer, other work on the machine has cost it.",
     )
 
 

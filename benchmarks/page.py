@@ -37,7 +37,10 @@ def growth_row(result: Result) -> tuple[str, ...]:
 
 
 def rows_of(result: Result) -> Iterator[tuple[str, str, str, str, str]]:
-    """Entry, asked, measured, quartiles, met: one row per asked figure, then one per comparison left over."""
+    """Entry, asked, measured, quartiles, met: one row per asked figure, then one per comparison left over.
+
+    "In a row" is the speed-up of runs that follow a run of the same side.
+    """
     shown = set()
     for bound in result["asked"]:
         shown.add(bound["side"])
@@ -51,6 +54,8 @@ def rows_of(result: Result) -> Iterator[tuple[str, str, str, str, str]]:
         for side, spread in result[kind].items():
             if side not in shown:
                 yield result["name"], "", f"{figure(spread['median'])} {sign} {side}", quartiles(spread), ""
+    for side, spread in result.get("in_a_row", {}).items():
+        yield result["name"], "", f"{figure(spread['median'])} x faster than {side}, in a row", quartiles(spread), ""
 
 
 def verdicts(results: Iterable[Result]) -> str:

@@ -25,6 +25,8 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
 - ``prepare`` makes fresh arguments for every run, untimed, where a side writes into its input.
 - ``note`` prints under the table; ``readme`` is the entry's label in the README's short table, for the few shown there.
 - A rival that takes seconds is timed in fewer rounds than the rest (`Budget.turns`), so that no entry takes minutes.
+- Where our call is short, its first run after another side's is the figure: the caches hold little of it, as after a
+  forward pass. The speed-ups of calls in a row, several of one side, then several of the other, are stored beside it.
 - An entry that is too long for ``--quick`` carries the mark ``@pytest.mark.full``.
 - What needs another version of transformers takes its rival from ``oracle.py``.
 
@@ -35,8 +37,9 @@ ratio within one process; absolute times are stored for context only.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -60,6 +63,8 @@ __all__ = [
     "memory_at_most",
     "require_same",
 ]
+
+RUNS_IN_A_ROW, TURNS_IN_A_ROW = 3, 20
 
 
 @dataclass
@@ -120,6 +125,12 @@ class Pair:
         times = self._alternate(stage, ours, others, turns, count)
         result = result_of(name, table, times, peaks, rivals, limits, _bytes(data), asked, note)
         result |= {"readme": readme} if readme else {}
+        repeatable = {
+            side: run
+            for side, run in rivals.items()
+            if not isinstance(run, Timed) and self.budget.repeats(seconds["ours"], seconds[side])
+        }
+        result |= {"in_a_row": self._in_a_row(stage, ours, repeatable)} if repeatable else {}
         result |= {
             "device": _device_name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -151,6 +162,17 @@ class Pair:
         self.benchmark.pedantic(stage.finished(ours), setup=time_the_others, rounds=rounds)
         times["ours"] = list(self.benchmark.stats.stats.data)
         return times
+
+    def _in_a_row(self, stage: Stage, ours: Run, rivals: Mapping[str, Run]) -> dict[str, dict[str, float]]:
+        """Speed-ups of the runs that follow a run of the same side, by turns of both sides."""
+        found = {}
+        for side, rival in rivals.items():
+            ratios = []
+            for _ in range(TURNS_IN_A_ROW):
+                theirs, own = (statistics.median(stage.in_a_row(run, RUNS_IN_A_ROW)) for run in (rival, ours))
+                ratios.append(theirs / max(own, 1e-9))
+            found[side] = asdict(Spread.of(ratios))
+        return found
 
 
 def _require_known_sides(

@@ -32,10 +32,17 @@ class Budget:
         """Whether one run of a rival is so long that it cannot take part in every round."""
         return seconds * self.least > self.seconds
 
+    def repeats(self, ours: float, rival: float) -> bool:
+        """Whether both sides are also timed several runs in a row: ours is short, and the rival not long."""
+        return ours < SHORT and rival < self.seconds / 50
+
     def turns(self, seconds: float) -> int:
         """In how many rounds such a rival takes part: as many as fit twice the budget, never fewer than one."""
         return max(1, int(2 * self.seconds / seconds))
 
+
+SHORT = 0.002
+"""Seconds: what the caches hold when a call begins is a large part of calls as short as this."""
 
 FULL = Budget(seconds=5.0, least=3, most=60)
 QUICK = Budget(seconds=0.6, least=3, most=20)
@@ -84,6 +91,11 @@ class Stage:
         result = run_and_wait(*arguments)
         elapsed = time.perf_counter() - start
         return float(result[0]) if isinstance(run, Timed) else elapsed
+
+    def in_a_row(self, run: Run, count: int) -> list[float]:
+        """Seconds of ``count`` runs that each follow a run of the same side."""
+        self.clock(run)
+        return [self.clock(run) for _ in range(count)]
 
     def measure(self, run: Run | Timed, profiled: bool = True) -> tuple[Any, int | None, float]:
         """Answer, peak of extra bytes (None in another process or unprofiled) and seconds of one first run."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from afterlogits.benchmarks.memory import peak_memory
+from afterlogits.benchmarks.page import rows_of
 from afterlogits.benchmarks.pairing import (
     Budget,
     Pair,
     Spread,
+    Stage,
     Timed,
     UnequalAnswers,
     at_least,
@@ -178,6 +180,42 @@ def test_a_rival_that_takes_seconds_is_timed_in_fewer_rounds() -> None:
     assert result["speedups"]["slower"]["median"] == pytest.approx(30)
     assert result["seconds"]["slower"] == pytest.approx(0.060)
     assert result["asked"][0]["met"]
+
+
+class Forgetful:
+    """A side whose first run after another side's takes longer than those that follow it."""
+
+    last: ClassVar[list[Forgetful]] = []
+
+    def __init__(self, first: float, later: float):
+        self.first, self.later = first, later
+
+    def __call__(self) -> int:
+        time.sleep(self.later if self.last == [self] else self.first)
+        self.last[:] = [self]
+        return 1
+
+
+def test_short_calls_are_also_timed_in_a_row() -> None:
+    """0.4 against 1 ms by turns, 0.1 against 0.9 in a row; what is asked is compared with the turns."""
+    pair = Pair(Stopwatch(), torch.device("cpu"), torch.float32, Budget(seconds=0.06, least=5, most=5))
+    ours, rival = Forgetful(0.0004, 0.0001), Forgetful(0.001, 0.0009)
+    result = pair("short", table="t", ours=ours, rivals={"library": rival}, asked=[at_least(5, "library")])
+    assert result["speedups"]["library"]["median"] == pytest.approx(2.5)
+    assert result["in_a_row"]["library"]["median"] == pytest.approx(9)
+    assert not result["asked"][0]["met"]
+    rival()
+    assert Stage(torch.device("cpu")).in_a_row(ours, 2) == pytest.approx([0.0001, 0.0001])
+    assert list(rows_of(result))[-1][2] == "9 x faster than library, in a row"
+
+
+@pytest.mark.parametrize(
+    ("ours", "rival"), [(0.003, 0.001), (0.001, 0.003)], ids=["ours is not short", "the rival is long"]
+)
+def test_other_calls_are_not(ours: float, rival: float) -> None:
+    """Short is below 2 ms; a rival is long from a fiftieth of the budget on, here 1.2 ms."""
+    pair = Pair(Stopwatch(), torch.device("cpu"), torch.float32, Budget(seconds=0.06, least=5, most=5))
+    assert "in_a_row" not in pair("long", table="t", ours=sleeper(ours), rivals={"library": sleeper(rival)})
 
 
 def test_peak_memory_counts_what_is_freed_within_the_call() -> None:
