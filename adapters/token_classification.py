@@ -129,16 +129,16 @@ def encode(loaded: Loaded, items: Sequence[str | Words], options: TokenClassific
 def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenClassificationOptions) -> Row:
     """The row with the characters of its tokens in the whole text."""
     offsets = row.facts.get("offset_mapping")
-    text = item
-    if isinstance(item, Words) and offsets is not None:
-        text = item.text
-        shifts = [0 if word is None else item.starts[word] for word in row.encoding.word_ids]
-        offsets = [(a + shift, b + shift) for (a, b), shift in zip(offsets, shifts, strict=True)]
     if options.offset_mapping is not None:
         # The library takes the mapping of the first text for every text.
         item_number = 0 if loaded.compat else row.facts["item"]
         offsets = list(options.offset_mapping[item_number])[: row.length]
         require(len(offsets) == row.length, f"offset_mapping must cover {row.length} tokens; got {len(offsets)}")
+    text = item
+    if isinstance(item, Words) and offsets is not None:
+        text = item.text
+        shifts = [0 if word is None else item.starts[word] for word in row.encoding.word_ids]
+        offsets = [(a + shift, b + shift) for (a, b), shift in zip(offsets, shifts, strict=True)]
     facts = {"offsets": offsets, "text": text, "special_tokens_mask": row.facts["special_tokens_mask"]}
     return Row(row.inputs, row.length, row.encoding, facts)
 

@@ -15,21 +15,27 @@ from .probabilities import check_shape
 from .tagging import Entities
 
 
-def subwords_by_length(token_lengths: Tensor, offsets: Tensor, unknown: Tensor | None = None) -> Tensor:
+def subwords_by_length(
+    token_lengths: Tensor, offsets: Tensor, unknown: Tensor | None = None, *, text_lengths: Tensor | None = None
+) -> Tensor:
     """[B, T] bool for WordPiece: a token longer or shorter than its piece of text ("##ing") continues a word.
 
     token_lengths: [B, T] int, characters of each token's own string, prefix included. offsets: [B, T, 2].
-    unknown: [B, T] bool, tokens outside the vocabulary: they start a word.
+    unknown: [B, T] bool, tokens outside the vocabulary: they start a word. text_lengths: [B] int, for offsets that may
+    lie beyond the end of a text (a mapping of the caller's): a piece holds only characters of the text.
     """
     check_shape("offsets", offsets, "BT2", (*token_lengths.shape, 2))
-    found = token_lengths != offsets[..., 1] - offsets[..., 0]
+    start, end = offsets.unbind(dim=-1)
+    if text_lengths is not None:
+        start, end = (torch.minimum(bound, text_lengths[:, None]) for bound in (start, end))
+    found = token_lengths != (end - start).clamp_min(0)
     return found if unknown is None else found & ~unknown.bool()
 
 
 def space_index(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Where the spaces are: (is_space [S] bool over all texts in a row, first [B] int64 position of each text).
 
-    Every text is followed by one position that is no space, so that looking one character past an end is harmless.
+    Every text is followed by one position that is no space: what lies beyond an end.
     """
     lengths = torch.tensor([len(text) + 1 for text in texts], dtype=torch.long)
     joined = "\0".join([*texts, ""])
@@ -41,12 +47,13 @@ def space_index(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 def subwords_by_space(offsets: Tensor, is_space: Tensor, first: Tensor, unknown: Tensor | None = None) -> Tensor:
     """[B, T] bool for tokenizers without a subword prefix: no space before or at the token's first character.
 
-    offsets: [B, T, 2] characters within each text. is_space, first: from ``space_index``. A token at 0 starts a word.
+    offsets: [B, T, 2] characters within each text. is_space, first: from ``space_index``. A token at 0 starts a word;
+    beyond the end of its text there is no space.
     """
     start = offsets[..., 0]
     here = first[:, None] + start
-    last = max(is_space.shape[0] - 1, 0)
-    spaced = is_space[here.clamp(0, last)] | is_space[(here - 1).clamp(0, last)]
+    beyond = torch.cat([first[1:], first.new_tensor([is_space.shape[0]])])[: len(first), None] - 1
+    spaced = is_space[torch.minimum(here, beyond)] | is_space[torch.minimum(here - 1, beyond)]
     found = (start > 0) & ~spaced
     return found if unknown is None else found & ~unknown.bool()
 

@@ -19,6 +19,7 @@ from tests.adapters.pipeline_parity import (
     options_of,
     pipes,
 )
+from tests.text_models import WORDS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -64,6 +65,26 @@ def test_entities_of_any_characters(strategy, texts):
         library, ours, _ = pipes("ner", family)
         options = {"aggregation_strategy": strategy}
         assert equal(answers(library, texts, options), answers(ours, texts, options))
+
+
+@pytest.mark.skipif(VERSION_4, reason="5.23 is the rule where the task exists in it")
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "max"])
+def test_entities_of_a_mapping_of_the_callers(strategy, split):
+    """Offsets that are not the tokenizer's, some beyond the end of a text; with words each counts from its own word."""
+    drawn = random.Random(f"{strategy} {split}")
+    for family in families("ner")[:3]:
+        library, ours, tokenizer = pipes("ner", family)
+        for _ in range(8):
+            items = [drawn.choices(WORDS, k=count) for count in (6, 2, 1)]
+            items = items if split else [" ".join(words) for words in items]
+            length = max(len(tokenizer(item, is_split_into_words=split)["input_ids"]) for item in items)
+            ends = [drawn.randint(0, 4) + 3 * place for place in range(length)]
+            mapping = [(max(0, end - drawn.randint(0, 5)), end) for end in ends]
+            options = {"aggregation_strategy": strategy, "ignore_labels": [], "offset_mapping": [mapping] * 3}
+            if split:
+                options |= {"is_split_into_words": True, "delimiter": " "}
+            assert equal(answers(library, items, options), answers(ours, items, options))
 
 
 @pytest.mark.skipif(VERSION_4, reason="the nesting of results is version 5's")

@@ -67,7 +67,9 @@ def test_empty_batches():
     """No items, or no tokens."""
     for shape in ((0, 3), (2, 0)):
         none = torch.zeros(shape).long()
-        assert select_cells(torch.zeros(shape), none, none, none, none).records(compat=False) == [[]] * shape[0]
+        found = select_cells(torch.zeros(shape), none, none, none, none)
+        assert found.records(compat=False) == [[]] * shape[0]
+        assert found.answered.tolist() == [False] * shape[0]
 
 
 # parity
@@ -93,7 +95,12 @@ def test_same_as_library(seed):
     [
         ({"row_ids": torch.zeros(2, 3).long()}, "row_ids must be [2, 2]; got shape [2, 3]"),
         ({"aggregation_logits": torch.zeros(3, 2)}, "aggregation_logits must be [2, A]; got shape [3, 2]"),
+        ({"logits": torch.zeros(2, 2, 1)}, "logits must be [B, T]; got shape [2, 2, 1]"),
         ({"logits": torch.full((2, 2), math.nan)}, "logits must not be NaN; got NaN in item 0"),
+        (
+            {"aggregation_logits": torch.tensor([[0.0, 1.0], [math.nan, 0.0]])},
+            "aggregation_logits must not be NaN; got NaN in item 1",
+        ),
     ],
 )
 def test_errors(change, message):

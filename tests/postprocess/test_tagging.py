@@ -159,6 +159,19 @@ def test_word_ids_instead_of_the_heuristic():
     assert grouped(found) == [("PER", 0, 1), ("LOC", 2, 2), ("LOC", 3, 3), ("LOC", 4, 4)]
 
 
+def test_offsets_beyond_a_text_hold_no_characters():
+    """Text "a c": a piece of characters 2 to 9 is one character long; from 5 on there is neither text nor space."""
+    offsets = torch.tensor([[[0, 1], [0, 1], [1, 2], [2, 9], [3, 4], [4, 5], [5, 9], [6, 4]]])
+    lengths = torch.tensor([[1, 2, 1, 1, 0, 1, 0, 0]])
+    by_length = subwords_by_length(lengths, offsets, text_lengths=torch.tensor([3]))
+    assert by_length.tolist() == [[False, True, False, False, False, True, False, False]]
+    # The second text begins with spaces, which are none of the first one's: characters 0 and 1 to 3 touch its space.
+    texts = ["a c", "   "]
+    expected = [[i > 0 and " " not in text[i - 1 : i + 1] for i in offsets[0, :, 0].tolist()] for text in texts]
+    assert expected[0] == [False, False, False, False, True, True, True, True]
+    assert subwords_by_space(offsets.expand(2, 8, 2), *space_index(texts)).tolist() == expected
+
+
 def test_best_labels_add_up_prefixes():
     """PER is B-PER and I-PER together: probabilities (.1, .3, .2, .3, .1) give PER .5, LOC .4, O .1."""
     logits = torch.tensor([[[0.1, 0.3, 0.2, 0.3, 0.1]]]).log()
@@ -354,6 +367,13 @@ def test_nan_outside_the_tokens_does_not_matter():
     logits[0, 1] = math.nan
     found = group_entities(logits, torch.tensor([[True, False]]), read_labels(BIO))
     assert grouped(found) == [("PER", 0, 0)]
+
+
+def test_offsets_of_another_shape():
+    """One row of offsets does not serve two rows of tokens."""
+    with pytest.raises(ValueError) as caught:
+        subwords_by_length(torch.ones(2, 3).long(), torch.ones(1, 3, 2).long())
+    assert str(caught.value) == "offsets must be [2, 3, 2]; got shape [1, 3, 2]"
 
 
 def test_unknown_scheme():

@@ -58,6 +58,22 @@ def test_ties_are_reversed_only_in_compat():
     assert score_labels(logits, [3], entailment=2, compat=False).label.tolist() == [0, 1, 2]
 
 
+def test_each_label_on_its_own_without_compat():
+    """Odds of entailment against contradiction 3, 1/3 and 1: probabilities 3/4, 1/4 and 1/2."""
+    logits = torch.tensor([[0.0, 50.0, math.log(3)], [math.log(3), -50.0, 0.0], [1.0, 0.0, 1.0]])
+    found = score_labels(logits, [3], entailment=2, multi_label=True, compat=False)
+    assert found.label.tolist() == [0, 2, 1]
+    torch.testing.assert_close(found.scores, torch.tensor([0.75, 0.5, 0.25]))
+
+
+def test_many_equal_scores_keep_their_order_without_compat():
+    """An unstable sort would show from some dozens on."""
+    logits = torch.zeros(200, 2)
+    logits[::7, 1] = 1.0
+    expected = [*range(0, 200, 7), *(i for i in range(200) if i % 7)]
+    assert score_labels(logits, [200], entailment=1, compat=False).label.tolist() == expected
+
+
 def test_all_minus_infinity_is_even_without_compat():
     """Nothing can be said, so every label is as good."""
     logits = torch.full((2, 2), -math.inf)
@@ -124,7 +140,9 @@ def test_same_as_library_thousands():
     ("change", "message"),
     [
         ({"counts": [1]}, "counts must add up to the rows of logits, 2; got 1"),
+        ({"logits": torch.zeros(2, 3, 1)}, "logits must be [N, C]; got shape [2, 3, 1]"),
         ({"entailment": 3}, "entailment must be a column of logits, below 3; got 3"),
+        ({"entailment": -4}, "entailment must be a column of logits, below 3; got -4"),
         ({"multi_label": [True, False]}, "multi_label must be one flag or one per text, 1; got 2"),
         ({"logits": torch.tensor([[0.0] * 3, [math.nan] * 3])}, "logits must not be NaN; got NaN in pair 1"),
     ],
