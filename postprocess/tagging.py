@@ -68,8 +68,9 @@ class Entities:
         starts: list[int | None] = self.start.tolist()
         ends: list[int | None] = self.end.tolist()
         if bool((self.start < 0).any()):
-            starts = [None if value is not None and value < 0 else value for value in starts]
-            ends = [None if value is not None and value < 0 else value for value in ends]
+            placed = [start >= 0 for start in self.start.tolist()]
+            starts = [start if there else None for start, there in zip(starts, placed, strict=True)]
+            ends = [end if there else None for end, there in zip(ends, placed, strict=True)]
         rows: list[dict[str, Any]]
         texts: list[str | None] = list(words) if words is not None else [None] * len(ids)
         columns = zip(ids, self.scores.tolist(), texts, starts, ends, strict=True)

@@ -159,6 +159,61 @@ def test_word_ids_instead_of_the_heuristic():
     assert grouped(found) == [("PER", 0, 1), ("LOC", 2, 2), ("LOC", 3, 3), ("LOC", 4, 4)]
 
 
+def test_rows_of_one_token():
+    """Five items of a single token each: every entity is its own item's, at position 0, a word of its own."""
+    logits = torch.cat([logits_of("B-PER")] * 5)
+    for strategy in ("none", "simple"):
+        found = group_entities(logits, torch.ones(5, 1).bool(), read_labels(BIO), aggregation_strategy=strategy)
+        assert found.item.tolist() == [0, 1, 2, 3, 4]
+        assert found.first_token.tolist() == found.last_token.tolist() == [0] * 5
+        assert found.word_starts.tolist() == [True] * 5
+        assert found.start.tolist() == found.end.tolist() == [-1] * 5
+
+
+def test_records_without_words_and_with_some_offsets():
+    """Characters from offsets of any integer type; where a token has none (-1) both ends are None."""
+    logits = logits_of("B-PER", "B-LOC", "B-PER")
+    offsets = torch.tensor([[[0, 2], [-1, -1], [3, 5]]], dtype=torch.int32)
+    found = group_entities(logits, torch.ones(1, 3).bool(), read_labels(BIO), offsets=offsets)
+    assert found.start.dtype == found.end.dtype == torch.int64
+    records = found.records()[0]
+    assert [list(record) for record in records] == [["entity_group", "score", "start", "end"]] * 3
+    assert [(record["start"], record["end"]) for record in records] == [(0, 2), (None, None), (3, 5)]
+
+
+def test_subwords_as_integers():
+    """0 and 1 mean what False and True mean."""
+    logits, keep, scheme = logits_of("B-PER", "B-LOC", "B-LOC"), torch.ones(1, 3).bool(), read_labels(BIO)
+    options = {"aggregation_strategy": "first", "is_subword": torch.tensor([[0, 1, 0]])}
+    assert grouped(group_entities(logits, keep, scheme, **options)) == [("PER", 0, 1), ("LOC", 2, 2)]
+
+
+def test_an_ignored_type_leaves_its_groups_out_without_compat():
+    """ "PER" is no label but the type of two, "O" is a label."""
+    logits, keep = logits_of("B-PER", "I-PER", "O", "B-LOC"), torch.ones(1, 4).bool()
+    options = {"ignore_labels": ["PER", "O"], "compat": False}
+    assert grouped(group_entities(logits, keep, read_labels(BIO, compat=False), **options)) == [("LOC", 3, 3)]
+
+
+def test_chosen_entities_keep_their_probabilities():
+    """Rows 2 and 0 of three, in that order; without probabilities there are none to keep."""
+    logits, keep = logits_of("B-PER", "B-LOC", "I-PER"), torch.ones(1, 3).bool()
+    found = group_entities(logits, keep, read_labels(BIO), label_probs=True)
+    chosen = found.select(torch.tensor([2, 0]))
+    assert grouped(chosen) == [("PER", 2, 2), ("PER", 0, 0)]
+    assert torch.equal(chosen.label_probs, found.label_probs[[2, 0]])
+    assert group_entities(logits, keep, read_labels(BIO)).select(torch.tensor([1])).label_probs is None
+
+
+def test_equal_labels_are_listed_by_lower_id():
+    """Two hundred labels of one probability but for every seventh: an unstable sort would mix them up."""
+    names = tuple(f"x{i}" for i in range(200))
+    logits = torch.zeros(1, 1, 200)
+    logits[..., ::7] = 1.0
+    found = group_entities(logits, torch.ones(1, 1).bool(), read_labels(names, scheme="plain"), label_probs=True)
+    assert found.best_labels(200)[0].tolist() == [[*range(0, 200, 7), *(i for i in range(200) if i % 7)]]
+
+
 def test_offsets_beyond_a_text_hold_no_characters():
     """Text "a c": a piece of characters 2 to 9 is one character long; from 5 on there is neither text nor space."""
     offsets = torch.tensor([[[0, 1], [0, 1], [1, 2], [2, 9], [3, 4], [4, 5], [5, 9], [6, 4]]])
@@ -343,6 +398,21 @@ def test_same_as_library_thousands():
         (
             {"aggregation_strategy": "first"},
             "exactly one of is_subword and word_ids must be given for 'first'; got neither",
+        ),
+        (
+            {
+                "aggregation_strategy": "max",
+                "is_subword": torch.zeros(1, 2).bool(),
+                "word_ids": torch.zeros(1, 2).long(),
+            },
+            "exactly one of is_subword and word_ids must be given for 'max'; got both",
+        ),
+        (
+            {
+                "logits": torch.stack([torch.zeros(2, 5), torch.tensor([[0.0] * 5, [0.0, math.inf, 0.0, 0.0, 0.0]])]),
+                "keep": torch.ones(2, 2).bool(),
+            },
+            "logits must be numbers, one of them finite, for every token; got NaN or infinities in item 1",
         ),
         ({"keep": torch.ones(2, 3).bool()}, "keep must be [1, 2]; got shape [2, 3]"),
         ({"offsets": torch.ones(1, 2)}, "offsets must be [1, 2, 2]; got shape [1, 2]"),
