@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .adaptive import AdaptivePStep
 from .mirostat import MirostatStep
-from .params import SamplingParams
-from .rows import RowOption
+from .params import STEP_REQUIREMENTS, SamplingParams
+from .row_tensors import row_option
 
 
 class DrawSteps:
@@ -23,28 +23,33 @@ class DrawSteps:
 
     def __init__(self, params: SamplingParams, *, batch_size: int, device: torch.device | str = "cpu") -> None:
         self.steps: list[Any] = []
-        if params.is_on("mirostat_tau"):
+        self.rows_on: Tensor | None = (
+            None  # [B] bool on the host: the rows that some step acts on; None if there is none
+        )
+
+        def read(name: str) -> Tensor:
+            return row_option(name, getattr(params, name), batch_size, STEP_REQUIREMENTS[name], device)
+
+        if params.is_on("mirostat_tau") and self._acts(read("mirostat_tau").isfinite(), batch_size):
+            tau, eta = read("mirostat_tau"), read("mirostat_eta")
             self.steps.append(
-                MirostatStep(
-                    batch_size=batch_size,
-                    target_surprise=_given(params.mirostat_tau),
-                    learning_rate=params.mirostat_eta,
-                    device=device,
-                )
+                MirostatStep(batch_size=batch_size, target_surprise=tau, learning_rate=eta, device=device)
             )
-        if params.is_on("adaptive_target"):
-            self.steps.append(
-                AdaptivePStep(
-                    batch_size=batch_size,
-                    target=_given(params.adaptive_target),
-                    decay=params.adaptive_decay,
-                    device=device,
-                )
-            )
+        if params.is_on("adaptive_target") and self._acts(read("adaptive_target") >= 0, batch_size):
+            target, decay = read("adaptive_target"), read("adaptive_decay")
+            self.steps.append(AdaptivePStep(batch_size=batch_size, target=target, decay=decay, device=device))
         self._drawing: list[Any] = []
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    def _acts(self, rows_on: Tensor, batch_size: int) -> bool:
+        """Whether a step acts on a row at all, and then note on which: rows_on [] or [B] bool."""
+        if not bool(rows_on.any()):
+            return False
+        rows_on = rows_on.cpu().expand(batch_size)
+        self.rows_on = rows_on if self.rows_on is None else self.rows_on | rows_on
+        return True
 
     def apply(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Change the filtered logits [N, V]."""
@@ -63,7 +68,3 @@ class DrawSteps:
             drawing.advance(token_ids)
             if rows is not None:
                 step.put_rows(rows, drawing)
-
-
-def _given(value: RowOption | None) -> RowOption:
-    return 0.0 if value is None else value

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .bias import BadWords, TokenBias
 from .bias_table import SequenceBias
-from .compiled import CompiledParams
+from .compiled import OFF, SWITCHES, CompiledParams, ways_of_rows
 from .masks import AllowedTokens
 from .rows import (
     COUNT,
@@ -92,8 +92,7 @@ STEP_REQUIREMENTS: dict[str, Requirement] = {
 }
 # What switches a step on, where that is not the option of its own name.
 _SWITCHES: dict[str, tuple[str, ...]] = {
-    "temperature": ("temperature", "dynamic_temperature"),
-    "xtc": ("xtc_probability",),
+    **SWITCHES,
     "count_penalties": ("frequency_penalty", "presence_penalty"),
     "dry": ("dry_multiplier",),
 }
@@ -244,31 +243,25 @@ class SamplingParams:
         on: dict[str, float | Tensor] = {}
         for name, requirement in _REQUIREMENTS.items():
             if self.is_on(name):
-                on[name] = per_row(name, getattr(self, name), batch_size, device, requirement, validate=False)
+                value = per_row(name, getattr(self, name), batch_size, None, requirement, validate=False)
+                if isinstance(value, float) or name not in OFF or not bool((value == OFF[name]).all()):
+                    on[name] = value
+        ways, deciding = ways_of_rows(on)
         temperature = on.get("temperature", 1.0)
         greedy: bool | Tensor = temperature == 0
         if isinstance(temperature, Tensor) and isinstance(greedy, Tensor):
             on["temperature"] = temperature.masked_fill(greedy, 1.0)
-            if greedy.device.type == "cpu" and not bool(greedy.any()):
-                greedy = False
+            greedy = bool(greedy.any()) and (True if greedy.all() else greedy.to(device))
         top_k = on.get("top_k", 0)
         most = int(top_k.max() if isinstance(top_k, Tensor) and top_k.numel() else top_k)
+        on = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in on.items()}
         active = tuple(name for name in self.order if any(option in on for option in _SWITCHES.get(name, (name,))))
         joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
-        return CompiledParams(on, active, greedy, most, joint, self.min_tokens_to_keep)
+        return CompiledParams(on, active, greedy, most, joint, self.min_tokens_to_keep, ways, deciding)
 
 
 _OFF: dict[str, float] = {
-    "temperature": 1.0,
-    "dynamic_temperature": 0.0,
-    "top_k": 0.0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "top_n_sigma": 0.0,
-    "xtc_probability": 0.0,
+    **OFF,
     "repetition_penalty": 1.0,
     "frequency_penalty": 0.0,
     "presence_penalty": 0.0,

@@ -53,6 +53,7 @@ class Sampler:
         self.params: CompiledParams = params.compiled(batch_size, self.device)
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
         self._few: FewRows | None = None if self.draw_steps else few_rows(self.params, self.device)
+        self._ways = None if self.seeds is None else self._unlike_ways()
         self._few_seeds = self.seeds.tolist() if self._few is not None and self.seeds is not None else []
 
     @overload
@@ -152,22 +153,55 @@ class Sampler:
             first = last
         return tokens
 
+    def _unlike_ways(self) -> Tensor | None:
+        """A number for each row of the batch, [B] on the host, equal where the same options are on; None if in all."""
+        ways, steps_on = self.params.ways, self.draw_steps.rows_on
+        if ways is None and steps_on is None:
+            return None
+        ways = torch.zeros(self.batch_size, dtype=torch.int64) if ways is None else 2 * ways
+        ways = ways if steps_on is None else ways + steps_on
+        return None if len({*ways.tolist()}) < 2 else ways
+
     def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
-        params = self.params if rows is None else self.params.select_rows(rows)
+        if self._ways is None:
+            params = self.params if rows is None else self.params.select_rows(rows)
+            return self._draw_alike(logits, params, step, rows, self.draw_steps)
+        if self.validate:
+            check_finite(logits)
+        if rows is None:
+            rows = torch.arange(self.batch_size, device=self.device)
+        ways, tokens = self._ways[rows.cpu()], torch.empty_like(rows)
+        for way in sorted({*ways.tolist()}):
+            some = (ways == way).nonzero()[:, 0].to(self.device)
+            params = self.params.select_rows(rows[some]).of_way(way >> 1)
+            tokens[some] = self._draw_alike(
+                logits[some], params, step, rows[some], self.draw_steps if way & 1 else None
+            )
+        return tokens
+
+    def _draw_alike(
+        self,
+        logits: Tensor,
+        params: CompiledParams,
+        step: int | Tensor,
+        rows: Tensor | None,
+        draw_steps: DrawSteps | None,
+    ) -> Tensor:
+        """One token for each of some rows [N, V], where the same options are on in all of them."""
         if params.greedy is True or not logits.shape[0]:
             if self.validate:
                 check_finite(logits)
             return first_argmax(logits)
         keys = self.keys(step, rows)
         known = keys is not None or (logits.device.type == "cpu" and stream_is_known())
-        if known and not self.draw_steps and covers(params, logits.dtype):
+        if known and not draw_steps and covers(params, logits.dtype):
             with np.errstate(all="ignore"):  # what overflows is uncertain, and goes the library's way
                 return self._draw_from_shortlists(logits, params, keys, rows)
         if self.validate:
             check_finite(logits)
-        flat, top = ([], None) if keys is None or self.draw_steps else flat_rows(logits, params)
+        flat, top = ([], None) if keys is None or draw_steps else flat_rows(logits, params)
         if not flat or keys is None:
-            return self._draw_in_full(logits, params, keys, rows)
+            return self._draw_in_full(logits, params, keys, rows, draw_steps)
         tokens = logits.new_empty(len(logits), dtype=torch.int64)
         others = torch.tensor(sorted({*range(len(logits))} - {*flat}), dtype=torch.int64, device=logits.device)
         if len(others):
@@ -189,14 +223,21 @@ class Sampler:
         self.fallbacks += by_the_book
         return torch.tensor(tokens, device=logits.device)
 
-    def _draw_in_full(self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor:
+    def _draw_in_full(
+        self,
+        logits: Tensor,
+        params: CompiledParams,
+        keys: Tensor | None,
+        rows: Tensor | None,
+        draw_steps: DrawSteps | None = None,
+    ) -> Tensor:
         """The library's own operations over the whole vocabulary."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         kept = apply_chain(wide, params, chance=self._chance(params, keys, rows))
-        if self.draw_steps:
-            wide = kept = self.draw_steps.apply(kept, rows)
+        if draw_steps:
+            wide = kept = draw_steps.apply(kept, rows)
         if keys is not None:
-            drawn = full_winner(wide, kept, keys, None if self.draw_steps else divisor(params))
+            drawn = full_winner(wide, kept, keys, None if draw_steps else divisor(params))
         elif rows is None:
             drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
         else:
@@ -204,8 +245,8 @@ class Sampler:
             drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
         if isinstance(params.greedy, Tensor):
             drawn = torch.where(params.greedy[:, 0], first_argmax(logits), drawn)
-        if self.draw_steps:
-            self.draw_steps.advance(drawn, rows)
+        if draw_steps:
+            draw_steps.advance(drawn, rows)
         return drawn
 
     def _draw_from_shortlists(

@@ -91,6 +91,10 @@ def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = N
     keys = full.keys(7)
     expected = full._draw_in_full(logits, full.params, keys, None)
     kept = full.process(logits) > -torch.inf
-    for i in flat_rows(logits, full.params)[0]:
-        expected[i] = flat_token(logits[i], kept[i], temperatures[i], seeds[i], 7)
+    for i in range(rows):
+        own = SamplingParams(
+            temperature=temperatures[i], top_k=top_ks[i], top_p=top_ps[i], min_p=min_ps[i], min_tokens_to_keep=keep
+        ).compiled(1, logits.device)
+        if flat_rows(logits[i : i + 1], own)[0]:
+            expected[i] = flat_token(logits[i], kept[i], temperatures[i], seeds[i], 7)
     assert torch.equal(tokens, expected), f"{params} V={vocab_size}"

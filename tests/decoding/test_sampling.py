@@ -129,6 +129,57 @@ def test_seeded_rows_do_not_depend_on_the_batch(seed: int) -> None:
         assert seeded_token(row, temperatures[i], seeds[i], 4) == tokens[i]
 
 
+UNLIKE = [
+    {"top_k": [0, 50]},
+    {"typical_p": [1.0, 0.5]},
+    {"epsilon_cutoff": [0.0, 1e-3]},
+    {"eta_cutoff": [0.0, 1e-3]},
+    {"top_n_sigma": [0.0, 1.0]},
+    {"xtc_probability": [0.0, 1.0]},
+    {"dynamic_temperature": [0.0, 0.5]},
+    {"mirostat_tau": [math.inf, 3.0]},
+    {"adaptive_target": [-1.0, 0.3]},
+    {"top_k": [0, 50], "top_p": [0.9, 0.5], "joint_top_k_top_p": True},
+    {"top_k": torch.tensor([0, 50]), "temperature": [1.0, 0.0]},
+]
+
+
+@pytest.mark.parametrize("options", UNLIKE, ids=lambda options: "-".join(options))
+def test_a_seeded_row_does_not_depend_on_what_is_on_in_others(options: dict) -> None:
+    """A flat row, drawn by proposals when it is alone, beside one with a filter or a step that it has switched off."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.cat([torch.randn(1, 8192, generator=g) * 0.3, torch.randn(1, 8192, generator=g) * 3])
+    own = [
+        {k: v if isinstance(v, bool) else (float(v[i]) if k != "top_k" else int(v[i])) for k, v in options.items()}
+        for i in range(2)
+    ]
+    for seed in range(8):
+        seeds = [seed, seed]
+        tokens = sample(logits, seeds=seeds, step=3, **options)
+        for i in range(2):
+            assert sample(logits[i : i + 1], seeds=[seed], step=3, **own[i])[0] == tokens[i]
+        sampler = Sampler(SamplingParams(**options), batch_size=2, vocab_size=8192, device="cpu", seeds=seeds)
+        for rows in ([0], [1], [1, 0]):
+            step = torch.tensor([3, 3]) if rows == [1, 0] else 3
+            assert torch.equal(sampler.select(logits[rows], step=step, rows=torch.tensor(rows)), tokens[rows])
+
+
+def test_a_bad_row_is_named_among_rows_that_are_drawn_apart() -> None:
+    """The row of the batch, not of the rows drawn with it."""
+    logits = torch.zeros(3, 8)
+    logits[2, 0] = math.nan
+    with pytest.raises(ValueError, match="got NaN in row 2"):
+        sample(logits, seeds=[1, 2, 3], top_k=[2, 0, 0])
+
+
+def test_all_greedy_row_by_row_draws_nothing() -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    logits = torch.tensor([[0.0, 3.0], [1.0, 0.0]])
+    assert sample(logits, temperature=[0.0, 0.0], generator=generator).tolist() == [1, 0]
+    assert torch.equal(generator.get_state(), before)
+
+
 def test_scores_too_close_for_two_devices_are_decided_in_python() -> None:
     """Logits that undo the noise leave scores of 0 up to rounding: the largest by Python's logarithms wins."""
     keys, token_ids = counter_keys(torch.tensor([3]), 0), torch.arange(50)
