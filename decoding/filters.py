@@ -12,7 +12,20 @@ from torch import Tensor
 
 from .candidates import largest
 from .cut import is_cuttable, keep_above, keep_from, min_p_bounds
-from .rows import COUNT, POSITIVE, UNIT, RowOption, as_border, check_count, check_logits, divided, per_row, scaled
+from .pieces import by_pieces
+from .rows import (
+    COUNT,
+    POSITIVE,
+    UNIT,
+    RowOption,
+    as_border,
+    check_count,
+    check_logits,
+    divided,
+    of_rows,
+    per_row,
+    scaled,
+)
 from .top_p_mask import keep_nucleus
 
 
@@ -76,8 +89,8 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
     Returns [B, V]; dropped entries are -inf. At least ``min_tokens_to_keep`` survive.
     Ties: as torch.sort orders them, the rule of transformers 5.23.
     Raises ValueError naming the row if top_p is out of range.
-    Cost: one read and one fill where a few hundred tokens hold the mass (float32 on the CPU), else one sort of every
-    row, O(V log V); a draw alone (``sample``) needs none.
+    Cost: one read and one fill where a few hundred tokens hold the mass (float32 on the CPU); else a sort of each
+    row's values, or of its tokens where equal logits meet the border; a draw alone (``sample``) needs none.
     Source: Holtzman et al. 2020, arXiv:1904.09751, section 3.1.
     >>> apply_top_p(torch.tensor([[2.0, 1.0, 0.0]]), 0.7)
     tensor([[2., 1., -inf]])
@@ -89,18 +102,18 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
         return logits.clone()
     if is_cuttable(logits):
         return keep_nucleus(
-            logits, p, min_tokens_to_keep, lambda some, rows: _drop_tail(some, _of_rows(p, rows), min_tokens_to_keep)
+            logits, p, min_tokens_to_keep, lambda some, rows: _drop_tail(some, of_rows(p, rows), min_tokens_to_keep)
         )
     return _drop_tail(logits, p, min_tokens_to_keep)
 
 
 def _drop_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
-    drop = outside_nucleus(logits, top_p, min_tokens_to_keep)
-    return logits.masked_fill(drop & (top_p < 1.0) if isinstance(top_p, Tensor) else drop, -math.inf)
+    def kept(some: slice) -> Tensor:
+        p = of_rows(top_p, some)
+        drop = outside_nucleus(logits[some], p, min_tokens_to_keep)
+        return logits[some].masked_fill(drop & (p < 1.0) if isinstance(p, Tensor) else drop, -math.inf)
 
-
-def _of_rows(option: float | Tensor, rows: list[int]) -> float | Tensor:
-    return option[rows] if isinstance(option, Tensor) else option
+    return by_pieces(logits, kept)
 
 
 def outside_nucleus(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int = 1) -> Tensor:
@@ -131,7 +144,7 @@ def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1
     p = per_row("min_p", min_p, logits.shape[0], logits.device, UNIT)
     if is_cuttable(logits) and min_tokens_to_keep == 1 and logits.shape[0]:
         low, high = min_p_bounds(logits, p)
-        return keep_above(logits, low, high, lambda some, rows: _drop_improbable(some, _of_rows(p, rows), 1))
+        return keep_above(logits, low, high, lambda some, rows: _drop_improbable(some, of_rows(p, rows), 1))
     return _drop_improbable(logits, p, min_tokens_to_keep)
 
 
@@ -172,14 +185,19 @@ def top_k_top_p_filtering(
     logits: [B, V] float. top_k: 0 or less is off. top_p: off outside [0, 1]; 1.0 is not quite off, it drops tokens
     whose probability is zero in the logits' own precision. filter_value: what dropped entries become.
     Returns new logits; the input itself when both filters are off.
-    Cost: one top-k and one sort of every row, for what is on.
+    Cost: that of ``apply_top_k`` and ``apply_top_p``; one sort of every row with another ``filter_value``.
     >>> top_k_top_p_filtering(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), top_k=3, top_p=0.7)
     tensor([[2., 1., -inf, -inf]])
     """
     check_logits(logits)
     min_tokens_to_keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     if top_k > 0:
-        logits = logits.masked_fill(logits < kth_largest(logits, top_k, min_tokens_to_keep), filter_value)
-    if 0 <= top_p <= 1.0:
+        if filter_value == -math.inf:
+            logits = apply_top_k(logits, int(top_k), min_tokens_to_keep=min_tokens_to_keep)
+        else:
+            logits = logits.masked_fill(logits < kth_largest(logits, top_k, min_tokens_to_keep), filter_value)
+    if 0 <= top_p < 1.0 and filter_value == -math.inf:
+        logits = apply_top_p(logits, float(top_p), min_tokens_to_keep=min_tokens_to_keep)
+    elif 0 <= top_p <= 1.0:
         logits = logits.masked_fill(outside_nucleus(logits, top_p, min_tokens_to_keep), filter_value)
     return logits

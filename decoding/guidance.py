@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .pieces import by_pieces
 from .row_tensors import row_column, row_option
 from .rows import FINITE, RowOption, check_logits
 
@@ -19,7 +20,7 @@ def apply_guidance(
     With ``normalize`` both are turned to log-probabilities first and the result is in that space, as transformers 5.23
     does for language models; a scale of 1.0 then returns log_softmax(logits). Without it the raw logits are combined,
     as for MusicGen, where the caller splits one batch into its halves.
-    Cost: two log_softmax and three passes over [B, V].
+    Cost: two log_softmax and three passes over [B, V], in pieces that stay in cache (float32 on the CPU).
     Source: Sanchez et al. 2023, arXiv:2306.17806, equation 7; Copet et al. 2023, arXiv:2306.05284 (MusicGen).
     >>> apply_guidance(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]]), 2.0, normalize=False)
     tensor([[3., 0.]])
@@ -36,8 +37,12 @@ def apply_guidance(
     if not normalize:
         difference = (logits - unconditional_logits).to(scale.dtype)
         return unconditional_logits + (difference * scale).to(logits.dtype)
+    return by_pieces(logits, lambda some: _guided(logits[some], unconditional_logits[some], scale[some]))
+
+
+def _guided(logits: Tensor, unconditional_logits: Tensor, scale: Tensor) -> Tensor:
     conditional = logits.log_softmax(dim=-1)
     unconditional = unconditional_logits.log_softmax(dim=-1)
-    difference = (conditional - unconditional).to(scale.dtype)
-    guided = (scale * difference).to(logits.dtype) + unconditional
-    return torch.where(scale == 1.0, conditional, guided)
+    guided = (scale * (conditional - unconditional).to(scale.dtype)).to(logits.dtype) + unconditional
+    off = scale == 1.0
+    return torch.where(off, conditional, guided) if bool(off.any()) or off.device.type != "cpu" else guided

@@ -104,6 +104,11 @@ def as_written(values: Tensor) -> Tensor:
     return torch.where(decimal.to(values.dtype) == values, decimal, exact)
 
 
+def of_rows(option: float | Tensor, rows: list[int] | slice) -> float | Tensor:
+    """What ``per_row`` gave, for some of the rows."""
+    return option[rows] if isinstance(option, Tensor) else option
+
+
 def as_border(value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
     """What ``probs < value`` compares with: torch rounds a Python scalar to the tensor's own type."""
     return value.to(dtype) if isinstance(value, Tensor) else value

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from .candidates import largest
+from .pieces import by_pieces
 from .rows import (
     HALF_OPEN_UNIT,
     NON_NEGATIVE,
@@ -21,6 +23,7 @@ from .rows import (
     check_count,
     check_logits,
     divided,
+    of_rows,
     per_row,
     scaled,
 )
@@ -69,14 +72,15 @@ def apply_epsilon(logits: Tensor, epsilon: RowOption, *, min_tokens_to_keep: int
 
     logits: [B, V] float. epsilon: in [0, 1), float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` largest logits and their equals survive.
-    Cost: one softmax and one masked copy.
+    Cost: one softmax and one masked copy, in pieces that stay in cache (float32 on the CPU).
     Source: Hewitt et al. 2022, arXiv:2210.15191.
     >>> apply_epsilon(torch.tensor([[2.0, 1.0, 0.0]]), 0.1)
     tensor([[2., 1., -inf]])
     """
     check_logits(logits)
-    cutoff = per_row("epsilon", epsilon, logits.shape[0], logits.device, HALF_OPEN_UNIT)
-    return _above_cutoff(logits, logits.softmax(-1), as_border(cutoff, logits.dtype), min_tokens_to_keep)
+    keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
+    cutoff = as_border(per_row("epsilon", epsilon, logits.shape[0], logits.device, HALF_OPEN_UNIT), logits.dtype)
+    return by_pieces(logits, lambda some: _above_cutoff(logits[some], of_rows(cutoff, some), keep))
 
 
 def apply_eta(logits: Tensor, eta: RowOption, *, min_tokens_to_keep: int = 1) -> Tensor:
@@ -84,23 +88,30 @@ def apply_eta(logits: Tensor, eta: RowOption, *, min_tokens_to_keep: int = 1) ->
 
     logits: [B, V] float. eta: in [0, 1), float or [B]; 0 keeps every token.
     Returns [B, V]; dropped entries are -inf. The ``min_tokens_to_keep`` largest logits and their equals survive.
-    Cost: one softmax, its entropy and one masked copy.
+    Cost: two softmax, the entropy and one masked copy, in pieces that stay in cache (float32 on the CPU).
     Source: Hewitt et al. 2022, arXiv:2210.15191.
     >>> apply_eta(torch.tensor([[2.0, 1.0, -3.0]]), 0.1)
     tensor([[2., 1., -inf]])
     """
     check_logits(logits)
     epsilon = per_row("eta", eta, logits.shape[0], logits.device, HALF_OPEN_UNIT)
+    keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     # The root is taken in float32 whatever the logits' type, then both are rounded to it.
-    cutoff = torch.as_tensor(epsilon, device=logits.device).to(torch.float32)
-    entropy = _entropy(_normalised(logits))
-    bound = torch.minimum(cutoff.to(logits.dtype), torch.exp(-entropy) * cutoff.sqrt().to(logits.dtype))
-    return _above_cutoff(logits, logits.softmax(-1), bound, min_tokens_to_keep)
+    cutoff = torch.as_tensor(epsilon, device=logits.device).to(torch.float32).expand(logits.shape[0], 1)
+
+    def kept(some: slice) -> Tensor:
+        likely = torch.exp(-_entropy(_normalised(logits[some]))) * cutoff[some].sqrt().to(logits.dtype)
+        return _above_cutoff(logits[some], torch.minimum(cutoff[some].to(logits.dtype), likely), keep)
+
+    return by_pieces(logits, kept)
 
 
-def _above_cutoff(logits: Tensor, probs: Tensor, cutoff: float | Tensor, min_tokens_to_keep: int) -> Tensor:
-    keep = min(check_count("min_tokens_to_keep", min_tokens_to_keep), logits.shape[1])
-    drop = (probs < cutoff) & (logits < logits.topk(keep).values[:, -1:])
+def _above_cutoff(logits: Tensor, cutoff: float | Tensor, min_tokens_to_keep: int) -> Tensor:
+    probs = logits.softmax(-1)
+    drop = probs < cutoff
+    # The largest logits are as probable as the most probable token: none of them is dropped unless all are.
+    if min_tokens_to_keep > 1 or logits.device.type != "cpu" or bool((probs.amax(-1, keepdim=True) < cutoff).any()):
+        drop &= logits < largest(logits, min_tokens_to_keep)[0][:, -1:]
     return logits.masked_fill(drop, -math.inf)
 
 

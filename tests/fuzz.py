@@ -11,7 +11,7 @@ import time
 import torch
 
 from afterlogits.benchmarks.workloads import flat, peaked
-from afterlogits.decoding import Sampler, SamplingParams, cut
+from afterlogits.decoding import Sampler, SamplingParams, cut, pieces
 from afterlogits.decoding.noise import counter_exponential, counter_keys
 from tests.decoding.chi_square import SHAPES, chi_square_seeded
 from tests.decoding.draw_parity import Tally, compare_draw, processors_for
@@ -27,11 +27,11 @@ SETTINGS = ({"top_k": 50, "top_p": 0.95}, {"top_p": 0.9}, {"min_p": 0.05})
 
 def filters(cases: int, seed: int) -> int:
     """Every filter against its processor on adversarial batches, every other time by the short ways of large rows."""
-    compared, differing, least = 0, 0, cut._SMALL
+    compared, differing, least, piece = 0, 0, cut._SMALL, pieces._PIECE
     for i in range(cases):
         rng = random.Random(seed * 1_000_003 + i)
         large = i % 200 == 0
-        cut._SMALL = 1 if i % 2 else least
+        cut._SMALL, pieces._PIECE = (1, 1) if i % 2 else (least, piece)
         try:
             compared += compare_case(
                 rng, vocab_size=rng.choice(LARGE_SIZES) if large else None, rows=1 if large else None
@@ -39,7 +39,7 @@ def filters(cases: int, seed: int) -> int:
         except AssertionError as error:
             differing += 1
             print(f"  case {i}: {str(error)[:200]}")
-    cut._SMALL = least
+    cut._SMALL, pieces._PIECE = least, piece
     print(f"filters: {cases} drawn cases, {compared} comparisons with transformers' processors, {differing} differing")
     return differing
 

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as library
 
 from afterlogits.benchmarks.workloads import SHAPES, flat, peaked
-from afterlogits.decoding import apply_min_p, apply_top_k, apply_top_p, cut, filters
+from afterlogits.decoding import (
+    apply_min_p,
+    apply_top_k,
+    apply_top_p,
+    cut,
+    filters,
+    pieces,
+    top_k_top_p_filtering,
+    top_p_mask,
+)
 from tests.decoding.filter_parity import compare_case
 
 VOCAB = 20_000
@@ -30,6 +40,7 @@ def test_adversarial_rows_of_every_size(seed: int) -> None:
     """With the short ways open to small rows too, which hold the ties, runs, infinities and denormal gaps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cut, "_SMALL", 1)
+        patch.setattr(pieces, "_PIECE", 1)
         assert compare_case(random.Random(seed)) > 0
 
 
@@ -101,6 +112,25 @@ def test_sorted_values_cut_where_the_library_cuts() -> None:
     border = ordered.softmax(-1).cumsum(-1)[0, 5000].item()
     for row, top_p in ((logits, 0.7), (tied, 0.7), (logits, 1 - border)):
         assert torch.equal(apply_top_p(row, top_p), library.TopPLogitsWarper(top_p)(None, row))
+
+
+@pytest.mark.parametrize("digits", [1, 10**9])
+def test_values_are_sorted_by_their_digits_or_by_comparing(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative, denormal and infinite values and zeros of both signs, as numpy orders them."""
+    monkeypatch.setattr(top_p_mask, "_DIGITS", digits)
+    row = torch.cat([flat(1, VOCAB)[0], torch.tensor([-torch.inf, -1e-42, -0.0, 0.0, 1e-42, 3e38, -3e38, -torch.inf])])
+    assert torch.equal(top_p_mask._ordered(row), row.sort().values)
+    assert torch.equal(top_p_mask._ordered(row), torch.from_numpy(np.sort(row.numpy())))
+
+
+def test_top_k_top_p_filtering_goes_the_short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.cat([peaked(2, VOCAB), flat(2, VOCAB), torch.zeros(1, VOCAB)])
+    for top_k, top_p in ((50, 0.9), (0, 0.9), (0, 1.0), (300, 0.0), (7, 2.0)):
+        expected = library.TopKLogitsWarper(top_k)(None, logits) if top_k else logits
+        expected = library.TopPLogitsWarper(top_p)(None, expected) if top_p <= 1 else expected
+        assert torch.equal(top_k_top_p_filtering(logits, top_k, top_p), expected)
+    monkeypatch.setattr(filters, "outside_nucleus", None)
+    top_k_top_p_filtering(logits[:4], 50, 0.9)
 
 
 @pytest.mark.parametrize("name", [*PAIRS])
