@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from afterlogits.decoding import Sampler, SamplingParams
 from afterlogits.decoding.few_rows import MOST_ROWS, FewRows, Prefix, few_rows
 from afterlogits.decoding.flat import flat_rows
-from afterlogits.decoding.noise import counter_exponential, counter_keys, exponentials, row_key
+from afterlogits.decoding.noise import counter_exponential, counter_keys, counter_uniform, exponentials, row_key
 from tests.logits_cases import draw_logits, draw_share, draw_top_k, language_model
+from tests.oracles.race import counter_of
 
 CPU = torch.device("cpu")
 # Short rows, rows of whole groups, and one whose weight is bounded from the maxima of its groups.
@@ -53,15 +54,20 @@ def test_noise_in_integers_is_the_noise_of_the_counter() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
+def test_small_uniforms_have_all_their_bits() -> None:
+    """Hashes of few or single bits, the top one left out: the uniform is the hash and a half, of 2**63."""
+    words = [0, 1, 2, 3, 2**31 + 1, 2**40 + 1, 2**63 + 2]
+    expected = [((word & (2**63 - 1)) + 0.5) * 2.0**-63 for word in words]
+    counters = [counter_of(word) for word in words]
+    signed = torch.tensor([counter - (counter >> 63 << 64) for counter in counters])[:, None]
+    assert counter_uniform(signed, torch.tensor([0]))[:, 0].tolist() == expected
+    # -log1p(-u) is u here, but for u**2 / 2.
+    np.testing.assert_allclose([exponentials(counter, [0])[0] for counter in counters], expected, rtol=1e-6)
+
+
 def test_the_largest_uniform_never_wins() -> None:
     """The counter that hashes to 2**64 - 1: its uniform rounds to 1, its noise is infinite."""
-    word = 2**64 - 1
-    z = word ^ word >> 31 ^ word >> 62
-    z = z * pow(0x94D049BB133111EB, -1, 2**64) & word
-    z = z ^ z >> 27 ^ z >> 54
-    z = z * pow(0xBF58476D1CE4E5B9, -1, 2**64) & word
-    z = z ^ z >> 30 ^ z >> 60
-    assert exponentials(z, [0]) == [math.inf]
+    assert exponentials(counter_of(2**64 - 1), [0]) == [math.inf]
 
 
 def test_equal_logits_at_the_last_place_are_left_to_the_general_path() -> None:

@@ -19,6 +19,15 @@ def uniform(seed: int, step: int, token_id: int) -> float:
     return ((z & (2**63 - 1)) + 0.5) * 2.0**-63
 
 
+def counter_of(word: int) -> int:
+    """The counter that SplitMix64's finaliser takes to ``word``: each of its steps undone."""
+    z = word ^ word >> 31 ^ word >> 62
+    z = z * pow(0x94D049BB133111EB, -1, 2**64) & _M
+    z = z ^ z >> 27 ^ z >> 54
+    z = z * pow(0xBF58476D1CE4E5B9, -1, 2**64) & _M
+    return z ^ z >> 30 ^ z >> 60
+
+
 def seeded_token(logits: list[float], temperature: float, seed: int, step: int) -> int:
     """The winner of one row's race; logits of -inf do not take part."""
     scores = [
