@@ -29,7 +29,7 @@ def _texts(seed: int, count: int, draw: Callable[[Names], str], unlisted: float)
     return (draw(names) for _ in range(count))
 
 
-def wordpiece(seed: int) -> PreTrainedTokenizerFast:
+def wordpiece(seed: int, texts: int = 30_000) -> PreTrainedTokenizerFast:
     """Cased WordPiece as BERT has it. Numbers of two digits and more stay in pieces, and so do names.
 
     It is trained on made-up names alone: a listed name in one piece would say nothing of new names, which are in many.
@@ -37,10 +37,15 @@ def wordpiece(seed: int) -> PreTrainedTokenizerFast:
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=SPECIALS, show_progress=False, min_frequency=4)
-    trained.train_from_iterator(_texts(seed, 30_000, lambda names: " ".join(anything(names)), 1.0), trainer)
     characters = [c for c in string.printable[:94] + "éèêçàüöäñ–’" if c.strip()]
-    wanted = [*SPECIALS, *characters, *("##" + c for c in characters if c.isalnum())]
+    continued = ["##" + c for c in characters if c.isalnum()]
+    # Equal counts are merged by lower id, and the trainer numbers continued characters in the order of a hash of its
+    # own: numbered beforehand, they make the same vocabulary in every run.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=4000, special_tokens=[*SPECIALS, *continued], show_progress=False, min_frequency=4
+    )
+    trained.train_from_iterator(_texts(seed, texts, lambda names: " ".join(anything(names)), 1.0), trainer)
+    wanted = [*SPECIALS, *characters, *continued]
     ordered = sorted(trained.get_vocab().items(), key=lambda item: item[1])
     wanted += [piece for piece, _ in ordered if piece not in set(wanted) and not re.search(r"\d{2}", piece)]
     return wordpiece_tokenizer(wanted[:ENCODER_VOCAB], normalizer=trained.normalizer, max_length=MAX_LENGTH)
@@ -62,10 +67,10 @@ def _byte_level(texts: Iterator[str], vocab_size: int, specials: list[str]) -> T
     return tokenizer
 
 
-def reader(seed: int) -> PreTrainedTokenizerFast:
+def reader(seed: int, texts: int = 20_000) -> PreTrainedTokenizerFast:
     """Byte-level BPE for the decoder-only model, with a chat template."""
     tokenizer = _byte_level(
-        _texts(seed, 20_000, reading, 0.0), READING_VOCAB, ["<pad>", "<s>", "</s>", USER, ASSISTANT, END]
+        _texts(seed, texts, reading, 0.0), READING_VOCAB, ["<pad>", "<s>", "</s>", USER, ASSISTANT, END]
     )
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     fast = PreTrainedTokenizerFast(
@@ -81,14 +86,14 @@ def reader(seed: int) -> PreTrainedTokenizerFast:
     return fast
 
 
-def rewriter(seed: int) -> PreTrainedTokenizerFast:
+def rewriter(seed: int, texts: int = 30_000) -> PreTrainedTokenizerFast:
     """Byte-level BPE for the encoder-decoder; every text ends with ``</s>``."""
 
     def both(names: Names) -> str:
         drawn = any_rewriting(names)
         return f"{drawn.source}\n{drawn.target}"
 
-    tokenizer = _byte_level(_texts(seed, 30_000, both, 1.0), REWRITING_VOCAB, ["<pad>", "</s>"])
+    tokenizer = _byte_level(_texts(seed, texts, both, 1.0), REWRITING_VOCAB, ["<pad>", "</s>"])
     end = tokenizer.token_to_id("</s>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", end)]

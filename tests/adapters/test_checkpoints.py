@@ -19,6 +19,7 @@ from afterlogits.adapters.checkpoints.corpus_rewriting import any_rewriting, spe
 from afterlogits.adapters.checkpoints.corpus_stories import anything, reading
 from afterlogits.adapters.checkpoints.evaluate import EVALUATIONS
 from afterlogits.adapters.checkpoints.names import NEVER_TRAINED, Names
+from afterlogits.adapters.checkpoints.vocabularies import reader, rewriter, wordpiece
 from afterlogits.adapters.checkpoints.words import held_out
 
 AUTO = {
@@ -206,6 +207,13 @@ def test_the_vocabularies_hold_listed_names_in_pieces(loaded: Any) -> None:
             drawn = [names.first_name() + " " + names.city() for _ in range(2000)]
             lengths.append(sum(len(name) for name in drawn) / sum(len(tokenizer.tokenize(name)) for name in drawn))
         assert lengths[1] == pytest.approx(lengths[0], rel=0.12)
+
+
+def test_vocabularies_are_the_same_in_every_training() -> None:
+    """Of texts whose pieces tie in number: the trainer's hashes differ from one training to the next."""
+    for train in (wordpiece, reader, rewriter):
+        first, second = (train(7, texts=1500).get_vocab() for _ in range(2))
+        assert first == second
 
 
 def test_spelled_numbers() -> None:

@@ -30,6 +30,19 @@ def test_greedy_rows_inside_a_sampling_batch() -> None:
     assert tokens[:2].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("seeds", [None, list(range(40))], ids=["stream", "seeds"])
+def test_greedy_rows_choose_the_first_of_their_largest(seeds: list[int] | None) -> None:
+    """Every other row is greedy, with one to five equal maxima anywhere; the others draw from flat logits."""
+    rng = random.Random(5)
+    logits = 0.1 * torch.randn(40, 500, generator=torch.Generator().manual_seed(5))
+    for row in range(0, 40, 2):
+        logits[row, rng.sample(range(500), 1 + row % 5)] = 1.0
+    temperature = [float(row % 2) for row in range(40)]
+    tokens = sample(logits, temperature=temperature, top_k=50, seeds=seeds)
+    assert torch.equal(tokens[::2], logits[::2].argmax(-1))
+    assert not torch.equal(tokens[1::2], logits[1::2].argmax(-1))
+
+
 def test_all_greedy_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()
@@ -259,6 +272,31 @@ def test_draws_equal_the_library_on_a_large_vocabulary(options: dict) -> None:
     assert torch.equal(sampler.select(logits), expected)
     assert torch.equal(torch.get_rng_state(), after)
     assert sampler.fallbacks == 0
+
+
+@pytest.mark.parametrize("options", [{"top_k": 50, "top_p": 0.95}, {"top_p": 0.9}, {"min_p": 0.05}, {"top_k": 50}])
+def test_seeded_draws_of_language_models_are_proven(options: dict) -> None:
+    """Sixteen rows in each of twenty steps: none is drawn over the whole vocabulary."""
+    logits = language_model(16, 5000, torch.Generator().manual_seed(1))
+    shape = {"batch_size": 16, "vocab_size": 5000, "device": "cpu"}
+    sampler = Sampler(SamplingParams(temperature=0.8, **options), **shape, seeds=list(range(16)))
+    for step in range(20):
+        sampler.select(logits, step=step)
+    assert (sampler.drawn, sampler.fallbacks) == (320, 0)
+
+
+@pytest.mark.parametrize("rows", [2, 12])
+def test_rounding_decides_between_tokens_as_in_the_library(rows: int) -> None:
+    """Logits that undo the noise: thirty tokens of equal probability / noise but for float32's rounding."""
+    chain = processors_for(1.0, 50, 1.0, None, 1)
+    for seed in range(40):
+        noise = torch.empty(rows, 1000).exponential_(generator=torch.Generator().manual_seed(seed))
+        logits = torch.full((rows, 1000), -30.0)
+        logits[:, ::33] = noise[:, ::33].log()
+        one, two = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        tokens = sample(logits, top_k=50, generator=one)
+        assert torch.equal(tokens, library_draw(chain, logits, two))
+        assert torch.equal(one.get_state(), two.get_state())
 
 
 def test_every_warper_of_the_library_in_its_order() -> None:
