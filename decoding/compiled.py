@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .arrays import Array, on_host
 
-__all__ = ["OFF", "SWITCHES", "CompiledParams", "ways_of_rows"]
+__all__ = ["OFF", "SWITCHES", "CompiledParams", "unlike_ways", "ways_of_rows"]
 
 # The values that change nothing.
 OFF: dict[str, float] = {
@@ -95,3 +95,15 @@ def ways_of_rows(on: dict[str, float | Tensor]) -> tuple[Tensor | None, tuple[st
         return None, ()
     ways = torch.stack([switched[name].long() << bit for bit, name in enumerate(names)]).sum(0)
     return ways.cpu(), names
+
+
+def unlike_ways(params: CompiledParams, steps_on: Tensor | None, batch_size: int) -> Tensor | None:
+    """A number for each row of the batch, [B] on the host, equal where the same options are on; None if in all.
+
+    steps_on: [B] bool, which rows ``DrawSteps`` act on, the lowest bit of the number; the others are the row's way.
+    """
+    if params.ways is None and steps_on is None:
+        return None
+    ways = torch.zeros(batch_size, dtype=torch.int64) if params.ways is None else 2 * params.ways
+    ways = ways if steps_on is None else ways + steps_on
+    return None if len({*ways.tolist()}) < 2 else ways

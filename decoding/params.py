@@ -21,8 +21,10 @@ from .rows import (
     UNIT,
     Requirement,
     RowOption,
+    as_option,
     check_count,
     per_row,
+    same_option,
 )
 from .token_sets import TokenList
 
@@ -114,7 +116,7 @@ HISTORY_OPTIONS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SamplingParams:
     """The options of a sampling call. A number may also be a sequence or a [B] tensor, one per row.
 
@@ -198,16 +200,36 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         for name, requirement in [*_REQUIREMENTS.items(), *STEP_REQUIREMENTS.items()]:
-            value = getattr(self, name)
+            value = as_option(getattr(self, name))
+            object.__setattr__(self, name, value)
             if value is not None:
                 per_row(name, value, None, None, requirement, validate=self.validate or None)
         check_count("min_tokens_to_keep", self.min_tokens_to_keep)
         self._check_pairs()
         for name, default in (("order", DEFAULT_ORDER), ("history_order", DEFAULT_HISTORY_ORDER)):
-            order = tuple(getattr(self, name))
-            object.__setattr__(self, name, order)
-            if order is not default and sorted(order) != sorted(default):
+            order = getattr(self, name)
+            if isinstance(order, str) or not isinstance(order, Sequence):
+                raise TypeError(f"{name} must be a sequence of names; got {order!r}")
+            object.__setattr__(self, name, tuple(order))
+            if order is not default and sorted(order, key=str) != sorted(default):
                 raise ValueError(f"{name} must be an arrangement of {list(default)}; got {list(order)}")
+        for name in ("joint_top_k_top_p", "validate"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool; got {getattr(self, name)!r}")
+
+    def __repr__(self) -> str:
+        """What differs from the default."""
+        set_ = ((f.name, getattr(self, f.name)) for f in fields(self))
+        shown = (f"{name}={value!r}" for name, value in set_ if not same_option(value, _DEFAULTS[name]))
+        return f"SamplingParams({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SamplingParams):
+            return NotImplemented
+        return all(same_option(getattr(self, name), getattr(other, name)) for name in PARAM_NAMES)
+
+    def __hash__(self) -> int:
+        return hash(tuple(f.name for f in fields(self) if getattr(self, f.name) is not None))
 
     def _check_pairs(self) -> None:
         """What one option needs of another."""
@@ -273,4 +295,5 @@ _OFF: dict[str, float] = {
 }
 
 
+_DEFAULTS = {f.name: f.default for f in fields(SamplingParams)}
 PARAM_NAMES = frozenset(f.name for f in fields(SamplingParams))

@@ -6,14 +6,18 @@ tensor is done in the type that torch uses for a Python scalar (float32 for floa
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from operator import index
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 RowOption: TypeAlias = float | Sequence[float] | Tensor
+
+Steps: TypeAlias = int | Sequence[int] | Tensor  # of a draw: one for the batch, or one per row
 
 Requirement: TypeAlias = tuple[str, Callable[[Tensor], Tensor]]
 UNIT: Requirement = ("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
@@ -64,9 +68,8 @@ def per_row(
     is read as the decimal it stands for (0.9, not 0.89999998), where it has at most six decimals. Values are checked
     when they are on the host, and on another device only with ``validate=True``, since that waits for the device.
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got bool")
-    if isinstance(value, int | float):
+    value = as_option(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if not _number_holds(requirement, float(value)):
             raise ValueError(f"{name} must be {requirement[0]}; got {value}")
         return float(value)
@@ -74,12 +77,14 @@ def per_row(
         if value.is_complex() or value.dtype == torch.bool:
             raise TypeError(f"{name} must be a tensor of numbers; got {value.dtype}")
         values = as_written(value.detach())
+    elif isinstance(value, tuple):
+        for row, number in enumerate(value):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise TypeError(f"{name} must be a number, or numbers, one per row; got {number!r} in row {row}")
+        values = torch.tensor(value, dtype=torch.float64)
     else:
-        try:
-            values = torch.tensor([float(v) for v in value], dtype=torch.float64)
-        except (TypeError, ValueError):
-            kind = type(value).__name__
-            raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got {kind}") from None
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got {kind}")
     if values.dim() == 0:
         values = values.reshape(1) if batch_size is None else values.expand(batch_size)
     if values.dim() == 2 and values.shape[1] == 1:
@@ -93,6 +98,34 @@ def per_row(
             row = int(bad.nonzero()[0])
             raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
     return values.to(device)[:, None] if device is not None else values[:, None]
+
+
+def as_option(value: Any) -> Any:
+    """``value`` with numbers of numpy and torch (of the host) as Python's, sequences as tuples, arrays as tensors."""
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        return value
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "iufb":
+        value = torch.from_numpy(np.array(value))
+    if isinstance(value, Tensor):
+        host = value.dim() == 0 and value.device.type == "cpu" and not value.is_complex()
+        if not host:
+            return value
+        number = value.item() if value.dtype in (torch.bool, torch.float64) else as_written(value.detach()).item()
+        return number if value.is_floating_point() or value.dtype == torch.bool else int(number)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return tuple(x if type(x) in (int, float) else as_option(x) for x in value)
+    return value
+
+
+def same_option(one: Any, other: Any) -> bool:
+    """Whether two options are equal, tensors in them by their values."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.dtype == other.dtype and torch.equal(one.cpu(), other.cpu())
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return list(one) == list(other) and all(same_option(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_option, one, other))
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and bool(one == other)
 
 
 def as_written(values: Tensor) -> Tensor:
@@ -137,11 +170,12 @@ def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
     """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
+    if isinstance(seeds, np.ndarray):
+        seeds = seeds.tolist()
     if not isinstance(seeds, Tensor):
-        if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
-            raise TypeError("seeds must be ints, one per row")
-        wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
-        seeds = torch.tensor(wrapped, dtype=torch.int64)
+        if not isinstance(seeds, Sequence) or isinstance(seeds, str | bytes):
+            raise TypeError(f"seeds must be ints, one per row; got {type(seeds).__name__}")
+        seeds = _wrapped("seeds", seeds)
     if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
         raise TypeError(f"seeds must be integers; got {seeds.dtype}")
     if seeds.shape != (batch_size,):
@@ -149,17 +183,64 @@ def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
     return seeds.to(device=device, dtype=torch.int64)
 
 
-def check_finite(logits: Tensor) -> None:
+def check_step(step: Any, batch_size: int) -> int | Tensor:
+    """The step of a draw as an int, or as an integer tensor, [] or [B], for one per row; modulo 2**64 like seeds."""
+    if type(step) is int:
+        return step
+    if isinstance(step, np.ndarray):
+        step = step.tolist()
+    if isinstance(step, Sequence) and not isinstance(step, str | bytes):
+        step = _wrapped("step", step)
+    if not isinstance(step, Tensor):
+        return _whole("step", step)
+    if step.is_floating_point() or step.is_complex() or step.dtype == torch.bool:
+        raise TypeError(f"step must be an int, or ints, one per row; got {step.dtype}")
+    if step.shape not in ((), (batch_size,)):
+        raise ValueError(f"step must be an int or of shape [{batch_size}], one per row; got {list(step.shape)}")
+    return step
+
+
+def check_rows(rows: Tensor, count: int, batch_size: int) -> None:
+    """Raise unless ``rows`` is int64 [count], rows of a batch; their range is checked on the CPU."""
+    if not isinstance(rows, Tensor) or rows.dtype != torch.int64:
+        kind = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(f"rows must be an int64 tensor; got {kind}")
+    if rows.shape != (count,):
+        raise ValueError(f"rows must be of shape [{count}], one per row; got {list(rows.shape)}")
+    if rows.device.type == "cpu" and count and not 0 <= int(rows.min()) <= int(rows.max()) < batch_size:
+        bad = next(row for row in rows.tolist() if not 0 <= row < batch_size)
+        raise ValueError(f"rows must be in [0, {batch_size}); got {bad}")
+
+
+def _wrapped(name: str, values: Sequence[Any]) -> Tensor:
+    whole = [_whole(name, value, row) for row, value in enumerate(values)]
+    return torch.tensor([(value + 2**63) % 2**64 - 2**63 for value in whole], dtype=torch.int64)
+
+
+def _whole(name: str, value: Any, row: int | None = None) -> int:
+    if type(value) is int:
+        return value
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        wanted = "an int, or ints, one per row" if row is None else "ints, one per row"
+        place = "" if row is None else f" in row {row}"
+        raise TypeError(f"{name} must be {wanted}; got {value!r}{place}") from None
+
+
+def check_finite(logits: Tensor, name: str = "logits") -> None:
     """Raise if a row has a NaN, a +inf or nothing above -inf. Costs one read of the logits."""
     if logits.shape[0]:
-        check_row_maxima(logits.amax(-1))
+        check_row_maxima(logits.amax(-1), name)
 
 
-def check_row_maxima(maxima: Tensor) -> None:
+def check_row_maxima(maxima: Tensor, name: str = "logits") -> None:
     """The same check from the rows' maxima [N]: NaN counts as the largest."""
     good = maxima.isfinite()
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
         value = maxima[row].item()
         found = {math.inf: "+inf", -math.inf: "only -inf"}.get(value, "NaN")
-        raise ValueError(f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row {row}")
+        raise ValueError(f"{name} must have no NaN, no +inf and a finite value in every row; got {found} in row {row}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from .argmax import first_argmax
 from .arrays import Array, as_tensor, on_host
 from .chain import apply_chain
-from .compiled import CompiledParams
+from .compiled import CompiledParams, unlike_ways
 from .draw_steps import DrawSteps
 from .few_rows import FewRows, Prefix, few_rows
 from .flat import draw_flat, flat_rows
@@ -19,7 +19,7 @@ from .noise import counter_exponential, counter_keys, counter_uniform
 from .params import SamplingParams
 from .peaks import Listed, Peaks
 from .race import MARGIN, divisor, full_winner, shortlist_winners
-from .rows import check_count, check_finite, check_logits, check_seeds
+from .rows import Steps, check_count, check_finite, check_logits, check_rows, check_seeds, check_step
 from .shortlist import Shortlist, covers, decide, shortlists
 from .stream import exponentials_at, exponentials_of, row_exponentials, stream_is_known
 
@@ -53,19 +53,27 @@ class Sampler:
         self.params: CompiledParams = params.compiled(batch_size, self.device)
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
         self._few: FewRows | None = None if self.draw_steps else few_rows(self.params, self.device)
-        self._ways = None if self.seeds is None else self._unlike_ways()
+        self._ways = None if self.seeds is None else unlike_ways(self.params, self.draw_steps.rows_on, batch_size)
         self._few_seeds = self.seeds.tolist() if self._few is not None and self.seeds is not None else []
 
     @overload
     def select(
-        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: None = None
+        self,
+        logits: Tensor,
+        *,
+        step: Steps = 0,
+        rows: Tensor | None = None,
+        logprobs: None = None,
     ) -> Tensor: ...
     @overload
+    def select(self, logits: Tensor, *, step: Steps = 0, rows: Tensor | None = None, logprobs: int) -> Sampled: ...
     def select(
-        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: int
-    ) -> Sampled: ...
-    def select(
-        self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None, logprobs: int | None = None
+        self,
+        logits: Tensor,
+        *,
+        step: Steps = 0,
+        rows: Tensor | None = None,
+        logprobs: int | None = None,
     ) -> Tensor | Sampled:
         """Draw one token for each of the N rows still alive: logits [N, V] -> token ids [N].
 
@@ -76,12 +84,13 @@ class Sampler:
         count, columns = logits.shape
         if rows is None and count != self.batch_size:
             raise ValueError(f"logits must have {self.batch_size} rows; got {count}")
-        if rows is not None and rows.shape != (count,):
-            raise ValueError(f"rows must be of shape [{count}], one per row; got {list(rows.shape)}")
+        if rows is not None:
+            check_rows(rows, count, self.batch_size)
         if columns != self.vocab_size:
             raise ValueError(f"logits must have {self.vocab_size} columns; got {columns}")
         if logprobs is not None:
             check_count("logprobs", logprobs, 0)
+        step = check_step(step, self.batch_size)
         drawn = None if self._few is None else self._draw_few(self._few, logits, step, rows)
         token_ids = self._draw(logits, step, rows) if drawn is None else drawn
         if logprobs is None:
@@ -152,15 +161,6 @@ class Sampler:
             tokens.append(token)
             first = last
         return tokens
-
-    def _unlike_ways(self) -> Tensor | None:
-        """A number for each row of the batch, [B] on the host, equal where the same options are on; None if in all."""
-        ways, steps_on = self.params.ways, self.draw_steps.rows_on
-        if ways is None and steps_on is None:
-            return None
-        ways = torch.zeros(self.batch_size, dtype=torch.int64) if ways is None else 2 * ways
-        ways = ways if steps_on is None else ways + steps_on
-        return None if len({*ways.tolist()}) < 2 else ways
 
     def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
         if self._ways is None:

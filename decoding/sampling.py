@@ -1,6 +1,7 @@
 """From logits to tokens: one draw per row, with torch's own stream or with a seed per row."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, overload
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from .history_steps import HistorySteps
 from .logprobs import Sampled, with_logprobs
 from .params import PARAM_NAMES, SamplingParams
-from .rows import RowOption, check_count, check_logits
+from .rows import RowOption, Steps, check_count, check_finite, check_logits
 from .sampler import Sampler
 from .token_sets import check_token_ids
 
@@ -31,7 +32,7 @@ def sample(
     prompt_length: RowOption = 0,
     ignore_length: RowOption = 0,
     seeds: Sequence[int] | Tensor | None = None,
-    step: int | Tensor = 0,
+    step: Steps = 0,
     generator: torch.Generator | None = None,
     logprobs: int | None = None,
     **options: Any,
@@ -48,6 +49,7 @@ def sample(
     any order, on any device. step: an int, or one per row.
     Without seeds the draw consumes ``generator`` (torch's global one by default) as transformers' ``softmax`` and
     ``multinomial`` do: the same tokens for the same seed, and the same generator state afterwards.
+    With seeds it is not touched.
     logprobs: also return the log-probability of the drawn token and of the n best, under the logits as given.
     Returns token ids [B] int64, or ``Sampled`` if logprobs is given.
     Raises ValueError or TypeError naming the argument and the row before anything is drawn. Rows with NaN, with +inf or
@@ -59,12 +61,18 @@ def sample(
     if params is not None and options:
         raise TypeError(f"sample takes params or options, not both; got params and {sorted(options)}")
     if params is None:
-        unknown = options.keys() - PARAM_NAMES
-        if unknown:
-            raise TypeError(f"sample got an unknown option {min(unknown)!r}")
+        for name in sorted(options.keys() - PARAM_NAMES):
+            near = get_close_matches(name, PARAM_NAMES, 1)
+            raise TypeError(f"sample got an unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         plain = all(value is None or type(value) in _PLAIN for value in options.values())
         params = _cached_params(**options) if plain else SamplingParams(**options)
+    if not isinstance(params, SamplingParams):
+        raise TypeError(f"params must be SamplingParams; got {type(params).__name__}")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
     batch_size, vocab_size = logits.shape
+    if logprobs is not None:
+        check_count("logprobs", logprobs, 0)
     given = logits
     if params.before_filters:
         if token_ids is None and params.needs_history:
@@ -76,13 +84,20 @@ def sample(
             params, token_ids, vocab_size=vocab_size, prompt_length=prompt_length, ignore_length=ignore_length
         )
         logits = steps.apply(logits.to(torch.float32, copy=True))
+        if params.validate or logits.device.type == "cpu":
+            _check_left(given, logits, params)
     sampler = Sampler(
         params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
     )
-    if logprobs is not None:
-        check_count("logprobs", logprobs, 0)
     drawn = sampler.select(logits, step=step)
     return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
+
+
+def _check_left(given: Tensor, logits: Tensor, params: SamplingParams) -> None:
+    """Raise if the steps before the filters left a row that nothing can be drawn from; ``given``: before them."""
+    if not bool(logits.amax(-1).isfinite().all()):
+        check_finite(given)
+        check_finite(logits, f"logits after {', '.join(params.before_filters)}")
 
 
 _PLAIN = (int, float, bool)

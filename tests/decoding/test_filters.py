@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,6 +116,23 @@ def test_a_float32_tensor_is_read_as_the_decimal_it_stands_for() -> None:
     """float32(1 - 0.9) = 0.100000001, 1 - float32(0.9) = 0.100000024: the border lies between the two here."""
     tail = torch.tensor([0.9, 0.1], dtype=torch.float64).log().float()[None]
     _identical(apply_top_p(tail, torch.tensor([0.9])), apply_top_p(tail, 0.9))
+
+
+@pytest.mark.parametrize("kind", [np.float32, torch.tensor, lambda x: np.array(x, np.float32)])
+def test_numbers_of_numpy_and_torch_are_read_as_pythons(kind) -> None:
+    """A number, or numbers in a list, an array or a tensor: the bits of the Python float they were written as."""
+    logits = torch.randn(2, 60, generator=torch.Generator().manual_seed(0))
+    expected = apply_top_p(apply_temperature(logits, 0.7), 0.9)
+    for read in (kind, lambda x: [kind(x), kind(x)], lambda x: torch.tensor([x, x]), lambda x: np.array([x, x], "f4")):
+        _identical(apply_top_p(apply_temperature(logits, read(0.7)), read(0.9)), expected)
+    for read in (
+        np.int64,
+        np.int32,
+        torch.tensor,
+        lambda k: [np.int64(k), torch.tensor(k)],
+        lambda k: np.array([k, k]),
+    ):
+        _identical(apply_top_k(logits, read(3)), apply_top_k(logits, 3))
 
 
 # parity

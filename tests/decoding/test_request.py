@@ -1,9 +1,13 @@
 """What a request declares: the steps before the filters in transformers' order, those after them, and their errors."""
 
+import copy
+import pickle
 import random
 import re
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers.generation import logits_process as library
@@ -228,6 +232,30 @@ def test_greedy_rows_take_no_part_in_mirostat() -> None:
         SamplingParams(temperature=[0.0, 1.0], adaptive_target=0.0), batch_size=2, vocab_size=3, device="cpu"
     )
     assert all(sampler.select(logits)[0] == 1 for _ in range(10))
+
+
+def test_requests_are_values() -> None:
+    """Equal options make equal requests, in every copy; the text shows what is not the default."""
+    params = SamplingParams(temperature=0.8, top_p=[0.9, 0.5], logit_bias={2: 1.0})
+    assert repr(params) == "SamplingParams(temperature=0.8, top_p=(0.9, 0.5), logit_bias={2: 1.0})"
+    for same in (pickle.loads(pickle.dumps(params)), copy.deepcopy(params), copy.copy(params), replace(params)):
+        assert same == params and hash(same) == hash(params)
+    tensors = [SamplingParams(top_k=torch.tensor([k, 2])) for k in (1, 1, 3)]
+    assert tensors[0] == tensors[1] != tensors[2] and hash(tensors[0]) == hash(tensors[1])
+    assert params != SamplingParams(temperature=0.8) and params != "params"
+    assert SamplingParams() != SamplingParams(top_k=torch.tensor([1])) != SamplingParams(top_k=[1, 2])
+    assert SamplingParams(logit_bias={1: 2.0}) != SamplingParams(logit_bias={1: 3.0})
+
+
+def test_a_request_keeps_the_values_it_was_checked_with() -> None:
+    top_p, top_k = [0.9, 0.5], np.array([1, 2])
+    params = SamplingParams(top_p=top_p, top_k=top_k, min_p=np.float32(0.1), temperature=torch.tensor(0.7))
+    top_p[0], top_k[0] = 7.0, -1
+    assert params.top_p == (0.9, 0.5) and params.top_k.tolist() == [1, 2]
+    assert params.min_p == 0.1 and params.temperature == 0.7
+    assert not SamplingParams(top_p=np.float32(1.0)).is_on("top_p")
+    with pytest.raises(FrozenInstanceError):
+        params.top_p = 0.5
 
 
 # errors

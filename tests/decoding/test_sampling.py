@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -193,6 +194,26 @@ def test_all_greedy_row_by_row_draws_nothing() -> None:
     assert torch.equal(generator.get_state(), before)
 
 
+def test_seeds_and_steps_of_any_kind_of_integer() -> None:
+    """Lists, tuples, arrays and tensors; a step for all rows, or one per row."""
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    expected = sample(logits, seeds=[5, -1, 2**64 - 2], step=4)
+    for seeds in ((5, -1, -2), torch.tensor([5, -1, -2]), np.array([5, -1, -2]), [np.int64(5), torch.tensor(-1), -2]):
+        assert torch.equal(sample(logits, seeds=seeds, step=4), expected)
+    assert torch.equal(sample(logits, seeds=np.array([5, 2**64 - 1, 2**64 - 2], dtype=np.uint64), step=4), expected)
+    for step in (np.int64(4), torch.tensor(4), np.array(4), [4, 4, 4], (4, 4, 4), np.full(3, 4), torch.full((3,), 4)):
+        assert torch.equal(sample(logits, seeds=[5, -1, -2], step=step), expected)
+    apart = sample(logits, seeds=[5, -1, -2], step=[4, 9, 2**70])
+    for i, step in enumerate((4, 9, 2**70)):
+        assert torch.equal(sample(logits[i : i + 1], seeds=[[5, -1, -2][i]], step=step), apart[i : i + 1])
+
+
+def test_nan_in_the_logits_is_not_blamed_on_the_steps() -> None:
+    logits = torch.tensor([[0.0, math.nan]])
+    with pytest.raises(ValueError, match=r"^logits must have no NaN"):
+        sample(logits, suppress_tokens=[0])
+
+
 def test_scores_too_close_for_two_devices_are_decided_in_python() -> None:
     """Logits that undo the noise leave scores of 0 up to rounding: the largest by Python's logarithms wins."""
     keys, token_ids = counter_keys(torch.tensor([3]), 0), torch.arange(50)
@@ -344,9 +365,38 @@ def test_the_stream_at_chosen_places() -> None:
         ({"top_k": torch.tensor([1, -2])}, ValueError, "top_k must be an integer >= 0; got -2 in row 1"),
         ({"top_k": [1, 2, 3]}, ValueError, "top_k must be a number or of shape [2], one per row; got [3]"),
         ({"seeds": [1]}, ValueError, "seeds must be of shape [2], one per row; got [1]"),
-        ({"seeds": [1, 2.0]}, TypeError, "seeds must be ints, one per row"),
+        ({"seeds": [1, 2.0]}, TypeError, "seeds must be ints, one per row; got 2.0 in row 1"),
+        ({"seeds": 5}, TypeError, "seeds must be ints, one per row; got int"),
+        ({"seeds": [True, 1]}, TypeError, "seeds must be ints, one per row; got True in row 0"),
+        ({"seeds": [1, 2], "step": 1.5}, TypeError, "step must be an int, or ints, one per row; got 1.5"),
+        ({"seeds": [1, 2], "step": True}, TypeError, "step must be an int, or ints, one per row; got True"),
+        ({"seeds": [1, 2], "step": [0, "a"]}, TypeError, "step must be ints, one per row; got 'a' in row 1"),
+        (
+            {"seeds": [1, 2], "step": [1, 2, 3]},
+            ValueError,
+            "step must be an int or of shape [2], one per row; got [3]",
+        ),
+        (
+            {"seeds": [1, 2], "step": torch.zeros(2)},
+            TypeError,
+            "step must be an int, or ints, one per row; got torch.float32",
+        ),
+        ({"generator": 5}, TypeError, "generator must be a torch.Generator; got int"),
+        ({"params": {"top_k": 1}}, TypeError, "params must be SamplingParams; got dict"),
+        ({"top_k": [True, 1]}, TypeError, "top_k must be a number, or numbers, one per row; got True in row 0"),
+        ({"top_p": [0.5, None]}, TypeError, "top_p must be a number, or numbers, one per row; got None in row 1"),
+        ({"top_p": "0.9"}, TypeError, "top_p must be a number, a sequence of numbers or a tensor; got str"),
+        ({"validate": 1}, TypeError, "validate must be a bool; got 1"),
+        ({"order": "top_k"}, TypeError, "order must be a sequence of names; got 'top_k'"),
+        (
+            {"suppress_tokens": [[], [*range(9)]]},
+            ValueError,
+            "logits after suppress_tokens must have no NaN, no +inf and a finite value in every row; "
+            "got only -inf in row 1",
+        ),
         ({"seeds": torch.tensor([1.0, 2.0])}, TypeError, "seeds must be integers; got torch.float32"),
-        ({"top_q": 1}, TypeError, "sample got an unknown option 'top_q'"),
+        ({"top_q": 1}, TypeError, "sample got an unknown option 'top_q'; did you mean 'top_p'?"),
+        ({"zzzzz": 1}, TypeError, "sample got an unknown option 'zzzzz'"),
         ({"logprobs": -1}, ValueError, "logprobs must be >= 0; got -1"),
     ],
 )
@@ -387,13 +437,20 @@ def test_bad_rows_are_named_before_anything_is_drawn(options: dict, bad: float, 
             lambda s: s.select(torch.zeros(2, 5), rows=torch.tensor([0])),
             "rows must be of shape [2], one per row; got [1]",
         ),
+        (lambda s: s.select(torch.zeros(1, 5), rows=torch.tensor([2])), "rows must be in [0, 2); got 2"),
+        (lambda s: s.select(torch.zeros(1, 5), rows=torch.tensor([-1])), "rows must be in [0, 2); got -1"),
+        (lambda s: s.select(torch.zeros(1, 5), rows=[0]), "rows must be an int64 tensor; got list"),
+        (lambda s: s.select(torch.zeros(1, 5), rows=torch.ones(1)), "rows must be an int64 tensor; got torch.float32"),
     ],
 )
 def test_shapes_are_checked(call, text: str) -> None:
     sampler = Sampler(SamplingParams(), batch_size=2, vocab_size=5, device="cpu")
-    with pytest.raises(ValueError) as caught:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with pytest.raises((ValueError, TypeError)) as caught:
         call(sampler)
     assert str(caught.value) == text
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_order_must_name_every_filter() -> None:
