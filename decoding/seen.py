@@ -169,11 +169,12 @@ class SeenSet:
         """Add one more token per row."""
         if self.width == self._ids.shape[1]:
             self._lay_out(*count_tokens(self.ids, ~self.empty[:, None].expand(-1, self.width))[:2])
-        tokens = token_ids.reshape(-1, 1).to(self._ids.dtype)
-        plain = tokens.device.type == "cpu" and self._ignore_until <= self.length and not self.maybe_empty
-        if plain and tokens.shape[0] and int(tokens.max()) < self.vocab_size:
-            self._ids[:, self.width] = tokens[:, 0]
+        plain = self._host is not None and self._ignore_until <= self.length and not self.maybe_empty
+        listed = token_ids.reshape(-1).tolist() if plain else []
+        if listed and max(listed) < self.vocab_size:
+            self._host[:, self.width] = listed
         else:
+            tokens = token_ids.reshape(-1, 1).to(self._ids.dtype)
             self._append(tokens, _counted(tokens, self.length, self))
         self.width += 1
         self.length += 1
@@ -181,15 +182,21 @@ class SeenSet:
     def select_rows(self, rows: Tensor) -> None:
         """Keep these rows, which may repeat or change order."""
         self._ids = self._ids[rows]
+        self._open_host()
         self.empty = self.empty[rows]
         if self.ignore_length.dim():
             self.ignore_length = self.ignore_length[rows]
 
     def _lay_out(self, used: Tensor, ids: Tensor) -> None:
         self._ids = torch.cat([ids, ids.new_empty((ids.shape[0], ROOM))], dim=1)
+        self._open_host()
         self.width = ids.shape[1]
         self.empty = used == 0
         self.maybe_empty = bool(self.empty.any())
+
+    def _open_host(self) -> None:
+        """An array over the same memory, whose small writes cost less than a tensor's; None on a device."""
+        self._host: Any = self._ids.numpy() if self._ids.device.type == "cpu" else None
 
     def _append(self, tokens: Tensor, counted: Tensor) -> None:
         if self.maybe_empty:
