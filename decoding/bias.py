@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .bias_table import Biases, SequenceBias, SequenceBiasTable
+from .bias_table import Biases, SequenceBias, SequenceBiasTable, bias_of
 from .rows import check_logits
-from .token_sets import TokenList, check_token_ids
+from .token_sets import TokenList, check_token_ids, token_id, token_list
 
 TokenBias = Mapping[int, float] | Sequence[Mapping[int, float]] | Tensor
 BadWords = Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]]
@@ -34,7 +34,7 @@ def apply_logit_bias(logits: Tensor, bias: TokenBias) -> Tensor:
                 f"bias must have shape {list(logits.shape[1:])} or {list(logits.shape)}; got {list(bias.shape)}"
             )
         return logits + bias.to(device=logits.device, dtype=logits.dtype)
-    table = SequenceBiasTable(_single_tokens(bias), *logits.shape, device=logits.device, name="bias")
+    table = SequenceBiasTable(_single_tokens(bias, "bias"), *logits.shape, device=logits.device, name="bias")
     return table.add_(logits.clone(), _no_history(logits.device))
 
 
@@ -118,17 +118,23 @@ class LogitBiasStep:
     """`apply_logit_bias` as a step of a loop; nothing to advance."""
 
     def __init__(
-        self, bias: TokenBias, *, batch_size: int, vocab_size: int, device: torch.device | str = "cpu"
+        self,
+        bias: TokenBias,
+        *,
+        batch_size: int,
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+        name: str = "bias",
     ) -> None:
         self.dense: Tensor | None = None
         if isinstance(bias, Tensor):
             if bias.shape not in ((batch_size, vocab_size), (vocab_size,)):
                 raise ValueError(
-                    f"bias must have shape {[vocab_size]} or {[batch_size, vocab_size]}; got {list(bias.shape)}"
+                    f"{name} must have shape {[vocab_size]} or {[batch_size, vocab_size]}; got {list(bias.shape)}"
                 )
             self.dense = bias.to(device)
             return
-        self.table = SequenceBiasTable(_single_tokens(bias), batch_size, vocab_size, device=device, name="bias")
+        self.table = SequenceBiasTable(_single_tokens(bias, name), batch_size, vocab_size, device=device, name=name)
         self.history = _no_history(device)
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -148,22 +154,30 @@ class LogitBiasStep:
 
 def bad_words_bias(bad_words_ids: BadWords, eos_token_id: TokenList | None) -> SequenceBias:
     """Bad words as a sequence bias of -inf, single EOS tokens left out."""
-    eos = set(torch.as_tensor([] if eos_token_id is None else eos_token_id).reshape(-1).tolist())
+    name = "eos_token_id"
+    ends = token_list([] if eos_token_id is None else eos_token_id, name)
+    eos = {token_id(token, name) for row in ends for token in token_list(row, name)}
+    if not isinstance(bad_words_ids, Sequence) or isinstance(bad_words_ids, str | bytes):
+        raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {bad_words_ids!r}")
     nested = any(isinstance(word, Sequence) and any(isinstance(t, Sequence) for t in word) for word in bad_words_ids)
     rows: Sequence[Any] = bad_words_ids if nested else [bad_words_ids]
     for word in (word for row in rows for word in row):
-        if not isinstance(word, Sequence):
+        if not isinstance(word, Sequence) or isinstance(word, str | bytes):
             raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {word!r} in it")
+        for token in word:
+            token_id(token, "bad_words_ids")
     mappings = [{tuple(word): -math.inf for word in row if not (len(word) == 1 and word[0] in eos)} for row in rows]
     return mappings if nested else mappings[0]
 
 
-def _single_tokens(bias: Mapping[int, float] | Sequence[Mapping[int, float]]) -> SequenceBias:
-    rows: list[Biases] = [
-        {(int(token),): float(value) for token, value in row.items()}
-        for row in ([bias] if isinstance(bias, Mapping) else bias)
+def _single_tokens(bias: Mapping[int, float] | Sequence[Mapping[int, float]], name: str) -> SequenceBias:
+    rows = [bias] if isinstance(bias, Mapping) else bias
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+        raise TypeError(f"{name} must be {{token: bias}}, one such mapping per row, or a tensor; got {bias!r}")
+    read: list[Biases] = [
+        {(token_id(token, name),): bias_of(value, name) for token, value in row.items()} for row in rows
     ]
-    return rows[0] if isinstance(bias, Mapping) else rows
+    return read[0] if isinstance(bias, Mapping) else read
 
 
 def _no_history(device: torch.device | str) -> Tensor:

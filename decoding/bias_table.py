@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from .rows import as_option
+from .token_sets import token_id
 
 Biases: TypeAlias = Mapping[tuple[int, ...], float]
 # A mapping, the form generation configs are saved in, [[[10, 45], -2.0], [[64], -7.5]], or one mapping per row.
@@ -32,6 +36,8 @@ class SequenceBiasTable:
         device: torch.device | str = "cpu",
         name: str = "sequence_bias",
     ) -> None:
+        if not isinstance(sequence_bias, Mapping | Sequence) or isinstance(sequence_bias, str | bytes):
+            raise TypeError(f"{name} must be a mapping, or one per row; got {sequence_bias!r}")
         per_row = not isinstance(sequence_bias, Mapping) and any(isinstance(e, Mapping) for e in sequence_bias)
         rows = [_as_mapping(entry, name) for entry in sequence_bias] if per_row else [_as_mapping(sequence_bias, name)]
         if per_row and len(rows) != batch_size:
@@ -133,11 +139,19 @@ def _in_order(terms: Sequence[_Term]) -> list[_Term]:
 
 
 def _as_mapping(entry: Any, name: str) -> dict[tuple[int, ...], float]:
-    pairs = entry.items() if isinstance(entry, Mapping) else entry
     try:
-        return {tuple(int(token) for token in sequence): float(bias) for sequence, bias in pairs}
+        pairs = [(tuple(sequence), bias) for sequence, bias in (entry.items() if isinstance(entry, Mapping) else entry)]
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must map sequences of token ids to numbers; got {entry!r}") from error
+    return {tuple(token_id(token, name) for token in sequence): bias_of(bias, name) for sequence, bias in pairs}
+
+
+def bias_of(value: Any, name: str) -> float:
+    """``value`` as a float, if it is a number other than NaN."""
+    number = as_option(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+        raise TypeError(f"{name} must hold numbers as biases; got {value!r}")
+    return float(number)
 
 
 def _check_tokens(rows: Sequence[Biases], vocab_size: int, name: str) -> None:

@@ -5,6 +5,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .rows import check_count, check_logits
+
 MASS_ERROR = 3e-6  # two rounded exponentials and torch's pairwise sum, relative
 _SMALL = 4096  # below this many logits per row torch.topk itself is as fast
 _WORKSPACE = 2**19  # floats that stay in the second-level cache of two cores
@@ -75,9 +77,12 @@ def top_logprobs(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     The log-softmax is formed for those alone. Values agree with ``torch.log_softmax`` to 1e-6; the order is that of
     the logits. A row without a finite logit gives NaN.
     Cost: one read of the row for the candidates, one exponential per logit for the normaliser.
+    count: >= 1; M = min(count, V).
     >>> top_logprobs(torch.tensor([[0.0, 1.0, 1.0]]).log(), 1)[0]
     tensor([[-0.6931]])
     """
+    check_logits(logits)
+    check_count("count", count)
     values, token_ids = largest(logits, count)
     values = values.to(torch.float32)
     top = values[:, :1]

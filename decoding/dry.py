@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .row_tensors import row_count, row_option, select_option
 from .rows import NON_NEGATIVE, RowOption, check_logits
-from .token_sets import check_token_ids
+from .token_sets import check_token_ids, token_id, token_list
 
 Breakers = Sequence[int | Sequence[int]]
 
@@ -226,7 +226,9 @@ class _BreakerTable:
     """Sequence breakers by length. A position packs the first token of the breaker and how many follow it."""
 
     def __init__(self, breakers: Breakers, device: torch.device) -> None:
-        sequences = sorted({(b,) if isinstance(b, int) else tuple(b) for b in breakers}, key=len)
+        name = "sequence_breakers"
+        lists = [token_list(b, name) for b in token_list(breakers, name)]
+        sequences = sorted({tuple(token_id(token, name) for token in each) for each in lists}, key=len)
         if any(len(sequence) == 0 for sequence in sequences):
             raise ValueError("sequence_breakers must be token ids or sequences of at least one; got an empty sequence")
         self.longest = len(sequences[-1]) if sequences else 0

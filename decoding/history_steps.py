@@ -18,8 +18,8 @@ from .masks import AllowedTokensStep
 from .ngrams import NoRepeatNgramStep
 from .params import STEP_REQUIREMENTS, SamplingParams
 from .penalties import CountPenaltyStep, RepetitionPenaltyStep
-from .row_tensors import row_count
-from .rows import RowOption, per_row
+from .row_tensors import row_count, row_option
+from .rows import COUNT, POSITIVE, RowOption, per_row
 from .token_sets import check_token_ids, token_set
 
 
@@ -138,6 +138,9 @@ def _forced_eos(p: Any, start: _Start) -> LogitsStep:
 
 def _decay(p: Any, start: _Start) -> LogitsStep:
     begin, factor = p.exponential_decay_length_penalty
+    for part, value in (("start", begin), ("factor", factor)):
+        batch_size, name = start.token_ids.shape[0], f"exponential_decay_length_penalty's {part}"
+        row_option(name, value, batch_size, POSITIVE if part == "factor" else COUNT)
     tokens = start.checked("eos_token_id", p.eos_token_id)
     return ExponentialDecayStep(
         factor, start=begin, eos_token_id=tokens, prompt_length=start.prompt_length, **start.place
@@ -152,7 +155,7 @@ def _begin_suppress(p: Any, start: _Start) -> LogitsStep:
 
 
 _BUILDERS: dict[str, Callable[[Any, _Start], LogitsStep]] = {
-    "logit_bias": lambda p, start: LogitBiasStep(p.logit_bias, **start.sizes),
+    "logit_bias": lambda p, start: LogitBiasStep(p.logit_bias, name="logit_bias", **start.sizes),
     "sequence_bias": lambda p, start: SequenceBiasStep(start.token_ids, p.sequence_bias, vocab_size=start.vocab_size),
     "repetition_penalty": _repetition,
     "count_penalties": _counts,

@@ -45,7 +45,9 @@ def apply_min_new_tokens(
     >>> apply_min_new_tokens(torch.zeros(1, 3), prompt_and_one, 2, prompt_length=2, eos_token_id=1)
     tensor([[0., -inf, 0.]])
     """
-    return apply_min_length(logits, token_ids, min_new_tokens, eos_token_id=eos_token_id, prompt_length=prompt_length)
+    check_logits(logits)
+    minimum = row_count("min_new_tokens", min_new_tokens, logits.shape[0])
+    return apply_min_length(logits, token_ids, minimum, eos_token_id=eos_token_id, prompt_length=prompt_length)
 
 
 def apply_exponential_decay(
@@ -147,8 +149,8 @@ def _increases(factor: Tensor, begin: Tensor, length: int) -> Tensor | None:
     if not bool((begin < length).any()):
         return None
     # Python's own power, row by row: torch.pow may round the last bit differently.
-    rows = max(factor.numel(), begin.numel())
-    pairs = zip(factor.expand(rows).tolist(), begin.expand(rows).tolist(), strict=True)
+    shape = (factor + begin).shape
+    pairs = zip(factor.expand(shape).reshape(-1).tolist(), begin.expand(shape).reshape(-1).tolist(), strict=True)
     increase = [_power(base, length - start) - 1.0 if length > start else 0.0 for base, start in pairs]
     return torch.tensor(increase, dtype=torch.float64)
 

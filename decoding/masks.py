@@ -37,6 +37,8 @@ def apply_token_bitmask(logits: Tensor, bitmask: Tensor) -> Tensor:
 
 def mask_tokens_(logits: Tensor, bitmask: Tensor) -> Tensor:
     """`apply_token_bitmask` in place."""
+    if not isinstance(bitmask, Tensor):
+        raise TypeError(f"bitmask must be an int32 tensor; got {type(bitmask).__name__}")
     words = (logits.shape[1] + 31) // 32
     if bitmask.dtype != torch.int32 or bitmask.shape not in ((logits.shape[0], words), (1, words), (words,)):
         raise ValueError(
@@ -130,7 +132,7 @@ class AllowedTokensStep:
     ) -> None:
         lists: Any = allowed_token_ids
         self.restricted: Tensor | None = None  # [B] bool, where only some rows are
-        if not isinstance(lists, (int, Tensor)) and any(row is None for row in lists):
+        if isinstance(lists, Sequence) and any(row is None for row in lists):
             self.restricted = torch.tensor([row is not None for row in lists], device=device)
             lists = [[] if row is None else row for row in lists]
         self.tokens = token_set(lists, "allowed_token_ids", batch_size, vocab_size, outside="raise", device=device)
@@ -195,7 +197,11 @@ def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: lis
     if not usual:
         masked += logits  # a sum with -inf leaves a NaN what it is and makes one of +inf
     for row, tokens in enumerate(lists):
-        masked[row, tokens] = logits[row, tokens]
+        try:
+            masked[row, tokens] = logits[row, tokens]
+        except IndexError as error:
+            text = f"prefix_allowed_tokens_fn must return ids in [0, {logits.shape[1]}); got {tokens} in row {row}"
+            raise ValueError(text) from error
     kept = [masked[row, tokens] if usual else masked[row] for row, tokens in enumerate(lists)]
     stuck = [bool(values.amax() == -math.inf) for values in kept]
     for first in range(0, len(lists), num_beams):

@@ -238,6 +238,8 @@ def _penalise_(logits: Tensor, token_ids: Tensor, factor: Tensor, lowering: bool
 def _parts(token_ids: Tensor, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """The tensors by groups of rows: on the CPU so that the logits touched stay in the cache between read and write."""
     rows, width = token_ids.shape
+    if tensors[0].requires_grad:  # whose pieces may not be written into
+        return [tensors]
     count = rows * width // _PIECE if token_ids.device.type == "cpu" else 1
     return zip(*(tensor.chunk(min(max(count, 1), max(rows, 1))) for tensor in tensors), strict=True)
 

@@ -65,6 +65,11 @@ def apply_synthid(logits: Tensor, context_hash: Tensor, *, keys: SynthIDKeys) ->
     `SynthIDTextWatermarkLogitsProcessor`, which this equals bit for bit on the CPU.
     """
     check_logits(logits)
+    if context_hash.dtype != torch.int64 or context_hash.shape != logits.shape[:1]:
+        raise ValueError(
+            f"context_hash must be an int64 tensor of shape {[logits.shape[0]]}, one per row; "
+            f"got {context_hash.dtype} {list(context_hash.shape)}"
+        )
     probs = logits.softmax(dim=1)
     vocabulary = torch.arange(logits.shape[1], device=logits.device)
     token_hash = (context_hash[:, None] + vocabulary) * _MULTIPLIER + 1  # [B, V]

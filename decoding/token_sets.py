@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from operator import index
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,6 +68,27 @@ class TokenSet:
         return TokenSet(self.columns[entry], owner)
 
 
+def token_id(value: Any, name: str) -> int:
+    """``value`` as an int, if it is a whole number of Python, numpy or torch."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} must hold token ids, which are ints; got {value!r}") from None
+
+
+def token_list(value: Any, name: str) -> list[Any]:
+    """One id as a list, or the entries of what holds several."""
+    if _is_number(value):
+        return [value]
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a token id or a list of them; got {value!r}")
+    return list(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.generic) or (isinstance(value, Tensor | np.ndarray) and not value.ndim)
+
+
 def token_set(
     token_ids: TokenList,
     name: str,
@@ -82,10 +105,9 @@ def token_set(
                 f"{name} must be integers of shape [] or [D]; got {token_ids.dtype} {list(token_ids.shape)}"
             )
         token_ids = token_ids.reshape(-1).tolist()
-    if isinstance(token_ids, int):
-        token_ids = [token_ids]
-    per_row = any(isinstance(entry, (Sequence, Tensor)) for entry in token_ids)
-    lists = [[int(token) for token in entry] for entry in token_ids] if per_row else [[int(t) for t in token_ids]]  # type: ignore[union-attr, arg-type]
+    entries = token_list(token_ids, name)
+    per_row = any(isinstance(entry, (Sequence, Tensor, np.ndarray)) and not _is_number(entry) for entry in entries)
+    lists = [[token_id(t, name) for t in token_list(row, name)] for row in (entries if per_row else [entries])]
     if per_row and len(lists) != batch_size:
         raise ValueError(f"{name} must be one list, or one list per row, {batch_size}; got {len(lists)} lists")
     pairs = [(row, token) for row, entry in enumerate(lists) for token in dict.fromkeys(entry)]

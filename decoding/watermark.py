@@ -41,6 +41,8 @@ class GreenLists:
             raise ValueError(f"seeding_scheme must be 'lefthash' or 'selfhash'; got {seeding_scheme!r}")
         if not 0.0 < greenlist_ratio < 1.0:
             raise ValueError(f"greenlist_ratio must be in (0, 1); got {greenlist_ratio}")
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size must be >= 1; got {vocab_size}")
         if context_width < 1:
             raise ValueError(f"context_width must be >= 1; got {context_width}")
         self.vocab_size = vocab_size
@@ -73,10 +75,10 @@ class GreenLists:
             return self._cache[seed]
         self._generator.manual_seed(seed)
         order = torch.randperm(self.vocab_size, generator=self._generator, device=self.device)
-        self._cache[seed] = order[: self.size].int()
+        green = self._cache[seed] = order[: self.size].int()
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
-        return self._cache[seed]
+        return green
 
 
 def apply_watermark(logits: Tensor, token_ids: Tensor, bias: RowOption, *, green_lists: GreenLists) -> Tensor:
@@ -95,6 +97,8 @@ def apply_watermark(logits: Tensor, token_ids: Tensor, bias: RowOption, *, green
     """
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
+    if green_lists.vocab_size > logits.shape[1]:
+        raise ValueError(f"green_lists must be of at most {logits.shape[1]} tokens; got {green_lists.vocab_size}")
     option = row_option("bias", bias, logits.shape[0], FINITE)
     return _watermark(logits.clone(), token_ids, option, green_lists)
 
@@ -151,6 +155,8 @@ def detect_watermark(
     Cost: one permutation of V for every different context.
     """
     check_token_ids(token_ids)
+    if token_ids.shape[0] == 0:
+        raise ValueError("token_ids must hold at least one text; got none")
     width = green_lists.context_width
     has_bos = token_ids[:, :1] == (-1 if bos_token_id is None else bos_token_id)
     if bool(has_bos.any()) != bool(has_bos.all()):

@@ -144,6 +144,104 @@ OUT_OF_RANGE: list[tuple[str, Call]] = [
 ]
 
 
+# What is no token id, no bias, no mask: the error, and the call.
+NOT_WHAT_IT_SHOULD_BE: list[tuple[type[Exception], str, Call]] = [
+    (
+        TypeError,
+        "suppress_tokens must hold token ids, which are ints; got 1.5",
+        lambda x, i: d.apply_suppress_tokens(x, [1.5]),
+    ),
+    (
+        TypeError,
+        "suppress_tokens must be a token id or a list of them; got 'ab'",
+        lambda x, i: d.apply_suppress_tokens(x, "ab"),
+    ),
+    (
+        TypeError,
+        "allowed_token_ids must be a token id or a list of them; got None",
+        lambda x, i: d.apply_allowed_tokens(x, None),
+    ),
+    (
+        TypeError,
+        "eos_token_id must be a token id or a list of them; got 'a'",
+        lambda x, i: d.apply_min_length(x, i, 9, eos_token_id=["a"]),
+    ),
+    (TypeError, "bias must hold token ids, which are ints; got 0.5", lambda x, i: d.apply_logit_bias(x, {0.5: 1.0})),
+    (TypeError, "bias must hold numbers as biases; got nan", lambda x, i: d.apply_logit_bias(x, {0: math.nan})),
+    (TypeError, "bias must hold numbers as biases; got 'a'", lambda x, i: d.apply_logit_bias(x, {0: "a"})),
+    (
+        TypeError,
+        "bias must be {token: bias}, one such mapping per row, or a tensor; got 5",
+        lambda x, i: d.apply_logit_bias(x, 5),
+    ),
+    (
+        TypeError,
+        "logit_bias must hold token ids, which are ints; got 0.5",
+        lambda x, i: d.sample(x, logit_bias={0.5: 1.0}),
+    ),
+    (TypeError, "sequence_bias must be a mapping, or one per row; got 5", lambda x, i: d.apply_sequence_bias(x, i, 5)),
+    (
+        TypeError,
+        "sequence_bias must hold token ids, which are ints; got 1.5",
+        lambda x, i: d.apply_sequence_bias(x, i, {(1.5,): 1.0}),
+    ),
+    (TypeError, "bad_words_ids must be a list of lists of token ids; got 5", lambda x, i: d.apply_bad_words(x, i, 5)),
+    (
+        TypeError,
+        "bad_words_ids must be a list of lists of token ids; got 'a' in it",
+        lambda x, i: d.apply_bad_words(x, i, ["a"]),
+    ),
+    (
+        TypeError,
+        "sequence_breakers must hold token ids, which are ints; got 1.5",
+        lambda x, i: d.apply_dry(x, i, 1.0, sequence_breakers=[1.5]),
+    ),
+    (
+        ValueError,
+        "min_new_tokens must be an integer >= 0; got -1",
+        lambda x, i: d.apply_min_new_tokens(x, i, -1, prompt_length=0, eos_token_id=1),
+    ),
+    (TypeError, "bitmask must be an int32 tensor; got list", lambda x, i: d.apply_token_bitmask(x, [[1], [1]])),
+    (
+        ValueError,
+        "prefix_allowed_tokens_fn must return ids in [0, 4); got [9] in row 0",
+        lambda x, i: d.apply_prefix_allowed_tokens(x, i, lambda item, ids: [9]),
+    ),
+    (
+        ValueError,
+        "green_lists must be of at most 4 tokens; got 9",
+        lambda x, i: d.apply_watermark(x, i, 1.0, green_lists=d.GreenLists(9)),
+    ),
+    (ValueError, "vocab_size must be >= 1; got 0", lambda x, i: d.GreenLists(0)),
+    (
+        ValueError,
+        "token_ids must hold at least one text; got none",
+        lambda x, i: d.detect_watermark(i[:0], green_lists=d.GreenLists(4)),
+    ),
+    (
+        ValueError,
+        "context_hash must be an int64 tensor of shape [2], one per row; got torch.int64 [3]",
+        lambda x, i: d.apply_synthid(x, torch.zeros(3).long(), keys=KEYS),
+    ),
+    (ValueError, "count must be >= 1; got 0", lambda x, i: d.top_logprobs(x, 0)),
+    (
+        ValueError,
+        "target must be a number or of shape [2], one per row; got [3]",
+        lambda x, i: d.AdaptivePStep(batch_size=2, target=[0.5] * 3),
+    ),
+    (
+        ValueError,
+        "mirostat_tau must be a number or of shape [2], one per row; got [3]",
+        lambda x, i: d.sample(x, mirostat_tau=[3.0] * 3),
+    ),
+    (
+        ValueError,
+        "exponential_decay_length_penalty's start must be a number or of shape [2], one per row; got [3]",
+        lambda x, i: d.sample(x, token_ids=i, eos_token_id=1, exponential_decay_length_penalty=([1] * 3, 1.1)),
+    ),
+]
+
+
 def test_every_function_of_logits_is_in_the_table() -> None:
     """A new operation cannot be forgotten here."""
     public = {name for name in d.__all__ if name.startswith("apply_") and name != "apply_chain"}
@@ -195,6 +293,23 @@ def test_a_value_out_of_range_is_named_with_its_row(text: str, call: Call) -> No
     _refuses(call, torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64), ValueError, text)
 
 
+@pytest.mark.parametrize(("error", "text", "call"), NOT_WHAT_IT_SHOULD_BE)
+def test_what_is_no_token_id_bias_or_mask_is_named(error: type[Exception], text: str, call: Call) -> None:
+    """The argument, what it must be and the value."""
+    _refuses(call, torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64), error, text)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "sample"])
+def test_a_gradient_flows_through(name: str) -> None:
+    """Of many rows, which operations on the CPU take in pieces."""
+    logits = torch.randn(600, 200, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ids = torch.arange(100).expand(600, -1).clone()
+    call = OPERATIONS[name] if name != "apply_synthid" else lambda x, i: d.apply_synthid(x, i[:, 0], keys=KEYS)
+    if name in ("apply_token_bitmask", "apply_forced_bos", "apply_watermark"):
+        logits, ids = logits[:2, :4], ids[:2, :4].clamp(max=3)
+    assert call(logits, ids).requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "sample"])
 def test_types_shapes_and_inputs_are_kept(name: str, dtype: torch.dtype) -> None:
@@ -206,3 +321,9 @@ def test_types_shapes_and_inputs_are_kept(name: str, dtype: torch.dtype) -> None
     assert torch.equal(logits, before) and result.data_ptr() != logits.data_ptr()
     if name != "apply_synthid":  # its two contexts are the call's own
         assert OPERATIONS[name](logits[:0], ids[:0]).shape == (0, 4)
+
+
+def test_a_batch_without_rows_takes_lists_without_entries() -> None:
+    logits, ids = torch.zeros(0, 4), torch.zeros(0, 3, dtype=torch.int64)
+    assert d.apply_exponential_decay(logits, ids, [], start=0, eos_token_id=1).shape == (0, 4)
+    assert d.apply_exponential_decay(logits, ids, 1.5, start=[], eos_token_id=1).shape == (0, 4)

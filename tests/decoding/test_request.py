@@ -308,7 +308,7 @@ def test_a_request_is_checked_when_it_is_made(options: dict[str, Any], error: ty
         ({"repetition_penalty": [1.1]}, "repetition_penalty must be a number or of shape [2], one per row; got [1]"),
         ({"presence_penalty": [1.0] * 3}, "presence_penalty must be a number or of shape [2], one per row; got [3]"),
         ({"dry_multiplier": 1.0, "dry_base": [2.0]}, "dry_base must be a number or of shape [2], one per row; got [1]"),
-        ({"logit_bias": {9: 1.0}}, "bias must hold token ids in [0, 4); got 9"),
+        ({"logit_bias": {9: 1.0}}, "logit_bias must hold token ids in [0, 4); got 9"),
         ({"bad_words_ids": [[1], [7]]}, "bad_words_ids must hold token ids in [0, 4); got 7"),
         ({"allowed_token_ids": [4]}, "allowed_token_ids must be in [0, 4); got 4"),
         ({"allowed_token_ids": [[1], []]}, "allowed_token_ids must list at least one token; got none in row 1"),
