@@ -20,6 +20,7 @@ def apply_adaptive_p(logits: Tensor, target: RowOption) -> Tensor:
     logits: [B, V]. target: a probability, clamped to [0, 1], float or [B]; negative is off. -inf stays -inf. With
     d = abs(p - target) / 0.3 the new logit is 5 - 10 * d * d / (1 + d): quadratic near the target, linear further out.
     Order among tokens is lost on purpose, so it must be the last step before the draw.
+    Cost: one softmax and five passes.
     Source: llama.cpp `llama_sampler_init_adaptive_p` (src/llama-sampler.cpp, ggml-org/llama.cpp#17927).
     >>> apply_adaptive_p(torch.tensor([[0.0, 0.0, -torch.inf]]), 0.5)
     tensor([[5., 5., -inf]])

@@ -21,7 +21,7 @@ def apply_logit_bias(logits: Tensor, bias: TokenBias) -> Tensor:
     """Add a bias to chosen tokens.
 
     logits: [B, V]. bias: {token: bias}, one such mapping per row, or a tensor [V] or [B, V]. Tokens outside the
-    vocabulary raise ValueError. A bias of -inf bans its token.
+    vocabulary raise ValueError. A bias of -inf bans its token; those of a mapping are read as float32.
     Cost: one copy of the logits and the listed columns; a pass over [B, V] for a tensor.
     Source: OpenAI's `logit_bias`, as in vLLM and llama.cpp (`llama_sampler_init_logit_bias`).
     >>> apply_logit_bias(torch.zeros(1, 3), {2: 1.5})
@@ -47,6 +47,7 @@ def apply_sequence_bias(logits: Tensor, token_ids: Tensor, sequence_bias: Sequen
     then the sequences grouped by length in order of first appearance.
     Raises ValueError for an empty sequence or a token outside the vocabulary.
     Cost: one copy of the logits, a comparison of the listed tokens with the end of each row, D columns rewritten.
+    Source: transformers 5.23 `SequenceBiasLogitsProcessor`.
     >>> apply_sequence_bias(torch.zeros(1, 3), torch.tensor([[0, 1]]), {(1, 2): -2.0, (0,): 1.0})
     tensor([[ 1.,  0., -2.]])
     """
@@ -65,7 +66,7 @@ def apply_bad_words(
     out, so that a generation can end. A list that is empty, or empty once EOS is left out, bans nothing (transformers
     raises a ValueError). A logit of +inf becomes NaN, as in transformers: the ban is a bias of -inf.
     logits: [B, V]. token_ids: [B, T].
-    Cost: as for `apply_sequence_bias`.
+    Cost: as for `apply_sequence_bias`. Source: transformers 5.23 `NoBadWordsLogitsProcessor`.
     >>> apply_bad_words(torch.zeros(1, 3), torch.tensor([[0, 1]]), [[1, 2], [0]])
     tensor([[-inf, 0., -inf]])
     """

@@ -1,4 +1,8 @@
-"""The largest logits of a row without sorting or copying the vocabulary, and the row's mass without a softmax."""
+"""The largest logits of a row without sorting or copying the vocabulary, and the row's mass without a softmax.
+
+Source: group maxima as bounds of what is not looked at, the idea of the threshold algorithm (Fagin, Lotem and Naor
+2003); the mass is the usual log-sum-exp, in pieces that stay in cache.
+"""
 
 from functools import lru_cache
 

@@ -48,10 +48,17 @@ def apply_chain(
 ) -> Tensor:
     """Apply every filter of ``params`` that is on, in its order: [N, V] -> [N, V], dropped entries -inf.
 
+    params: from ``SamplingParams.compiled``.
     The library's own arithmetic throughout; the argument is not changed. Greedy rows are filtered like the others.
     chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
     Cost: the sum of the filters that are on; ``sample`` decides on a few candidates instead.
+    >>> from afterlogits.decoding import SamplingParams
+    >>> params = SamplingParams(temperature=0.5, top_k=2).compiled(1, torch.device("cpu"))
+    >>> apply_chain(torch.tensor([[2.0, 1.0, 0.0]]), params)
+    tensor([[4., 2., -inf]])
     """
+    if not isinstance(params, CompiledParams):
+        raise TypeError(f"params must be what SamplingParams.compiled returns; got {type(params).__name__}")
     on, keep = params.on, params.min_tokens_to_keep
     for name in params.active:
         if name == "temperature" and "dynamic_temperature" in on:

@@ -21,6 +21,7 @@ def apply_suppress_tokens(logits: Tensor, suppress_tokens: TokenList) -> Tensor:
     logits: [B, V]. suppress_tokens: one id, a list, or one list per row; ids outside the vocabulary are ignored, as in
     transformers. Returns [B, V].
     Cost: one copy of the logits and a write of the listed columns.
+    Source: transformers 5.23 `SuppressTokensLogitsProcessor`.
     >>> apply_suppress_tokens(torch.zeros(1, 3), [0, 2])
     tensor([[-inf, 0., -inf]])
     """
@@ -33,7 +34,7 @@ def apply_begin_suppress_tokens(
 ) -> Tensor:
     """Set the listed tokens to -inf where the history is exactly ``begin_index`` tokens long.
 
-    begin_index: int or [B], the length at which generation begins.
+    logits: [B, V]. token_ids: [B, T]; only T is read. begin_index: int or [B], the length at which generation begins.
     Cost: one copy of the logits and a write of the listed columns.
     Source: transformers 5.23 `SuppressTokensAtBeginLogitsProcessor`.
     >>> apply_begin_suppress_tokens(torch.zeros(1, 3), torch.tensor([[5, 6]]), [0], begin_index=2)
@@ -64,7 +65,8 @@ def apply_forced_bos(logits: Tensor, token_ids: Tensor, bos_token_id: TokenList)
 def apply_forced_eos(logits: Tensor, token_ids: Tensor, eos_token_id: TokenList, *, max_length: RowOption) -> Tensor:
     """Force the EOS tokens where one token is left to ``max_length``: they are 0, everything else is -inf.
 
-    max_length: int or [B], the length of the finished sequence, prompt included.
+    logits: [B, V]. token_ids: [B, T]; only T is read. max_length: int or [B], the length of the finished sequence,
+    prompt included. EOS tokens outside of the vocabulary raise ValueError.
     Cost: one write of [B, V] where it acts, one copy otherwise.
     Source: transformers 5.23 `ForcedEOSTokenLogitsProcessor`.
     >>> apply_forced_eos(torch.ones(1, 3), torch.tensor([[5, 6]]), 1, max_length=3)

@@ -3,6 +3,8 @@
 Min-p, epsilon and top-p drop all logits below some value. Rounding decides which value only within narrow bounds: where
 no logit of a row lies between them, the mask is known without forming a probability. Other rows, other types than
 float32 and other devices go through the library's own arithmetic.
+
+Source: min-p as a threshold in the space of logits is that of llama.cpp, vLLM and mlx-lm; the proof by bounds is ours.
 """
 
 import math

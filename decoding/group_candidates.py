@@ -3,6 +3,7 @@
 The penalty lowers the scores of a few tokens. So all groups are searched at once without it, for as many more
 candidates as it can lower, and each group's own are put in order among them once the groups before it have chosen.
 Where two of a group's best are equal, or rules of the caller's act on the scores, every group's scores are formed.
+Source of the penalty: diverse beam search, Vijayakumar et al. 2016, arXiv:1610.02424.
 Axes: B items, G groups, S beams of a group, K = G * S, V vocabulary.
 """
 

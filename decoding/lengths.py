@@ -20,9 +20,11 @@ def apply_min_length(
 ) -> Tensor:
     """Set the EOS tokens to -inf while the history is shorter than ``min_length``.
 
+    logits: [B, V]. token_ids: [B, T]; only T is read.
     min_length: int or [B]. prompt_length: int or [B], positions that do not count: with the length of the prompt this
     is transformers' `min_new_tokens`, with 0 its `min_length`. eos_token_id: one id, a list, or one list per row.
     Cost: one copy of the logits and a write of the listed columns.
+    Source: transformers 5.23 `MinLengthLogitsProcessor`.
     >>> apply_min_length(torch.zeros(1, 3), torch.tensor([[5, 6]]), 3, eos_token_id=1)
     tensor([[0., -inf, 0.]])
     """
@@ -61,10 +63,12 @@ def apply_exponential_decay(
 ) -> Tensor:
     """Raise the EOS logits by ``abs(logit) * (factor ** n - 1)``, n tokens after ``start`` of them were generated.
 
+    logits: [B, V]. token_ids: [B, T]; only T is read.
     factor: > 0, float or [B]; 1.0 is off. start: int or [B], new tokens before the increase begins. An EOS logit that
     is -inf, +inf or NaN is left alone, the rule of transformers 5.23. The power is taken in float64; one too large for
     it counts as infinity, where transformers raises an OverflowError.
     Cost: one copy of the logits, and one Python power per row from ``start`` on.
+    Source: transformers 5.23 `ExponentialDecayLengthPenalty`.
     >>> apply_exponential_decay(torch.tensor([[1.0, -2.0]]), torch.zeros(1, 4).long(), 2.0, start=2, eos_token_id=1)
     tensor([[1., 4.]])
     """

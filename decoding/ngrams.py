@@ -38,6 +38,7 @@ def apply_encoder_no_repeat_ngram(
     has K beams. ngram_size: int or [B]; 0 is off. Nothing is banned while the sequence is shorter than an n-gram's
     first ``ngram_size - 1`` tokens. Ids of V and above are never banned (transformers raises an IndexError).
     Cost: one copy of the logits and ``ngram_size`` comparisons of [B, S].
+    Source: transformers 5.23 `EncoderNoRepeatNGramLogitsProcessor`.
     >>> source = torch.tensor([[1, 2]])
     >>> apply_encoder_no_repeat_ngram(torch.zeros(1, 4), torch.tensor([[1]]), 2, encoder_token_ids=source)
     tensor([[0., 0., -inf, 0.]])

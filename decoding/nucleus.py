@@ -3,6 +3,8 @@
 Where a nucleus is most of the vocabulary its end lies among thousands of close logits. A token need not know it: it is
 kept if the tokens below it weigh more than 1 - top_p together, and the sum of a row and of what is above a value are
 one pass each. Near the end rounding decides, and nothing is said.
+
+Source: FlashInfer asks the same of a proposed token (``TopPSamplingFromProbKernel``: the mass above its probability).
 """
 
 import math

@@ -3,6 +3,8 @@
 A row is seen as groups of neighbouring logits. One read of the row gives the maxima of its groups. The k-th largest of
 any set of group maxima is a lower bound of the k-th largest logit, so maxima of maxima give a threshold; only the
 groups whose maximum reaches it are looked into. What is below the threshold is known to be.
+
+Source: as for ``candidates``, two levels deep.
 """
 
 from dataclasses import dataclass

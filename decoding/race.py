@@ -1,4 +1,8 @@
-"""Who wins the exponential race among the listed tokens, and whether that is certain."""
+"""Who wins the exponential race among the listed tokens, and whether that is certain.
+
+Source: of independent exponential times with rates p the first is token i with probability p_i, which is the Gumbel-max
+trick (Gumbel 1954; Maddison, Tarlow and Minka 2014) before the logarithm. ``torch.multinomial`` draws so too.
+"""
 
 import math
 

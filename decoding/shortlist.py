@@ -7,6 +7,9 @@ doubtful token would win the draw is the library's own arithmetic needed for tha
 Rounding bounds, for the library's float32 softmax over the sorted row and its running sum (kept in float64, rounded to
 float32): each exponential is within 20 units in the last place, and the normaliser adds the row in vector lanes from
 the smallest up, so that its relative error is at most 2**-24 * (mean rank of the mass / lanes + a constant).
+
+Source: a list that grows until it holds the nucleus is llama.cpp's, a bound of the tail's mass onnxruntime-genai's
+(``FindNucleus``); what is certain of the library's result is proven here.
 """
 
 from collections.abc import Callable

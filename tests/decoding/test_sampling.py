@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation import logits_process as library
 
-from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, sample
+from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, apply_chain, sample
 from afterlogits.decoding.noise import counter_exponential, counter_keys, counter_uniform
 from afterlogits.decoding.race import full_winner
 from afterlogits.decoding.stream import exponentials_at, row_exponentials, stream_is_known
@@ -451,6 +451,11 @@ def test_shapes_are_checked(call, text: str) -> None:
         call(sampler)
     assert str(caught.value) == text
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_chain_takes_compiled_options() -> None:
+    with pytest.raises(TypeError, match=r"^params must be what SamplingParams.compiled returns; got SamplingParams$"):
+        apply_chain(torch.zeros(1, 3), SamplingParams(top_k=1))
 
 
 def test_the_order_must_name_every_filter() -> None:
