@@ -110,3 +110,10 @@ def test_an_exception_of_the_generation_reaches_the_listener(loaded: tuple[Any, 
         generate(model, **inputs(tokenizer), streamer=streamer, logits_processor=[fail])
     with pytest.raises(RuntimeError, match="no more"):
         list(streamer)
+
+
+def test_a_stream_that_ends_before_it_began(loaded: tuple[Any, Any]) -> None:
+    """No token came, so there are no rows yet: one empty list, and the iteration ends."""
+    streamer = BatchTextIteratorStreamer(loaded[1], timeout=60)
+    streamer.end()
+    assert list(streamer) == [[]]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation import logits_process as library
 
-from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, apply_chain, sample
+from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, apply_chain, sample, stream
 from afterlogits.decoding.noise import counter_exponential, counter_keys, counter_uniform
 from afterlogits.decoding.race import full_winner
 from afterlogits.decoding.stream import exponentials_at, row_exponentials, stream_is_known
@@ -214,6 +214,31 @@ def test_nan_in_the_logits_is_not_blamed_on_the_steps() -> None:
         sample(logits, suppress_tokens=[0])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"typical_p": 0.9, "temperature": 0.7},
+        {"typical_p": 0.9},
+        {"epsilon_cutoff": 1e-3, "temperature": [0.5 + i / 8 for i in range(12)]},
+        {"dynamic_temperature": 0.5, "temperature": 0.9, "typical_p": 0.9},
+    ],
+)
+def test_races_over_the_whole_vocabulary_are_the_oracles(options: dict) -> None:
+    """Filters that no shortlist serves: the winner among what they keep, at each row's temperature."""
+    logits = 3 * torch.randn(12, 300, generator=torch.Generator().manual_seed(2))
+    seeds = [7**i for i in range(12)]
+    temperature = options.get("temperature", 1.0)
+    for step in range(5):
+        sampler = Sampler(SamplingParams(**options), batch_size=12, vocab_size=300, device="cpu", seeds=seeds)
+        tokens, kept = sampler.select(logits, step=step).tolist(), sampler.process(logits)
+        for i, seed in enumerate(seeds):
+            row = torch.where(kept[i] > -math.inf, logits[i], -math.inf).tolist()
+            own = temperature[i] if isinstance(temperature, list) else temperature
+            if "dynamic_temperature" in options:  # its temperature is in the filtered logits alone
+                row, own = kept[i].tolist(), 1.0
+            assert seeded_token(row, own, seed, step) == tokens[i]
+
+
 def test_scores_too_close_for_two_devices_are_decided_in_python() -> None:
     """Logits that undo the noise leave scores of 0 up to rounding: the largest by Python's logarithms wins."""
     keys, token_ids = counter_keys(torch.tensor([3]), 0), torch.arange(50)
@@ -351,6 +376,15 @@ def test_the_stream_at_chosen_places() -> None:
         assert torch.equal(ours, expected.flatten()[places].double())
         assert torch.equal(one.get_state(), two.get_state())
         assert torch.equal(row_exponentials(snapshots[rows - 1], vocab_size)[0], expected[-1])
+
+
+def test_another_build_s_stream_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that differs in one place is told, so that torch's own exponentials are drawn instead."""
+    ask = stream_is_known.__wrapped__
+    assert ask()
+    ours = stream._exponential
+    monkeypatch.setattr(stream, "_exponential", lambda bits: ours(bits) + (np.arange(len(bits)) == 700))
+    assert not ask()
 
 
 # errors
