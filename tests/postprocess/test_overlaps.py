@@ -112,6 +112,21 @@ def test_equals_the_walk_and_no_order_changes_the_other(seed):
     assert all(min(a[2], b[2]) <= max(a[1], b[1]) for a, b in combinations(first, 2))
 
 
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([(0, 6, 0.5), (5, 9, 0.5), (8, 12, 0.5)], [(0, 6), (8, 12)]),
+        ([(0, 4, 0.25), (2, 6, 0.75)], [(2, 6)]),
+        ([(0, 4, 0.5), (2, 6, 0.5)], [(0, 4)]),
+        ([(0, 4, 0.75), (2, 7, 0.25)], [(2, 7)]),
+    ],
+)
+def test_the_longest_then_the_most_certain_then_the_first_stays_without_compat(spans, expected):
+    """What only the one left out overlapped stays too: 0 to 6 and 8 to 12 around 5 to 9."""
+    found = merged_spans(spans, [0] * len(spans), [0, 0], compat=False)
+    assert [(start, end) for _, start, end in found] == expected
+
+
 def test_offsets_are_needed():
     """Without characters there is nothing to compare."""
     found = group_entities(torch.zeros(2, 1, 1), torch.ones(2, 1).bool(), read_labels(["X"]))
