@@ -131,3 +131,14 @@ def test_a_size_is_a_count() -> None:
         NoRepeatNgramStep(ids, [1, 1.5])
     with pytest.raises(ValueError, match=r"^encoder_token_ids must be >= 0; got -2 in row 0$"):
         EncoderNoRepeatNgramStep(ids, 2, encoder_token_ids=torch.tensor([[-2]]))
+
+
+def test_ids_are_those_of_tokens() -> None:
+    """Checked by every function and step, by its own name for them."""
+    ids, bad = torch.zeros(2, 3, dtype=torch.int64), torch.tensor([[1, 1], [1, -3]])
+    with pytest.raises(ValueError, match=r"^encoder_token_ids must be >= 0; got -3 in row 1$"):
+        apply_encoder_no_repeat_ngram(torch.zeros(2, 4), ids, 2, encoder_token_ids=bad)
+    with pytest.raises(ValueError, match=r"^token_ids must be >= 0; got -3 in row 1$"):
+        NoRepeatNgramStep(bad, 2)
+    with pytest.raises(ValueError, match=r"^token_ids must be >= 0; got -3 in row 1$"):
+        EncoderNoRepeatNgramStep(bad, 2, encoder_token_ids=ids)
