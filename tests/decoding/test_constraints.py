@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.decoding import (
+    AllowedTokensStep,
     ExponentialDecayStep,
     ForcedTokenStep,
     PrefixAllowedTokensStep,
@@ -216,3 +217,12 @@ def test_bad_options_are_refused(call: Any, message: str) -> None:
     """The argument, what it must be, what it is, and the row where there is one."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         call(torch.zeros(2, 3))
+
+
+def test_allowed_tokens_follow_the_rows() -> None:
+    """A step of [[0], None, [2]] after the first row left; nothing to advance."""
+    step = AllowedTokensStep([[0], None, [2]], batch_size=3, vocab_size=3)
+    step.advance(torch.tensor([0, 0, 0]))
+    step.select_rows(torch.tensor([1, 2]))
+    kept = step.apply(torch.zeros(2, 3)) == 0
+    assert kept.tolist() == [[True, True, True], [False, False, True]]

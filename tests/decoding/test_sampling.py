@@ -279,6 +279,12 @@ def test_an_empty_batch_draws_nothing() -> None:
     assert sample(torch.empty(0, 5), top_k=2, seeds=[]).shape == (0,)
 
 
+def test_an_empty_batch_has_empty_logprobs() -> None:
+    drawn = sample(torch.zeros(0, 5), logprobs=2)
+    assert drawn.token_ids.shape == drawn.logprobs.shape == (0,)
+    assert drawn.top_logprobs.shape[0] == drawn.top_token_ids.shape[0] == 0
+
+
 def test_compacted_rows_keep_their_draws() -> None:
     """Rows that left still consume their part of the stream: the others' tokens stay the same."""
     logits = language_model(6, 5000, torch.Generator().manual_seed(0))
