@@ -10,7 +10,17 @@ import torch
 from afterlogits.benchmarks import library, workloads
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.benchmarks.pairing import Timed, at_least, at_most, memory_at_most
-from afterlogits.decoding import Sampler, SamplingParams, apply_min_p, apply_top_k, apply_top_p
+from afterlogits.decoding import (
+    Sampler,
+    SamplingParams,
+    apply_epsilon,
+    apply_eta,
+    apply_min_p,
+    apply_top_h,
+    apply_top_k,
+    apply_top_p,
+    apply_typical_p,
+)
 from afterlogits.decoding.beam_candidates import top_candidates
 
 TABLE = "kernels"
@@ -119,6 +129,10 @@ FILTERS = [
     pytest.param(apply_top_k, "top_k", 50, id="top_k"),
     pytest.param(apply_top_p, "top_p", 0.9, id="top_p"),
     pytest.param(apply_min_p, "min_p", 0.05, id="min_p"),
+    pytest.param(apply_typical_p, "typical_p", 0.9, id="typical_p"),
+    pytest.param(apply_epsilon, "epsilon_cutoff", 3e-4, id="epsilon"),
+    pytest.param(apply_eta, "eta_cutoff", 2e-3, id="eta"),
+    pytest.param(apply_top_h, "top_h", 0.4, id="top_h"),
 ]
 
 
@@ -129,7 +143,7 @@ def bench_filter(pair, apply, name, value, shape):
     logits = workloads.SHAPES[shape](8, device=pair.device, dtype=pair.dtype)
     warp = library.warpers(**{name: value})
     pair(
-        f"apply_{name} {value}, {shape} logits, B=8",
+        f"{apply.__name__} {value}, {shape} logits, B=8",
         table="filters",
         ours=lambda: apply(logits, value),
         rivals={"transformers": lambda: warp(logits)},

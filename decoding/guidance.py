@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .cut import is_cuttable
 from .pieces import by_pieces
 from .row_tensors import row_column, row_option
 from .rows import FINITE, RowOption, check_logits
@@ -43,6 +44,9 @@ def apply_guidance(
 def _guided(logits: Tensor, unconditional_logits: Tensor, scale: Tensor) -> Tensor:
     conditional = logits.log_softmax(dim=-1)
     unconditional = unconditional_logits.log_softmax(dim=-1)
-    guided = (scale * (conditional - unconditional).to(scale.dtype)).to(logits.dtype) + unconditional
     off = scale == 1.0
-    return torch.where(off, conditional, guided) if bool(off.any()) or off.device.type != "cpu" else guided
+    plain = is_cuttable(logits) and is_cuttable(unconditional_logits) and scale.dtype == torch.float32
+    if plain and not bool(off.any()):  # in place, which a gradient would not survive
+        return conditional.sub_(unconditional).mul_(scale).add_(unconditional)
+    guided = (scale * (conditional - unconditional).to(scale.dtype)).to(logits.dtype) + unconditional
+    return torch.where(off, conditional, guided)

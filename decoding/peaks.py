@@ -118,6 +118,12 @@ class Peaks:
         bound = np.where(threshold > _LOWEST, threshold, np.float32(-np.inf))
         return Listed(values, token_ids, bound, self.maxima, width)
 
+    def crowded(self) -> list[bool]:
+        """Which rows have too much from their threshold up to be worth a list, each on its own, [N]."""
+        large = (self.maxima.numpy() >= np.maximum(self.threshold, _LOWEST)).sum(1) * self.width
+        crowded: list[bool] = (large > max(self.logits.shape[1] // 2, _SMALL)).tolist()
+        return crowded
+
     def _groups(self, row: NDArray[np.int64] | None, column: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of the groups [G] as [G, width], -inf where the last group of a row is shorter."""
         rows, vocab_size = self.logits.shape

@@ -17,6 +17,7 @@ from torch import Tensor
 from .compiled import CompiledParams
 from .cut import keep_from
 from .flat import flat_rows
+from .peaks import Peaks
 from .rows import as_border
 from .shortlist import decide, first_count, large_logits, list_large
 
@@ -70,7 +71,8 @@ def _fill_from_lists(source: Tensor, params: CompiledParams, masked: NDArray[np.
         flat = set(flat_rows(source, params, known)[0])
         listed = None if len(flat) == len(rows) else list_large(known, params)
         if listed is None:  # much to list: row by row, for the sake of those with little
-            each = [] if len(rows) == 1 else [i for i in range(len(rows)) if i not in flat]
+            crowded = known.crowded() if len(rows) > 1 and isinstance(known, Peaks) else [True] * len(rows)
+            each = [i for i in range(len(rows)) if i not in flat and not crowded[i]]
             some = [(source[i : i + 1], params.select_rows(torch.tensor([i])), masked, [rows[i]]) for i in each]
             return set[int]().union(*(_fill_from_lists(*arguments) for arguments in some))
         part = decide(listed, params, source, exact=True)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afterlogits.benchmarks.workloads import adversarial, peaked
 from afterlogits.decoding.peaks import Peaks
 from tests.logits_cases import draw_logits
 
@@ -22,6 +23,13 @@ def test_every_logit_from_the_threshold_up_is_listed() -> None:
     assert sorted(found.token_ids[0, 2:].tolist()) == [0, 3]
     assert found.token_ids[0, :2].tolist() == [1, 2]
     assert 4.99 < found.bound.item() < 5.0
+
+
+def test_a_crowded_row_has_no_list_even_alone() -> None:
+    """Twenty values and equal logits have too much from the threshold up; a row of few large values has a list."""
+    logits = torch.cat([peaked(2), adversarial(1), torch.zeros(1, 151_936)])[[0, 2, 1, 3]]
+    assert Peaks(logits, 384).crowded() == [False, True, False, True]
+    assert [Peaks(row[None], 384).listed() is None for row in logits] == [False, True, False, True]
 
 
 # property
