@@ -23,11 +23,13 @@ from torch import Tensor
 
 from .candidates import MASS_ERROR, row_mass
 from .compiled import CompiledParams
+from .few_largest import Groups, Largest
 from .flat import WITHIN
 from .noise import counter_exponential, counter_keys, exponentials, row_key
 from .shortlist import EXP_ERROR, UNIT, covers, float32_border
 
 MOST_ROWS = 8  # from about here on operations on the whole batch are cheaper than Python
+_BY_ROW = 3  # up to here one row after the other is cheaper
 _PATIENCE = 8  # so many calls in succession may fail before it is no longer tried
 _MOST_TOP_K, _COUNT, _COUNT_FOR_MIN_P = 128, 96, 32
 _WIDTH, _SUMMED = 64, 512  # logits to a group, and the groups whose weight is formed where the whole row's matters
@@ -35,19 +37,6 @@ _SUM_ERROR = 1e-5  # relative: of float32 exponentials, their arguments and thei
 _LOOSE = 0.01  # of the weight formed, what the rest may weigh at most and stay a bound
 _CLOSE = 1e-8  # relative: race times that the general path may compare by other means
 _LEAST_WEIGHT = 1e-290  # relative to the best: a race time of 2**-64 over it still loses
-
-
-class Largest(NamedTuple):
-    """The largest logits of a row and their token ids, largest first.
-
-    complete: whether the filters certainly drop everything else. mass: what the row weighs at least and at most, in
-    units of its best token; known where top-p needs it.
-    """
-
-    values: Sequence[float]
-    token_ids: Sequence[int]
-    complete: bool
-    mass: tuple[float, float] | None = None
 
 
 class Prefix(NamedTuple):
@@ -115,9 +104,12 @@ class FewRows:
         rows, vocab_size = logits.shape
         width = _WIDTH if self.weighs else 2 * _WIDTH
         columns = vocab_size // width
+        whole = columns * width == vocab_size and logits.is_contiguous()
         if columns < 4 * self.count:
             yield from self._selected(logits)
-        elif columns * width < vocab_size or not logits.is_contiguous():
+        elif not self.weighs and logits.stride(1) == 1 and (rows > _BY_ROW or not whole):
+            yield from self._together(logits.detach() if logits.requires_grad else logits)
+        elif not whole:
             yield None
         else:
             groups = (logits.detach() if logits.requires_grad else logits).view(-1, width)
@@ -125,6 +117,32 @@ class FewRows:
             for first in range(0, rows * columns, columns):
                 row = slice(first, first + columns)
                 yield self._largest(maxima[row], listed[row])
+
+    def _together(self, logits: Tensor) -> Iterator[Largest | None]:
+        """The same of all rows at once, where their weight does not matter."""
+        groups = Groups(logits, 2 * _WIDTH)
+        if self.top_k:
+            last = groups.columns - self.count
+            ordered = groups.maxima.copy()
+            ordered.partition(last, axis=1)
+            threshold = ordered[:, last, None]
+        else:
+            top = groups.top()
+            if not all(map(isfinite, top)):
+                yield None
+                return
+            threshold = np.array([[self._least(x)] for x in top], dtype=np.float32)
+        found = groups.largest(threshold, 4 * self.count)
+        if found is None:
+            yield None
+            return
+        for values, token_ids in zip(*found, strict=True):
+            yield Largest(values, token_ids, not self.top_k)
+
+    def _least(self, top: float) -> float:
+        """From where on min-p may keep a logit, and as low as ``flat_rows`` asks for."""
+        lowest = min(log(self.min_p or 1.0) - 1e-3, -1.01 * WITHIN)
+        return float(np.float32(top + self.temperature * lowest - 1e-5 * abs(top)))
 
     def _selected(self, logits: Tensor) -> Iterator[Largest]:
         """The same from rows so short that torch's own selection is as fast."""
@@ -149,11 +167,7 @@ class FewRows:
         top: float = ordered.item(columns - 1)
         if not isfinite(top):
             return None
-        if by_min_p and self.min_p is not None:  # what may be kept, and as much as ``flat_rows`` asks for
-            lowest = min(log(self.min_p) - 1e-3, -1.01 * WITHIN)
-            threshold = float(np.float32(top + self.temperature * lowest - 1e-5 * abs(top)))
-        else:
-            threshold = ordered.item(columns - self.count)
+        threshold = self._least(top) if by_min_p else ordered.item(columns - self.count)
         deepest = threshold if not self.weighs else ordered.item(columns - summed) if summed else -inf
         chosen = (maxima >= deepest).nonzero()[0]
         if threshold == -inf or len(chosen) > 2 * max(self.count, _SUMMED * self.weighs):

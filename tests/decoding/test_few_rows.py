@@ -17,8 +17,8 @@ from tests.logits_cases import draw_logits, draw_share, draw_top_k, language_mod
 from tests.oracles.race import counter_of
 
 CPU = torch.device("cpu")
-# Short rows, rows of whole groups, and one whose weight is bounded from the maxima of its groups.
-SIZES = (2, 31, 1000, 5003, 8192, 16_384, 24_576, 32_000, 50_257, 65_600)
+# Short rows, rows of whole groups, some with logits left over, and one whose weight is bounded by its groups.
+SIZES = (2, 31, 1000, 5003, 8192, 16_384, 24_576, 32_000, 32_001, 50_257, 65_600)
 SETTINGS = ({"top_k": 50, "top_p": 0.95}, {"top_p": 0.9}, {"min_p": 0.05})
 
 
@@ -211,20 +211,37 @@ def test_language_models_are_drawn_here(options: dict) -> None:
     assert sum(drawn) >= 38
 
 
+@pytest.mark.parametrize("options", SETTINGS[::2])
+@pytest.mark.parametrize("vocab_size", [32_000, 32_001, 50_257, 128_257])
+def test_several_rows_and_odd_vocabularies_are_drawn_here(options: dict, vocab_size: int) -> None:
+    """Also the logits that no group holds: largest in two of five rows, which lie apart as in [B, T, V]."""
+    logits = language_model(10, vocab_size, torch.Generator().manual_seed(3)).view(5, 2, -1)[:, -1]
+    logits[2, -1] = logits[3, -1] = 40.0
+    sampler = sampler_of(SamplingParams(**options), 5, vocab_size, seeds=range(5))
+    tokens = sampler.select(logits)
+    assert sampler._few is not None and sampler._few.failed == 0
+    assert tokens[2:4].tolist() == [vocab_size - 1] * 2
+    alone = [sampler.select(logits[i : i + 1], rows=torch.tensor([i])).item() for i in range(5)]
+    assert sampler._few.failed == 0
+    sampler._few = None
+    assert tokens.tolist() == alone == sampler.select(logits).tolist()
+
+
 # errors
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("vocab_size", [100, 32_000])
+@pytest.mark.parametrize("rows", [3, 4])
+@pytest.mark.parametrize("vocab_size", [100, 32_000, 32_001])
 @pytest.mark.parametrize("options", SETTINGS)
-def test_bad_rows_raise_what_they_raise_elsewhere(options: dict, vocab_size: int, bad: float) -> None:
-    logits = torch.randn(3, vocab_size)
-    logits[1, vocab_size // 2] = bad
+def test_bad_rows_raise_what_they_raise_elsewhere(options: dict, vocab_size: int, rows: int, bad: float) -> None:
+    logits = torch.randn(rows, vocab_size)
+    logits[1, -1 if vocab_size == 32_001 else vocab_size // 2] = bad
     found = "NaN" if math.isnan(bad) else "+inf"
     generator = torch.Generator().manual_seed(5)
     before = generator.get_state()
-    for seeds in ([1, 2, 3], None):
-        sampler = sampler_of(SamplingParams(**options), 3, vocab_size, seeds=seeds, generator=generator)
+    for seeds in (range(rows), None):
+        sampler = sampler_of(SamplingParams(**options), rows, vocab_size, seeds=seeds, generator=generator)
         with pytest.raises(ValueError, match="row 1") as caught:
             sampler.select(logits)
         assert found in str(caught.value)
