@@ -86,6 +86,16 @@ def test_imports_point_one_way(path):
                 assert node.module.split(".")[0] in allowed_top, f"{path.name} imports {node.module}"
 
 
+def test_the_links_in_the_repository_lead_to_the_four_folders():
+    """A link to an environment of one machine would dangle in every clone."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout: there is no list of its files")
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=root, capture_output=True, text=True, check=True).stdout
+    links = {line.split("\t")[1] for line in listed.splitlines() if line.startswith("120000")}
+    assert links == {f"src/afterlogits/{part}" for part in ("adapters", "benchmarks", "decoding", "postprocess")}
+
+
 def test_every_module_of_the_package_is_importable_and_documented():
     for info in pkgutil.walk_packages([str(PACKAGE)], "afterlogits."):
         if info.name.endswith("__main__") or ".bench_" in info.name or info.name.endswith("conftest"):
