@@ -14,16 +14,15 @@ from .compiled import CompiledParams, unlike_ways
 from .draw_steps import DrawSteps
 from .few_rows import FewRows, Prefix, few_rows
 from .flat import draw_flat, flat_rows
+from .full_draws import FullDraws
 from .logprobs import Sampled, with_logprobs
-from .noise import counter_exponential, counter_keys, counter_uniform
+from .noise import counter_exponential, counter_keys
 from .params import SamplingParams
 from .peaks import Listed, Peaks
-from .race import MARGIN, divisor, full_winner, shortlist_winners
+from .race import MARGIN, shortlist_winners
 from .rows import Steps, check_count, check_finite, check_logits, check_rows, check_seeds, check_step
 from .shortlist import Shortlist, covers, decide, shortlists
-from .stream import exponentials_at, exponentials_of, row_exponentials, stream_is_known
-
-_XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
+from .stream import exponentials_at, exponentials_of, stream_is_known
 
 
 class Sampler:
@@ -51,6 +50,7 @@ class Sampler:
         self.drawn = 0  # rows that the fast paths were asked for
         self.fallbacks = 0  # of them, rows that went through the library's own arithmetic
         self.params: CompiledParams = params.compiled(batch_size, self.device)
+        self._full = FullDraws(batch_size, vocab_size, self.device, generator)
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device)
         self._few: FewRows | None = None if self.draw_steps else few_rows(self.params, self.device)
         self._ways = None if self.seeds is None else unlike_ways(self.params, self.draw_steps.rows_on, batch_size)
@@ -101,17 +101,7 @@ class Sampler:
         """The filtered logits [N, V], as transformers returns them in ``scores``; before mirostat and adaptive-p."""
         params = self.params if rows is None else self.params.select_rows(rows)
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return apply_chain(wide, params, chance=self._chance(params, self.keys(step, rows), rows))
-
-    def _chance(self, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor | None:
-        """What decides whether XTC acts on a row, [N]: from the row's counter, or one draw per row of the batch."""
-        if "xtc" not in params.active:
-            return None
-        if keys is not None:
-            coin: Tensor = counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
-            return coin
-        chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
-        return chance if rows is None else chance[rows]
+        return apply_chain(wide, params, chance=self._full.chance(params, self.keys(step, rows), rows))
 
     def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor | None:
         """The rows' counters at a step, [N, 1], or None without seeds."""
@@ -157,7 +147,7 @@ class Sampler:
             token = prefix.winner(noise[first:last], MARGIN + 4 * prefix.error)
             if token is None:
                 self.fallbacks += 1
-                token = int(self._draw_row_in_full(logits, self.params, None, i, rows, snapshots))
+                token = int(self._full.draw_row(logits, self.params, None, i, snapshots[original[i]]))
             tokens.append(token)
             first = last
         return tokens
@@ -201,11 +191,11 @@ class Sampler:
             check_finite(logits)
         flat, top = ([], None) if keys is None or draw_steps else flat_rows(logits, params)
         if not flat or keys is None:
-            return self._draw_in_full(logits, params, keys, rows, draw_steps)
+            return self._full.draw(logits, params, keys, rows, draw_steps)
         tokens = logits.new_empty(len(logits), dtype=torch.int64)
         others = torch.tensor(sorted({*range(len(logits))} - {*flat}), dtype=torch.int64, device=logits.device)
         if len(others):
-            tokens[others] = self._draw_in_full(logits[others], params.select_rows(others), keys[others], others)
+            tokens[others] = self._full.draw(logits[others], params.select_rows(others), keys[others], others)
         tokens[flat] = self._draw_flat(logits, top, params, keys, flat)
         return tokens
 
@@ -222,32 +212,6 @@ class Sampler:
         tokens, by_the_book = draw_flat(logits, top, params, on_host(keys), kept)
         self.fallbacks += by_the_book
         return torch.tensor(tokens, device=logits.device)
-
-    def _draw_in_full(
-        self,
-        logits: Tensor,
-        params: CompiledParams,
-        keys: Tensor | None,
-        rows: Tensor | None,
-        draw_steps: DrawSteps | None = None,
-    ) -> Tensor:
-        """The library's own operations over the whole vocabulary."""
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        kept = apply_chain(wide, params, chance=self._chance(params, keys, rows))
-        if draw_steps:
-            wide = kept = draw_steps.apply(kept, rows)
-        if keys is not None:
-            drawn = full_winner(wide, kept, keys, None if draw_steps else divisor(params))
-        elif rows is None:
-            drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
-        else:
-            noise = torch.empty(self.batch_size, self.vocab_size, dtype=kept.dtype, device=self.device)
-            drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
-        if isinstance(params.greedy, Tensor):
-            drawn = torch.where(params.greedy[:, 0], first_argmax(logits), drawn)
-        if draw_steps:
-            draw_steps.advance(drawn, rows)
-        return drawn
 
     def _draw_from_shortlists(
         self, logits: Tensor, params: CompiledParams, keys: Tensor | None, rows: Tensor | None
@@ -304,7 +268,9 @@ class Sampler:
         tokens = as_tensor(tokens)
         self.fallbacks += len(doubtful)
         for row in doubtful:
-            tokens[row] = self._draw_row_in_full(logits, params, keys, row, rows, snapshots)
+            tokens[row] = self._full.draw_row(
+                logits, params, keys, row, snapshots.get(row if rows is None else int(rows[row]))
+            )
         if flat and keys is not None:
             tokens[flat] = self._draw_flat(logits, top, params, keys, flat)
         return tokens
@@ -319,22 +285,3 @@ class Sampler:
             for some, part in parts
         ]
         return exponentials_of(listed, self.batch_size, self.vocab_size, self.generator, snapshots)
-
-    def _draw_row_in_full(
-        self,
-        logits: Tensor,
-        params: CompiledParams,
-        keys: Tensor | None,
-        row: int,
-        rows: Tensor | None,
-        snapshots: dict[int, Tensor],
-    ) -> Tensor:
-        one = params.select_rows(torch.tensor([row], device=logits.device))
-        wide = logits[row : row + 1].to(torch.float32)
-        if isinstance(one.greedy, Tensor) and bool(one.greedy):
-            return wide.argmax()
-        kept = apply_chain(wide, one)
-        if keys is not None:
-            return full_winner(wide, kept, keys[row : row + 1], divisor(one))[0]
-        noise = row_exponentials(snapshots[row if rows is None else int(rows[row])], self.vocab_size)
-        return (kept.softmax(-1) / noise).argmax()

@@ -89,7 +89,7 @@ def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = N
     tally.add(seeded, rows)
     full = Sampler(params, batch_size=rows, vocab_size=vocab_size, device="cpu", seeds=seeds)
     keys = full.keys(7)
-    expected = full._draw_in_full(logits, full.params, keys, None)
+    expected = full._full.draw(logits, full.params, keys, None)
     kept = full.process(logits) > -torch.inf
     for i in range(rows):
         own = SamplingParams(
