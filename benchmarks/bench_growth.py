@@ -82,17 +82,34 @@ PENALTIES = {
 }
 
 
+def words_of(count, length, vocab_size, *, batch_size=16):
+    """A history [batch_size, length] of ``count`` different tokens."""
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randperm(vocab_size, generator=generator)[:count]
+    return words[torch.randint(count, (batch_size, length), generator=generator)]
+
+
+# A step costs as much as there are different tokens: 600, or those of text, which come back the more often the longer
+# it is (about the square root of its length is new).
+HISTORIES = {
+    "600 words": (lambda length, vocab_size: words_of(600, length, vocab_size), 0),
+    "text": (lambda length, vocab_size: workloads.history(16, length, vocab_size), 0.5),
+}
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("kind", [*HISTORIES])
 @pytest.mark.parametrize("name", [*PENALTIES])
-def bench_penalty_over_history(growth, name):
+def bench_penalty_over_history(growth, name, kind):
     """One decode step: apply, then advance. The vocabulary is small enough for its words to repeat, as in text."""
+    draw, documented = HISTORIES[kind]
     vocab_size, batch_size = 32_000, 16
 
     def make(length):
         logits = workloads.peaked(batch_size, vocab_size, device=growth.device, dtype=growth.dtype)
-        token_ids = workloads.history(batch_size, length, vocab_size).to(growth.device)
+        token_ids = draw(length, vocab_size).to(growth.device)
         step = PENALTIES[name](token_ids, vocab_size)
-        following = itertools.cycle(workloads.history(batch_size, 64, vocab_size, seed=1).to(growth.device).unbind(1))
+        following = itertools.cycle(draw(64, vocab_size).to(growth.device).unbind(1))
 
         def run():
             step.apply(logits)
@@ -100,7 +117,8 @@ def bench_penalty_over_history(growth, name):
 
         return run
 
-    growth(f"{name}, a step of 16 rows", axis="history", sizes=[2048, 4096, 8192, 16_384], make=make, time=0)
+    sizes = [2048, 4096, 8192, 16_384]
+    growth(f"{name}, a step of 16 rows, {kind}", axis="history", sizes=sizes, make=make, time=documented)
 
 
 def window_logits(windows, length):

@@ -64,7 +64,7 @@ __all__ = [
     "require_same",
 ]
 
-RUNS_IN_A_ROW, TURNS_IN_A_ROW = 3, 20
+RUNS_IN_A_ROW, TURNS_IN_A_ROW = 3, 10
 
 
 @dataclass
