@@ -23,9 +23,7 @@ class DrawSteps:
 
     def __init__(self, params: SamplingParams, *, batch_size: int, device: torch.device | str = "cpu") -> None:
         self.steps: list[Any] = []
-        self.rows_on: Tensor | None = (
-            None  # [B] bool on the host: the rows that some step acts on; None if there is none
-        )
+        self.rows_on: Tensor | None = None  # [B] bool on the host, the rows that steps act on; None without steps
 
         def read(name: str) -> Tensor:
             return row_option(name, getattr(params, name), batch_size, STEP_REQUIREMENTS[name], device)

@@ -138,9 +138,9 @@ def _forced_eos(p: Any, start: _Start) -> LogitsStep:
 
 def _decay(p: Any, start: _Start) -> LogitsStep:
     begin, factor = p.exponential_decay_length_penalty
-    for part, value in (("start", begin), ("factor", factor)):
-        batch_size, name = start.token_ids.shape[0], f"exponential_decay_length_penalty's {part}"
-        row_option(name, value, batch_size, POSITIVE if part == "factor" else COUNT)
+    name, batch_size = "exponential_decay_length_penalty", start.token_ids.shape[0]
+    row_option(f"{name}'s start", begin, batch_size, COUNT)
+    row_option(f"{name}'s factor", factor, batch_size, POSITIVE)
     tokens = start.checked("eos_token_id", p.eos_token_id)
     return ExponentialDecayStep(
         factor, start=begin, eos_token_id=tokens, prompt_length=start.prompt_length, **start.place
