@@ -1,0 +1,257 @@
+"""Connectionist temporal classification: frames to characters and words, a whole batch at once.
+
+Frames of one symbol in a row are one emission, blanks separate emissions, a delimiter separates words. transformers
+groups equal token *strings*, so two ids with one string (all unknown ids, for example) are one symbol here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .records import by_row, collection_paused
+
+Array = np.ndarray[Any, Any]
+MOST_CHARACTERS = 1 << 22  # of emissions written out at one width; beyond, they are joined one by one
+
+
+@dataclass(frozen=True)
+class CtcAlphabet:
+    """What the ids of a CTC model stand for. V ids, S different symbols."""
+
+    symbols: tuple[str, ...]  # [S], as they are written out: the delimiter is a space
+    symbol_of_id: Tensor  # [V + 1] int64; the last entry serves every id outside [0, V)
+    blank: int  # the symbol that is never written; -1 where there is none
+    spaces: Tensor  # [S] bool, the symbols that end a word
+
+    @cached_property
+    def distinct(self) -> bool:
+        """No two ids of the vocabulary have one string."""
+        ids = self.symbol_of_id[:-1]
+        return len(ids) == 0 or int(ids.max()) == len(ids) - 1
+
+    @cached_property
+    def written(self) -> Array | None:
+        """[S] strings of one width, to be gathered; None where a symbol holds the fill character itself."""
+        symbols = ["" if i == self.blank else symbol for i, symbol in enumerate(self.symbols)]
+        return None if "\0" in "".join(symbols) else np.array(symbols)
+
+    @cached_property
+    def lengths(self) -> Array:
+        """[S] characters of each symbol."""
+        return np.array([len(symbol) for symbol in self.symbols])
+
+
+def ctc_alphabet(
+    tokens: Sequence[str], *, blank: str | None, delimiter: str | None = "|", space: str = " ", unknown: str = "<unk>"
+) -> CtcAlphabet:
+    """The alphabet of a vocabulary.
+
+    tokens: the string of every id, in order. blank: the string that stands for "nothing" (transformers' pad token).
+    delimiter: the string between words, written as ``space``. unknown: what ids outside the vocabulary are written as.
+    >>> ctc_alphabet(["_", "a", "|"], blank="_").symbols
+    ('_', 'a', ' ', '<unk>')
+    """
+    place: dict[str, int] = {}
+    ids = [place.setdefault(token, len(place)) for token in (*tokens, unknown)]
+    symbols = tuple(space if token == delimiter else token for token in place)
+    return CtcAlphabet(
+        symbols,
+        torch.tensor(ids),
+        place.get(blank, -1) if blank is not None else -1,
+        torch.tensor([symbol == space for symbol in symbols]),
+    )
+
+
+@dataclass(frozen=True)
+class CtcTranscripts:
+    """Emissions of a batch in one column, rows one after another. B rows, N emissions; frames are half-open."""
+
+    alphabet: CtcAlphabet
+    row_splits: Tensor  # [B + 1] int64: row b is emissions row_splits[b] to row_splits[b + 1]
+    symbols: Tensor  # [N] int64
+    starts: Tensor  # [N] int64, first frame within the row
+    ends: Tensor  # [N] int64, the frame after the last
+
+    @cached_property
+    def _written(self) -> tuple[str, Sequence[int]]:
+        """All emissions in one string, and where each begins (and the last ends)."""
+        written, symbols = self.alphabet.written, self.symbols.numpy()
+        lengths = self.alphabet.lengths[symbols]
+        widest = int(lengths.max(initial=1))
+        if written is None or len(symbols) * widest > MOST_CHARACTERS:
+            pieces = list(map(self.alphabet.symbols.__getitem__, symbols.tolist()))
+            return "".join(pieces), list(accumulate(map(len, pieces), initial=0))
+        text = written.astype(f"U{widest}", copy=False)[symbols].tobytes().decode("utf-32-le", "surrogatepass")
+        if widest == 1 and lengths.all():
+            return text, range(len(text) + 1)
+        places = np.zeros(len(symbols) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=places[1:])
+        return text.replace("\0", ""), places.tolist()
+
+    def texts(self) -> list[str]:
+        """The text of each row, stripped as transformers strips it; two delimiters stay two spaces."""
+        text, place = self._written
+        cuts = [place[i] for i in self.row_splits.tolist()]
+        return [text[a:b].strip() for a, b in pairwise(cuts)]
+
+    def characters(self) -> list[list[dict[str, Any]]]:
+        """``{"char", "start_offset", "end_offset"}`` of each emission of each row; not stripped."""
+        columns = (self._pieces(), self.starts.tolist(), self.ends.tolist())
+        with collection_paused():
+            records = [{"char": char, "start_offset": i, "end_offset": j} for char, i, j in zip(*columns, strict=True)]
+        return by_row(records, self.row_splits.tolist())
+
+    @cached_property
+    def word_runs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """First and last emission [M] of every word, and the splits [B + 1] of the words by row."""
+        letter = ~self.alphabet.spaces[self.symbols]
+        opens, closes = letter.clone(), letter.clone()
+        opens[1:] &= ~letter[:-1]
+        closes[:-1] &= ~letter[1:]
+        borders = self.row_splits[1:-1]
+        inner = borders[(borders > 0) & (borders < len(letter))]
+        opens[inner] = letter[inner]
+        closes[inner - 1] = letter[inner - 1]
+        first, last = opens.nonzero().flatten(), closes.nonzero().flatten()
+        return first, last, torch.searchsorted(first, self.row_splits)
+
+    def words(self) -> list[list[dict[str, Any]]]:
+        """``{"word", "start_offset", "end_offset"}`` of each word of each row: the runs between delimiters."""
+        first, last, splits = self.word_runs
+        columns = (self._word_pieces(), self.starts[first].tolist(), self.ends[last].tolist())
+        with collection_paused():
+            records = [{"word": word, "start_offset": i, "end_offset": j} for word, i, j in zip(*columns, strict=True)]
+        return by_row(records, splits.tolist())
+
+    def times(self, kind: str, samples_per_frame: float, sampling_rate: float) -> list[list[dict[str, Any]]]:
+        """``{"text", "timestamp": (start, end)}`` in seconds of every "char" or "word" (``kind``).
+
+        Frames are multiplied, then divided, as transformers does: the other order differs in the last bit.
+        """
+        if kind == "char":
+            pieces, starts, ends, splits = self._pieces(), self.starts, self.ends, self.row_splits
+        else:
+            first, last, splits = self.word_runs
+            pieces, starts, ends = self._word_pieces(), self.starts[first], self.ends[last]
+        columns = ((frames.double() * samples_per_frame / sampling_rate).tolist() for frames in (starts, ends))
+        with collection_paused():
+            seconds = zip(*columns, strict=True)
+            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, seconds, strict=True)]
+        return by_row(records, splits.tolist())
+
+    def _pieces(self) -> Sequence[str]:
+        text, place = self._written
+        return text if isinstance(place, range) else list(map(self.alphabet.symbols.__getitem__, self.symbols.tolist()))
+
+    def _word_pieces(self) -> list[str]:
+        text, place = self._written
+        first, last, _ = self.word_runs
+        return [text[place[a] : place[b + 1]] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+
+
+def frame_ids(logits: Tensor) -> Tensor:
+    """The best id of every frame. logits: [B, T, V]; returns [B, T] int64, the first of equal logits.
+
+    ``max`` finds on the CPU the indices of ``argmax`` in about half of its time; NaN counts as the largest in both.
+    """
+    return logits.max(dim=-1).indices
+
+
+def collapse_ctc(
+    ids: Tensor,
+    alphabet: CtcAlphabet,
+    *,
+    lengths: Tensor | None = None,
+    group: bool = True,
+    dropped: Tensor | None = None,
+) -> CtcTranscripts:
+    """Emissions of every row, with the frames they span.
+
+    ids: [B, T] int64, the best id of each frame; copied to the host, 8 bytes a frame. lengths: [B], frames of each
+    row; None means T (transformers decodes the padding of a batch too). group=False keeps every frame as an emission
+    of its own (transducers). dropped: [S] bool, symbols removed before grouping, as ``skip_special_tokens`` does;
+    frames are then counted without them. Cost: one pass over the frames.
+    >>> found = collapse_ctc(torch.tensor([[1, 1, 0, 1, 2]]), ctc_alphabet(["_", "a", "|"], blank="_"))
+    >>> found.texts(), found.words()
+    (['aa'], [[{'word': 'aa', 'start_offset': 0, 'end_offset': 4}]])
+    """
+    if ids.dim() != 2:
+        raise ValueError(f"ids must be [B, T]; got shape {list(ids.shape)}")
+    batch_size, frames = ids.shape
+    host = ids.detach().cpu().contiguous().numpy()
+    splits = np.arange(batch_size + 1) * frames
+    if lengths is None:
+        return collapse_frames(host.reshape(-1), splits, alphabet, group=group, dropped=dropped)
+    if lengths.shape != (batch_size,):
+        raise ValueError(f"lengths must be [{batch_size}]; got shape {list(lengths.shape)}")
+    counts = lengths.cpu().numpy().clip(0, frames)
+    kept = host[np.arange(frames) < counts[:, None]]
+    np.cumsum(counts, out=splits[1:])
+    return collapse_frames(kept, splits, alphabet, group=group, dropped=dropped)
+
+
+def collapse_chunks(
+    chunks: Sequence[Tensor],
+    strides: Sequence[tuple[int, int, int] | None],
+    items: Sequence[int],
+    alphabet: CtcAlphabet,
+) -> CtcTranscripts:
+    """Chunks of long recordings: the frames within the strides of an item's chunks are joined, then collapsed.
+
+    chunks: ids [T_k] of each chunk. strides: (frames, left, right) of each chunk in frames, or None to keep all.
+    items: the recording each chunk belongs to, ascending from 0. A run that crosses a border is one emission.
+    """
+    parts = [ids if s is None else ids[s[1] : s[0] - s[2]] for ids, s in zip(chunks, strides, strict=True)]
+    counts = np.zeros(max(items, default=-1) + 2, dtype=np.int64)
+    np.add.at(counts, np.asarray(items, dtype=np.int64) + 1, [len(part) for part in parts])
+    flat = torch.cat(list(parts)).cpu().numpy() if parts else np.zeros(0, dtype=np.int64)
+    return collapse_frames(flat, counts.cumsum(), alphabet)
+
+
+def collapse_frames(
+    ids: Array, splits: Array, alphabet: CtcAlphabet, *, group: bool = True, dropped: Tensor | None = None
+) -> CtcTranscripts:
+    """The same for frames in one column. ids: [F]; splits: [B + 1], row b is frames splits[b] to splits[b + 1]."""
+    if dropped is not None:
+        kept = ~dropped.numpy()[_symbols(ids, alphabet)]
+        ids, splits = ids[kept], np.concatenate(([0], kept.cumsum()))[splits]
+    starts = _run_starts(ids, splits) if group else np.arange(len(ids))
+    symbols = _symbols(ids[starts], alphabet)
+    if group and not (alphabet.distinct and _all_known(ids[starts], alphabet)):
+        # Different ids of one string, such as two unknown ones, are one run.
+        kept = _run_starts(symbols, np.searchsorted(starts, splits))
+        starts, symbols = starts[kept], symbols[kept]
+    ends = np.append(starts[1:], len(ids))[: len(starts)]
+    written = np.flatnonzero(symbols != alphabet.blank)
+    starts, ends, symbols = starts[written], ends[written], symbols[written]
+    row_splits = np.searchsorted(starts, splits)
+    begin = np.repeat(splits[:-1], np.diff(row_splits))
+    columns = (row_splits, symbols, starts - begin, ends - begin)
+    return CtcTranscripts(alphabet, *map(torch.from_numpy, columns))
+
+
+def _run_starts(ids: Array, splits: Array) -> Array:
+    """Places where a value differs from the one before it, or a row begins."""
+    opens = np.empty(len(ids), dtype=bool)
+    np.not_equal(ids[1:], ids[:-1], out=opens[1:])
+    opens[splits[:-1][splits[:-1] < len(ids)]] = True
+    return np.flatnonzero(opens)
+
+
+def _symbols(ids: Array, alphabet: CtcAlphabet) -> Array:
+    table = alphabet.symbol_of_id.numpy()
+    if not _all_known(ids, alphabet):
+        ids = np.where((ids >= 0) & (ids < len(table) - 1), ids, len(table) - 1)
+    return table[ids]
+
+
+def _all_known(ids: Array, alphabet: CtcAlphabet) -> bool:
+    return len(ids) == 0 or bool(ids.min() >= 0 and ids.max() < len(alphabet.symbol_of_id) - 1)

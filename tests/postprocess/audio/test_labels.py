@@ -1,0 +1,83 @@
+"""Labels of sounds: torch's softmax and torch's order, as the pipeline has them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers.pipelines.audio_classification import AudioClassificationPipeline
+
+from afterlogits.postprocess.audio import choose_audio_function, top_labels
+
+NAMES = [f"sound {i}" for i in range(527)]
+
+
+def pipeline_answers(logits, top_k, function):
+    """transformers' own postprocess, one row at a time."""
+    config = SimpleNamespace(id2label=dict(enumerate(NAMES)), problem_type=None)
+    this = SimpleNamespace(model=SimpleNamespace(config=config))
+    post = AudioClassificationPipeline.postprocess
+    return [post(this, SimpleNamespace(logits=row[None]), top_k, function) for row in logits]
+
+
+# golden
+
+
+def test_softmax_of_three():
+    """exp 0, exp ln 3 and exp 0 over their sum: 1/5, 3/5, 1/5."""
+    found = top_labels(torch.tensor([[1.0, 3.0, 1.0]]).log(), 1)
+    torch.testing.assert_close(found.scores, torch.tensor([[0.6]]))
+    assert found.records(["a", "b", "c"]) == [[{"score": pytest.approx(0.6), "label": "b"}]]
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "asked", "expected"),
+    [
+        (None, None, "softmax"),
+        ("regression", None, "none"),
+        ("multi_label_classification", None, "sigmoid"),
+        ("single_label_classification", None, "softmax"),
+        ("regression", "softmax", "softmax"),
+    ],
+)
+def test_activation(problem_type, asked, expected):
+    assert choose_audio_function(problem_type, asked) == expected
+
+
+# parity
+
+
+@pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
+def test_same_as_transformers(function):
+    """Sharp, flat and tied rows of every count of labels: 2,100 rows, labels and scores equal bit for bit."""
+    generator = torch.Generator().manual_seed(0)
+    for draw in range(100):
+        count = int(torch.randint(1, 528, (), generator=generator))
+        logits = torch.randn(7, count, generator=generator) * 4
+        if draw % 3 == 0:
+            logits = logits.round()
+        top_k = (count, min(5, count), 1)[draw % 3]
+        assert top_labels(logits, top_k, function_to_apply=function).records(NAMES) == pipeline_answers(
+            logits, top_k, function
+        )
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("logits", "options", "message"),
+    [
+        (torch.zeros(3), {}, "logits must be [B, C]; got shape [3]"),
+        (torch.zeros(2, 3), {"top_k": 0}, "top_k must be at least 1; got 0"),
+        (torch.tensor([[0.0], [torch.nan]]), {}, "logits must not be NaN; got NaN in row 1"),
+        (
+            torch.zeros(2, 3),
+            {"function_to_apply": "tanh"},
+            "function_to_apply must be one of softmax, sigmoid, none; got 'tanh'",
+        ),
+    ],
+)
+def test_errors(logits, options, message):
+    with pytest.raises(ValueError) as caught:
+        top_labels(logits, **options)
+    assert str(caught.value) == message
