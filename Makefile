@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE = 1
 .PHONY: demo test test-v4 test-v455 lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
-	$(RUN) -m afterlogits.adapters.cli demo
+	$(RUN) -m afterlogits demo
 
 test: $(VENV)/.ready-test  ## the tests, against transformers 5.23.0
 	$(RUN) -m pytest -q -m "not slow" $(ARGS)
@@ -19,29 +19,29 @@ test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
 parity-tasks: parity-tasks-v5 parity-tasks-v4  ## the text tasks over thousands of drawn texts, both versions; writes docs/parity.md (about ten minutes; make -j2 runs both at once)
 
 parity-tasks-v5: $(VENV)/.ready-test
-	PYTHONPATH=src:. $(RUN) -m tests.adapters.pipeline_parity --write docs/parity.md $(ARGS)
+	PYTHONPATH=src:. $(RUN) -m tests.programs.pipeline_parity --write docs/parity.md $(ARGS)
 
 parity-tasks-v4: .venv-v4/.ready-test
-	PYTHONPATH=src:. .venv-v4/bin/python -m tests.adapters.pipeline_parity --write docs/parity.md $(ARGS)
+	PYTHONPATH=src:. .venv-v4/bin/python -m tests.programs.pipeline_parity --write docs/parity.md $(ARGS)
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)
 
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
-	$(RUN) -m tests.fuzz $(ARGS)
+	$(RUN) -m tests.programs.fuzz $(ARGS)
 
 coverage: $(VENV)/.ready-dev  ## branch coverage of decoding/ by the tests that run it, least covered first (two minutes)
-	$(RUN) -m coverage run -m pytest -q -m "not slow" tests/decoding tests/adapters/test_removed_modes.py src/afterlogits/decoding $(ARGS)
+	$(RUN) -m coverage run -m pytest -q -m "not slow" tests/decoding tests/adapters/generation/test_removed_modes.py src/afterlogits/decoding $(ARGS)
 	$(RUN) -m coverage report --include='*/decoding/*' --skip-covered --show-missing --sort=cover
 
 parity: $(VENV)/.ready-test  ## every architecture's tokens, the checkpoints' texts and drawn calls of generate against transformers; writes docs/architectures.md (half an hour)
-	$(RUN) -m tests.adapters.checkpoint_parity
-	$(RUN) -m tests.adapters.option_parity
-	$(RUN) -m tests.adapters.architecture_parity $(ARGS)
+	$(RUN) -m tests.programs.checkpoint_parity
+	$(RUN) -m tests.programs.option_parity
+	$(RUN) -m tests.programs.architecture_parity $(ARGS)
 
 parity-text: $(VENV)/.ready-test .venv-v4/.ready-test  ## thousands of drawn answers against the library, and texts of a million characters; counts printed
-	$(RUN) -m pytest -q -s tests/postprocess tests/adapters/test_long_texts.py -m slow $(ARGS)
-	.venv-v4/bin/python -m pytest -q -s tests/postprocess/test_answers.py -m slow $(ARGS)
+	$(RUN) -m pytest -q -s tests/postprocess tests/adapters/tasks/text/test_long_texts.py -m slow $(ARGS)
+	.venv-v4/bin/python -m pytest -q -s tests/postprocess/text/test_answers.py -m slow $(ARGS)
 
 lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff format --check .
@@ -86,7 +86,7 @@ bench-peers: .venv-peers/.ready $(VENV)/.ready-test  ## the same work in other e
 	$(RUN) -m afterlogits.benchmarks.report --command "make bench-peers" bench-peers.json
 
 train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 minutes on two cores
-	$(RUN) -m afterlogits.adapters.checkpoints.train $(ARGS)
+	$(RUN) -m afterlogits.adapters.checkpoints.training.train $(ARGS)
 
 clean:
 	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-wheel build dist *.egg-info src/*.egg-info

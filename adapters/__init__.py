@@ -7,9 +7,9 @@ if __name__ != "afterlogits.adapters":
     raise ImportError("import afterlogits.adapters, not adapters: a second copy of the package would be loaded")
 
 if TYPE_CHECKING:
-    from .generation import custom_generate, generate, install, uninstall
+    from .generation.install import custom_generate, generate, install, uninstall
+    from .generation.text_streams import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
     from .pipelines import pipeline
-    from .text_streaming import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
 
 __all__ = [
     "AsyncBatchTextIteratorStreamer",
@@ -21,8 +21,8 @@ __all__ = [
     "uninstall",
 ]
 _ELSEWHERE = {
-    "AsyncBatchTextIteratorStreamer": ".text_streaming",
-    "BatchTextIteratorStreamer": ".text_streaming",
+    "AsyncBatchTextIteratorStreamer": ".generation.text_streams",
+    "BatchTextIteratorStreamer": ".generation.text_streams",
     "pipeline": ".pipelines",
 }
 
@@ -30,4 +30,4 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ELSEWHERE.get(name, ".generation"), __name__), name)
+    return getattr(import_module(_ELSEWHERE.get(name, ".generation.install"), __name__), name)

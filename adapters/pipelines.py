@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from .batching import FIRST_WINDOW, LARGEST_WINDOW
-from .columns import join, of_failure, to_arrow, to_columns
-from .loading import for_call, load
-from .options import build_options, option_names, require_choice, require_count
-from .runner import Call, Failure, Loaded, Task, answers
-from .tasks import find_task
-from .views import Results
+from .running.batching import FIRST_WINDOW, LARGEST_WINDOW
+from .running.columns import join, of_failure, to_arrow, to_columns
+from .running.loading import for_call, load
+from .running.options import build_options, option_names, require_choice, require_count
+from .running.runner import Call, Failure, Loaded, Task, answers
+from .running.views import Results
+from .tasks.table import find_task
 
 # Options of every task, at construction or at a call. num_workers is accepted for the library's sake: tokenisation
 # already overlaps the forward pass, so it changes nothing.
@@ -47,7 +47,7 @@ def pipeline(
 ) -> "Pipeline":
     """A task ready to call: same arguments and same results as the pipeline of that name in transformers.
 
-    task: a name of ``afterlogits.adapters.tasks.TASKS``, e.g. "ner" or "question-answering".
+    task: a name of ``afterlogits.adapters.tasks.table.TASKS``, e.g. "ner" or "question-answering".
     model: a path, a name on the hub, or a model object together with its tokenizer; None takes the small checkpoint
     that ships with the package.
     compat: True returns what transformers returns, its known defects included; False the corrected result

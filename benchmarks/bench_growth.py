@@ -20,14 +20,14 @@ from afterlogits.decoding import (
     apply_top_k,
     apply_top_p,
 )
-from afterlogits.decoding.beam_candidates import top_candidates
-from afterlogits.decoding.dry import DryStep
-from afterlogits.decoding.ngrams import NoRepeatNgramStep
-from afterlogits.postprocess.labels import read_labels
-from afterlogits.postprocess.masked import fill_mask
-from afterlogits.postprocess.spans import select_spans
-from afterlogits.postprocess.squad import select_squad_spans
-from afterlogits.postprocess.tagging import group_entities
+from afterlogits.decoding.processors.dry import DryStep
+from afterlogits.decoding.processors.ngrams import NoRepeatNgramStep
+from afterlogits.decoding.search.beam_candidates import top_candidates
+from afterlogits.postprocess.text.labels import read_labels
+from afterlogits.postprocess.text.masked import fill_mask
+from afterlogits.postprocess.text.spans import select_spans
+from afterlogits.postprocess.text.squad import select_squad_spans
+from afterlogits.postprocess.text.tagging import group_entities
 
 VOCABULARIES = [32_768, 65_536, 131_072, 262_144]
 DRAWS = {

@@ -12,7 +12,7 @@ from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsPr
 from afterlogits.benchmarks import workloads
 from afterlogits.benchmarks.pairing import at_most
 from afterlogits.decoding import CountPenaltyStep, RepetitionPenaltyStep
-from afterlogits.decoding.ngrams import NoRepeatNgramStep
+from afterlogits.decoding.processors.ngrams import NoRepeatNgramStep
 
 BATCH, LENGTH, VOCAB = 64, 4096, workloads.LARGE_VOCABULARY
 

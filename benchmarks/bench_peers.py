@@ -21,8 +21,8 @@ from afterlogits import generate
 from afterlogits.benchmarks import library, workloads
 from afterlogits.benchmarks.answers import UnequalAnswers, require_same
 from afterlogits.decoding import Sampler, SamplingParams
-from afterlogits.postprocess.labels import read_labels
-from afterlogits.postprocess.tagging import group_entities
+from afterlogits.postprocess.text.labels import read_labels
+from afterlogits.postprocess.text.tagging import group_entities
 
 TABLE = "peers"
 pytestmark = [pytest.mark.peers, pytest.mark.cpu_only]

@@ -21,7 +21,7 @@ from afterlogits.decoding import (
     apply_top_p,
     apply_typical_p,
 )
-from afterlogits.decoding.beam_candidates import top_candidates
+from afterlogits.decoding.search.beam_candidates import top_candidates
 
 TABLE = "kernels"
 

@@ -7,7 +7,7 @@ import torch
 
 from afterlogits.benchmarks import workloads
 from afterlogits.decoding import Sampler, SamplingParams
-from afterlogits.decoding.noise import counter_exponential, counter_keys
+from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys
 
 PARTS = {
     "topk 50": lambda logits: logits.topk(50),

@@ -9,7 +9,7 @@ from afterlogits.benchmarks import workloads
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.benchmarks.oracle import Oracle
 from afterlogits.benchmarks.pairing import at_least
-from afterlogits.postprocess.spans import select_spans
+from afterlogits.postprocess.text.spans import select_spans
 
 WINDOWS, LENGTH, QUESTION = 256, 384, 24
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers
 
-from afterlogits.adapters import token_classification
-from afterlogits.adapters.batching import collate
-from afterlogits.adapters.runner import Loaded
+from afterlogits.adapters.running.batching import collate
+from afterlogits.adapters.running.runner import Loaded
+from afterlogits.adapters.tasks.text import token_classification
 from afterlogits.benchmarks import workloads
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.benchmarks.pairing import at_least

@@ -3,67 +3,8 @@
 if __name__ != "afterlogits.decoding":
     raise ImportError("import afterlogits.decoding, not decoding: a second copy of the package would be loaded")
 
-from .adaptive import AdaptivePStep, apply_adaptive_p
-from .argmax import first_argmax
-from .bias import BadWordsStep, LogitBiasStep, SequenceBiasStep, apply_bad_words, apply_logit_bias, apply_sequence_bias
-from .candidates import top_logprobs
-from .chain import LogitsStep, apply_chain
-from .constraints import (
-    ForcedTokenStep,
-    SuppressTokensStep,
-    apply_begin_suppress_tokens,
-    apply_forced_bos,
-    apply_forced_eos,
-    apply_suppress_tokens,
-)
-from .draw_steps import DrawSteps
-from .dry import DryStep, apply_dry
-from .filters import (
-    apply_min_p,
-    apply_temperature,
-    apply_top_k,
-    apply_top_k_top_p_jointly,
-    apply_top_p,
-    top_k_top_p_filtering,
-)
-from .guidance import apply_guidance
-from .history_steps import HistorySteps
-from .lengths import (
-    ExponentialDecayStep,
-    MinLengthStep,
-    apply_exponential_decay,
-    apply_min_length,
-    apply_min_new_tokens,
-)
-from .masks import (
-    AllowedTokensStep,
-    PrefixAllowedTokensStep,
-    apply_allowed_tokens,
-    apply_finite,
-    apply_prefix_allowed_tokens,
-    apply_renormalize,
-    apply_token_bitmask,
-)
-from .mirostat import MirostatStep, apply_mirostat
-from .ngrams import (
-    EncoderNoRepeatNgramStep,
-    NoRepeatNgramStep,
-    apply_encoder_no_repeat_ngram,
-    apply_no_repeat_ngram,
-)
-from .params import DEFAULT_HISTORY_ORDER, DEFAULT_ORDER, SamplingParams
-from .penalties import (
-    CountPenaltyStep,
-    EncoderRepetitionPenaltyStep,
-    RepetitionPenaltyStep,
-    apply_encoder_repetition_penalty,
-    apply_frequency_penalty,
-    apply_presence_penalty,
-    apply_repetition_penalty,
-)
-from .sampling import Sampled, Sampler, sample
-from .synthid import SynthIDKeys, SynthIDStep, apply_synthid
-from .truncation import (
+from .filters.classifier_free_guidance import apply_guidance
+from .filters.entropy import (
     apply_dynamic_temperature,
     apply_epsilon,
     apply_eta,
@@ -72,7 +13,74 @@ from .truncation import (
     apply_typical_p,
     apply_xtc,
 )
-from .watermark import GreenLists, WatermarkDetection, WatermarkStep, apply_watermark, detect_watermark
+from .filters.top_k_top_p_min_p import (
+    apply_min_p,
+    apply_temperature,
+    apply_top_k,
+    apply_top_k_top_p_jointly,
+    apply_top_p,
+    top_k_top_p_filtering,
+)
+from .kernels.argmax import first_argmax
+from .kernels.candidates import top_logprobs
+from .processors.allowed_tokens import (
+    AllowedTokensStep,
+    PrefixAllowedTokensStep,
+    apply_allowed_tokens,
+    apply_finite,
+    apply_prefix_allowed_tokens,
+    apply_renormalize,
+    apply_token_bitmask,
+)
+from .processors.bias import (
+    BadWordsStep,
+    LogitBiasStep,
+    SequenceBiasStep,
+    apply_bad_words,
+    apply_logit_bias,
+    apply_sequence_bias,
+)
+from .processors.dry import DryStep, apply_dry
+from .processors.forced_tokens import (
+    ForcedTokenStep,
+    SuppressTokensStep,
+    apply_begin_suppress_tokens,
+    apply_forced_bos,
+    apply_forced_eos,
+    apply_suppress_tokens,
+)
+from .processors.lengths import (
+    ExponentialDecayStep,
+    MinLengthStep,
+    apply_exponential_decay,
+    apply_min_length,
+    apply_min_new_tokens,
+)
+from .processors.ngrams import (
+    EncoderNoRepeatNgramStep,
+    NoRepeatNgramStep,
+    apply_encoder_no_repeat_ngram,
+    apply_no_repeat_ngram,
+)
+from .processors.penalties import (
+    CountPenaltyStep,
+    EncoderRepetitionPenaltyStep,
+    RepetitionPenaltyStep,
+    apply_encoder_repetition_penalty,
+    apply_frequency_penalty,
+    apply_presence_penalty,
+    apply_repetition_penalty,
+)
+from .sampling.adaptive_p import AdaptivePStep, apply_adaptive_p
+from .sampling.chain import LogitsStep, apply_chain
+from .sampling.draw_steps import DrawSteps
+from .sampling.history_steps import HistorySteps
+from .sampling.mirostat import MirostatStep, apply_mirostat
+from .sampling.params import DEFAULT_HISTORY_ORDER, DEFAULT_ORDER, SamplingParams
+from .sampling.sample import Sampled, Sampler, sample
+from .search.beam_constraints import DisjunctiveConstraint, PhrasalConstraint
+from .watermark.kgw import GreenLists, WatermarkDetection, WatermarkStep, apply_watermark, detect_watermark
+from .watermark.synthid import SynthIDKeys, SynthIDStep, apply_synthid
 
 __all__ = [
     "DEFAULT_HISTORY_ORDER",
@@ -81,6 +89,7 @@ __all__ = [
     "AllowedTokensStep",
     "BadWordsStep",
     "CountPenaltyStep",
+    "DisjunctiveConstraint",
     "DrawSteps",
     "DryStep",
     "EncoderNoRepeatNgramStep",
@@ -94,6 +103,7 @@ __all__ = [
     "MinLengthStep",
     "MirostatStep",
     "NoRepeatNgramStep",
+    "PhrasalConstraint",
     "PrefixAllowedTokensStep",
     "RepetitionPenaltyStep",
     "Sampled",

@@ -3,7 +3,8 @@
 if __name__ != "afterlogits.postprocess":
     raise ImportError("import afterlogits.postprocess, not postprocess: a second copy of the package would be loaded")
 
-from .answers import (
+from .classification import ClassScores, choose_function, classify
+from .text.answers import (
     Answers,
     LocatedSpans,
     locate_spans,
@@ -14,19 +15,18 @@ from .answers import (
     token_spans,
     word_bounds,
 )
-from .choices import Choices, NextSentence, choose, follows
-from .classification import ClassScores, choose_function, classify
-from .embeddings import pool, token_vectors
-from .labels import LabelScheme, infer_scheme, read_labels
-from .masked import Fillings, fill_mask, masked_positions
-from .overlaps import merge_overlaps
-from .sequence_scores import SequenceScores, label_logprobs, score_sequences
-from .spans import SpanCandidates, select_spans
-from .squad import SquadAnswers, select_squad_spans
-from .subwords import entity_words, space_index, subwords_by_length, subwords_by_space
-from .tables import CellAnswers, select_cells
-from .tagging import Entities, group_entities
-from .zero_shot import LabelScores, entailment_id, score_labels
+from .text.choices import Choices, NextSentence, choose, follows
+from .text.embeddings import pool, token_vectors
+from .text.labels import LabelScheme, infer_scheme, read_labels
+from .text.masked import Fillings, fill_mask, masked_positions
+from .text.overlaps import merge_overlaps
+from .text.sequence_scores import SequenceScores, label_logprobs, score_sequences
+from .text.spans import SpanCandidates, select_spans
+from .text.squad import SquadAnswers, select_squad_spans
+from .text.subwords import entity_words, space_index, subwords_by_length, subwords_by_space
+from .text.tables import CellAnswers, select_cells
+from .text.tagging import Entities, group_entities
+from .text.zero_shot import LabelScores, entailment_id, score_labels
 
 __all__ = [
     "Answers",

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SELECTED = ["tests/test_package.py", "tests/adapters/test_checkpoints.py", "tests/adapters/test_seed_examples.py"]
+SELECTED = ["tests/test_package.py", "tests/adapters/checkpoints/test_checkpoints.py"]
+SELECTED += ["tests/adapters/tasks/text/test_seed_examples.py"]
 
 
 def main() -> int:

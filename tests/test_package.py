@@ -14,7 +14,7 @@ import afterlogits
 PACKAGE = Path(afterlogits.__file__).parent
 BANNED = {"utils", "core", "common", "helpers", "misc"}
 SOURCES = sorted(
-    p for part in ("decoding", "postprocess", "adapters", "benchmarks") for p in (PACKAGE / part).glob("*.py")
+    p for part in ("decoding", "postprocess", "adapters", "benchmarks") for p in (PACKAGE / part).rglob("*.py")
 )
 
 
@@ -67,10 +67,10 @@ def test_a_part_refuses_to_load_as_a_second_copy(part):
     assert f"import afterlogits.{part}, not {part}: a second copy" in result.stderr
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     """The two kernel packages know neither each other nor transformers; only adapters and benchmarks know both."""
-    part = path.parent.name
+    part, *rooms = path.relative_to(PACKAGE).parts[:-1]
     assert path.stem not in BANNED
     if part not in ("decoding", "postprocess"):
         return
@@ -80,10 +80,40 @@ def test_imports_point_one_way(path):
             for alias in node.names:
                 assert alias.name.split(".")[0] in allowed_top, f"{path.name} imports {alias.name}"
         elif isinstance(node, ast.ImportFrom):
-            assert node.level <= 1, f"{path.name} reaches outside {part}/"
+            assert node.level <= 1 + len(rooms), f"{path.name} reaches outside {part}/"
             if node.level == 0:
                 assert node.module is not None
                 assert node.module.split(".")[0] in allowed_top, f"{path.name} imports {node.module}"
+
+
+def _rooms_used(path):
+    """The rooms of its part that a file imports: ``decoding/kernels/race.py`` of ``..options.rows`` gives options."""
+    part, *inside = path.relative_to(PACKAGE).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        base = [part, *inside[:-1]][: 1 + len(inside) - node.level]
+        target = [*base, *(node.module.split(".") if node.module else [])]
+        targets = [target] if node.module else [[*target, alias.name] for alias in node.names]
+        for found in targets:
+            if found[:1] == [part] and len(found) > 1 and (PACKAGE / part / found[1]).is_dir():
+                yield found[1]
+
+
+@pytest.mark.parametrize("part", ["decoding", "postprocess", "adapters"])
+def test_rooms_import_each_other_one_way(part):
+    """No circle between the folders of a part: a reader can start at the bottom and never look up."""
+    uses = {}
+    for path in SOURCES:
+        place = path.relative_to(PACKAGE).parts
+        if place[0] == part and len(place) > 2 and "training" not in place:
+            uses.setdefault(place[1], set()).update(set(_rooms_used(path)) - {place[1]})
+    left = dict(uses)
+    while left:
+        bottom = [room for room, used in left.items() if not used & left.keys()]
+        assert bottom, f"a circle among {sorted(left)}: {left}"
+        for room in bottom:
+            del left[room]
 
 
 def test_the_links_in_the_repository_lead_to_the_four_folders():

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters.generation import custom_generate, generate, install, uninstall
+    from .adapters.generation.install import custom_generate, generate, install, uninstall
     from .adapters.pipelines import pipeline
     from .decoding import SamplingParams, sample, top_k_top_p_filtering
 

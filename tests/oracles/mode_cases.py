@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from .seeded_models import VOCAB_SIZE
+from ..builders.seeded_models import VOCAB_SIZE
 
 DECODERS = ("llama", "gpt2")
 ENCODER_DECODERS = ("t5", "bart")

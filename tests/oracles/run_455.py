@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from seeded_models import seeded_model
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from builders.seeded_models import seeded_model
 
 
 def run_case(case: dict[str, Any]) -> dict[str, Any]:

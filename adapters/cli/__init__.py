@@ -1,0 +1,1 @@
+"""The command ``afterlogits``: ``demo``, ``run`` over files, ``bench``."""

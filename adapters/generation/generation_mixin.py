@@ -1,0 +1,108 @@
+"""The methods that replace the library's own decoding loops on a model.
+
+``GenerationMixin.generate`` prepares a call (configuration, processors, criteria, cache, encoder) and looks its loop up
+on the model's class; ``Engine`` puts this package's loops there and leaves the preparation to the library. What it does
+not cover goes to the library's loop, with one warning that says why.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.generation import utils as library
+
+from .modes.main_modes import run_beam_search, run_sample
+from .modes.removed_modes import REMOVED_MODES
+from .request import Request, current_request, requested, split_request
+from .speculation import run_assisted, why_not_assisted
+
+__all__ = ["Engine"]
+
+_WARNED: set[tuple[str, str]] = set()
+
+
+class Engine(GenerationMixin):  # type: ignore[misc]
+    """Mixed in before a model's own class; see ``generation.install``."""
+
+    def generate(self, *arguments: Any, seeds: Any = None, compact: bool = False, **options: Any) -> Any:
+        """The model's own ``generate``, which also takes the options of ``generation.generate``."""
+        request, options = split_request(seeds, compact, options)
+        with requested(request):
+            try:
+                return super().generate(*arguments, **options)
+            except BaseException as error:
+                # Whoever iterates over a stream in another thread must not wait for ever.
+                fail = getattr(options.get("streamer"), "fail", None)
+                if callable(fail):
+                    fail(error)
+                raise
+
+    def _sample(self, input_ids: Tensor, **prepared: Any) -> Any:
+        return self._decode("_sample", run_sample, input_ids, prepared)
+
+    def _beam_search(self, input_ids: Tensor, **prepared: Any) -> Any:
+        return self._decode("_beam_search", run_beam_search, input_ids, prepared)
+
+    def _assisted_decoding(self, input_ids: Tensor, inputs_tensor: Any = None, **prepared: Any) -> Any:
+        # The library hands ``inputs_tensor`` to a loop that names it.
+        prepared["inputs_tensor"] = inputs_tensor
+        return self._decode("_assisted_decoding", run_assisted, input_ids, prepared, why_not_assisted)
+
+    def _decode(
+        self,
+        method: str,
+        run: Callable[..., Any],
+        input_ids: Tensor,
+        prepared: dict[str, Any],
+        why_not: Callable[..., str | None] = lambda *_: None,
+    ) -> Any:
+        """This engine's loop on what the library prepared, or the library's own loop where this one does not serve."""
+        request = current_request()
+        config = prepared["generation_config"]
+        reason = _not_covered(self, method, bool(prepared.get("synced_gpus")), config)
+        reason = reason or why_not(self, input_ids, prepared)
+        if reason is not None:
+            _fall_through(self, reason, request)
+            return getattr(super(), method)(input_ids, **prepared)
+        prepared.pop("synced_gpus", None)
+        return run(self, input_ids, request=request, **prepared)
+
+    def _get_deprecated_gen_repo(self, *args: Any, **kwargs: Any) -> None:
+        """The modes the library keeps on its Hub run here: no repository is needed."""
+
+
+# For whoever asks a model what its generate takes, as pipelines and trainers do.
+_parameters = inspect.signature(GenerationMixin.generate).parameters
+_named = [one for one in _parameters.values() if one.kind is not one.VAR_KEYWORD]
+_further = [one for one in inspect.signature(Engine.generate).parameters.values() if one.name in ("seeds", "compact")]
+Engine.generate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [*_named, *_further, *(one for one in _parameters.values() if one.kind is one.VAR_KEYWORD)]
+)
+
+# The library finds the loop of such a mode by the name of its repository; see ``generate``.
+for _mode, _run in REMOVED_MODES.items():
+    setattr(Engine, library.GENERATION_MODES_MAPPING[_mode], _run)
+
+
+def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:
+    """Why the library's own loop must run, or None."""
+    own = next((kind for kind in type(model).__mro__ if method in vars(kind) and kind is not Engine), GenerationMixin)
+    if own is not GenerationMixin:
+        return f"it has its own {method}"
+    if synced_gpus:
+        return "its forward calls are synchronised across GPUs"
+    if getattr(config, "prefill_chunk_size", None) is not None and not hasattr(model, "_prefill"):
+        return "this version of transformers prefills in chunks inside its own loop"
+    return None
+
+
+def _fall_through(model: Any, reason: str, request: Request | None) -> None:
+    name = type(model).__name__
+    if request is not None and request.asks_for_more:
+        raise ValueError(f"{name} must be decoded by this engine for per-row options; got a model where {reason}")
+    if (name, reason) not in _WARNED:
+        _WARNED.add((name, reason))
+        warnings.warn(f"{name} is decoded by transformers' own loop: {reason}.", RuntimeWarning, stacklevel=5)

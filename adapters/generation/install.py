@@ -1,0 +1,163 @@
+"""Three ways into the same engine: ``generate(model, ...)``, ``install(model)`` and ``custom_generate``."""
+
+import copy
+import functools
+import warnings
+from typing import Any
+
+from transformers import GenerationMixin
+
+from .generation_mixin import Engine
+from .modes.main_modes import run_beam_search, run_sample
+from .modes.removed_modes import REMOVED_MODES
+from .request import split_request
+from .speculation import run_assisted, why_not_assisted
+
+__all__ = ["custom_generate", "generate", "install", "uninstall"]
+
+
+def generate(
+    model: Any, inputs: Any = None, *arguments: Any, seeds: Any = None, compact: bool = False, **kwargs: Any
+) -> Any:
+    """``model.generate(inputs, ...)`` on this engine: the same arguments, the same tokens, and more per row.
+
+    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff, top_h, repetition_penalty,
+    no_repeat_ngram_size, min_new_tokens, max_new_tokens: also a list or tensor with one value per prompt, or per row of
+    the result where ``num_return_sequences`` makes several; a row then has the tokens of a call of its own. None in a
+    list is "off". eos_token_id: also a list of lists, one per prompt.
+    frequency_penalty, presence_penalty (of new tokens alone), logit_bias, allowed_token_ids, the ``dry_*`` options,
+    top_n_sigma, xtc_probability, xtc_threshold, dynamic_temperature, dynamic_exponent: what the library lacks, one
+    value or one per row, as in ``decoding.SamplingParams``; the last five need ``do_sample``.
+    seeds: ints, one per prompt; a row's draws then depend on its seed alone, whatever else is in the batch. Without
+    seeds the draws are torch's, and the library's.
+    compact: rows that have finished leave the batch, where nothing that is asked for or looks on needs every row. The
+    tokens of the others stay the same up to near ties that other matrix sizes may round differently.
+    The model itself is left as it is, for other threads too. What this engine does not cover runs on the library's
+    loops, with one warning that says why.
+    Raises TypeError if ``model`` cannot generate; ValueError naming an option whose rows do not fit.
+    """
+    # torch.compile wraps a model; the library generates with what is inside, too.
+    model = getattr(model, "_orig_mod", model)
+    # Some models' own generate knows no positional input, so none is passed where none was given.
+    positional = () if inputs is None and not arguments else (inputs, *arguments)
+    if not isinstance(model, GenerationMixin):
+        return _by_its_own_generate(model, positional, kwargs, asks_for_more=seeds is not None)
+    return _view(model).generate(*positional, seeds=seeds, compact=compact, **kwargs)
+
+
+def install(model: Any) -> Any:
+    """Make ``model.generate`` run on this engine from now on; return the model.
+
+    It also takes the further options of ``generate``. The model keeps its class name, is an instance of its class,
+    saves, loads, moves, compiles and deep-copies as before; what is pickled is the plain model, which loads anywhere.
+    Of a model that torch.compile has wrapped, what is inside is installed.
+    Raises TypeError if ``model`` cannot generate.
+    """
+    inner = getattr(model, "_orig_mod", model)
+    if not isinstance(inner, GenerationMixin):
+        raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
+    if not isinstance(inner, Engine):
+        kind: Any = type(inner)
+        inner.__class__ = _engine_class(kind)
+    return model
+
+
+def uninstall(model: Any) -> Any:
+    """Undo ``install``; return the model. A model that is not installed is left as it is."""
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, Engine):
+        inner.__class__ = type(inner)._afterlogits_base
+    return model
+
+
+def custom_generate(
+    model: Any,
+    input_ids: Any,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    seeds: Any = None,
+    compact: bool = False,
+    row_options: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """The engine for one call: ``model.generate(..., custom_generate=custom_generate)``.
+
+    seeds, compact: as in ``generate``. row_options: the per-row options by name, because ``model.generate`` itself
+    takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
+    """
+    request, _ = split_request(seeds, compact, dict(row_options or {}))
+    unused = [name for name in row_options or () if name not in request.asked]
+    if unused:
+        raise ValueError(f"row_options must hold options with a value per row; got {unused[0]}")
+    mode = generation_config.get_generation_mode()
+    if mode in REMOVED_MODES:
+        run = REMOVED_MODES[mode]
+    elif generation_config.num_beams > 1:
+        run = run_beam_search
+    elif mode == "assisted_generation" and not why_not_assisted(
+        model,
+        input_ids,
+        {"logits_processor": logits_processor, "generation_config": generation_config, **kwargs},
+    ):
+        run = run_assisted
+    else:  # what cannot be guessed ahead is decoded token by token: the answer is the same
+        run = run_sample
+    return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
+
+
+def _by_its_own_generate(
+    model: Any, positional: tuple[Any, ...], kwargs: dict[str, Any], *, asks_for_more: bool
+) -> Any:
+    """A wrapper that is no transformers model but generates, such as one with adapters, is left to itself."""
+    name = type(model).__name__
+    if not callable(getattr(model, "generate", None)):
+        raise TypeError(f"model must be a transformers model that can generate; got {name}")
+    if asks_for_more or split_request(None, False, kwargs)[0].asks_for_more:
+        raise ValueError(f"model must be a transformers model for per-row options; got {name}")
+    warnings.warn(
+        f"{name} is decoded by its own generate: it is not a transformers model.", RuntimeWarning, stacklevel=3
+    )
+    return model.generate(*positional, **kwargs)
+
+
+def _view(model: Any) -> Any:
+    """The same model under the engine's class: a second object that shares all state; ``model`` is not touched."""
+    if isinstance(model, Engine):
+        return model
+    base: Any = type(model)
+    kind = _engine_class(base)
+    view = kind.__new__(kind)
+    object.__setattr__(view, "__dict__", model.__dict__)
+    return view
+
+
+@functools.cache
+def _engine_class(base: Any) -> Any:
+    """``base`` with the engine's loops, under the same name: saved configurations name the architecture by it."""
+    names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    return type(base.__name__, (_Installed, Engine, base), {**names, "_afterlogits_base": base})
+
+
+class _Installed:
+    """How an installed model is copied and pickled, its class not being one that can be found by name."""
+
+    _afterlogits_base: Any
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """As the plain model, so that what is saved loads where afterlogits is not installed."""
+        plain = self._afterlogits_base.__new__(self._afterlogits_base)
+        object.__setattr__(plain, "__dict__", self.__dict__)
+        return (object.__new__, (self._afterlogits_base,), *plain.__reduce_ex__(max(protocol, 2))[2:])
+
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin

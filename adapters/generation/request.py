@@ -1,0 +1,198 @@
+"""What one call of ``generate`` asks for beyond the library's own arguments, carried to the loop that serves it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ...decoding.options.validation import as_written
+
+__all__ = [
+    "DRAWS",
+    "ENDS",
+    "NEW_NAMES",
+    "OWN_OPTIONS",
+    "RULE_NAMES",
+    "Request",
+    "current_request",
+    "has_rows",
+    "per_row",
+    "requested",
+    "split_request",
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of this engine alone. None or empty: not asked.
+
+    rows: sampling parameters of a draw, by name, that the library takes once for a batch or lacks. rules: the same for
+    what acts before the filters; see ``row_rules``.
+    """
+
+    seeds: Any = None
+    compact: bool = False
+    rows: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
+    max_new_tokens: Any = None
+    eos_token_id: Any = None
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether the answer would be different without this engine (``compact`` only makes it faster)."""
+        return bool(self.asked)
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of the options that have a value per row, or that this engine alone knows."""
+        others = {name: getattr(self, name) for name in ("seeds", "max_new_tokens", "eos_token_id")}
+        return [*self.rows, *self.rules, *(name for name, value in others.items() if value is not None)]
+
+    def refuse(self, names: Iterable[str], mode: str, why: str) -> None:
+        """Raise ValueError if one of ``names`` is asked for: ``mode`` has no use for it."""
+        unusable = [name for name in self.asked if name in names]
+        if unusable:
+            raise ValueError(f"{unusable[0]} must not be given per row for {mode}: {why}")
+
+
+_PENDING: ContextVar[Request | None] = ContextVar("afterlogits_request", default=None)
+
+
+def current_request() -> Request:
+    """The request of the call in progress. It is handed out once: calls nested in this one start without it."""
+    request = _PENDING.get()
+    _PENDING.set(None)
+    return request or Request()
+
+
+@contextmanager
+def requested(request: Request) -> Iterator[None]:
+    """Make ``request`` the one that the next loop of this thread takes."""
+    token = _PENDING.set(request)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
+
+
+# Per-row options of a draw, and what the library is told instead so that it adds no stage of its own for them.
+ROW_OPTIONS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_h": None,
+}
+# Options of a draw that the library lacks, for the batch or per row.
+OWN_OPTIONS = ("top_n_sigma", "xtc_probability", "xtc_threshold", "dynamic_temperature", "dynamic_exponent")
+# What acts before the filters: the library's processor, or the rule it has none for, and the options it takes.
+RULE_NAMES: dict[str, tuple[str, ...]] = {
+    "logit_bias": ("logit_bias",),
+    "RepetitionPenaltyLogitsProcessor": ("repetition_penalty",),
+    "count_penalties": ("frequency_penalty", "presence_penalty"),
+    "NoRepeatNGramLogitsProcessor": ("no_repeat_ngram_size",),
+    "dry": (
+        *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
+        "dry_sequence_breakers",
+    ),
+    "MinNewTokensLengthLogitsProcessor": ("min_new_tokens",),
+    "allowed_token_ids": ("allowed_token_ids",),
+}
+# What the library is told so that its own processor takes its place in the list, and what None in a row means.
+_TOLD: dict[str, Any] = {"repetition_penalty": 2.0, "no_repeat_ngram_size": 1, "min_new_tokens": max}
+_OFF: dict[str, Any] = {
+    **{name: 0 if off is None else off for name, off in ROW_OPTIONS.items() if name != "top_h"},
+    **dict.fromkeys(("no_repeat_ngram_size", "min_new_tokens", "frequency_penalty", "presence_penalty"), 0),
+    **dict.fromkeys(("top_n_sigma", "xtc_probability", "dynamic_temperature", "dry_multiplier"), 0),
+    "repetition_penalty": 1.0,
+}
+ENDS = ("max_new_tokens", "eos_token_id")
+DRAWS = (*ROW_OPTIONS, *OWN_OPTIONS, "seeds")
+NEW_NAMES = (
+    *OWN_OPTIONS,
+    *(name for names in RULE_NAMES.values() for name in names if name not in _TOLD),
+)
+
+
+def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
+    """Take the per-row options, and those the library lacks, out of the arguments for the library.
+
+    Raises ValueError where a processor of the call's own stands in the place of an option with a value per row.
+    """
+    kwargs = dict(kwargs)
+    rows: dict[str, Any] = {}
+    rules: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
+    for name, off in ROW_OPTIONS.items():
+        if has_rows(name, kwargs.get(name)):
+            rows[name] = _without_none(name, kwargs.pop(name))
+            kwargs[name] = off
+    for name, told in _TOLD.items():
+        if has_rows(name, kwargs.get(name)):
+            rules[name] = _without_none(name, kwargs[name])
+            numbers = [int(one) for one in rules[name] if isinstance(one, (int, float, Tensor))]
+            kwargs[name] = max(numbers, default=0) if told is max else told
+    for name in NEW_NAMES:
+        value = kwargs.pop(name, None)
+        if value is not None:
+            (rows if name in OWN_OPTIONS else rules)[name] = _without_none(name, value)
+    _refuse_twice(rules, kwargs.get("logits_processor") or ())
+    if has_rows("max_new_tokens", kwargs.get("max_new_tokens")):
+        limits = kwargs["max_new_tokens"]
+        ends["max_new_tokens"] = [int(limit) for limit in limits]
+        kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
+    eos = kwargs.get("eos_token_id")
+    if isinstance(eos, Tensor) and eos.ndim == 2:
+        eos = eos.tolist()
+    if isinstance(eos, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in eos):
+        ends["eos_token_id"] = [[row] if isinstance(row, int) else [int(one) for one in row] for row in eos]
+        kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
+    return Request(seeds=seeds, compact=compact, rows=rows, rules=rules, **ends), kwargs
+
+
+def has_rows(name: str, value: Any) -> bool:
+    """Whether ``value`` holds one value of the option ``name`` for every row."""
+    if name == "dry_sequence_breakers":
+        return False
+    if isinstance(value, Tensor):
+        return value.ndim > (1 if name in ("logit_bias", "allowed_token_ids") else 0)
+    if not isinstance(value, (list, tuple)):
+        return False
+    return name != "allowed_token_ids" or any(one is None or isinstance(one, (list, tuple)) for one in value)
+
+
+def per_row(name: str, value: Any, batch_size: int, copies: int) -> list[Any]:
+    """One value per row of the expanded batch, from one per prompt or one per row."""
+    if isinstance(value, Tensor):
+        value = (as_written(value) if value.is_floating_point() else value).tolist()
+    values = list(value)
+    if len(values) == batch_size:
+        return values
+    if len(values) * copies == batch_size:
+        return [one for one in values for _ in range(copies)]
+    wanted = f"{batch_size // copies} prompts" + (f" or {batch_size} rows" if copies > 1 else "")
+    raise ValueError(f"{name} must have one value for each of the {wanted}; got {len(values)}")
+
+
+def _without_none(name: str, value: Any) -> Any:
+    """None in a row is the option's value that does nothing."""
+    if name in _OFF and isinstance(value, (list, tuple)):
+        return [_OFF[name] if one is None else one for one in value]
+    return value
+
+
+def _refuse_twice(rules: dict[str, Any], processors: Iterable[Any]) -> None:
+    """As the library prefers a call's own processor to the option it stands for, a value per row has no place."""
+    kinds = {type(processor).__name__ for processor in processors}
+    for kind, names in RULE_NAMES.items():
+        asked = next((name for name in names if name in rules), None)
+        least = kind == "MinNewTokensLengthLogitsProcessor" and "MinLengthLogitsProcessor" in kinds
+        if asked is not None and (kind in kinds or least):
+            found = kind if kind in kinds else "MinLengthLogitsProcessor"
+            raise ValueError(f"{asked} must not be given per row beside a processor of its own; got a {found}")

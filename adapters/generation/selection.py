@@ -1,0 +1,176 @@
+"""How a call picks tokens: the list of processors as stages of the loop, and the warpers at its end as one sampler."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation import logits_process as library
+
+from ...decoding.sampling.params import SamplingParams
+from ...decoding.sampling.sample import Sampler
+from ...decoding.search.decode_loop import Select, greedy
+from ...decoding.search.history import History
+from .processors import translate
+from .request import OWN_OPTIONS, Request, has_rows, per_row
+
+__all__ = ["BeamFilters", "build_sampler", "build_selection", "require_draws"]
+
+# The library's warpers in the order it applies them, each with the sampling parameter it stands for and where its value
+# is kept. A list that ends in some of them, in this order, is one Sampler.
+WARPERS: list[tuple[Any, str, str]] = [
+    (library.TemperatureLogitsWarper, "temperature", "temperature"),
+    (getattr(library, "TopHLogitsWarper", None), "top_h", "top_h"),
+    (library.TopKLogitsWarper, "top_k", "top_k"),
+    (library.TopPLogitsWarper, "top_p", "top_p"),
+    (library.MinPLogitsWarper, "min_p", "min_p"),
+    (library.TypicalLogitsWarper, "typical_p", "mass"),
+    (library.EpsilonLogitsWarper, "epsilon_cutoff", "epsilon"),
+    (library.EtaLogitsWarper, "eta_cutoff", "epsilon"),
+]
+
+
+class GreedySelect:
+    """The most probable token of each row. A NaN wins, as in the library, but not in silence."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+        token_ids = greedy(logits, step=step, rows=rows)
+        if not self._warned:
+            is_nan = logits.gather(1, token_ids[:, None]).isnan()
+            if bool(is_nan.any()):
+                self._warned = True
+                at = int(is_nan[:, 0].nonzero()[0])
+                row = at if rows is None else int(rows[at])
+                warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
+        return token_ids
+
+
+class SamplerSelect:
+    """A Sampler that is built when the first logits show the size of the vocabulary."""
+
+    def __init__(self, params: SamplingParams, batch_size: int, seeds: Any = None):
+        self.params, self.batch_size, self.seeds = params, batch_size, seeds
+        self._sampler: Sampler | None = None
+
+    def sampler(self, logits: Tensor) -> Sampler:
+        """The compiled sampler for logits of this width."""
+        if self._sampler is None:
+            self._sampler = Sampler(
+                self.params,
+                batch_size=self.batch_size,
+                vocab_size=logits.shape[-1],
+                device=logits.device,
+                seeds=self.seeds,
+            )
+        return self._sampler
+
+    def __call__(self, logits: Tensor, *, step: int | Tensor, rows: Tensor | None = None) -> Tensor:
+        try:
+            return self.sampler(logits).select(logits, step=step, rows=rows)
+        except ValueError as error:
+            place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
+            raise ValueError(f"{error} at step {place}") from error
+
+
+class FilteredScores:
+    """The stage that applies a sampler's filters, where the filtered scores are to be returned."""
+
+    def __init__(self, select: SamplerSelect):
+        self.select = select
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.select.sampler(logits).process(logits)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Filters know no history."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        raise ValueError("scores must be recorded for every row; got a selection of rows")
+
+
+class BeamFilters(FilteredScores):
+    """The same for beams, which change places within a prompt alone: all beams of a prompt share its options."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        """The filters stay where they are."""
+
+
+def build_selection(
+    config: Any,
+    logits_processor: Sequence[Any],
+    history: History,
+    request: Request,
+    *,
+    batch_size: int,
+    scores_wanted: bool,
+) -> tuple[list[Any], Select]:
+    """The stages the logits pass, and the function that picks from what comes out."""
+    require_draws(config, request)
+    if not config.do_sample:
+        return translate(logits_processor, history), GreedySelect()
+    processors, select = build_sampler(logits_processor, request, batch_size, config.num_return_sequences or 1)
+    stages = translate(processors, history)
+    if not scores_wanted:
+        return stages, select
+    return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
+
+
+def require_draws(config: Any, request: Request) -> None:
+    """Refuse options of a draw where nothing is drawn."""
+    if not config.do_sample and (request.rows or request.seeds is not None):
+        name = next(iter(request.rows), "seeds")
+        name = name if name in OWN_OPTIONS else f"per-row {name}"
+        raise ValueError(f"do_sample must be True for {name}; got False")
+
+
+def build_sampler(
+    logits_processor: Sequence[Any], request: Request, batch_size: int, copies: int = 1
+) -> tuple[list[Any], SamplerSelect]:
+    """The processors before the warpers, and the draw behind the warpers and the request's own filters.
+
+    batch_size: rows, of which ``copies`` neighbours stem from one prompt.
+    """
+    processors, warpers = split_warpers(list(logits_processor))
+    rows = {
+        name: per_row(name, value, batch_size, copies) if has_rows(name, value) else value
+        for name, value in request.rows.items()
+    }
+    seeds = request.seeds
+    if seeds is not None:
+        seeds = per_row("seeds", seeds, batch_size, copies)
+        if copies > 1 and len(request.seeds) != batch_size:
+            # The copies of a prompt must not be copies of one draw.
+            seeds = [seed + index % copies for index, seed in enumerate(seeds)]
+    return processors, SamplerSelect(SamplingParams(**{**warpers, **rows}), batch_size, seeds)
+
+
+def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Cut off the longest end of the list that is a Sampler's own filters in its own order; return them as options."""
+    options: dict[str, Any] = {}
+    keep: int | None = None  # one number for all of them, as the library sets it; more than 1 for beams
+    position = len(WARPERS)
+    end = len(processors)
+    while end > 0:
+        warper = processors[end - 1]
+        index = next((i for i, (kind, _, _) in enumerate(WARPERS) if type(warper) is kind), None)
+        if index is None or index >= position:
+            break
+        if keep is not None and getattr(warper, "min_tokens_to_keep", keep) != keep:
+            break
+        if getattr(warper, "filter_value", -float("inf")) != -float("inf"):
+            break
+        _, name, attribute = WARPERS[index]
+        options[name] = _plain(getattr(warper, attribute))
+        keep = getattr(warper, "min_tokens_to_keep", keep)
+        position, end = index, end - 1
+    if keep is not None:
+        options["min_tokens_to_keep"] = keep
+    return processors[:end], options
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value

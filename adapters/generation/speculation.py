@@ -1,0 +1,241 @@
+"""Assisted decoding of a batch: a draft model, prompt lookup or the model's first layers guess, the model checks."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.generation import logits_process as library
+
+from ...decoding.speculation.draft_model import DraftModel
+from ...decoding.speculation.prompt_lookup import PromptLookup
+from ...decoding.speculation.speculative import Drafter, speculate
+from .outputs import OutputRecorder
+from .request import Request
+from .row_rules import with_row_rules
+from .selection import build_sampler, require_draws
+from .stopping import add_row_limits, read_criteria
+from .verifying_model import VerifyingAutoStepModel, why_not_verifiable
+
+__all__ = ["run_assisted", "why_not_assisted"]
+
+# Processors that look at the scores alone: rows of different lengths can share a call.
+_BLIND = frozenset(
+    getattr(library, name)
+    for name in (
+        "EpsilonLogitsWarper",
+        "EtaLogitsWarper",
+        "InfNanRemoveLogitsProcessor",
+        "LogitNormalization",
+        "MinPLogitsWarper",
+        "SuppressTokensLogitsProcessor",
+        "TemperatureLogitsWarper",
+        "TopHLogitsWarper",
+        "TopKLogitsWarper",
+        "TopPLogitsWarper",
+        "TypicalLogitsWarper",
+    )
+    if hasattr(library, name)
+)
+# Processors that must be called once per token of the result, in order.
+_COUNTING = ("UnbatchedClassifierFreeGuidanceLogitsProcessor", "SynthIDTextWatermarkLogitsProcessor")
+
+
+# What ``generate`` prepares for a loop beside the model's own inputs.
+_OF_THE_CALL = frozenset(
+    [
+        *("logits_processor", "stopping_criteria", "generation_config", "synced_gpus", "streamer", "inputs_tensor"),
+        *("assistant_model", "assistant_tokenizer", "tokenizer"),
+    ]
+)
+
+
+def why_not_assisted(model: Any, input_ids: Tensor, prepared: dict[str, Any]) -> str | None:
+    """Why this engine leaves an assisted call to the library, or None.
+
+    prepared: what ``generate`` calls a loop with.
+    """
+    config, logits_processor = prepared["generation_config"], prepared["logits_processor"]
+    assistant_model, assistant_tokenizer = prepared.get("assistant_model"), prepared.get("assistant_tokenizer")
+    model_kwargs = {name: value for name, value in prepared.items() if name not in _OF_THE_CALL}
+    if not model_kwargs.get("use_cache", True):
+        return None  # an error of the call, which ``run_assisted`` reports
+    if getattr(config, "use_mtp", None):
+        return "it drafts with its own prediction heads"
+    if getattr(config, "assistant_ensemble_weight", None) is not None:
+        return "its verification is relaxed by assistant_ensemble_weight"
+    if OutputRecorder.needs_outputs(config):
+        return "attentions or hidden states of an assisted call are asked for"
+    counting = [type(one).__name__ for one in logits_processor if type(one).__name__ in _COUNTING]
+    if counting:
+        return f"{counting[0]} must see every step once"
+    if assistant_model is not None:
+        if assistant_tokenizer is not None:
+            return "its assistant has a tokenizer of its own"
+        sizes = [one.config.get_text_config(decoder=True).vocab_size for one in (model, assistant_model)]
+        if sizes[0] != sizes[1]:
+            return f"its assistant has a vocabulary of {sizes[1]} tokens, not {sizes[0]}"
+        if model.config.is_encoder_decoder != assistant_model.config.is_encoder_decoder:
+            return "its assistant is of another kind"
+        if not assistant_model.can_generate() or getattr(assistant_model, "_is_stateful", False):
+            return "its assistant cannot go back a step"
+    elif config.assistant_early_exit is not None and model.config.is_encoder_decoder:
+        return "the first layers of an encoder-decoder model are asked to draft"
+    return why_not_verifiable(model, model_kwargs, input_ids)
+
+
+def run_assisted(
+    model: Any,
+    input_ids: Tensor,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    *,
+    streamer: Any = None,
+    inputs_tensor: Tensor | None = None,
+    assistant_model: Any = None,
+    assistant_tokenizer: Any = None,
+    tokenizer: Any = None,
+    request: Request | None = None,
+    **model_kwargs: Any,
+) -> Any:
+    """Assisted decoding from the inputs that ``generate`` prepared, for any number of rows.
+
+    With a seed per row the tokens are those of plain decoding with the same seeds.
+    """
+    config, request, input_ids = generation_config, request or Request(), input_ids.long()
+    require_draws(config, request)
+    if not model_kwargs.get("use_cache", True):
+        raise ValueError("use_cache must be True for assisted decoding; got False")
+    prompt_mask = model_kwargs.get("attention_mask")
+    copies = config.num_return_sequences or 1
+    logits_processor = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, copies)
+    stopping, has_eos = read_criteria(stopping_criteria)
+    add_row_limits(stopping, request, config, input_ids)
+    stepper = VerifyingAutoStepModel(model, input_ids, model_kwargs, config, max_length=config.max_length)
+    recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None
+    rules, draw = logits_processor, None
+    if request.rows or request.seeds is not None:
+        if recorder is not None and recorder.scores is not None:
+            raise ValueError("output_scores must be off for an assisted call with per-row filters or seeds; got True")
+        rules, draw = build_sampler(logits_processor, request, input_ids.shape[0], copies)
+
+    draft_stepper = None
+    if assistant_model is not None:
+        draft_stepper = _draft_stepper(assistant_model, input_ids, model_kwargs, inputs_tensor, prompt_mask, config)
+    elif config.assistant_early_exit is not None:
+        early = _first_layers(model, config.assistant_early_exit)
+        draft_stepper = _draft_stepper(early, input_ids, model_kwargs, inputs_tensor, prompt_mask, config)
+    lockstep = (
+        input_ids.shape[0] == 1
+        or bool(stopping.criteria)
+        or recorder is not None
+        or streamer is not None
+        or any(type(rule) not in _BLIND for rule in rules)
+        or not stepper.rows_may_differ()
+        or (draft_stepper is not None and not draft_stepper.rows_may_differ())
+    )
+    drafter: Drafter
+    if draft_stepper is not None:
+        options = (assistant_model if assistant_model is not None else model).generation_config
+        drafter = DraftModel(
+            draft_stepper,
+            num_tokens=_given(options.num_assistant_tokens, config.num_assistant_tokens, 20),
+            do_sample=bool(config.do_sample) and draw is None,
+            rules=rules,
+            lockstep=lockstep,
+            confidence=_given(options.assistant_confidence_threshold, config.assistant_confidence_threshold, 0.4),
+            schedule=_given(options.num_assistant_tokens_schedule, config.num_assistant_tokens_schedule, "constant"),
+        )
+    else:
+        has_pads = prompt_mask is not None and not model.config.is_encoder_decoder
+        drafter = PromptLookup(
+            num_tokens=config.prompt_lookup_num_tokens,
+            max_ngram_size=_given(config.max_matching_ngram_size, None, 3),
+            eos_token_id=config._eos_token_tensor if has_eos else None,
+            starts=prompt_mask.long().argmax(dim=1) if has_pads and prompt_mask is not None else None,
+        )
+    pad = config._pad_token_tensor
+    sequences = speculate(
+        stepper,
+        input_ids,
+        drafter,
+        stopping,
+        do_sample=bool(config.do_sample),
+        draw=draw,
+        lockstep=lockstep,
+        rules=rules,
+        pad_token_id=None if pad is None else pad.to(input_ids.device),
+        recorder=recorder,
+        on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
+    )
+    if streamer is not None:
+        streamer.end()
+    return sequences if recorder is None else recorder.output(sequences)
+
+
+def _given(first: Any, second: Any, default: Any) -> Any:
+    """The first of the values that is set: the assistant's own, the call's, the library's default."""
+    return next((value for value in (second, first) if value is not None), default)
+
+
+def _draft_stepper(
+    assistant: Any,
+    input_ids: Tensor,
+    model_kwargs: dict[str, Any],
+    inputs_tensor: Tensor | None,
+    prompt_mask: Tensor | None,
+    config: Any,
+) -> VerifyingAutoStepModel:
+    """The assistant with the same prompt, its inputs prepared by the library as for a call of its own."""
+    prompt: dict[str, Any] = {}
+    if assistant.config.is_encoder_decoder:
+        prompt = {assistant.main_input_name: inputs_tensor, "decoder_input_ids": input_ids}
+        if prompt_mask is not None:
+            prompt["attention_mask"] = prompt_mask
+    else:
+        mask = torch.ones_like(input_ids) if prompt_mask is None else prompt_mask
+        prompt = {"input_ids": input_ids, "attention_mask": mask}
+    own = GenerationConfig(
+        max_length=config.max_length,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+        use_cache=True,
+    )
+    ids, prepared, own = assistant.generate(**prompt, generation_config=own, custom_generate=_capture)
+    return VerifyingAutoStepModel(assistant, ids, prepared, own, max_length=config.max_length)
+
+
+def _capture(
+    model: Any, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any, generation_config: Any, **kwargs: Any
+) -> tuple[Tensor, dict[str, Any], Any]:
+    """A custom loop that runs nothing and hands over what was prepared for it."""
+    return input_ids, kwargs, generation_config
+
+
+def _first_layers(model: Any, count: int) -> Any:
+    """The same model stopping after ``count`` layers: another object with its own configuration, shared weights."""
+    if not isinstance(count, int) or not 1 <= count <= model.config.get_text_config().num_hidden_layers:
+        layers = model.config.get_text_config().num_hidden_layers
+        raise ValueError(f"assistant_early_exit must be a layer count in 1..{layers}; got {count!r}")
+    config = copy.deepcopy(model.config)
+    every = model.config.get_text_config().num_hidden_layers
+    config.get_text_config().num_hidden_layers = count
+    twin, base = _twin(model), _twin(model.base_model)
+    for name, child in base._modules.items():
+        if isinstance(child, torch.nn.ModuleList) and len(child) == every:
+            base._modules[name] = child[:count]
+    twin.config = base.config = config
+    twin._modules[model.base_model_prefix] = base
+    return twin
+
+
+def _twin(module: Any) -> Any:
+    kind: Any = type(module)
+    twin = kind.__new__(kind)
+    twin.__dict__.update(module.__dict__)
+    twin.__dict__["_modules"] = dict(module._modules)
+    return twin

@@ -1,0 +1,153 @@
+"""A model and its tokenizer for a task: from a path, from objects, or the checkpoint that ships with the package."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .runner import Loaded, Task
+
+CPU_BATCH_TOKENS = 2048
+GPU_BATCH_TOKENS = 32768
+
+
+def load(
+    task: Task,
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    config: Any = None,
+    compat: bool = True,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = None,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    hub: Mapping[str, Any] | None = None,
+    asked: str | None = None,
+) -> Loaded:
+    """Load what is a path or a name, take what is an object, and move the model to its device.
+
+    ``device``: "cpu", "cuda:1", an ordinal (the CPU where there is no accelerator), -1 for the CPU; None is the first
+    accelerator, else the CPU. Not together
+    with ``device_map``, which transformers reads with accelerate; without it, a map that names one device is that.
+    ``dtype``: None keeps the checkpoint's own, as transformers 5 does; the checkpoints that ship with the package,
+    stored in half precision, run in float32. ``asked``: the name the caller used for the task.
+    """
+    if device is not None and device_map is not None:
+        raise ValueError("device and device_map must not both be given")
+    if device_map is not None and (place := _single_place(device_map)) is not None:
+        device, device_map = place, None
+    name = model
+    if model is None:
+        name = _shipped(task)
+        dtype = torch.float32 if dtype is None else dtype
+    if name is not None and isinstance(name, str | Path):
+        if not Path(name).exists() and str(name)[:1] in ("/", ".", "~"):
+            raise ValueError(f"model must be a folder that exists or a name on the hub; got {str(name)!r}")
+        if tokenizer is None:
+            tokenizer = name
+        model = _model(task, str(name), config, dtype, device_map, {**(hub or {}), **(model_kwargs or {})})
+    elif dtype is not None and dtype != "auto":
+        model = model.to(_dtype(dtype))
+    if tokenizer is None:
+        raise ValueError(f"tokenizer must be given along with a model object; got None for {task.name}")
+    if isinstance(tokenizer, str | Path):
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer), **(hub or {}))
+    where = _place(model, device)
+    model.eval()
+    budget = batch_tokens or (CPU_BATCH_TOKENS if where.type == "cpu" else GPU_BATCH_TOKENS)
+    return Loaded(asked or task.name, model, tokenizer, where, compat, budget, batch_size)
+
+
+def for_call(loaded: Loaded, batch_size: int | None, batch_tokens: int | None, compat: bool | None) -> Loaded:
+    """``loaded`` with the batch sizes of one call."""
+    return replace(
+        loaded,
+        batch_size=loaded.batch_size if batch_size is None else batch_size,
+        batch_tokens=loaded.batch_tokens if batch_tokens is None else batch_tokens,
+        compat=loaded.compat if compat is None else compat,
+    )
+
+
+def _shipped(task: Task) -> Path:
+    """The folder of the checkpoint that ships for a task."""
+    from ..checkpoints import path
+
+    try:
+        return path(task.name)
+    except ValueError:
+        raise ValueError(f"model must be given for {task.name}: no checkpoint for it ships with the package") from None
+
+
+def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:
+    import transformers
+
+    if config is not None:
+        options["config"] = (
+            transformers.AutoConfig.from_pretrained(str(config)) if isinstance(config, str | Path) else config
+        )
+    if device_map is not None:
+        options["device_map"] = device_map
+    options.setdefault("dtype", "auto" if dtype is None else _dtype(dtype))
+    failed: Exception | None = None
+    for auto_class in task.auto_classes:
+        try:
+            return getattr(transformers, auto_class).from_pretrained(name, **options)
+        except ValueError as error:  # this Auto class does not know the architecture; the next may
+            failed = failed or error
+    raise failed if failed is not None else ValueError(f"{task.name} has no model class")
+
+
+def _dtype(dtype: Any) -> Any:
+    if isinstance(dtype, str) and dtype != "auto":
+        found = getattr(torch, dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"dtype must be a torch dtype, its name or 'auto'; got {dtype!r}")
+        return found
+    return dtype
+
+
+def _place(model: Any, device: Any) -> torch.device:
+    """Move the model where it should run, and say where that is."""
+    if getattr(model, "hf_device_map", None) is not None:
+        if device is not None:
+            raise ValueError("device must be None for a model that was loaded with device_map")
+        return torch.device(model.device)
+    if device is None:
+        device = _accelerator() or "cpu"
+    elif isinstance(device, int):  # without an accelerator every ordinal is the CPU, as in the library
+        found = _accelerator() if device >= 0 else None
+        device = "cpu" if found is None else torch.device(found, device)
+    try:
+        where = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be an ordinal or a device of torch; got {device!r}") from None
+    if model.device != where:
+        try:
+            model.to(where)
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f"device must be one that torch can use here; got {str(where)!r}: {error}") from error
+    return where
+
+
+def _single_place(device_map: Any) -> Any:
+    """The device of a map that names a single one, where accelerate is not there to read it; else None."""
+    from transformers.utils import is_accelerate_available
+
+    places = set(device_map.values()) if isinstance(device_map, Mapping) else {device_map}
+    if len(places) != 1 or is_accelerate_available():
+        return None
+    place = places.pop()
+    return (_accelerator() or "cpu") if place in ("auto", "balanced", "balanced_low_0", "sequential") else place
+
+
+def _accelerator() -> str | None:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None

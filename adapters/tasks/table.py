@@ -1,0 +1,61 @@
+"""One table: task name to model class, preparation, kernel and records. Each row is a file of its own."""
+
+from ..running.options import nearest_name
+from ..running.runner import Task
+from .text import (
+    choices,
+    feature_extraction,
+    fill_mask,
+    question_answering,
+    table_question_answering,
+    text2text,
+    text_classification,
+    text_generation,
+    token_classification,
+    zero_shot,
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        question_answering.TASK,
+        token_classification.TASK,
+        text_classification.TASK,
+        zero_shot.TASK,
+        fill_mask.TASK,
+        text_generation.TASK,
+        text2text.TEXT2TEXT,
+        text2text.SUMMARIZATION,
+        text2text.TRANSLATION,
+        feature_extraction.TASK,
+        table_question_answering.TASK,
+        choices.MULTIPLE_CHOICE,
+        choices.NEXT_SENTENCE,
+    )
+}
+_ALIASES = {alias: task.name for task in TASKS.values() for alias in task.aliases}
+
+
+def task_names() -> list[str]:
+    """Every name ``pipeline`` takes, aliases included."""
+    return sorted([*TASKS, *_ALIASES, "translation_xx_to_yy"] if "translation" in TASKS else [*TASKS, *_ALIASES])
+
+
+def find_task(name: str) -> Task:
+    """The task of a name or an alias. Raises ValueError, with the nearest name, for any other.
+
+    >>> find_task("ner").name
+    'token-classification'
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"task must be a string; got {type(name).__name__}")
+    parts = name.split("_")
+    if len(parts) == 4 and parts[0] == "translation" and parts[2] == "to":
+        name = "translation"
+    if name in TASKS:
+        return TASKS[name]
+    if name in _ALIASES:
+        return TASKS[_ALIASES[name]]
+    nearest = nearest_name(name, task_names())
+    hint = f"; did you mean {nearest!r}?" if nearest else f"; there are {', '.join(task_names())}"
+    raise ValueError(f"unknown task {name!r}{hint}")

@@ -1,0 +1,83 @@
+"""Vectors of texts: one a token, as the feature-extraction pipeline of transformers 5.23, or pooled to one a text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....postprocess.text.embeddings import POOLINGS, pool, token_vectors
+from ...running.batching import Batch, pad_stack
+from ...running.columns import Columns
+from ...running.inputs import as_text, read_inputs
+from ...running.options import require, require_choice
+from ...running.runner import Loaded, Prepared, Task
+from ...running.tokenising import checked, encode_rows
+
+
+@dataclass(frozen=True)
+class FeatureExtractionOptions:
+    truncation: Any = None
+    tokenize_kwargs: Mapping[str, Any] | None = None
+    return_tensors: Any = None
+    pooling: str | None = None  # "cls", "mean", "max" or "last": one vector a text
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("pooling", self.pooling, (None, *POOLINGS))
+        require(self.pooling is not None or not self.normalize, "normalize must come with pooling; got pooling=None")
+        require(
+            self.truncation is None or "truncation" not in (self.tokenize_kwargs or {}),
+            "truncation must be given once; got it beside tokenize_kwargs too",
+        )
+
+
+def parse(loaded: Loaded, item: Any, options: FeatureExtractionOptions) -> str:
+    return as_text(item)
+
+
+def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptions) -> list[Prepared]:
+    given = dict(options.tokenize_kwargs or {})
+    if options.truncation is not None:
+        given["truncation"] = options.truncation
+    return [Prepared([row]) for row in encode_rows(loaded.tokenizer, items, **given)]
+
+
+def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> list[Any]:
+    """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
+    hidden: Tensor = checked(loaded.model(**batch.inputs)[0])
+    # Every token the text was given counts, as in the library; only what the batch added is left out.
+    real = pad_stack([[1] * row.length for row in batch.rows], 0).to(hidden.device)
+    if options.pooling is None:
+        return [vectors.cpu() for vectors in token_vectors(hidden, real)]
+    mask = batch.inputs.get("attention_mask", real)
+    return list(pool(hidden, mask, pooling=options.pooling, normalize=options.normalize).cpu())
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FeatureExtractionOptions
+) -> list[Any]:
+    vectors = [rows[0] if options.pooling is not None else rows[0][None] for rows in outputs]
+    return vectors if options.return_tensors else [each.tolist() for each in vectors]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FeatureExtractionOptions
+) -> Columns:
+    """One column of vectors [N, H]: a row a token, or with ``pooling`` a row a text."""
+    vectors = [rows[0].reshape(-1, rows[0].shape[-1]) for rows in outputs]
+    return Columns(torch.tensor([len(own) for own in vectors]), {"features": torch.cat(vectors)})
+
+
+TASK = Task(
+    name="feature-extraction",
+    auto_classes=("AutoModel",),
+    options=FeatureExtractionOptions,
+    read=read_inputs,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    columns=columns,
+)

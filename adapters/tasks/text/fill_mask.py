@@ -1,0 +1,150 @@
+"""The most probable tokens for masks, as the fill-mask pipeline of transformers 5.23."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from warnings import warn
+
+import torch
+from torch import Tensor
+
+from ....postprocess.text.masked import fill_mask, masked_positions
+from ...running.batching import Batch
+from ...running.columns import Columns, Part, join_parts
+from ...running.inputs import as_text, read_inputs
+from ...running.options import require, require_count
+from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import checked, encode_rows
+from ...running.views import Fillings
+from .masked_head import masked_logits
+
+
+@dataclass(frozen=True)
+class FillMaskOptions:
+    top_k: int = 5
+    targets: str | Sequence[str] | None = None
+    tokenizer_kwargs: Mapping[str, Any] | None = None
+    target_ids: Any = field(default=None, metadata={"internal": True})  # what ``targets`` turn out to be
+
+    def __post_init__(self) -> None:
+        require_count("top_k", self.top_k)
+
+
+def check(loaded: Loaded, options: FillMaskOptions) -> FillMaskOptions:
+    require(
+        loaded.tokenizer.mask_token_id is not None, "tokenizer must have a mask_token for fill-mask; got one without"
+    )
+    if options.targets is None:
+        return options
+    ids = find_targets(loaded, [options.targets] if isinstance(options.targets, str) else options.targets)
+    return FillMaskOptions(options.top_k, options.targets, options.tokenizer_kwargs, torch.tensor(ids))
+
+
+def find_targets(loaded: Loaded, targets: Sequence[str]) -> list[int]:
+    """The token id of each target; a word outside the vocabulary stands as its first piece, with a warning."""
+    vocabulary = loaded.vocabulary
+    ids = []
+    for target in targets:
+        token_id = vocabulary.get(target)
+        if token_id is None:
+            pieces = loaded.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+            if not pieces:
+                warn(f"target {target!r} is not in the vocabulary and has no pieces: left out", stacklevel=2)
+                continue
+            token_id = pieces[0]
+            piece = loaded.tokenizer.convert_ids_to_tokens(token_id)
+            warn(f"target {target!r} is not in the vocabulary: {piece!r} stands for it", stacklevel=2)
+        ids.append(token_id)
+    require(len(ids) > 0, "targets must hold at least one word; got none")
+    # The library's order is a set's; it shows only where two targets are equally probable.
+    return list(set(ids)) if loaded.compat else list(dict.fromkeys(ids))
+
+
+def parse(loaded: Loaded, item: Any, options: FillMaskOptions) -> str:
+    return as_text(item)
+
+
+def encode(loaded: Loaded, items: Sequence[str], options: FillMaskOptions) -> list[Prepared]:
+    rows = encode_rows(loaded.tokenizer, items, **(options.tokenizer_kwargs or {}))
+    token, mask = loaded.tokenizer.mask_token, loaded.tokenizer.mask_token_id
+    for text, row in zip(items, rows, strict=True):
+        require(mask in row.inputs["input_ids"], f"text must hold the mask token {token!r}; got {_short(text)!r}")
+    return [Prepared([row], text) for text, row in zip(items, rows, strict=True)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]:
+    """Per row, its part of the batch's candidates."""
+    item, position = masked_positions(batch.inputs["input_ids"], loaded.tokenizer.mask_token_id)
+    logits = checked(masked_logits(loaded, batch.inputs, item, position))
+    targets: Tensor | None = options.target_ids
+    if targets is not None:
+        targets = targets.to(logits.device)
+    fillings = fill_mask(logits, top_k=options.top_k, targets=targets, compat=loaded.compat)
+    masks = torch.bincount(item, minlength=len(batch.rows)).cpu()
+    number = torch.arange(len(item)) - (masks.cumsum(0) - masks).repeat_interleave(masks)
+    kept = fillings.token_ids.shape[1]
+    values = {
+        "mask": number.repeat_interleave(kept),
+        "position": position.cpu().repeat_interleave(kept),
+        "score": fillings.scores.flatten().double().cpu(),
+        "token": fillings.token_ids.flatten().cpu(),
+    }
+    found = Columns(masks * kept, values)
+    return [Part(found, row) for row in range(len(batch.rows))]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FillMaskOptions
+) -> Columns:
+    """The candidates of each mask, with the text they make; ``mask`` counts the masks of a text from 0."""
+    found = join_parts([rows[0] for rows in outputs], lambda batch: batch)
+    places = found.values.pop("position").tolist()
+    tokens, masks = found.values["token"].tolist(), found.values["mask"].tolist()
+    sequences = []
+    pad = loaded.tokenizer.pad_token_id
+    owners = torch.arange(len(items)).repeat_interleave(found.counts).tolist()
+    last = (found.counts.cumsum(0) - 1).tolist()
+    for owner, place, token in zip(owners, places, tokens, strict=True):
+        ids = items[owner].rows[0].inputs["input_ids"]
+        filled = [each for each in (*ids[:place], token, *ids[place + 1 :]) if each != pad]
+        # The other masks stay in sight.
+        sequences.append(loaded.tokenizer.decode(filled, skip_special_tokens=masks[last[owner]] == 0))
+    texts = [loaded.token_text(token) for token in tokens]
+    return Columns(found.counts, {**found.values, "token_str": texts, "sequence": sequences})
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FillMaskOptions
+) -> list[Any]:
+    """A list of candidates a text; several masks give a list each."""
+    finished = []
+    for records in columns(loaded, items, outputs, options).records():
+        masks: list[list[Any]] = [[] for _ in range(records[-1]["mask"] + 1)]
+        for record in records:
+            masks[record.pop("mask")].append(record)
+        finished.append(Fillings(masks[0] if len(masks) == 1 else masks))
+    return finished
+
+
+def shape(results: Any, call: Call) -> Any:
+    """A list of one text gives the result of that text, as in the library."""
+    return results[0] if call.kind == "list" and len(results) == 1 else results
+
+
+TASK = Task(
+    name="fill-mask",
+    auto_classes=("AutoModelForMaskedLM",),
+    options=FillMaskOptions,
+    read=read_inputs,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    columns=columns,
+    check=check,
+    shape=shape,
+)

@@ -1,0 +1,290 @@
+"""Text generation with decoder-only models: prompts and chats, as the pipeline of transformers 5.23."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...running.batching import Batch, Row
+from ...running.inputs import as_call, as_text
+from ...running.options import require, require_choice
+from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import rows_of
+from ...running.views import Texts
+from .generating import by_total_length, generate_options, must_keep_order, run_generate, stated_value, with_defaults
+
+DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
+KINDS = ("tensors", "new_text", "full_text")
+
+
+@dataclass(frozen=True)
+class TextGenerationOptions:
+    return_full_text: bool | None = None
+    return_tensors: bool | None = None
+    return_text: bool | None = None
+    return_type: Any = None
+    clean_up_tokenization_spaces: bool | None = None
+    prefix: str | None = None
+    handle_long_generation: str | None = None
+    stop_sequence: str | Sequence[str] | None = None
+    truncation: Any = None
+    padding: Any = None
+    add_special_tokens: bool | None = None
+    continue_final_message: bool | None = None
+    skip_special_tokens: bool | None = None
+    tokenizer_encode_kwargs: Mapping[str, Any] | None = None
+    tools: Any = None
+    documents: Any = None
+    forwarded: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_choice("handle_long_generation", self.handle_long_generation, (None, "hole"))
+        if self.return_type is None and self.return_full_text is not None:
+            require(self.return_text is None, "return_text and return_full_text must not both be given")
+            require(self.return_tensors is None, "return_tensors and return_full_text must not both be given")
+        if self.return_type is None and self.return_tensors is not None:
+            require(self.return_text is None, "return_text and return_tensors must not both be given")
+
+    @property
+    def kind(self) -> str:
+        """Which of ``KINDS`` is returned."""
+        if self.return_type is not None:
+            return return_kind(self.return_type, KINDS)
+        if self.return_full_text is not None:
+            return "full_text" if self.return_full_text else "new_text"
+        return "full_text" if self.return_tensors is None else "tensors"
+
+
+def return_kind(value: Any, kinds: Sequence[str]) -> str:
+    """A ``return_type``: one of ``kinds``, its number, or the library's enumeration member."""
+    value = getattr(value, "value", value)
+    if isinstance(value, int) and 0 <= value < len(kinds):
+        return kinds[value]
+    require_choice("return_type", value, kinds)
+    return str(value)
+
+
+def read(inputs: Any = None, *, text_inputs: Any = None, **options: Any) -> Call:
+    """A prompt, a chat (a list of messages), a list of either, or any iterable of either."""
+    inputs = text_inputs if inputs is None else inputs
+    require(inputs is not None, "inputs must be a prompt, a chat, or several of them; got None")
+    if _is_chat(inputs):
+        return Call([inputs], "single", options)
+    call = as_call(inputs, options)
+    if call.kind != "stream":
+        return call
+    # A stream of messages is one chat, as in the library: the first item tells.
+    stream = iter(call.items)
+    first = next(stream, None)
+    if _is_message(first):
+        return Call([[first, *stream]], "single", options)
+    return Call(_again(first, stream) if first is not None else [], "stream", options)
+
+
+def _again(first: Any, rest: Iterator[Any]) -> Iterable[Any]:
+    yield first
+    yield from rest
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, Mapping) and "role" in item and "content" in item
+
+
+def _is_chat(item: Any) -> bool:
+    return isinstance(item, list | tuple) and len(item) > 0 and _is_message(item[0])
+
+
+def parse(loaded: Loaded, item: Any, options: TextGenerationOptions) -> Any:
+    if isinstance(item, Mapping) and _is_chat(item.get("messages")):
+        item = item["messages"]
+    if _is_chat(item):
+        for message in item:
+            require(_is_message(message), "every message of a chat must have a role and a content")
+        return list(item)
+    return as_text(item, ("text", "prompt", "inputs", "text_inputs"), allow_empty=True)
+
+
+def check(loaded: Loaded, options: TextGenerationOptions) -> TextGenerationOptions:
+    require(
+        not getattr(loaded.config, "is_encoder_decoder", False),
+        f"model must be decoder-only for text-generation; got {type(loaded.model).__name__}",
+    )
+    _arguments(loaded, options)
+    return options
+
+
+def encode(loaded: Loaded, items: Sequence[Any], options: TextGenerationOptions) -> list[Prepared]:
+    prompts = [item for item in items if isinstance(item, str)]
+    rows = iter(_encode_prompts(loaded, prompts, options))
+    prepared = []
+    for item in items:
+        row = next(rows) if isinstance(item, str) else _encode_chat(loaded, item, options)
+        prepared.append(Prepared([_fit(loaded, row, options)], item))
+    return prepared
+
+
+def _tokenizer_options(options: TextGenerationOptions) -> dict[str, Any]:
+    given = {
+        "add_special_tokens": options.add_special_tokens,
+        "truncation": options.truncation,
+        "padding": options.padding,
+        "max_length": options.forwarded.get("max_length"),
+    }
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        **(options.tokenizer_encode_kwargs or {}),
+    }
+
+
+def _encode_prompts(loaded: Loaded, prompts: Sequence[str], options: TextGenerationOptions) -> list[Row]:
+    if not prompts:
+        return []
+    prefix = _prefix(loaded, options.prefix)
+    return rows_of(loaded.tokenizer([prefix + prompt for prompt in prompts], **_tokenizer_options(options)))
+
+
+def _encode_chat(loaded: Loaded, messages: list[Any], options: TextGenerationOptions) -> Row:
+    given = _tokenizer_options(options)
+    given.pop("add_special_tokens", None)
+    going_on = _continues(messages, options)
+    encoded = loaded.tokenizer.apply_chat_template(
+        messages,
+        add_generation_prompt=not going_on,
+        continue_final_message=going_on,
+        return_dict=True,
+        tools=options.tools,
+        documents=options.documents,
+        **given,
+    )
+    ids = encoded["input_ids"]
+    inputs = {"input_ids": ids, "attention_mask": encoded.get("attention_mask", [1] * len(ids))}
+    return Row(inputs, len(ids))
+
+
+def _continues(messages: Sequence[Any], options: TextGenerationOptions) -> bool:
+    """Whether the model goes on with the last message: by default where the assistant spoke last."""
+    if options.continue_final_message is not None:
+        return options.continue_final_message
+    return bool(messages[-1]["role"] == "assistant")
+
+
+def _prefix(loaded: Loaded, given: str | None) -> str:
+    """What stands before every prompt: as given, the model's own, or for XLNet the passage the library gives it."""
+    given = given if given is not None else getattr(loaded.config, "prefix", None)
+    if given is None and type(loaded.model).__name__ in ("XLNetLMHeadModel", "TransfoXLLMHeadModel"):
+        from transformers import TextGenerationPipeline
+
+        given = TextGenerationPipeline.XL_PREFIX
+    return given or ""
+
+
+def _fit(loaded: Loaded, row: Row, options: TextGenerationOptions) -> Row:
+    """The row with its mask and no other input; an empty prompt as the start token; a long one cut on the left."""
+    ids = row.inputs["input_ids"]
+    mask = row.inputs.get("attention_mask", [1] * len(ids))
+    if not len(ids):
+        start = loaded.model.generation_config.bos_token_id
+        require(start is not None, "prompt must not be empty for a model without a bos_token_id; got ''")
+        start = start if isinstance(start, int) else start[0]
+        return Row({"input_ids": [start], "attention_mask": [1]}, 1, None, {"empty": True})
+    if options.handle_long_generation == "hole":
+        arguments = _arguments(loaded, options)
+        new = stated_value(loaded, arguments, "max_new_tokens")
+        if new is None:
+            new = (stated_value(loaded, arguments, "max_length") or 20) - len(ids)
+            require(new >= 0, "max_length must be at least the prompt's length, or max_new_tokens be given")
+        limit = loaded.tokenizer.model_max_length
+        if len(ids) + new > limit:
+            require(limit - new > 0, f"max_new_tokens must be below the model's {limit} tokens; got {new}")
+            ids, mask = ids[-(limit - new) :], mask[-(limit - new) :]
+    return Row({"input_ids": ids, "attention_mask": mask}, len(ids))
+
+
+def _arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]:
+    """The keyword arguments of generate."""
+    given = dict(options.forwarded)
+    if options.stop_sequence is not None:
+        stops = options.stop_sequence
+        given["stop_strings"] = [stops] if isinstance(stops, str) else list(stops)
+        given["tokenizer"] = loaded.tokenizer
+    elif given.get("stop_strings") is not None or given.get("assistant_tokenizer") is not None:
+        given["tokenizer"] = loaded.tokenizer
+    arguments = with_defaults(loaded, given, DEFAULTS)
+    prefix = _prefix(loaded, options.prefix)
+    if not prefix and loaded.compat:  # a call that takes the prefix away leaves the library its length
+        prefix = _prefix(loaded, loaded.constructed.get("prefix"))
+    if prefix:
+        special = bool(options.add_special_tokens)
+        length = len(loaded.tokenizer(prefix, add_special_tokens=special)["input_ids"])
+        for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+            if total in arguments and new not in arguments:
+                arguments[total] = arguments[total] + length
+    return arguments
+
+
+def forward(loaded: Loaded, batch: Batch, options: TextGenerationOptions) -> list[Any]:
+    return run_generate(loaded, batch, _arguments(loaded, options))
+
+
+def in_order(loaded: Loaded, options: TextGenerationOptions) -> bool:
+    return must_keep_order(loaded, _arguments(loaded, options))
+
+
+def equal_lengths(loaded: Loaded, options: TextGenerationOptions) -> bool:
+    return by_total_length(loaded, _arguments(loaded, options))
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TextGenerationOptions
+) -> list[Any]:
+    return [_records(loaded, item, rows[0], options) for item, rows in zip(items, outputs, strict=True)]
+
+
+def _records(loaded: Loaded, item: Prepared, output: dict[str, Any], options: TextGenerationOptions) -> Any:
+    templated = getattr(loaded.tokenizer, "response_template", None) is not None
+    skip = (True if options.skip_special_tokens is None else options.skip_special_tokens) and not templated
+    prompt = 0 if item.rows[0].facts.get("empty") else output["prompt"]
+    decoding = {"skip_special_tokens": skip, "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces}
+    records = Texts()
+    for number, sequence in enumerate(output["sequences"]):
+        if options.kind == "tensors":
+            records.append({"generated_token_ids": sequence})
+            continue
+        text = loaded.tokenizer.decode(sequence[prompt:], **decoding)
+        whole: Any = text
+        if options.kind == "full_text" and isinstance(item.facts, str):
+            whole = item.facts + text
+        elif options.kind == "full_text":
+            before = loaded.tokenizer.decode(sequence[:prompt], **decoding) if templated else ""
+            whole = _chat_with(loaded, item.facts, text, before, options)
+        others = {name: values[number] for name, values in output["others"].items()}
+        records.append({"generated_text": whole, **others})
+    return records
+
+
+def _chat_with(
+    loaded: Loaded, messages: list[Any], text: str, before: str, options: TextGenerationOptions
+) -> list[Any]:
+    """The chat with what was generated: at the end of its last message, or as a new one."""
+    last = messages[-1]
+    if _continues(messages, options):
+        return [*messages[:-1], {"role": last["role"], "content": last["content"] + text}]
+    if getattr(loaded.tokenizer, "response_template", None) is not None:
+        return [*messages, loaded.tokenizer.parse_response(text, prefix=before, tools=options.tools)]
+    return [*messages, {"role": "assistant", "content": text}]
+
+
+TASK = Task(
+    name="text-generation",
+    auto_classes=("AutoModelForCausalLM",),
+    options=TextGenerationOptions,
+    read=read,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    check=check,
+    forwarded=generate_options,
+    in_order=in_order,
+    equal_lengths=equal_lengths,
+    pad_left=True,
+)

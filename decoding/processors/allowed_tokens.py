@@ -1,0 +1,211 @@
+"""Masks over the whole vocabulary: packed bits, allowed prefixes, values made finite, scores normalised."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..options.token_ids import TokenList, check_token_ids, token_set
+from ..options.validation import check_logits
+
+# Tokens for every row, or one list per row; None leaves a row alone.
+AllowedTokens: TypeAlias = TokenList | Sequence[Sequence[int] | None]
+PrefixAllowed = Callable[[int, Tensor], Sequence[int]]
+
+# The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
+_BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
+
+
+def apply_token_bitmask(logits: Tensor, bitmask: Tensor) -> Tensor:
+    """Set to -inf every token whose bit is 0.
+
+    logits: [B, V]. bitmask: int32 [B, ceil(V / 32)] or one row of it; bit j of word w, lowest first, stands for token
+    32 * w + j, and 1 allows it: the layout of xgrammar's and llguidance's grammar matchers. Bits past V are ignored.
+    A row without an allowed token becomes -inf throughout; samplers refuse such a row.
+    Cost: one read of the packed bits, one write of [B, V] bytes, one pass over the logits.
+    >>> apply_token_bitmask(torch.zeros(1, 3), torch.tensor([[0b101]], dtype=torch.int32))
+    tensor([[0., -inf, 0.]])
+    """
+    check_logits(logits)
+    return mask_tokens_(logits.clone(), bitmask)
+
+
+def mask_tokens_(logits: Tensor, bitmask: Tensor) -> Tensor:
+    """`apply_token_bitmask` in place."""
+    if not isinstance(bitmask, Tensor):
+        raise TypeError(f"bitmask must be an int32 tensor; got {type(bitmask).__name__}")
+    words = (logits.shape[1] + 31) // 32
+    if bitmask.dtype != torch.int32 or bitmask.shape not in ((logits.shape[0], words), (1, words), (words,)):
+        raise ValueError(
+            f"bitmask must be an int32 tensor of shape {[logits.shape[0], words]}; "
+            f"got {bitmask.dtype} {list(bitmask.shape)}"
+        )
+    allowed = unpack_bits(bitmask.to(logits.device).reshape(-1, words))[:, : logits.shape[1]]
+    return logits.masked_fill_(~allowed, -math.inf)
+
+
+def unpack_bits(bitmask: Tensor) -> Tensor:
+    """int32 [B, W] to bool [B, 32 * W], lowest bit first."""
+    if sys.byteorder == "little":
+        packed = bitmask.contiguous().view(torch.uint8).int()  # [B, 4 * W]
+        table = _BYTE_BITS.to(bitmask.device)
+        return table.index_select(0, packed.reshape(-1)).view(torch.bool).reshape(bitmask.shape[0], -1)
+    shifts = torch.arange(32, dtype=torch.int32, device=bitmask.device)
+    return ((bitmask[:, :, None] >> shifts) & 1).bool().reshape(bitmask.shape[0], -1)
+
+
+def apply_allowed_tokens(logits: Tensor, allowed_token_ids: AllowedTokens) -> Tensor:
+    """Set to -inf every token that is not listed.
+
+    logits: [B, V]. allowed_token_ids: a list of ids, or one list per row, None for a row that may take any token. Ids
+    outside the vocabulary and empty lists raise ValueError naming the row. Returns [B, V].
+    Cost: one write of [B, V]; a mask that changes at every step is cheaper as packed bits, `apply_token_bitmask`.
+    Source: vLLM `SamplingParams.allowed_token_ids`.
+    >>> apply_allowed_tokens(torch.zeros(2, 3), [[0, 2], None])
+    tensor([[0., -inf, 0.],
+            [0., 0., 0.]])
+    """
+    check_logits(logits)
+    return AllowedTokensStep(
+        allowed_token_ids, batch_size=logits.shape[0], vocab_size=logits.shape[1], device=logits.device
+    ).apply(logits.clone())
+
+
+def apply_prefix_allowed_tokens(
+    logits: Tensor, token_ids: Tensor, prefix_allowed_tokens_fn: PrefixAllowed, *, num_beams: int = 1
+) -> Tensor:
+    """Keep only the tokens that ``prefix_allowed_tokens_fn(batch_id, token_ids)`` returns for each row.
+
+    logits: [B * K, V] and token_ids: [B * K, T], K = ``num_beams`` consecutive rows per batch item. Returns the logits
+    with -inf added to every other token. Where the allowed tokens of every beam of an item are -inf already, those
+    tokens become 0 instead, so that the constraint holds: the rule of transformers 5.23, absent in 4.57.
+    Raises ValueError where the function returns no token. Costs one Python call per row, one read and one write of the
+    logits.
+    >>> apply_prefix_allowed_tokens(torch.zeros(1, 3), torch.tensor([[1]]), lambda item, ids: [2])
+    tensor([[-inf, -inf, 0.]])
+    """
+    check_logits(logits)
+    check_token_ids(token_ids, logits.shape[0])
+    if num_beams < 1 or logits.shape[0] % num_beams:
+        raise ValueError(f"num_beams must be >= 1 and divide the {logits.shape[0]} rows of logits; got {num_beams}")
+    items = torch.arange(logits.shape[0] // num_beams).repeat_interleave(num_beams).tolist()
+    return _allow(logits, token_ids, prefix_allowed_tokens_fn, items, num_beams)
+
+
+def apply_finite(logits: Tensor) -> Tensor:
+    """Replace NaN by 0, +inf by the largest and -inf by the smallest finite value of the type.
+
+    logits: [B, V]. Cost: one pass. Source: transformers 5.23 `InfNanRemoveLogitsProcessor`.
+    >>> apply_finite(torch.tensor([[float("nan"), 1.0]]))
+    tensor([[0., 1.]])
+    """
+    check_logits(logits)
+    return torch.nan_to_num(logits)
+
+
+def apply_renormalize(logits: Tensor) -> Tensor:
+    """Log-probabilities: log_softmax over the vocabulary, as `renormalize_logits` does after every other operation.
+
+    logits: [B, V]. Cost: one log_softmax. Source: transformers 5.23 `LogitNormalization`.
+    >>> apply_renormalize(torch.zeros(1, 2)).exp()
+    tensor([[0.5000, 0.5000]])
+    """
+    check_logits(logits)
+    return logits.log_softmax(dim=-1)
+
+
+class AllowedTokensStep:
+    """`apply_allowed_tokens` as a step of a loop; nothing to advance."""
+
+    def __init__(
+        self,
+        allowed_token_ids: AllowedTokens,
+        *,
+        batch_size: int,
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        lists: Any = allowed_token_ids
+        self.restricted: Tensor | None = None  # [B] bool, where only some rows are
+        if isinstance(lists, Sequence) and any(row is None for row in lists):
+            self.restricted = torch.tensor([row is not None for row in lists], device=device)
+            lists = [[] if row is None else row for row in lists]
+        self.tokens = token_set(lists, "allowed_token_ids", batch_size, vocab_size, outside="raise", device=device)
+        counts = torch.zeros(max(batch_size, 1), dtype=torch.int64, device=device)
+        if self.tokens.rows is None:
+            counts += len(self.tokens.columns)
+        else:
+            counts.index_add_(0, self.tokens.rows, torch.ones_like(self.tokens.rows))
+        empty = counts == 0 if self.restricted is None else (counts == 0) & self.restricted
+        if bool(empty.any()):
+            place = "" if self.tokens.rows is None else f" in row {int(empty.nonzero()[0])}"
+            raise ValueError(f"allowed_token_ids must list at least one token; got none{place}")
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.tokens.keep_(logits, self.restricted)
+
+    def advance(self, token_ids: Tensor) -> None:
+        """What is allowed does not depend on the history."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.tokens = self.tokens.select_rows(rows)
+        if self.restricted is not None:
+            self.restricted = self.restricted[rows]
+
+
+class PrefixAllowedTokensStep:
+    """`apply_prefix_allowed_tokens` as a step of a loop. Keeps the history, since the function reads it."""
+
+    def __init__(self, token_ids: Tensor, prefix_allowed_tokens_fn: PrefixAllowed, *, num_beams: int = 1) -> None:
+        check_token_ids(token_ids)
+        if num_beams < 1 or token_ids.shape[0] % num_beams:
+            raise ValueError(f"num_beams must be >= 1 and divide the {token_ids.shape[0]} rows; got {num_beams}")
+        self.allowed = prefix_allowed_tokens_fn
+        self.num_beams = num_beams
+        self.items = torch.arange(token_ids.shape[0] // num_beams).repeat_interleave(num_beams)
+        self.length = token_ids.shape[1]
+        self.buffer = token_ids.clone()
+
+    def apply(self, logits: Tensor) -> Tensor:
+        history = self.buffer[:, : self.length]
+        return _allow(logits, history, self.allowed, self.items.tolist(), self.num_beams)
+
+    def advance(self, token_ids: Tensor) -> None:
+        if self.length == self.buffer.shape[1]:
+            room = torch.empty_like(self.buffer[:, :1]).expand(-1, self.length // 2 + 16)
+            self.buffer = torch.cat([self.buffer, room], dim=1)
+        self.buffer[:, self.length] = token_ids
+        self.length += 1
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.buffer = self.buffer[rows]
+        self.items = self.items[rows.cpu()]
+
+
+def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: list[int], num_beams: int) -> Tensor:
+    lists = [allowed(item, token_ids[row]) for row, item in enumerate(items)]
+    empty = next((item for item, tokens in zip(items, lists, strict=True) if len(tokens) == 0), None)
+    if empty is not None:
+        raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {empty}")
+    masked = torch.full_like(logits, -math.inf)
+    usual = bool((logits.amax(dim=-1) < math.inf).all())
+    if not usual:
+        masked += logits  # a sum with -inf leaves a NaN what it is and makes one of +inf
+    for row, tokens in enumerate(lists):
+        try:
+            masked[row, tokens] = logits[row, tokens]
+        except IndexError as error:
+            text = f"prefix_allowed_tokens_fn must return ids in [0, {logits.shape[1]}); got {tokens} in row {row}"
+            raise ValueError(text) from error
+    kept = [masked[row, tokens] if usual else masked[row] for row, tokens in enumerate(lists)]
+    stuck = [bool(values.amax() == -math.inf) for values in kept]
+    for first in range(0, len(lists), num_beams):
+        if all(stuck[first : first + num_beams]):
+            for row in range(first, first + num_beams):
+                masked[row].fill_(-math.inf)[lists[row]] = 0.0
+    return masked

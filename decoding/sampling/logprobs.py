@@ -1,0 +1,32 @@
+"""Log-probabilities of drawn tokens and of the best ones, without a log-softmax of the vocabulary."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..kernels.candidates import largest, row_mass
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Drawn tokens with their log-probabilities under the given logits (before temperature and filters).
+
+    token_ids: [N] int64. logprobs: [N] float32. top_token_ids, top_logprobs: [N, n], best first.
+    """
+
+    token_ids: Tensor
+    logprobs: Tensor
+    top_token_ids: Tensor
+    top_logprobs: Tensor
+
+
+def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
+    """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result."""
+    if not logits.shape[0]:
+        return Sampled(token_ids, logits[:, 0].float(), token_ids[:, None][:, :0], logits[:, :0].float())
+    top, top_ids = largest(logits, max(n, 1))
+    best = top[:, :1].to(torch.float32)
+    total = best + row_mass(logits, 1.0, best).log().to(torch.float32)
+    chosen = logits.gather(1, token_ids[:, None]).to(torch.float32) - total
+    return Sampled(token_ids, chosen[:, 0], top_ids[:, :n], top[:, :n].to(torch.float32) - total)

@@ -1,0 +1,108 @@
+"""From logits to tokens: one draw per row, with torch's own stream or with a seed per row."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from ..options.token_ids import check_token_ids
+from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits
+from .history_steps import HistorySteps
+from .logprobs import Sampled, with_logprobs
+from .params import PARAM_NAMES, SamplingParams
+from .sampler import Sampler
+
+__all__ = ["Sampled", "Sampler", "sample"]
+
+
+@overload
+def sample(
+    logits: Tensor, params: SamplingParams | None = None, *, logprobs: None = None, **options: Any
+) -> Tensor: ...
+@overload
+def sample(logits: Tensor, params: SamplingParams | None = None, *, logprobs: int, **options: Any) -> Sampled: ...
+def sample(
+    logits: Tensor,
+    params: SamplingParams | None = None,
+    *,
+    token_ids: Tensor | None = None,
+    prompt_length: RowOption = 0,
+    ignore_length: RowOption = 0,
+    seeds: Sequence[int] | Tensor | None = None,
+    step: Steps = 0,
+    generator: torch.Generator | None = None,
+    logprobs: int | None = None,
+    **options: Any,
+) -> Tensor | Sampled:
+    """Draw one token per row.
+
+    logits: [B, V] float; float16 and bfloat16 are computed in float32, as transformers does. params or options: what
+    ``SamplingParams`` takes, the one or the other.
+    token_ids: [B, T], the tokens so far, for options that need them (penalties, n-gram bans, DRY, lengths); a loop
+    keeps ``HistorySteps`` instead, whose cost does not grow with the history, and a ``Sampler`` where mirostat or
+    adaptive-p is to learn. prompt_length, ignore_length: how many of the tokens are prompt, and padding, for the
+    options that count generated tokens only; see ``HistorySteps``.
+    seeds: one int per row. A row's token then depends on its seed, ``step`` and logits alone: the same in any batch, in
+    any order, on any device. step: an int, or one per row.
+    Without seeds the draw consumes ``generator`` (torch's global one by default) as transformers' ``softmax`` and
+    ``multinomial`` do: the same tokens for the same seed, and the same generator state afterwards.
+    With seeds it is not touched.
+    logprobs: also return the log-probability of the drawn token and of the n best, under the logits as given.
+    Returns token ids [B] int64, or ``Sampled`` if logprobs is given.
+    Raises ValueError or TypeError naming the argument and the row before anything is drawn. Rows with NaN, with +inf or
+    without a finite value are refused on the CPU, and elsewhere with ``validate=True``.
+    >>> sample(torch.tensor([[0.0, 3.0, 1.0]]), temperature=0.0)
+    tensor([1])
+    """
+    check_logits(logits)
+    if params is not None and options:
+        raise TypeError(f"sample takes params or options, not both; got params and {sorted(options)}")
+    if params is None:
+        for name in sorted(options.keys() - PARAM_NAMES):
+            near = get_close_matches(name, PARAM_NAMES, 1)
+            raise TypeError(f"sample got an unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        plain = all(value is None or type(value) in _PLAIN for value in options.values())
+        params = _cached_params(**options) if plain else SamplingParams(**options)
+    if not isinstance(params, SamplingParams):
+        raise TypeError(f"params must be SamplingParams; got {type(params).__name__}")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
+    batch_size, vocab_size = logits.shape
+    if logprobs is not None:
+        check_count("logprobs", logprobs, 0)
+    given = logits
+    if params.before_filters:
+        if token_ids is None and params.needs_history:
+            raise ValueError(f"token_ids must be given for {params.needs_history[0]}; got None")
+        if token_ids is None:
+            token_ids = torch.empty((batch_size, 0), dtype=torch.int64, device=logits.device)
+        check_token_ids(token_ids, batch_size)
+        steps = HistorySteps(
+            params, token_ids, vocab_size=vocab_size, prompt_length=prompt_length, ignore_length=ignore_length
+        )
+        logits = steps.apply(logits.to(torch.float32, copy=True))
+        if params.validate or logits.device.type == "cpu":
+            _check_left(given, logits, params)
+    sampler = Sampler(
+        params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
+    )
+    drawn = sampler.select(logits, step=step)
+    return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
+
+
+def _check_left(given: Tensor, logits: Tensor, params: SamplingParams) -> None:
+    """Raise if the steps before the filters left a row that nothing can be drawn from; ``given``: before them."""
+    if not bool(logits.amax(-1).isfinite().all()):
+        check_finite(given)
+        check_finite(logits, f"logits after {', '.join(params.before_filters)}")
+
+
+_PLAIN = (int, float, bool)
+
+
+@lru_cache(maxsize=128, typed=True)
+def _cached_params(**options: Any) -> SamplingParams:
+    return SamplingParams(**options)

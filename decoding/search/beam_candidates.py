@@ -1,0 +1,126 @@
+"""The best continuations of a step's beams, without a sorted or even a stored log-softmax of the vocabulary.
+
+The library's arithmetic per item of the batch is: log-softmax of each beam's logits in float32, plus the beam's score,
+flattened to [K * V], the best C of it. Each of these operations keeps the order of a row's logits, so the best C + 1
+values lie in the C + 1 groups of neighbouring logits whose maxima end up best: one read for the maxima, one log-softmax
+of every row into a buffer that stays in cache (nothing but the row's normaliser is kept of it), then work on C + 1
+groups. Where no two of the C + 1 values are equal, that is the only possible answer; an item with a tie goes through
+the library's own operations, because ties there are broken by the internals of ``topk``.
+
+Source: the candidates of transformers 5.23's beam search; group maxima as bounds as in ``candidates``.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..kernels.peaks import group_maxima
+
+__all__ = ["Candidates", "top_candidates"]
+
+# scores, parent beam and token of each candidate, all [B, C]
+Candidates = tuple[Tensor, Tensor, Tensor]
+_SMALL = 4096  # below this many logits per row the library's own operations are as fast
+_WIDTH = 64  # logits to a group
+_CHUNK = 2  # rows whose log-softmax is formed at once, one per core; short rows together
+
+
+def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bool = True) -> Candidates:
+    """The ``count`` best continuations of each item, best first.
+
+    logits: [B * K, V]; log-probabilities, or raw logits with ``normalized=False``. scores: [B, K] of the beams.
+    Ties: as torch.topk over the flattened [K * V] breaks them.
+    Cost: one read of the logits, and the log-softmax of rows in cache unless ``normalized``; then C groups of 64 per
+    item. Reads one device value: whether some item has a tie.
+    """
+    rows, vocab_size = logits.shape
+    batch_size, num_beams = scores.shape
+    if (
+        vocab_size < _SMALL
+        or (count + 1) * _WIDTH * 4 > num_beams * vocab_size
+        or {logits.dtype, scores.dtype} != {torch.float32}
+        or not (normalized or _subtracts_in_order(logits.device))
+    ):
+        return _by_the_book(logits, scores, count, normalized)
+    logits = logits if logits.stride(1) == 1 else logits.contiguous()
+    maxima = group_maxima(logits, _WIDTH)  # [B * K, G]
+    groups = maxima.shape[1]
+    shifts = None if normalized else _normalizers(logits, maxima)
+    keys = _accumulate(maxima, scores.view(rows, 1), shifts).view(batch_size, num_beams * groups)
+    group = keys.topk(count + 1, sorted=False).indices  # [B, C + 1], beam by beam
+    row = group // groups + torch.arange(0, rows, num_beams, device=logits.device)[:, None]
+    found = _accumulate(
+        _members(logits, row, group % groups),
+        scores.view(rows)[row][:, :, None],
+        None if shifts is None else (shifts[0][row], shifts[1][row]),
+    )
+    best, where = found.flatten(1).topk(count + 1)
+    tied = (best[:, 1:] == best[:, :-1]).any(dim=1) | best[:, 0].isnan()
+    group = group.gather(1, where[:, :count] // _WIDTH)
+    parent, token = group // groups, group % groups * _WIDTH + where[:, :count] % _WIDTH
+    best = best[:, :count].contiguous()
+    if bool(tied.any()):
+        again = tied.nonzero().squeeze(1)
+        its_rows = logits.view(batch_size, num_beams, vocab_size)[again].flatten(0, 1)
+        best[again], parent[again], token[again] = _by_the_book(its_rows, scores[again], count, normalized)
+    return best, parent, token
+
+
+def _by_the_book(logits: Tensor, scores: Tensor, count: int, normalized: bool) -> Candidates:
+    batch_size, num_beams = scores.shape
+    vocab_size = logits.shape[-1]
+    log_probs = logits if normalized else torch.log_softmax(logits, dim=-1)
+    accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)
+    best, where = accumulated.topk(count)
+    return best, where // vocab_size, where % vocab_size
+
+
+def _accumulate(values: Tensor, scores: Tensor, shifts: tuple[Tensor, Tensor] | None) -> Tensor:
+    """What ``values`` become, rounded where the library rounds: shifts are each row's maximum and its log-sum."""
+    if shifts is None:
+        return values + scores
+    top, log_sum = shifts
+    return (values - top).sub_(log_sum).add_(scores)
+
+
+def _normalizers(logits: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum of each row and the logarithm of its sum of exp(logit - maximum), [N, 1] each.
+
+    The sum is the one that torch's log-softmax forms, in its order: the log-softmax of the largest logit is its
+    negative.
+    """
+    rows, vocab_size = logits.shape
+    top, group = maxima.max(dim=1, keepdim=True)
+    at = group * _WIDTH + _members(logits, torch.arange(rows, device=logits.device)[:, None], group)[:, 0].argmax(
+        dim=1, keepdim=True
+    )
+    height = min(rows, _CHUNK * max(1, 2**16 // vocab_size))
+    space = torch.empty(height, vocab_size, dtype=logits.dtype, device=logits.device)
+    best = torch.empty_like(top)
+    for first in range(0, rows, height):
+        some = slice(first, min(first + height, rows))
+        log_probs = torch.log_softmax(logits[some], dim=-1, out=space[: some.stop - first])
+        torch.gather(log_probs, 1, at[some], out=best[some])
+    return top, best.neg_()
+
+
+def _members(logits: Tensor, row: Tensor, group: Tensor) -> Tensor:
+    """The logits of some groups: row and group [B, M] give [B, M, 64], -inf behind the end of the vocabulary."""
+    rows, vocab_size = logits.shape
+    whole = vocab_size // _WIDTH
+    grouped = logits.as_strided((rows, whole, _WIDTH), (logits.stride(0), _WIDTH, 1), logits.storage_offset())
+    if whole * _WIDTH == vocab_size:
+        return grouped[row, group]
+    rest = logits.new_full((rows, _WIDTH), -torch.inf)
+    rest[:, : vocab_size - whole * _WIDTH] = logits[:, whole * _WIDTH :]
+    return torch.where((group == whole)[..., None], rest[row], grouped[row, group.clamp(max=whole - 1)])
+
+
+@lru_cache(maxsize=8)
+def _subtracts_in_order(device: torch.device) -> bool:
+    """Whether this torch's log-softmax is (logit - maximum) - log-sum, rounded after each, on this device."""
+    logits = torch.randn(2, _SMALL + 3, generator=torch.Generator().manual_seed(0)).mul_(5).to(device)
+    log_probs = torch.log_softmax(logits, dim=-1)
+    top, at = logits.max(dim=1, keepdim=True)
+    return torch.equal(log_probs, logits - top + log_probs.gather(1, at))

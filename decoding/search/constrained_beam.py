@@ -1,0 +1,264 @@
+"""Constrained beam search: every returned sequence contains the given phrases, if the search can bring that about.
+
+At each step the candidates of ordinary beam search are joined by the tokens that move some beam closer to its phrases.
+All are sorted into banks (how much of the constraints is done), and the next beams are taken in turn: the best of every
+bank, then the second best of every bank, and so on.
+Source: Post and Vilar 2018, arXiv:1804.06609, and Hu et al. 2019. Tokens, scores and beam indices are those of
+transformers 4.55.4. Axes: B items, K beams of an item.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .beam_candidates import top_candidates
+from .beam_constraints import Constraint, PhraseProgress
+from .decode_loop import Recorder
+from .group_beam import ScoreRule
+from .history import History
+from .hypotheses import BeamOutput, NBest, write_out
+from .step_model import StepModel
+from .stopping import Stopping
+
+__all__ = ["constrained_beam_search"]
+
+
+@dataclass
+class _Item:
+    """One item of the batch: its finished list, and per running beam its progress, its identity and its trace.
+
+    Two beams with the same tokens have the same identity, so that comparing sequences does not mean reading them.
+    """
+
+    found: NBest
+    progress: list[PhraseProgress]
+    identity: list[int]
+    traces: list[tuple[int, ...]]
+    is_done: bool = False
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A beam of the next step: the item's beam it continues, the token and the accumulated score (float32)."""
+
+    parent: int
+    token_id: int
+    score: float
+
+
+def constrained_beam_search(
+    model: StepModel,
+    prompt_ids: Tensor,
+    stopping: Stopping,
+    *,
+    constraints: Sequence[Constraint],
+    num_beams: int,
+    length_penalty: float = 1.0,
+    early_stopping: bool | str = False,
+    num_return_sequences: int = 1,
+    eos_token_id: Tensor | None = None,
+    pad_token_id: int | None = None,
+    rules: Sequence[ScoreRule] = (),
+    recorder: Recorder | None = None,
+    with_beam_indices: bool = False,
+) -> BeamOutput:
+    """The best ``num_return_sequences`` sequences of every item that fulfil ``constraints``.
+
+    prompt_ids: [B * K, P], each item's prompt K times, which is what ``model`` was given; what it already contains of
+    the phrases counts. A sequence may end only once its constraints are complete. Where fewer than
+    ``num_return_sequences`` running beams are complete at the end, the others compete by score alone.
+    rules: what the log-probabilities pass through, given the token ids [B * K, T].
+    Reads device values three times a step: whether candidates tie, the candidates, and the scores of the tokens that
+    make progress.
+    """
+    rows, prompt_length = prompt_ids.shape
+    if num_beams < 2:
+        raise ValueError(f"num_beams must be at least 2; got {num_beams}")
+    if rows % num_beams:
+        raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
+    if not constraints:
+        raise ValueError(f"constraints must not be empty; got {list(constraints)}")
+    device, batch_size = prompt_ids.device, rows // num_beams
+    budget = None if stopping.max_length is None else stopping.max_length - prompt_length
+    items = [
+        _Item(
+            NBest(num_beams, length_penalty, early_stopping, budget),
+            [PhraseProgress.of(constraints, prompt)] * num_beams,
+            [0] * num_beams,
+            [()] * num_beams,
+        )
+        for prompt in prompt_ids[::num_beams].tolist()
+    ]
+    beam_scores = torch.zeros((batch_size, num_beams), device=device)
+    beam_scores[:, 1:] = -1e9
+    eos = set() if eos_token_id is None else set(eos_token_id.tolist())
+    num_candidates = max(2, 1 + len(eos if eos_token_id is None else eos_token_id)) * num_beams
+    history = History(prompt_ids)
+    logits = model.prefill()
+    while True:
+        if recorder is not None:
+            logits = recorder.logits(logits)
+        log_probs = torch.log_softmax(logits, dim=-1, out=logits)
+        for rule in rules:
+            log_probs = rule(history.ids, log_probs)
+        if recorder is not None:
+            recorder.step(log_probs + beam_scores.flatten()[:, None])
+        choices = _choose(log_probs, beam_scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
+        del logits, log_probs
+        flat = [choice for item in choices for choice in item]
+        moves = torch.tensor(
+            [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item], device=device
+        )
+        tokens = torch.tensor([choice.token_id for choice in flat], device=device)
+        beam_scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32, device=device)
+        beam_scores = beam_scores.view(batch_size, num_beams)
+        model.select_rows(moves)
+        history.select_rows(moves)
+        history.append(tokens)
+        stopped = stopping.finished(
+            tokens, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
+        )
+        if all(item.is_done for item in items) or bool(stopped.all()):
+            break
+        logits = model.step(tokens)
+    _add_running(items, beam_scores.tolist(), history, num_return_sequences, with_beam_indices)
+    return write_out(
+        [item.found.found for item in items],
+        num_return_sequences=num_return_sequences,
+        eos_token_id=eos_token_id,
+        pad_token_id=pad_token_id,
+        max_length=stopping.max_length,
+        device=device,
+    )
+
+
+def _choose(
+    log_probs: Tensor,
+    beam_scores: Tensor,
+    items: list[_Item],
+    history: History,
+    eos: set[int],
+    pad_token_id: int | None,
+    num_candidates: int,
+    with_beam_indices: bool,
+) -> list[list[_Choice]]:
+    """The next beams of every item; finished sequences are entered into its list. ``log_probs`` [B * K, V]."""
+    vocab_size, num_beams = log_probs.shape[-1], beam_scores.shape[1]
+    best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
+    where = origins * vocab_size + tokens
+    # The quotient is taken in float32, as the library takes it.
+    packed = torch.stack((best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())).tolist()
+    length = history.length + 1 - history.prompt_length
+    all_choices: list[list[_Choice]] = []
+    extra: list[list[tuple[int, int, int]]] = []  # per item: beam, token and bank of what makes progress
+    for index, item in enumerate(items):
+        if item.is_done:
+            if pad_token_id is None:
+                raise ValueError("pad_token_id must be given when some items finish before others; got None")
+            all_choices.append([_Choice(beam, pad_token_id, 0.0) for beam in range(num_beams)])
+            extra.append([])
+            continue
+        choices: list[_Choice] = []
+        candidates = zip(packed[0][index], packed[1][index], packed[2][index], strict=True)
+        for rank, (score, parent, token_id) in enumerate(candidates):
+            beam = int(parent)
+            if int(token_id) not in eos:
+                choices.append(_Choice(beam, int(token_id), score))
+            elif rank < num_beams and item.progress[beam].is_complete:
+                row = index * num_beams + beam
+                trace = (*item.traces[beam], row) if with_beam_indices else None
+                item.found.add(history.ids[row].clone(), score, length=length, beam_indices=trace)
+            if len(choices) == num_beams:
+                break
+        all_choices.append(choices)
+        extra.append(_progressing(item, choices))
+    _join(all_choices, extra, items, log_probs, beam_scores)
+    for index, item in enumerate(items):
+        if not item.is_done:
+            item.is_done = item.found.is_done(max(packed[0][index]), length=length)
+            _move(item, all_choices[index], index * num_beams, with_beam_indices)
+    return all_choices
+
+
+def _progressing(item: _Item, choices: list[_Choice]) -> list[tuple[int, int, int]]:
+    """Beam, token and bank of every continuation that makes progress and is not among ``choices`` already."""
+    known = {(item.identity[choice.parent], choice.token_id) for choice in choices}
+    found = []
+    for beam, progress in enumerate(item.progress):
+        if progress.is_complete:
+            continue
+        for token_id, bank in progress.advances():
+            sequence = (item.identity[beam], token_id)
+            if sequence not in known:
+                known.add(sequence)
+                found.append((beam, token_id, bank))
+    return found
+
+
+def _join(
+    all_choices: list[list[_Choice]],
+    extra: list[list[tuple[int, int, int]]],
+    items: list[_Item],
+    log_probs: Tensor,
+    beam_scores: Tensor,
+) -> None:
+    """Replace the choices of every item by the best of its banks, where something else makes progress."""
+    num_beams = beam_scores.shape[1]
+    rows = [index * num_beams + beam for index, found in enumerate(extra) for beam, _, _ in found]
+    if not rows:
+        return
+    columns = [token_id for found in extra for _, token_id, _ in found]
+    row, column = torch.tensor([rows, columns], device=log_probs.device)
+    values = iter((log_probs[row, column] + beam_scores.flatten()[row]).tolist())
+    for index, found in enumerate(extra):
+        if not found:
+            continue
+        item, choices = items[index], all_choices[index]
+        banks = [item.progress[choice.parent].after(choice.token_id).bank for choice in choices]
+        banks += [bank for _, _, bank in found]
+        joined = choices + [_Choice(beam, token_id, next(values)) for beam, token_id, _ in found]
+        # One float32 key, so that ties and a bank's reach are the library's.
+        keys = torch.tensor(banks) * 100 + torch.tensor([choice.score for choice in joined], dtype=torch.float32)
+        order = keys.sort(descending=True).indices.tolist()
+        places = _places([banks[position] for position in order])
+        taken = sorted(range(len(order)), key=lambda position: places[position])[:num_beams]
+        all_choices[index] = [joined[order[position]] for position in taken]
+
+
+def _places(banks: list[int]) -> list[int]:
+    """Each entry's place within its run of equal banks, from 0."""
+    places: list[int] = []
+    for position, bank in enumerate(banks):
+        places.append(places[-1] + 1 if position and bank == banks[position - 1] else 0)
+    return places
+
+
+def _move(item: _Item, choices: list[_Choice], first_row: int, with_beam_indices: bool) -> None:
+    """Let the item's beams become ``choices``."""
+    names: dict[tuple[int, int], int] = {}
+    item.progress = [item.progress[choice.parent].after(choice.token_id) for choice in choices]
+    item.identity = [
+        names.setdefault((item.identity[choice.parent], choice.token_id), len(names)) for choice in choices
+    ]
+    if with_beam_indices:
+        item.traces = [(*item.traces[choice.parent], first_row + choice.parent) for choice in choices]
+
+
+def _add_running(
+    items: list[_Item], totals: list[list[float]], history: History, num_return_sequences: int, with_beam_indices: bool
+) -> None:
+    """The search is over: running beams that are complete are found, and the others where those are too few."""
+    length = history.length - history.prompt_length
+    for index, item in enumerate(items):
+        if item.is_done:
+            continue
+        beams = range(len(item.progress))
+        complete = [beam for beam in beams if item.progress[beam].is_complete]
+        others = [beam for beam in beams if not item.progress[beam].is_complete]
+        for beam in complete + (others if len(complete) < num_return_sequences else []):
+            trace = item.traces[beam] if with_beam_indices else None
+            item.found.add(
+                history.ids[index * len(beams) + beam], totals[index][beam], length=length, beam_indices=trace
+            )

@@ -1,0 +1,127 @@
+"""Contrastive search: of the most probable tokens, the one whose hidden state is least like those before it.
+
+Source: Su et al. 2022, arXiv:2202.06417. Tokens are those of transformers 4.55.4. Axes: B rows, K candidates per row,
+S tokens so far, H hidden size.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .decode_loop import Recorder
+from .group_beam import ScoreRule
+from .history import History
+from .step_model import HiddenStepModel, expansion
+from .stopping import Stopping
+
+__all__ = ["contrastive_search", "degeneration_penalty"]
+
+
+def degeneration_penalty(context: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
+    """The greatest cosine between each candidate's hidden state and those of its row so far.
+
+    context: [B, S, H], of length 1 each. candidates: [B, K, H], of any length. mask: [B, S], 0 where a position is
+    padding. Returns [B, K].
+    >>> degeneration_penalty(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0], [3.0, 0.0]]]), torch.ones(1, 1))
+    tensor([[0., 1.]])
+    """
+    cosines = torch.matmul(_unit(candidates), context.transpose(1, 2))  # [B, K, S]
+    hidden_away = (1 - mask.to(cosines.dtype)) * torch.finfo(cosines.dtype).min
+    return (cosines + hidden_away[:, None, :]).amax(dim=-1)
+
+
+def contrastive_search(
+    model: HiddenStepModel,
+    history: History,
+    stopping: Stopping,
+    *,
+    penalty_alpha: float,
+    top_k: int,
+    prompt_mask: Tensor | None = None,
+    rules: Sequence[ScoreRule] = (),
+    pad_token_id: Tensor | None = None,
+    recorder: Recorder | None = None,
+    on_tokens: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """Append tokens to ``history`` until every row is finished; return its ids, [B, T].
+
+    Each token is the one of the ``top_k`` most probable that maximises ``(1 - penalty_alpha) * probability -
+    penalty_alpha * degeneration_penalty``. prompt_mask: [B, P], 0 where the prompt is padding. rules: what the logits
+    pass through first, given the token ids. pad_token_id: what finished rows are given, None to let them go on.
+    Every step runs the model on B * K rows, one token ahead of the sequence; the row kept is chosen afterwards.
+    Reads device values once a step: whether any row is still unfinished.
+    """
+    if not 0.0 <= penalty_alpha <= 1.0:
+        raise ValueError(f"penalty_alpha must be in [0, 1]; got {penalty_alpha}")
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1; got {top_k}")
+    batch_size, device = history.batch_size, history.ids.device
+    unfinished = torch.ones(batch_size, dtype=torch.bool, device=device)
+    first_of_row = torch.arange(batch_size, device=device) * top_k
+    logits = model.prefill()
+    hidden = model.last_hidden()
+    context = _Context(_unit(hidden), prompt_mask)
+    while True:
+        if recorder is not None:
+            logits = recorder.logits(logits)
+        for rule in rules:
+            logits = rule(history.ids, logits)
+        if recorder is not None:
+            recorder.step(logits)
+        probs, token_ids = torch.softmax(logits, dim=-1).topk(top_k, dim=-1)
+        model.select_rows(expansion(batch_size, top_k, device))
+        logits = model.step(token_ids.flatten())
+        hidden = model.last_hidden().view(batch_size, top_k, -1)
+        penalty = degeneration_penalty(context.hidden, hidden, context.mask)
+        chosen = ((1.0 - penalty_alpha) * probs - penalty_alpha * penalty).argmax(dim=-1)
+        kept = first_of_row + chosen
+        model.select_rows(kept)
+        logits = logits[kept]
+        rows = torch.arange(batch_size, device=device)
+        context.append(_unit(hidden[rows, chosen]))
+        next_ids = token_ids[rows, chosen]
+        if pad_token_id is not None:
+            next_ids = torch.where(unfinished, next_ids, pad_token_id)
+        history.append(next_ids)
+        if on_tokens is not None:
+            on_tokens(next_ids)
+        done = stopping.finished(
+            next_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
+        )
+        unfinished = unfinished & ~done
+        if stopping.everywhere(history.length) or not bool(unfinished.any()):
+            return history.ids
+
+
+class _Context:
+    """Unit hidden states [B, S, H] and their mask [B, S], in buffers that grow by doubling."""
+
+    def __init__(self, hidden: Tensor, mask: Tensor | None):
+        batch_size, self.length, size = hidden.shape
+        room = 2 * self.length + 64
+        self._hidden = hidden.new_zeros((batch_size, room, size))
+        self._mask = torch.ones((batch_size, room), dtype=torch.long, device=hidden.device)
+        self._hidden[:, : self.length] = hidden
+        if mask is not None:
+            self._mask[:, : self.length] = mask
+
+    @property
+    def hidden(self) -> Tensor:
+        return self._hidden[:, : self.length]
+
+    @property
+    def mask(self) -> Tensor:
+        return self._mask[:, : self.length]
+
+    def append(self, hidden: Tensor) -> None:
+        if self.length == self._hidden.shape[1]:
+            self._hidden = torch.cat((self._hidden, torch.zeros_like(self._hidden)), dim=1)
+            self._mask = torch.cat((self._mask, torch.ones_like(self._mask)), dim=1)
+        self._hidden[:, self.length] = hidden
+        self.length += 1
+
+
+def _unit(hidden: Tensor) -> Tensor:
+    norm: Tensor = hidden.norm(dim=-1, keepdim=True)
+    return hidden / norm

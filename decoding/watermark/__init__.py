@@ -1,0 +1,1 @@
+"""Watermarks in drawn tokens: KGW's green lists with their detector, and SynthID's tournaments."""

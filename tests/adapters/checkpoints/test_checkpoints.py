@@ -1,0 +1,43 @@
+"""The checkpoints that ship: size, plain loading, labels, the chat template, and which task has which folder."""
+
+import pytest
+import torch
+
+from afterlogits.adapters.checkpoints import FOLDERS, path
+from tests.builders.shipped_models import loaded
+
+
+def test_all_seven_take_at_most_ten_megabytes() -> None:
+    """Weights, tokenizers, configurations and cards together."""
+    sizes = [file.stat().st_size for folder in FOLDERS for file in path(folder).iterdir()]
+    assert sum(sizes) <= 10_000_000
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_plain_loading_gives_a_float32_model_of_the_stated_size(folder: str) -> None:
+    """Half precision on disk, float32 in memory, 0.5 to 1 million parameters, and the card says how many."""
+    model, tokenizer = loaded(folder)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    assert model.dtype == torch.float32
+    assert 500_000 <= size <= 1_000_000
+    assert f"{size:,} parameters" in " ".join((path(folder) / "README.md").read_text().split())
+    assert len(tokenizer) == model.config.vocab_size
+
+
+def test_chat_template_writes_the_trained_format() -> None:
+    """The language model read stories asked for in this very form."""
+    messages = [{"role": "user", "content": "Tell me a story about a fox."}]
+    text = loaded("language-model")[1].apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<|user|>\nTell me a story about a fox.<|end|>\n<|assistant|>\n"
+
+
+def test_path_of_an_unknown_task() -> None:
+    with pytest.raises(ValueError, match=r"^task must be one of .* or translation_XX_to_YY; got 'image-segmentation'$"):
+        path("image-segmentation")
+
+
+def test_path_of_every_text_task() -> None:
+    tasks = "question-answering ner token-classification sentiment-analysis text-classification fill-mask summarization"
+    tasks += " zero-shot-classification text-generation text2text-generation translation translation_en_to_fr"
+    tasks += " feature-extraction"
+    assert all((path(task) / "config.json").exists() for task in tasks.split())

@@ -1,0 +1,81 @@
+"""What is listed of a row on the host, against a comparison of the whole row."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from afterlogits.benchmarks.workloads import adversarial, peaked
+from afterlogits.decoding.kernels.peaks import Peaks
+from tests.builders.logits_cases import draw_logits
+
+# golden
+
+
+def test_every_logit_from_the_threshold_up_is_listed() -> None:
+    """5 is the third largest; the other 5 equals it."""
+    found = Peaks(torch.tensor([[5.0, 9.0, 7.0, 5.0, 1.0]]), 3).listed()
+    assert found is not None
+    assert found.values.tolist() == [[9.0, 7.0, 5.0, 5.0]]
+    assert sorted(found.token_ids[0, 2:].tolist()) == [0, 3]
+    assert found.token_ids[0, :2].tolist() == [1, 2]
+    assert 4.99 < found.bound.item() < 5.0
+
+
+def test_a_crowded_row_has_no_list_even_alone() -> None:
+    """Twenty values and equal logits have too much from the threshold up; a row of few large values has a list."""
+    logits = torch.cat([peaked(2), adversarial(1), torch.zeros(1, 151_936)])[[0, 2, 1, 3]]
+    assert Peaks(logits, 384).crowded() == [False, True, False, True]
+    assert [Peaks(row[None], 384).listed() is None for row in logits] == [False, True, False, True]
+
+
+# property
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_lists_hold_exactly_what_exceeds_the_bound(seed: int) -> None:
+    """Each logit above the bound once, largest first, at least ``count`` of them; rows may lie apart in memory."""
+    rng = random.Random(seed)
+    vocab_size = rng.choice([2, 31, 200, 257, 1009, 4096, 5003, 32_000, 50_257])
+    dtype = rng.choice([torch.float32, torch.float16, torch.bfloat16])
+    count = rng.choice([1, 2, 51, 384])
+    wide = draw_logits(rng, vocab_size + 3, rng.choice([1, 3]), dtype)
+    logits = wide[:, 3:] if rng.random() < 0.5 else wide[:, 3:].contiguous()
+    logits = logits[logits.amax(1).isfinite()]
+    if not len(logits):
+        return
+    peaks = Peaks(logits, count)
+    found = peaks.listed()
+    np.testing.assert_array_equal(peaks.top[:, 0], logits.amax(1).float().numpy())
+    if found is None:  # long runs of equal logits
+        return
+    rows = logits.float().numpy()
+    for row, values, token_ids, bound in zip(rows, found.values, found.token_ids, found.bound, strict=True):
+        size = int((values > -np.inf).sum())
+        assert size >= min(count, int((row > -np.inf).sum()))
+        assert (np.diff(values[:size]) <= 0).all()
+        np.testing.assert_array_equal(np.sort(token_ids[:size]), ((row >= bound) & (row > -np.inf)).nonzero()[0])
+        np.testing.assert_array_equal(row[token_ids[:size]], values[:size])
+    # What is not listed of a group exceeds neither its maximum nor the bound.
+    assert found.maxima is not None
+    assert found.maxima.shape[1] * found.width >= vocab_size
+    starts = range(0, vocab_size, found.width)
+    groups = torch.stack([logits[:, left : left + found.width].amax(1) for left in starts], 1).float()
+    assert torch.equal(found.maxima, groups)
+
+
+# errors
+
+
+@pytest.mark.parametrize(("bad", "found"), [(torch.nan, "NaN"), (torch.inf, "+inf")])
+def test_bad_rows_are_named(bad: float, found: str) -> None:
+    logits = torch.zeros(2, 5003)
+    logits[1, 5002] = bad
+    with pytest.raises(ValueError) as caught:
+        Peaks(logits, 5)
+    text = f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row 1"
+    assert str(caught.value) == text
