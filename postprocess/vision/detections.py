@@ -38,8 +38,10 @@ class Detections:
     def per_image(self) -> list[dict[str, Tensor]]:
         """One ``{scores, labels, boxes}`` of tensors per image, as ``post_process_object_detection`` returns."""
         counts = self.counts()
-        columns = zip(self.scores.split(counts), self.labels.split(counts), self.boxes.split(counts), strict=True)
-        return [{"scores": scores, "labels": labels, "boxes": boxes} for scores, labels, boxes in columns]
+        cut = [torch.split(column, counts) for column in (self.scores, self.labels, self.boxes)]
+        return [
+            {"scores": scores, "labels": labels, "boxes": boxes} for scores, labels, boxes in zip(*cut, strict=True)
+        ]
 
     def records(self, names: Names | None = None, *, whole: bool = True) -> list[list[dict[str, Any]]]:
         """One list of ``{score, label, box: {xmin, ymin, xmax, ymax}}`` per image, in plain Python numbers.
