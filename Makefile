@@ -51,6 +51,7 @@ lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 wheel-test: $(VENV)/.ready-test  ## the built wheel, tested from outside the checkout
 	rm -rf dist build .venv-wheel
 	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	ls -l dist | awk '/whl/ {print $$5 " bytes: " $$9}'
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/$(INSTALL) -c constraints.txt torch==2.13.0
 	.venv-wheel/$(INSTALL) -c constraints.txt "$$(ls dist/*.whl)[test]"

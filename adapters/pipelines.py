@@ -51,7 +51,7 @@ def pipeline(
     model: a path, a name on the hub, or a model object together with its tokenizer; None takes the small checkpoint
     that ships with the package.
     compat: True returns what transformers returns, its known defects included; False the corrected result
-    (docs/semantics.md lists every difference).
+    (docs/semantics.md leads to every difference).
     batch_tokens: the token budget of a batch (rows times longest row); rows of like length go together. ``batch_size``
     caps the rows of a batch as well.
     progress: a tqdm bar over the items. on_error: "raise" stops at a bad item, naming it; "record" puts

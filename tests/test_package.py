@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,11 @@ def test_every_module_of_the_package_is_importable_and_documented():
         assert importlib.import_module(info.name).__doc__, f"{info.name} has no docstring"
 
 
-def test_the_version_is_the_distribution_s():
-    pyproject = Path(__file__).resolve().parent.parent / "pyproject.toml"
-    assert f'version = "{afterlogits.__version__}"' in pyproject.read_text()
+def test_the_version_stands_in_one_place():
+    """The package's; the distribution reads it, and the citation says the same."""
+    root = Path(__file__).resolve().parent.parent
+    assert 'version = { attr = "afterlogits.__version__" }' in (root / "pyproject.toml").read_text()
+    assert metadata.version("afterlogits") == afterlogits.__version__
+    if (root / "CITATION.cff").exists():  # not beside the tests of a built wheel
+        assert f"\nversion: {afterlogits.__version__}\n" in (root / "CITATION.cff").read_text()
     assert (PACKAGE / "py.typed").exists()

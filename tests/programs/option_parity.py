@@ -142,7 +142,7 @@ def difference(name: str, ids: torch.Tensor, options: Options) -> str:
         theirs, state = answer(model.generate, model, ids, options)
         ours, our_state = answer(lambda **given: generate(model, **given), model, ids, options)
     if isinstance(theirs, ValueError) and "of distribution Categorical" in str(theirs):
-        return ""  # the library's eta and top-h fail where a beam has no token left; docs/semantics.md
+        return ""  # the library's eta and top-h fail where a beam has no token left; docs/semantics/sampling.md
     if isinstance(theirs, Exception) or isinstance(ours, Exception):
         same = isinstance(theirs, Exception) and isinstance(ours, (type(theirs), ValueError))
         return "" if same else f"theirs {theirs!r}, ours {ours!r}"
