@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import utils as library
 
-from .modes.main_modes import run_beam_search, run_sample
+from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
+from .modes.sample import run_sample
 from .request import Request, current_request, requested, split_request
 from .speculation import run_assisted, why_not_assisted
 

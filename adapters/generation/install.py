@@ -8,8 +8,9 @@ from typing import Any
 from transformers import GenerationMixin
 
 from .generation_mixin import Engine
-from .modes.main_modes import run_beam_search, run_sample
+from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
+from .modes.sample import run_sample
 from .request import split_request
 from .speculation import run_assisted, why_not_assisted
 
@@ -104,7 +105,15 @@ def custom_generate(
         run = run_assisted
     else:  # what cannot be guessed ahead is decoded token by token: the answer is the same
         run = run_sample
-    return run(model, input_ids, logits_processor, stopping_criteria, generation_config, request=request, **kwargs)
+    return run(
+        model,
+        input_ids,
+        logits_processor=logits_processor,
+        stopping_criteria=stopping_criteria,
+        generation_config=generation_config,
+        request=request,
+        **kwargs,
+    )
 
 
 def _by_its_own_generate(

@@ -1,0 +1,63 @@
+"""Beam search and beam sampling."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....decoding.search.beam import beam_search
+from ..processors import translate
+from ..request import per_row
+from ..selection import BeamFilters, build_sampler, require_draws
+from .prepared_call import Mode, PreparedCall, open_call
+
+__all__ = ["run_beam_search"]
+
+MODE = Mode("beam search", {"ends": "the hypotheses of all prompts are compared at one length"}, beams=True)
+
+
+def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
+    """Beam search or beam sampling from the inputs that ``generate`` prepared."""
+    config = prepared["generation_config"]
+    if config.low_memory:
+        raise ValueError("low_memory must be unset for beam search; got True")
+    call = open_call(MODE, model, input_ids, **prepared)
+    require_draws(config, call.request)
+    eos = config._eos_token_tensor
+    processors, seeds = _draws(call)
+    beams = beam_search(
+        call.stepper,
+        call.input_ids,
+        call.stopping,
+        num_beams=config.num_beams,
+        num_eos=0 if eos is None else eos.shape[0],
+        max_length=config.max_length,
+        length_penalty=config.length_penalty,
+        early_stopping=config.early_stopping,
+        do_sample=config.do_sample,
+        num_return_sequences=config.num_return_sequences,
+        fill_token_id=_fill(eos, config._pad_token_tensor),
+        processors=processors,
+        seeds=seeds,
+        recorder=call.recorder,
+    )
+    return call.beam_output(beams)
+
+
+def _fill(eos: Tensor | None, pad: Tensor | None) -> int:
+    """What fills the ends. As in transformers, a pad token of 0 reads as "none", and the first EOS stands there."""
+    if eos is None:
+        return -1
+    return int(pad) if pad is not None and int(pad) else int(eos[0])
+
+
+def _draws(call: PreparedCall) -> tuple[list[Any], Tensor | None]:
+    """The stages of a beam search with the request's own filters among them, and a seed per prompt [B] or None."""
+    request, history, num_beams = call.request, call.stepper.history, call.copies
+    rows = history.batch_size
+    seeds = None if request.seeds is None else per_row("seeds", request.seeds, rows // num_beams, 1)
+    stages, select = build_sampler(call.processors, replace(request, seeds=None), rows, num_beams)
+    filters = [BeamFilters(select)] if request.rows or len(stages) < len(call.processors) else []
+    keys = None if seeds is None else torch.tensor(seeds, device=history.ids.device)
+    return [*translate(stages, history), *filters], keys

@@ -1,0 +1,61 @@
+"""Greedy decoding and sampling."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from torch import Tensor
+
+from ....decoding.search.decode_loop import decode
+from ....decoding.search.history import History
+from ..outputs import OutputRecorder
+from ..processors import keeps_rows_apart
+from ..selection import build_selection
+from .prepared_call import Mode, PreparedCall, open_call
+
+__all__ = ["run_sample"]
+
+MODE = Mode("sampling")
+
+
+def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
+    """Greedy decoding or sampling from the inputs that ``generate`` prepared; returns what ``generate`` does."""
+    call = open_call(MODE, model, input_ids, **prepared)
+    needs_every_row = OutputRecorder.needs_every_row(call.config)
+    stages, select = build_selection(
+        call.config,
+        call.processors,
+        call.stepper.history,
+        call.request,
+        batch_size=call.input_ids.shape[0],
+        scores_wanted=needs_every_row,
+    )
+    with _optimized(call):
+        sequences = decode(
+            call.stepper,
+            History(call.input_ids),
+            select,
+            call.stopping,
+            processors=stages,
+            pad_token_id=call.pad_token_id,
+            recorder=call.recorder,
+            on_tokens=call.on_tokens,
+            compact=call.request.compact and not needs_every_row and _rows_may_leave(call),
+        )
+    return call.output(sequences)
+
+
+def _rows_may_leave(call: PreparedCall) -> bool:
+    """Whether a finished row is needed by nothing that looks on, and everything the model is fed can do without it."""
+    return (
+        call.pad_token_id is not None
+        and not call.stopping.needs_ids
+        and keeps_rows_apart(call.processors)
+        and call.stepper.can_select_rows()
+    )
+
+
+def _optimized(call: PreparedCall) -> Any:
+    """What transformers does around its own sampling loop: the compiled forward and the experts' implementation."""
+    call.stepper.compile_forward()
+    model = call.model
+    return model._optimize_model_for_decode() if hasattr(model, "_optimize_model_for_decode") else nullcontext()
