@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-v4 test-v455 lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -47,6 +47,10 @@ lint: $(VENV)/.ready-dev  ## formatting, lint rules and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.ready-test  ## the reference of every public name, from the docstrings, as a site in build/reference
+	$(VENV)/$(INSTALL) -c constraints.txt -e '.[docs]'
+	$(RUN) docs/make_reference.py
 
 wheel-test: $(VENV)/.ready-test  ## the built wheel, tested from outside the checkout
 	rm -rf dist build .venv-wheel
