@@ -103,7 +103,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("afterlogits needs Python 3.10 or newer; found " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/$(INSTALL) -c constraints.txt torch==2.13.0
-	$(VENV)/$(INSTALL) -c constraints.txt -e .
+	$(VENV)/$(INSTALL) -c constraints.txt -e '.[vision,audio]'
 	touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from .running.batching import FIRST_WINDOW, LARGEST_WINDOW
 from .running.columns import join, of_failure, to_arrow, to_columns
 from .running.loading import for_call, load
 from .running.options import build_options, option_names, require_choice, require_count
@@ -26,6 +25,10 @@ def pipeline(
     model: Any = None,
     tokenizer: Any = None,
     *,
+    feature_extractor: Any = None,
+    image_processor: Any = None,
+    video_processor: Any = None,
+    processor: Any = None,
     config: Any = None,
     device: Any = None,
     device_map: Any = None,
@@ -48,12 +51,15 @@ def pipeline(
     """A task ready to call: same arguments and same results as the pipeline of that name in transformers.
 
     task: a name of ``afterlogits.adapters.tasks.table.TASKS``, e.g. "ner" or "question-answering".
-    model: a path, a name on the hub, or a model object together with its tokenizer; None takes the small checkpoint
-    that ships with the package.
+    model: a path, a name on the hub, or a model object together with its tokenizer or processors; None takes the small
+    checkpoint that ships with the package.
+    tokenizer, feature_extractor, image_processor, video_processor, processor: objects of any class that is called as
+    transformers' own, or paths or names; what the task needs and is not given is taken from ``processor`` or loaded
+    with the model.
     compat: True returns what transformers returns, its known defects included; False the corrected result
     (docs/semantics.md leads to every difference).
-    batch_tokens: the token budget of a batch (rows times longest row); rows of like length go together. ``batch_size``
-    caps the rows of a batch as well.
+    batch_tokens: the budget of a batch in the task's unit (rows times longest row; tokens of text, pixels of pictures,
+    samples of sound); rows of like length go together. ``batch_size`` caps the rows of a batch as well.
     progress: a tqdm bar over the items. on_error: "raise" stops at a bad item, naming it; "record" puts
     ``{"error": ..., "index": ...}`` in its place. output: "records", "columns" (a dict of tensors and lists, built from
     the kernels' own without a record on the way, with an ``offsets`` tensor: item i owns its rows ``offsets[i]`` to
@@ -70,7 +76,13 @@ def pipeline(
     loaded = load(
         found,
         model,
-        tokenizer,
+        {
+            "tokenizer": tokenizer,
+            "feature_extractor": feature_extractor,
+            "image_processor": image_processor,
+            "video_processor": video_processor,
+            "processor": processor,
+        },
         config=config,
         compat=compat,
         device=device,
@@ -107,6 +119,22 @@ class Pipeline:
     @property
     def tokenizer(self) -> Any:
         return self._loaded.tokenizer
+
+    @property
+    def image_processor(self) -> Any:
+        return self._loaded.image_processor
+
+    @property
+    def feature_extractor(self) -> Any:
+        return self._loaded.feature_extractor
+
+    @property
+    def video_processor(self) -> Any:
+        return self._loaded.video_processor
+
+    @property
+    def processor(self) -> Any:
+        return self._loaded.processor
 
     @property
     def device(self) -> Any:
@@ -171,11 +199,10 @@ class Pipeline:
             torch.empty((), dtype=torch.int64).random_()
         total = len(items) if hasattr(items, "__len__") else None
         ahead = total is None or total > 1
-        # A list waits for its last result anyway: wide windows from the start pad least.
-        first = LARGEST_WINDOW if call.kind == "list" else FIRST_WINDOW
+        streamed = call.kind != "list"
         index = 0
         with _bar(self.task, total) if run["progress"] else nullcontext() as bar:
-            for found in answers(self._task, loaded, items, options, ahead=ahead, first=first, columns=columns):
+            for found in answers(self._task, loaded, items, options, ahead=ahead, streamed=streamed, columns=columns):
                 if isinstance(found, Failure) and run["on_error"] == "raise":
                     if call.kind == "single":
                         raise found.error

@@ -1,8 +1,8 @@
-"""Rows of token ids into padded batches: by length, within a token budget, the original order kept aside."""
+"""Rows into batches: by size, within a budget, token ids padded and tensors stacked, the original order kept aside."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,27 +10,45 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# A look-ahead window starts small, so that the first results of a stream come early, and doubles up to the largest.
-FIRST_WINDOW = 32
-LARGEST_WINDOW = 1024
-WINDOW_CHARACTERS = 1 << 20
+# A window closes early once its items weigh this much: characters of text, or what a task says of its own items.
+WINDOW_WEIGHT = 1 << 20
+
+
+class WindowSizes(NamedTuple):
+    """Items of a look-ahead window. It starts small, so that the first results of a stream come early, and doubles up
+    to the largest; a list waits for its last result anyway, so it may start larger."""
+
+    streamed: int
+    listed: int
+    largest: int
+
+
+# Wide windows of texts pad least.
+TEXT_WINDOWS = WindowSizes(32, 1024, 1024)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of model input. ``inputs`` are equally long lists by model argument; ``encoding`` is the tokenizer's."""
+    """One row of model input.
+
+    ``inputs``: by model argument, lists of ``length`` token ids (or of what stands beside them), or tensors without a
+    batch axis; ``length``: the size in the task's unit: tokens, pixels, samples; ``encoding``: the tokenizer's;
+    ``group``: rows of different groups never share a batch.
+    """
 
     inputs: Mapping[str, Any]
     length: int
     encoding: Any = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    group: Any = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows that go through the model together.
 
-    ``inputs``: [B, T] tensors; ``lengths``: [B] int64 on the CPU; ``items``: the number of each row's item.
+    ``inputs``: tensors [B, T], or [B, ...] stacked; ``lengths``: [B] int64 on the CPU; ``items``: the number of each
+    row's item.
     """
 
     rows: Sequence[Row]
@@ -43,27 +61,7 @@ class Batch:
         return pad_stack([row.facts["special_tokens_mask"] for row in self.rows], 1).bool()
 
 
-def windows(items: Iterable[T], size: int | None = None, *, first: int = FIRST_WINDOW) -> Iterator[list[T]]:
-    """Cut a stream into look-ahead windows: of ``size`` items, or growing from ``first``; a long text closes one early.
-
-    >>> [len(window) for window in windows(range(100))]
-    [32, 64, 4]
-    """
-    limit = size or first
-    window: list[T] = []
-    characters = 0
-    for item in items:
-        window.append(item)
-        characters += _characters(item)
-        if len(window) >= limit or characters >= WINDOW_CHARACTERS:
-            yield window
-            limit = size or min(limit * 2, LARGEST_WINDOW)
-            window, characters = [], 0
-    if window:
-        yield window
-
-
-def _characters(item: Any) -> int:
+def characters(item: Any) -> int:
     """How much text an item holds, roughly: only used to close a window early."""
     if isinstance(item, str):
         return len(item)
@@ -72,18 +70,57 @@ def _characters(item: Any) -> int:
     return 0
 
 
+def windows(
+    items: Iterable[T],
+    size: int | None = None,
+    *,
+    first: int = TEXT_WINDOWS.streamed,
+    largest: int = TEXT_WINDOWS.largest,
+    weigh: Callable[[Any], int] = characters,
+) -> Iterator[list[T]]:
+    """Cut a stream into look-ahead windows: of ``size`` items, or growing from ``first`` to ``largest``; heavy items
+    close one early.
+
+    >>> [len(window) for window in windows(range(100))]
+    [32, 64, 4]
+    """
+    limit = size or first
+    window: list[T] = []
+    weight = 0
+    for item in items:
+        window.append(item)
+        weight += weigh(item)
+        if len(window) >= limit or weight >= WINDOW_WEIGHT:
+            yield window
+            limit = size or min(limit * 2, largest)
+            window, weight = [], 0
+    if window:
+        yield window
+
+
 def plan_batches(
-    lengths: Sequence[int], *, batch_tokens: int, batch_size: int | None = None, may_pad: bool = True
+    lengths: Sequence[int],
+    *,
+    batch_tokens: int,
+    batch_size: int | None = None,
+    may_pad: bool = True,
+    groups: Sequence[Any] | None = None,
 ) -> list[list[int]]:
     """Row numbers of each batch: rows of like length together, ``rows * longest <= batch_tokens``, longest first.
 
     A row longer than the budget goes alone. Where ``may_pad`` is False (no pad token, or a model that takes no
-    attention mask) only rows of equal length share a batch.
+    attention mask) only rows of equal length share a batch; with ``groups`` only rows of one group, groups in the order
+    they first appear.
 
     >>> plan_batches([3, 9, 4, 1], batch_tokens=9)
     [[1], [2, 0], [3]]
+    >>> plan_batches([4, 4, 4], batch_tokens=9, groups=["wide", "high", "wide"])
+    [[0, 2], [1]]
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    if groups is not None:
+        place = {group: number for number, group in reversed(list(enumerate(groups)))}
+        order.sort(key=lambda row: place[groups[row]])
     batches: list[list[int]] = []
     widest = 0
     for row in order:
@@ -93,6 +130,7 @@ def plan_batches(
             and (len(current) + 1) * widest <= batch_tokens
             and (batch_size is None or len(current) < batch_size)
             and (may_pad or lengths[row] == widest)
+            and (groups is None or groups[row] == groups[current[0]])
         )
         if current is not None and fits:
             current.append(row)
@@ -109,13 +147,34 @@ def collate(
     device: torch.device,
     left: bool = False,
     items: Sequence[int] = (),
+    dtype: torch.dtype | None = None,
+    joined: Mapping[str, Any] | None = None,
 ) -> Batch:
-    """Pad rows to one length (on the right unless ``left``) and move them to ``device``."""
-    inputs = {
-        name: pad_stack([row.inputs[name] for row in rows], pad_values.get(name, 0), left=left).to(device)
-        for name in rows[0].inputs
-    }
+    """Rows as one batch on ``device``: lists padded to one length (on the right unless ``left``), tensors stacked.
+
+    Tensors of floats take ``dtype``, the model's. ``joined``: the batch as the task has made it already; what is no
+    tensor in it stays as it is.
+    """
+    if joined is None:
+        names = list(rows[0].inputs)
+        joined = {name: _column([row.inputs[name] for row in rows], pad_values.get(name, 0), left) for name in names}
+    inputs = {name: _placed(value, device, dtype) for name, value in joined.items()}
     return Batch(rows, inputs, torch.tensor([row.length for row in rows]), items)
+
+
+def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
+    return torch.stack(list(values)) if isinstance(values[0], Tensor) else pad_stack(values, pad, left=left)
+
+
+def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device, dtype) if dtype is not None and value.is_floating_point() else value.to(device)
+
+
+def shapes(row: Row) -> tuple[Any, ...]:
+    """The shapes of a row's tensors, by name: what must agree for rows to be stacked."""
+    return tuple((name, tuple(value.shape)) for name, value in row.inputs.items() if isinstance(value, Tensor))
 
 
 def pad_stack(values: Sequence[Any], pad: int, *, left: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""A model and its tokenizer for a task: from a path, from objects, or the checkpoint that ships with the package."""
+"""A model and its processors for a task: from a path, from objects, or the checkpoint that ships with the package."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,16 +7,22 @@ from typing import Any
 
 import torch
 
+from .parts import load_parts
 from .runner import Loaded, Task
 
-CPU_BATCH_TOKENS = 2048
-GPU_BATCH_TOKENS = 32768
+# The budget of a batch on the CPU and on an accelerator, by the unit a task counts its rows in: about what keeps the
+# one busy and still in cache, the other busy and within its memory.
+BATCH_BUDGETS = {
+    "tokens": (2048, 32768),
+    "pixels": (1 << 20, 1 << 24),
+    "samples": (1 << 22, 1 << 25),
+}
 
 
 def load(
     task: Task,
     model: Any = None,
-    tokenizer: Any = None,
+    parts: Mapping[str, Any] | None = None,
     *,
     config: Any = None,
     compat: bool = True,
@@ -31,6 +37,7 @@ def load(
 ) -> Loaded:
     """Load what is a path or a name, take what is an object, and move the model to its device.
 
+    ``parts``: the processors that the caller gave, by name: objects, paths or names on the hub (parts.py).
     ``device``: "cpu", "cuda:1", an ordinal (the CPU where there is no accelerator), -1 for the CPU; None is the first
     accelerator, else the CPU. Not together
     with ``device_map``, which transformers reads with accelerate; without it, a map that names one device is that.
@@ -41,28 +48,29 @@ def load(
         raise ValueError("device and device_map must not both be given")
     if device_map is not None and (place := _single_place(device_map)) is not None:
         device, device_map = place, None
-    name = model
+    name = model if isinstance(model, str | Path) else None
     if model is None:
         name = _shipped(task)
         dtype = torch.float32 if dtype is None else dtype
-    if name is not None and isinstance(name, str | Path):
+    if name is not None:
         if not Path(name).exists() and str(name)[:1] in ("/", ".", "~"):
             raise ValueError(f"model must be a folder that exists or a name on the hub; got {str(name)!r}")
-        if tokenizer is None:
-            tokenizer = name
         model = _model(task, str(name), config, dtype, device_map, {**(hub or {}), **(model_kwargs or {})})
     elif dtype is not None and dtype != "auto":
         model = model.to(_dtype(dtype))
-    if tokenizer is None:
-        raise ValueError(f"tokenizer must be given along with a model object; got None for {task.name}")
-    if isinstance(tokenizer, str | Path):
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer), **(hub or {}))
+    held = load_parts(task, parts or {}, name, hub or {})
     where = _place(model, device)
     model.eval()
-    budget = batch_tokens or (CPU_BATCH_TOKENS if where.type == "cpu" else GPU_BATCH_TOKENS)
-    return Loaded(asked or task.name, model, tokenizer, where, compat, budget, batch_size)
+    budget = batch_tokens or BATCH_BUDGETS[task.unit][where.type != "cpu"]
+    return Loaded(
+        asked or task.name,
+        model,
+        device=where,
+        compat=compat,
+        batch_tokens=budget,
+        batch_size=batch_size,
+        **held,
+    )
 
 
 def for_call(loaded: Loaded, batch_size: int | None, batch_tokens: int | None, compat: bool | None) -> Loaded:

@@ -14,11 +14,11 @@ FORWARDED = "forwarded"
 RENAMED = {
     "args_parser": ("tokenizer",),
     "binary_output": ("output",),
-    "feature_extractor": ("tokenizer",),
+    "feature_extractor": ("tokenizer", "image_processor"),
     "framework": ("model",),
     "grouped_entities": ("aggregation_strategy",),
     "ignore_subwords": ("aggregation_strategy",),
-    "image_processor": ("tokenizer",),
+    "image_processor": ("tokenizer", "feature_extractor"),
     "labels": ("candidate_labels",),
     "max_length": ("tokenizer_kwargs", "tokenize_kwargs", "max_seq_len"),
     "modelcard": ("model",),
@@ -28,7 +28,7 @@ RENAMED = {
     "return_all_scores": ("top_k",),
     "truncation": ("tokenizer_kwargs", "tokenize_kwargs"),
     "use_auth_token": ("token",),
-    "video_processor": ("tokenizer",),
+    "video_processor": ("image_processor", "tokenizer"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The one loop of every task: read ahead, tokenise in the background, run length-sorted batches, keep the order.
+"""The one loop of every task: read ahead, encode in the background, run batches sorted by size, keep the order.
 
 A task (``Task``) is a handful of functions; this file calls them and owns errors, batches and the stream.
 """
@@ -13,13 +13,18 @@ from typing import Any
 
 import torch
 
-from .batching import FIRST_WINDOW, Batch, Row, collate, plan_batches, windows
+from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model and its tokenizer, ready to run, and what the tasks need to know of them."""
+    """A model and its processors, ready to run, and what the tasks need to know of them.
+
+    ``tokenizer``, ``image_processor``, ``feature_extractor``, ``video_processor`` and ``processor`` (several in one):
+    those that the task uses (``Task.needs``, ``Task.may_use``); the others are None. ``batch_tokens``: the budget of a
+    batch in the unit of the task (``Task.unit``).
+    """
 
     task: str
     model: Any
@@ -32,10 +37,20 @@ class Loaded:
     findings: dict[str, Any] = field(default_factory=dict)  # found out once for this model, shared by its calls
     token_strings: dict[int, str] = field(default_factory=dict)  # as the vocabulary has them, for ids met so far
     token_texts: dict[int, str] = field(default_factory=dict)  # as decode gives them
+    image_processor: Any = None
+    feature_extractor: Any = None
+    video_processor: Any = None
+    processor: Any = None
 
     @property
     def config(self) -> Any:
         return self.model.config
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type of the model's numbers, which its inputs take; None where the model does not say."""
+        found: torch.dtype | None = getattr(self.model, "dtype", None)
+        return found
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -71,11 +86,17 @@ class Task:
     """What distinguishes one task from another; see ``tasks.TASKS`` for the table.
 
     ``read`` turns a call's arguments into an iterable of items (or one item); ``parse`` checks one item;
-    ``encode`` tokenises a window of parsed items at once; ``forward`` runs one batch and reduces it to an output per
-    row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from the
-    records where it is None: answers that are texts). ``check`` completes the options;
-    ``shape`` gives a whole call's result the library's nesting. ``in_order``: batches must be consecutive items, one
-    by one unless a batch size is given. ``equal_lengths``: only rows of one length may share a batch.
+    ``encode`` turns a window of parsed items into rows at once; ``forward`` runs one batch and reduces it to an output
+    per row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from
+    the records where it is None: answers that are texts). ``check`` completes the options; ``shape`` gives a whole
+    call's result the library's nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
+    is given. ``equal_lengths``: only rows of one length may share a batch.
+
+    ``needs`` and ``may_use`` name the processors to load (parts.py). ``unit`` is what ``Row.length`` counts and a batch
+    has a budget of (``loading.BATCH_BUDGETS``). Lists of token ids are padded; tensors are stacked, so that rows share
+    a batch only where all their shapes agree, unless ``collate`` says how to make one batch of the rows of one
+    ``Row.group``. ``window_sizes`` and ``weigh``, how much of ``batching.WINDOW_WEIGHT`` an item takes, bound what is
+    read ahead.
     """
 
     name: str
@@ -94,6 +115,12 @@ class Task:
     in_order: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     equal_lengths: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     pad_left: bool = False
+    needs: tuple[str, ...] = ("tokenizer",)
+    may_use: tuple[str, ...] = ()
+    unit: str = "tokens"
+    collate: Callable[[Loaded, Sequence[Row]], dict[str, Any]] | None = None
+    window_sizes: WindowSizes = TEXT_WINDOWS
+    weigh: Callable[[Any], int] = characters
 
     def block(self, *finishing: Any) -> list[Columns]:
         """The columns of consecutive items, in a list of one; the arguments are those of ``finish``."""
@@ -126,16 +153,19 @@ def answers(
     options: Any,
     *,
     ahead: bool = True,
-    first: int = FIRST_WINDOW,
+    streamed: bool = True,
     columns: bool = False,
 ) -> Iterator[Any]:
     """Yield one record (or Failure) an item, in order. Holds two look-ahead windows of items at a time, no more.
 
-    With ``ahead`` a background thread reads and tokenises the next window while this one is in the model.
+    With ``ahead`` a background thread reads and encodes the next window while this one is in the model. ``streamed``:
+    first results matter, so windows start small.
     With ``columns`` the items between two Failures come as Columns, at most a window of them at once.
     """
     size = loaded.batch_size if task.in_order(loaded, options) else None
-    cut = windows(items, size, first=first)
+    sizes = task.window_sizes
+    first = sizes.streamed if streamed else sizes.listed
+    cut = windows(items, size, first=first, largest=sizes.largest, weigh=task.weigh)
     if not ahead:
         start = 0
         for window in cut:
@@ -145,7 +175,7 @@ def answers(
     opening = next(cut, None)
     if opening is None:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-tokenise") as worker:
+    with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
         ready: list[Prepared | Failure] | None = _prepare(task, loaded, opening, options)
         start = 0
         while ready is not None:
@@ -167,7 +197,7 @@ def _prepare_next(
 
 
 def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) -> list[Prepared | Failure]:
-    """Check and tokenise a window; an item that fails becomes a Failure and costs the others nothing."""
+    """Check and encode a window; an item that fails becomes a Failure and costs the others nothing."""
     parsed: list[Any] = [
         item if isinstance(item, Failure) else _attempt(partial(task.parse, loaded, item, options)) for item in window
     ]
@@ -194,7 +224,8 @@ def _run(
             [row.length for _, row in rows],
             batch_tokens=loaded.batch_tokens,
             batch_size=loaded.batch_size,
-            may_pad=not rows or (may_pad(loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
+            may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
+            groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
         )
     for batch in batches:
         ran = _each(
@@ -229,24 +260,39 @@ def _run(
 
 
 def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any]:
-    """One padded batch through the model and the task's kernel. ``rows``: each with the number of its item."""
+    """One batch through the model and the task's kernel. ``rows``: each with the number of its item."""
     with torch.no_grad():
+        own = [row for _, row in rows]
         batch = collate(
-            [row for _, row in rows],
+            own,
             pad_values=pad_values(loaded),
             device=loaded.device,
             left=task.pad_left,
             items=[item for item, _ in rows],
+            dtype=loaded.dtype,
+            joined=None if task.collate is None else task.collate(loaded, own),
         )
         return task.forward(loaded, batch, options)
 
 
-def may_pad(loaded: Loaded, row: Row) -> bool:
-    """Whether rows of different lengths may share a batch: there is a pad token, and the model is told of it."""
+def group_of(task: Task, row: Row) -> Any:
+    """What rows must have in common to share a batch: their group, and all shapes where nothing pads them."""
+    return row.group if task.collate is not None else (row.group, shapes(row))
+
+
+def may_pad(task: Task, loaded: Loaded, row: Row) -> bool:
+    """Whether rows of different lengths may share a batch: there is a pad token, and the model is told of it.
+
+    Rows that are no text are kept apart by their groups instead.
+    """
+    if task.unit != "tokens":
+        return True
     return loaded.tokenizer.pad_token_id is not None and "attention_mask" in row.inputs
 
 
 def pad_values(loaded: Loaded) -> dict[str, int]:
+    if loaded.tokenizer is None:
+        return {}
     if "pad_values" not in loaded.findings:
         tokenizer = loaded.tokenizer
         found = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from afterlogits.adapters.running.batching import LARGEST_WINDOW, Row, collate, pad_stack, plan_batches, windows
+from afterlogits.adapters.running.batching import TEXT_WINDOWS, Row, collate, pad_stack, plan_batches, windows
 
 
 def test_rows_of_like_length_share_a_batch():
@@ -42,7 +42,7 @@ def test_every_plan_holds_each_row_once_and_keeps_the_budget(lengths, budget, si
 def test_windows_grow_and_stay_bounded():
     sizes = [len(window) for window in windows(range(5000))]
     assert sizes[:3] == [32, 64, 128]
-    assert max(sizes) == LARGEST_WINDOW
+    assert max(sizes) == TEXT_WINDOWS.largest
     assert sum(sizes) == 5000
 
 

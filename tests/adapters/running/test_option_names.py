@@ -67,7 +67,6 @@ def test_an_option_that_does_not_exist_is_refused_with_the_nearest(task, name, n
         ("tokeniser", "tokenizer"),
         ("feature_extractor", "tokenizer"),
         ("image_processor", "tokenizer"),
-        ("processor", "tokenizer"),
         ("args_parser", "tokenizer"),
         ("framework", "model"),
         ("modelcard", "model"),
@@ -77,7 +76,7 @@ def test_an_option_that_does_not_exist_is_refused_with_the_nearest(task, name, n
 )
 def test_an_argument_of_the_library_s_pipeline_is_refused_with_the_nearest(name, nearest):
     with pytest.raises(TypeError, match=rf"^unknown option '{name}' for fill-mask; did you mean '{nearest}'\?$"):
-        pipe("fill-mask", **{name: None})
+        pipe("fill-mask", **{name: object()})
 
 
 def test_a_call_is_not_sent_to_the_arguments_of_construction():

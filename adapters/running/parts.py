@@ -1,0 +1,72 @@
+"""The processors of a model, of any kind: one for texts, images, sounds or videos, or one that holds several."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .extras import need
+from .options import unknown_option
+from .runner import Task
+
+# Each with the Auto class that loads it; one with several is read first, for the others may come from it.
+PARTS = {
+    "processor": "AutoProcessor",
+    "tokenizer": "AutoTokenizer",
+    "image_processor": "AutoImageProcessor",
+    "feature_extractor": "AutoFeatureExtractor",
+    "video_processor": "AutoVideoProcessor",
+}
+
+
+def load_parts(task: Task, given: Mapping[str, Any], name: Any, hub: Mapping[str, Any]) -> dict[str, Any]:
+    """Every part by name, None for one that the task neither needs nor was given.
+
+    given: objects (of any class), paths or names, or None. A part that is not given is taken from the processor that
+    is, or else loaded from ``name``, the model's own; one that is only in ``task.may_use`` is left out where that
+    fails.
+    An image processor may come as ``feature_extractor``, its name of old. Raises ValueError for a needed part that a
+    model object came without, TypeError for one that the task has no use for.
+    """
+    given = _renamed(task, given)
+    held: dict[str, Any] = dict.fromkeys(PARTS)
+    for part in PARTS:
+        found = given.get(part)
+        if found is None:
+            found = getattr(held["processor"], part, None)
+        if isinstance(found, str | Path):
+            found = load_part(part, found, hub)
+        elif found is None and part in task.needs:
+            if name is None:
+                raise ValueError(f"{part} must be given along with a model object; got None for {task.name}")
+            found = load_part(part, name, hub)
+        elif found is None and part in task.may_use and name is not None:
+            found = _load_if_there(part, name, hub)
+        held[part] = found
+    return held
+
+
+def _renamed(task: Task, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    used = {*task.needs, *task.may_use, "processor"}
+    if "image_processor" in used and "feature_extractor" not in used and given.get("image_processor") is None:
+        given = {**given, "image_processor": given.get("feature_extractor"), "feature_extractor": None}
+    for part, value in given.items():
+        if value is not None and part not in used:
+            raise TypeError(unknown_option(part, task.name, (), sorted(used)))
+    return given
+
+
+def load_part(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
+    """The part of a folder or of a name on the hub, by transformers' Auto class for it."""
+    import transformers
+
+    if part in ("image_processor", "video_processor"):
+        need("PIL", "vision", part)
+    return getattr(transformers, PARTS[part]).from_pretrained(str(name), **hub)
+
+
+def _load_if_there(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
+    # A checkpoint without the part is told by an OSError (no such file) or a ValueError (no class for the model).
+    try:
+        return load_part(part, name, hub)
+    except (OSError, ValueError):
+        return None
