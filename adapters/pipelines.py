@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from .running.columns import join, of_failure, to_arrow, to_columns
+from .running.exceptions import InputError
 from .running.loading import for_call, load
-from .running.options import build_options, option_names, require_choice, require_count
+from .running.options import build_options, effective, option_names, require_choice, require_count
 from .running.runner import Call, Failure, Loaded, Task, answers
 from .running.views import Results
 from .tasks.table import find_task
@@ -104,7 +105,7 @@ class Pipeline:
     def __init__(self, task: Task, loaded: Loaded, *, run: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self._task = task
         self._run = dict(run)
-        self._options = dict(options)
+        self._options = self._effective(options)
         if "src_lang" not in options and "tgt_lang" not in options:
             self._options.update(_language_pair(loaded))
         self._loaded = replace(loaded, constructed=self._options)
@@ -157,7 +158,7 @@ class Pipeline:
         compat, size, tokens = (call.options.get(name) for name in ("compat", "batch_size", "batch_tokens"))
         _check_run(size, tokens, run)
         loaded = for_call(self._loaded, size, tokens, compat)
-        given = {name: value for name, value in call.options.items() if name not in RUN_OPTIONS}
+        given = self._effective({name: value for name, value in call.options.items() if name not in RUN_OPTIONS})
         resolved = self._resolve(given, loaded)
         if run["output"] != "records":
             return self._columns(call, loaded, resolved, run)
@@ -165,6 +166,11 @@ class Pipeline:
             return self._records(call, loaded, resolved, run)
         results = list(self._records(call, loaded, resolved, run))
         return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
+
+    def _effective(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options by their names of today, without those that transformers makes nothing of."""
+        names = option_names(self._task.options)
+        return effective(self._task.earlier(dict(given)), self._task.swallowed, self._task.name, names)
 
     def _resolve(self, given: Mapping[str, Any], loaded: Loaded | None = None) -> Any:
         # At construction the names of ``pipeline`` itself may be meant, at a call those of the inputs.
@@ -222,7 +228,8 @@ def _bar(task: str, total: int | None) -> Any:
 
 def _named(error: Exception, index: int) -> Exception:
     """The error with the index of its item, of the same kind where that kind takes a message."""
-    kind = type(error) if type(error) in (ValueError, TypeError, IndexError, KeyError, RuntimeError) else RuntimeError
+    plain_kinds = (ValueError, TypeError, IndexError, KeyError, RuntimeError)
+    kind = type(error) if isinstance(error, InputError) or type(error) in plain_kinds else RuntimeError
     return kind(f"item {index}: {error}")
 
 

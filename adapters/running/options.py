@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
+from warnings import warn
 
 Options = TypeVar("Options")
 
@@ -57,6 +58,15 @@ def build_options(
     if any(field.name == FORWARDED for field in fields(kind)):  # type: ignore[arg-type]
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
     return kind(**values)
+
+
+def effective(given: Mapping[str, Any], swallowed: Collection[str], task: str, own: Collection[str]) -> dict[str, Any]:
+    """``given`` without the names that transformers takes for ``task`` and makes nothing of; a warning says so."""
+    for name in sorted(set(given) & set(swallowed)):
+        nearest = nearest_name(name, own)
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        warn(f"option {name!r} has no effect for {task}, as in transformers{hint}", UserWarning, stacklevel=4)
+    return {name: value for name, value in given.items() if name not in swallowed}
 
 
 def unknown_option(name: str, task: str, own: Collection[str], beside: Collection[str] = ()) -> str:

@@ -90,7 +90,8 @@ class Task:
     per row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from
     the records where it is None: answers that are texts). ``check`` completes the options; ``shape`` gives a whole
     call's result the library's nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
-    is given. ``equal_lengths``: only rows of one length may share a batch.
+    is given. ``equal_lengths``: only rows of one length may share a batch. ``earlier`` gives options by the names of
+    version 4 today's; ``swallowed`` are those that transformers makes nothing of.
 
     ``needs`` and ``may_use`` name the processors to load (parts.py). ``unit`` is what ``Row.length`` counts and a batch
     has a budget of (``loading.BATCH_BUDGETS``). Lists of token ids are padded; tensors are stacked, so that rows share
@@ -121,6 +122,14 @@ class Task:
     collate: Callable[[Loaded, Sequence[Row]], dict[str, Any]] | None = None
     window_sizes: WindowSizes = TEXT_WINDOWS
     weigh: Callable[[Any], int] = characters
+    earlier: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda options: options)
+    swallowed: frozenset[str] = frozenset()
+
+    def __reduce__(self) -> tuple[Callable[[str], "Task"], tuple[str]]:
+        # A row of the table is pickled and copied as its name: its functions are the same in every process.
+        from ..tasks.table import find_task
+
+        return find_task, (self.name,)
 
     def block(self, *finishing: Any) -> list[Columns]:
         """The columns of consecutive items, in a list of one; the arguments are those of ``finish``."""

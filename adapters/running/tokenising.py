@@ -1,7 +1,10 @@
 """Texts to rows of model input, a whole window of items in one call of the tokenizer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,13 +28,44 @@ TOKENIZER_OPTIONS = frozenset(
 # What a tokenizer returns beside the model's inputs.
 _FACTS = ("special_tokens_mask", "offset_mapping", "overflow_to_sample_mapping", "length", "num_truncated_tokens")
 
+# A call of a fast tokenizer sets truncation and padding on the tokenizer itself, so two threads with unlike options
+# would cut each other's texts. One lock a tokenizer, whichever pipelines hold it.
+_locks: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
+_finding_a_lock = Lock()
+
+
+def lock_of(tokenizer: Any) -> Any:
+    """The lock under which every call of this tokenizer is made that may set its truncation, padding or languages."""
+    with _finding_a_lock:
+        lock = _locks.get(tokenizer)
+        if lock is None:
+            lock = _locks[tokenizer] = RLock()
+        return lock
+
+
+def tokenize(tokenizer: Any, /, *texts: Any, **options: Any) -> Any:
+    """``tokenizer(*texts, **options)``, one thread at a time."""
+    with lock_of(tokenizer):
+        return tokenizer(*texts, **options)
+
 
 def encode_rows(
     tokenizer: Any, texts: Sequence[Any], pairs: Sequence[str] | None = None, /, **options: Any
 ) -> list[Row]:
-    """One row a text, or with ``return_overflowing_tokens`` one a window: ``facts["item"]`` says of which text."""
-    encoded = tokenizer(list(texts), None if pairs is None else list(pairs), **options)
-    return rows_of(encoded)
+    """One row a text, or with ``return_overflowing_tokens`` one a window: ``facts["item"]`` says of which text.
+
+    ``padding=True`` or "longest" means the longest row of the same text: what shares a call must not reach an answer.
+    """
+    pairs = None if pairs is None else list(pairs)
+    if options.get("padding") is not True and options.get("padding") != "longest":
+        return rows_of(tokenize(tokenizer, list(texts), pairs, **options))
+    if not options.get("return_overflowing_tokens") and options.get("pad_to_multiple_of") is None:
+        return rows_of(tokenize(tokenizer, list(texts), pairs, **{**options, "padding": False}))
+    rows = []
+    for index, text in enumerate(texts):
+        own = rows_of(tokenize(tokenizer, [text], None if pairs is None else [pairs[index]], **options))
+        rows += [replace(row, facts={**row.facts, "item": index}) for row in own]
+    return rows
 
 
 def rows_of(encoded: Any) -> list[Row]:

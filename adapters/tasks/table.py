@@ -1,5 +1,6 @@
 """One table: task name to model class, preparation, kernel and records. Each row is a file of its own."""
 
+from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
 from ..running.runner import Task
 from .text import (
@@ -58,4 +59,4 @@ def find_task(name: str) -> Task:
         return TASKS[_ALIASES[name]]
     nearest = nearest_name(name, task_names())
     hint = f"; did you mean {nearest!r}?" if nearest else f"; there are {', '.join(task_names())}"
-    raise ValueError(f"unknown task {name!r}{hint}")
+    raise UnknownTaskError(f"unknown task {name!r}{hint}")

@@ -9,7 +9,8 @@ import torch
 from ....postprocess.text.choices import Choices, NextSentence, choose, follows
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
-from ...running.inputs import as_call, as_text, field_of, non_empty_text
+from ...running.exceptions import InputTypeError
+from ...running.inputs import as_call, as_list, as_text, field_of, non_empty_text, plain
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
@@ -30,12 +31,13 @@ def read_choice(inputs: Any = None, *, prompt: Any = None, choices: Any = None, 
 
 
 def parse_choice(loaded: Loaded, item: Any, options: PairOptions) -> tuple[str, list[str]]:
+    item = plain(item)
     if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a dict with prompt and choices; got {type(item).__name__}")
+        raise InputTypeError(f"item must be a dict with prompt and choices; got {type(item).__name__}")
     prompt = as_text(item, ("prompt", "question", "text", "context"))
-    choices = field_of(item, "choices")
+    choices = as_list(field_of(item, "choices"))
     if isinstance(choices, str) or not isinstance(choices, Sequence):
-        raise TypeError(f"choices must be a list of strings; got {type(choices).__name__}")
+        raise InputTypeError(f"choices must be a list of strings; got {type(choices).__name__}")
     require(len(choices) > 0, "choices must hold at least one; got an empty list")
     return prompt, [non_empty_text("choice", choice) for choice in choices]
 
@@ -102,8 +104,9 @@ def read_pair(inputs: Any = None, second: Any = None, **options: Any) -> Call:
 
 
 def parse_pair(loaded: Loaded, item: Any, options: PairOptions) -> tuple[str, str]:
+    item = plain(item)
     if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a dict with text and text_pair; got {type(item).__name__}")
+        raise InputTypeError(f"item must be a dict with text and text_pair; got {type(item).__name__}")
     return as_text(item), non_empty_text("text_pair", field_of(item, "text_pair"))
 
 

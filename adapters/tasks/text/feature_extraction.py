@@ -13,7 +13,7 @@ from ...running.columns import Columns
 from ...running.inputs import as_text, read_inputs
 from ...running.options import require, require_choice
 from ...running.runner import Loaded, Prepared, Task
-from ...running.tokenising import checked, encode_rows
+from ...running.tokenising import TOKENIZER_OPTIONS, checked, encode_rows
 
 
 @dataclass(frozen=True)
@@ -80,4 +80,5 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
+    swallowed=TOKENIZER_OPTIONS - {"truncation"},
 )

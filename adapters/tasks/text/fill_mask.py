@@ -11,10 +11,10 @@ from torch import Tensor
 from ....postprocess.text.masked import fill_mask, masked_positions
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
-from ...running.inputs import as_text, read_inputs
+from ...running.inputs import as_list, as_text, plain, read_inputs
 from ...running.options import require, require_count
 from ...running.runner import Call, Loaded, Prepared, Task
-from ...running.tokenising import checked, encode_rows
+from ...running.tokenising import checked, encode_rows, tokenize
 from ...running.views import Fillings
 from .masked_head import masked_logits
 
@@ -31,12 +31,12 @@ class FillMaskOptions:
 
 
 def check(loaded: Loaded, options: FillMaskOptions) -> FillMaskOptions:
-    require(
-        loaded.tokenizer.mask_token_id is not None, "tokenizer must have a mask_token for fill-mask; got one without"
-    )
+    if loaded.tokenizer.mask_token_id is None:
+        raise _no_mask("tokenizer must have a mask_token for fill-mask; got one without")
     if options.targets is None:
         return options
-    ids = find_targets(loaded, [options.targets] if isinstance(options.targets, str) else options.targets)
+    targets = as_list(options.targets)
+    ids = find_targets(loaded, [targets] if isinstance(targets, str) else [plain(target) for target in targets])
     return FillMaskOptions(options.top_k, options.targets, options.tokenizer_kwargs, torch.tensor(ids))
 
 
@@ -47,7 +47,8 @@ def find_targets(loaded: Loaded, targets: Sequence[str]) -> list[int]:
     for target in targets:
         token_id = vocabulary.get(target)
         if token_id is None:
-            pieces = loaded.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+            cut = {"add_special_tokens": False, "max_length": 1, "truncation": True}
+            pieces = tokenize(loaded.tokenizer, target, **cut)["input_ids"]
             if not pieces:
                 warn(f"target {target!r} is not in the vocabulary and has no pieces: left out", stacklevel=2)
                 continue
@@ -68,8 +69,15 @@ def encode(loaded: Loaded, items: Sequence[str], options: FillMaskOptions) -> li
     rows = encode_rows(loaded.tokenizer, items, **(options.tokenizer_kwargs or {}))
     token, mask = loaded.tokenizer.mask_token, loaded.tokenizer.mask_token_id
     for text, row in zip(items, rows, strict=True):
-        require(mask in row.inputs["input_ids"], f"text must hold the mask token {token!r}; got {_short(text)!r}")
+        if mask not in row.inputs["input_ids"]:
+            raise _no_mask(f"text must hold the mask token {token!r}; got {_short(text)!r}")
     return [Prepared([row], text) for text, row in zip(items, rows, strict=True)]
+
+
+def _no_mask(message: str) -> Exception:
+    from ...running.exceptions import NoMaskError  # a class of transformers too, which is not imported before
+
+    return NoMaskError(message)
 
 
 def _short(text: str) -> str:

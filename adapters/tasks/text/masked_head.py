@@ -5,6 +5,7 @@ that is found out once for a model, by comparing one row with the plain way.
 """
 
 from collections.abc import Mapping
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -30,7 +31,11 @@ def _plain(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def _through_hook(model: Any, inputs: Mapping[str, Tensor], item: Tensor, position: Tensor) -> Tensor:
+    thread = get_ident()
+
     def only_masked(module: Any, arguments: Any, output: Any) -> Any:
+        if get_ident() != thread:  # another thread's pass through the same model
+            return None
         hidden = output[0][item, position][None]  # [1, M, H]
         if isinstance(output, tuple):
             return (hidden, *output[1:])

@@ -18,10 +18,11 @@ from ....postprocess.text.answers import (
 from ....postprocess.text.spans import select_spans
 from ...running.batching import Batch, Row, pad_stack
 from ...running.columns import Columns, Part, join_parts
-from ...running.inputs import as_call, field_of, non_empty_text
+from ...running.exceptions import InputTypeError
+from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require, require_count
 from ...running.runner import Call, Loaded, Prepared, Task
-from ...running.tokenising import encode_rows, group_by_item, length_limit
+from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, length_limit, tokenize
 from ...running.views import Answer, Answers
 from .answer_places import in_characters, in_words
 from .question_words import encode_words
@@ -54,8 +55,17 @@ class Found:
     nulls: list[float]
 
 
-def read(*args: Any, question: Any = None, context: Any = None, **options: Any) -> Call:
-    """``qa(question=..., context=...)`` (each a string or a list), or dicts with both, one, a list, or a stream."""
+def read(
+    *args: Any, question: Any = None, context: Any = None, data: Any = None, X: Any = None, **options: Any
+) -> Call:
+    """``qa(question=..., context=...)`` (each a string or a list), or dicts with both, one, a list, or a stream.
+
+    Those may also be called ``data`` or ``X``, as in version 4.
+    """
+    question, context = as_list(question), as_list(context)
+    named = X if X is not None else data
+    if not args and named is not None:
+        args = (named,)
     if args and len(args) == 2 and all(isinstance(argument, str) for argument in args):
         question, context = args
     elif args:
@@ -78,13 +88,20 @@ def read(*args: Any, question: Any = None, context: Any = None, **options: Any) 
 
 
 def parse(loaded: Loaded, item: Any, options: QuestionAnsweringOptions) -> tuple[str, str]:
+    item = plain(item)
     if isinstance(item, Mapping):
         values = field_of(item, "question"), field_of(item, "context")
     elif hasattr(item, "question_text") and hasattr(item, "context_text"):  # a SquadExample of transformers 4
         values = item.question_text, item.context_text
     else:
-        raise TypeError(f"item must be a dict with question and context; got {type(item).__name__}")
+        raise InputTypeError(f"item must be a dict with question and context; got {type(item).__name__}")
     return non_empty_text("question", values[0]), non_empty_text("context", values[1])
+
+
+def earlier(options: dict[str, Any]) -> dict[str, Any]:
+    """``topk`` of version 4 as ``top_k``, which counts where both are given."""
+    topk = options.pop("topk", None)
+    return {"top_k": topk, **options} if topk is not None else options
 
 
 def check(loaded: Loaded, options: QuestionAnsweringOptions) -> QuestionAnsweringOptions:
@@ -138,8 +155,11 @@ def _check_room(tokenizer: Any, question: str, context: str, longest: int, strid
     """Refuse a question that leaves windows no room to move forward; short ones are passed without being tokenised."""
     if 2 * len(question.encode(errors="replace")) + 8 + stride < longest:
         return
-    taken = len(tokenizer(question, add_special_tokens=False)["input_ids"]) + tokenizer.num_special_tokens_to_add(True)
-    if longest - taken <= stride and taken + len(tokenizer(context, add_special_tokens=False)["input_ids"]) > longest:
+    taken = len(tokenize(tokenizer, question, add_special_tokens=False)["input_ids"])
+    taken += tokenizer.num_special_tokens_to_add(True)
+    if longest - taken > stride:
+        return
+    if taken + len(tokenize(tokenizer, context, add_special_tokens=False)["input_ids"]) > longest:
         raise ValueError(_no_room(longest, stride))
 
 
@@ -270,4 +290,6 @@ TASK = Task(
     finish=finish,
     columns=columns,
     check=check,
+    earlier=earlier,
+    swallowed=TOKENIZER_OPTIONS - {"padding"},
 )

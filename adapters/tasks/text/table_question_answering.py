@@ -11,9 +11,11 @@ import torch
 
 from ....postprocess.text.tables import CellAnswers, select_cells
 from ...running.batching import Batch, Row
-from ...running.inputs import as_call, field_of, non_empty_text
+from ...running.exceptions import InputTypeError
+from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import tokenize
 from .generating import generate_options, run_generate, with_defaults
 
 SEGMENT, COLUMN, ROW, PREVIOUS = 0, 1, 2, 3  # TAPAS' token types
@@ -40,8 +42,9 @@ def read(table: Any = None, query: Any = None, **options: Any) -> Call:
 
 def parse(loaded: Loaded, item: Any, options: TableOptions) -> tuple[Any, list[str]]:
     """The table as a DataFrame, and its queries."""
+    item = plain(item)
     if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a dict with table and query; got {type(item).__name__}")
+        raise InputTypeError(f"item must be a dict with table and query; got {type(item).__name__}")
     try:
         import pandas
     except ImportError:
@@ -53,7 +56,8 @@ def parse(loaded: Loaded, item: Any, options: TableOptions) -> tuple[Any, list[s
         for name, column in table.items():
             other = next((cell for cell in column if not isinstance(cell, str)), None)
             if other is not None:
-                raise TypeError(f"table must hold strings alone; got {type(other).__name__} in column {name!r}")
+                raise InputTypeError(f"table must hold strings alone; got {type(other).__name__} in column {name!r}")
+    query = as_list(query)
     queries = [query] if isinstance(query, str) else list(query)
     return table, [non_empty_text("query", each) for each in queries]
 
@@ -68,7 +72,8 @@ def encode(loaded: Loaded, items: Sequence[tuple[Any, list[str]]], options: Tabl
         truncation = "drop_rows_to_fit" if is_tapas(loaded) else "do_not_truncate"
     prepared = []
     for table, queries in items:
-        encoded = loaded.tokenizer(table, queries, return_tensors="pt", truncation=truncation, padding=options.padding)
+        given = {"return_tensors": "pt", "truncation": truncation, "padding": options.padding}
+        encoded = tokenize(loaded.tokenizer, table, queries, **given)
         tensors = {name: value for name, value in encoded.items() if isinstance(value, torch.Tensor)}
         length = tensors["input_ids"].shape[1]
         if options.sequential and is_tapas(loaded):

@@ -12,7 +12,7 @@ from ...running.batching import Batch, Row
 from ...running.inputs import as_text, read_inputs
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
-from ...running.tokenising import rows_of
+from ...running.tokenising import lock_of, rows_of, tokenize
 from ...running.views import Texts
 from .generating import generate_options, must_keep_order, run_generate, specific_params, version_4_config
 from .text_generation import return_kind
@@ -62,13 +62,14 @@ def encode(loaded: Loaded, items: Sequence[str], options: Text2TextOptions, *, t
     encoded: Any
     if task == "translation" and getattr(loaded.tokenizer, "_build_translation_inputs", None):
         languages = {"src_lang": getattr(options, "src_lang", None), "tgt_lang": getattr(options, "tgt_lang", None)}
-        encoded = loaded.tokenizer._build_translation_inputs(
-            list(items), return_tensors=None, truncation=options.truncation, **languages
-        )
+        with lock_of(loaded.tokenizer):
+            encoded = loaded.tokenizer._build_translation_inputs(
+                list(items), return_tensors=None, truncation=options.truncation, **languages
+            )
         facts = {name: encoded[name] for name in list(encoded) if not isinstance(encoded[name], list)}
     else:
         prefix = _prefix(loaded)
-        encoded = loaded.tokenizer([prefix + text for text in items], truncation=options.truncation)
+        encoded = tokenize(loaded.tokenizer, [prefix + text for text in items], truncation=options.truncation)
     prepared = []
     for row in rows_of(encoded):
         inputs = {name: value for name, value in row.inputs.items() if name in ("input_ids", "attention_mask")}
@@ -86,7 +87,7 @@ def _arguments(loaded: Loaded, options: Text2TextOptions) -> dict[str, Any]:
     built = loaded.constructed
     called = {name: value for name, value in options.forwarded.items() if name not in built or built[name] is not value}
     if options.stop_sequence is not None:
-        stops = loaded.tokenizer.encode(options.stop_sequence, add_special_tokens=False)
+        stops = tokenize(loaded.tokenizer, options.stop_sequence, add_special_tokens=False)["input_ids"]
         if len(stops) > 1:
             warn("stop_sequence is several tokens: generation stops at the first of them", UserWarning, stacklevel=2)
         called["eos_token_id"] = stops[0]

@@ -9,7 +9,7 @@ import torch
 from ....postprocess.classification import ClassScores, choose_function, classify
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
-from ...running.inputs import TEXT_FIELDS, as_text, non_empty_text, read_inputs
+from ...running.inputs import TEXT_FIELDS, as_text, non_empty_text, plain, read_inputs
 from ...running.options import require_count
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, take_logits
@@ -38,6 +38,7 @@ class TextClassificationOptions:
 
 def parse(loaded: Loaded, item: Any, options: TextClassificationOptions) -> tuple[str, str | None]:
     """A text, or a dict with ``text`` and perhaps ``text_pair``."""
+    item = plain(item)
     if isinstance(item, Mapping):
         text = item["text"] if "text" in item else as_text(item, TEXT_FIELDS)
         pair = item.get("text_pair")
@@ -128,4 +129,5 @@ TASK = Task(
     columns=columns,
     shape=shape,
     forwarded=lambda: TOKENIZER_OPTIONS,
+    swallowed=frozenset({"return_all_scores"}),
 )

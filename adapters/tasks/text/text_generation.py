@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...running.batching import Batch, Row
-from ...running.inputs import as_call, as_text
+from ...running.exceptions import InputTypeError
+from ...running.inputs import as_call, as_list, as_text, plain
 from ...running.options import require, require_choice
 from ...running.runner import Call, Loaded, Prepared, Task
-from ...running.tokenising import rows_of
+from ...running.tokenising import encode_rows, lock_of, tokenize
 from ...running.views import Texts
 from .generating import by_total_length, generate_options, must_keep_order, run_generate, stated_value, with_defaults
 
@@ -65,9 +66,10 @@ def return_kind(value: Any, kinds: Sequence[str]) -> str:
 
 def read(inputs: Any = None, *, text_inputs: Any = None, **options: Any) -> Call:
     """A prompt, a chat (a list of messages), a list of either, or any iterable of either."""
-    inputs = text_inputs if inputs is None else inputs
-    require(inputs is not None, "inputs must be a prompt, a chat, or several of them; got None")
-    if _is_chat(inputs):
+    inputs = as_list(text_inputs if inputs is None else inputs)
+    if inputs is None:
+        raise InputTypeError("inputs must be a prompt, a chat, or several of them; got None")
+    if _is_chat(inputs) or _is_chat(_messages(inputs)):
         return Call([inputs], "single", options)
     call = as_call(inputs, options)
     if call.kind != "stream":
@@ -85,6 +87,12 @@ def _again(first: Any, rest: Iterator[Any]) -> Iterable[Any]:
     yield from rest
 
 
+def _messages(item: Any) -> Any:
+    """The messages of a ``Chat`` of transformers or of a dict that holds them; anything else as it is."""
+    messages = item.get("messages") if isinstance(item, Mapping) else getattr(item, "messages", None)
+    return messages if _is_chat(messages) else item
+
+
 def _is_message(item: Any) -> bool:
     return isinstance(item, Mapping) and "role" in item and "content" in item
 
@@ -94,8 +102,7 @@ def _is_chat(item: Any) -> bool:
 
 
 def parse(loaded: Loaded, item: Any, options: TextGenerationOptions) -> Any:
-    if isinstance(item, Mapping) and _is_chat(item.get("messages")):
-        item = item["messages"]
+    item = _messages(plain(item))
     if _is_chat(item):
         for message in item:
             require(_is_message(message), "every message of a chat must have a role and a content")
@@ -139,22 +146,23 @@ def _encode_prompts(loaded: Loaded, prompts: Sequence[str], options: TextGenerat
     if not prompts:
         return []
     prefix = _prefix(loaded, options.prefix)
-    return rows_of(loaded.tokenizer([prefix + prompt for prompt in prompts], **_tokenizer_options(options)))
+    return encode_rows(loaded.tokenizer, [prefix + prompt for prompt in prompts], **_tokenizer_options(options))
 
 
 def _encode_chat(loaded: Loaded, messages: list[Any], options: TextGenerationOptions) -> Row:
     given = _tokenizer_options(options)
     given.pop("add_special_tokens", None)
     going_on = _continues(messages, options)
-    encoded = loaded.tokenizer.apply_chat_template(
-        messages,
-        add_generation_prompt=not going_on,
-        continue_final_message=going_on,
-        return_dict=True,
-        tools=options.tools,
-        documents=options.documents,
-        **given,
-    )
+    with lock_of(loaded.tokenizer):
+        encoded = loaded.tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=not going_on,
+            continue_final_message=going_on,
+            return_dict=True,
+            tools=options.tools,
+            documents=options.documents,
+            **given,
+        )
     ids = encoded["input_ids"]
     inputs = {"input_ids": ids, "attention_mask": encoded.get("attention_mask", [1] * len(ids))}
     return Row(inputs, len(ids))
@@ -214,7 +222,7 @@ def _arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]
         prefix = _prefix(loaded, loaded.constructed.get("prefix"))
     if prefix:
         special = bool(options.add_special_tokens)
-        length = len(loaded.tokenizer(prefix, add_special_tokens=special)["input_ids"])
+        length = len(tokenize(loaded.tokenizer, prefix, add_special_tokens=special)["input_ids"])
         for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
             if total in arguments and new not in arguments:
                 arguments[total] = arguments[total] + length

@@ -14,7 +14,8 @@ from ....postprocess.text.tagging import STRATEGIES, group_entities
 from ....postprocess.text.tagging import Entities as TokenEntities
 from ...running.batching import Batch, Row, pad_stack
 from ...running.columns import Columns, Part, join_parts
-from ...running.inputs import as_call, as_text
+from ...running.exceptions import InputTypeError
+from ...running.inputs import as_call, as_list, as_text, plain
 from ...running.options import require, require_choice, require_count
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import encode_rows, group_by_item, length_limit, take_logits
@@ -57,7 +58,9 @@ class Words:
 
 def read(inputs: Any = None, **options: Any) -> Call:
     """A text or, with ``is_split_into_words``, a list of words; several of either; or a stream."""
-    require(inputs is not None, "inputs must be a text or several; got None")
+    inputs = as_list(inputs)
+    if inputs is None:
+        raise InputTypeError("inputs must be a text or several; got None")
     if isinstance(inputs, list | tuple):
         require(len(inputs) > 0, "inputs must hold at least one text; got an empty list")
         if options.get("is_split_into_words") and not all(isinstance(item, list) for item in inputs):
@@ -71,6 +74,14 @@ def read(inputs: Any = None, **options: Any) -> Call:
         require(len(mappings) == count, f"offset_mapping must be one for each of {count} inputs; got {len(mappings)}")
         call.options["offset_mapping"] = mappings
     return call
+
+
+def earlier(options: dict[str, Any]) -> dict[str, Any]:
+    """``grouped_entities`` and ``ignore_subwords`` of version 4 as the aggregation strategy they stand for."""
+    grouped, whole = options.pop("grouped_entities", None), options.pop("ignore_subwords", None)
+    if grouped is not None or whole is not None:
+        options["aggregation_strategy"] = ("first" if whole else "simple") if grouped else "none"
+    return options
 
 
 def check(loaded: Loaded, options: TokenClassificationOptions) -> TokenClassificationOptions:
@@ -94,9 +105,11 @@ def check(loaded: Loaded, options: TokenClassificationOptions) -> TokenClassific
 def parse(loaded: Loaded, item: Any, options: TokenClassificationOptions) -> str | Words:
     if not options.is_split_into_words:
         return as_text(item)
-    words = item.get("tokens", item.get("words")) if isinstance(item, Mapping) else item
+    item = plain(item)
+    words = as_list(item.get("tokens", item.get("words")) if isinstance(item, Mapping) else item)
+    words = [plain(word) for word in words] if isinstance(words, list | tuple) else words
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"item must be a list of words with is_split_into_words; got {type(words).__name__}")
+        raise InputTypeError(f"item must be a list of words with is_split_into_words; got {type(words).__name__}")
     require(len(words) > 0, "item must hold at least one word; got an empty list")
     delimiter = " " if options.delimiter is None else options.delimiter
     starts, place = [], 0
@@ -133,7 +146,9 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
         # The library takes the mapping of the first text for every text.
         item_number = 0 if loaded.compat else row.facts["item"]
         offsets = list(options.offset_mapping[item_number])[: row.length]
-        require(len(offsets) == row.length, f"offset_mapping must cover {row.length} tokens; got {len(offsets)}")
+        left_out = row.facts["special_tokens_mask"][len(offsets) :]  # those without characters need no place
+        require(all(left_out), f"offset_mapping must cover {row.length} tokens; got {len(offsets)}")
+        offsets += [(0, 0)] * len(left_out)
     text = item
     if isinstance(item, Words) and offsets is not None:
         text = item.text
@@ -261,4 +276,5 @@ TASK = Task(
     finish=finish,
     columns=columns,
     check=check,
+    earlier=earlier,
 )

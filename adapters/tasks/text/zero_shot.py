@@ -1,6 +1,6 @@
 """Labels a model was never trained on, by entailment, as the zero-shot-classification pipeline of transformers 5.23."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,11 @@ import torch
 from ....postprocess.text.zero_shot import LabelScores, entailment_id, score_labels
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
-from ...running.inputs import as_call, as_text
+from ...running.exceptions import InputTypeError, TemplateError
+from ...running.inputs import as_call, as_list, as_text, plain
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
-from ...running.tokenising import encode_rows, group_by_item, take_logits
+from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
 from ...running.views import Ranking
 
 
@@ -34,7 +35,8 @@ class Question:
 
 def read(sequences: Any = None, *labels: Any, **options: Any) -> Call:
     """``classifier(text, candidate_labels)``; a list of texts, a stream, or dicts with labels of their own."""
-    require(sequences is not None, "sequences must be a text or several; got None")
+    if sequences is None:
+        raise InputTypeError("sequences must be a text or several; got None")
     if labels:
         require(len(labels) == 1 and "candidate_labels" not in options, "candidate_labels must be given once")
         options["candidate_labels"] = labels[0]
@@ -50,6 +52,8 @@ def parse(loaded: Loaded, item: Any, options: ZeroShotOptions) -> Question:
         labels, template = item.get("candidate_labels", labels), item.get("hypothesis_template", template)
     text = as_text(item, ("sequence", "text", "sequences", "inputs"))
     names = parse_labels(labels)
+    if not isinstance(template, str):
+        raise TemplateError(f"hypothesis_template must be a string; got {type(template).__name__}")
     try:
         unchanged = template.format(names[0]) == template
     except (IndexError, KeyError, ValueError) as error:
@@ -60,15 +64,19 @@ def parse(loaded: Loaded, item: Any, options: ZeroShotOptions) -> Question:
 
 def parse_labels(labels: Any) -> list[str]:
     """Labels as a list: a string is split at commas."""
-    require(labels is not None, "candidate_labels must be given for zero-shot-classification; got None")
+    if labels is None:
+        raise InputTypeError("candidate_labels must be given for zero-shot-classification; got None")
+    labels = as_list(labels)
     if isinstance(labels, str):
         names = [label.strip() for label in labels.split(",") if label.strip()]
+    elif isinstance(labels, Iterable):
+        names = [plain(label) for label in labels]
     else:
-        names = list(labels)
+        raise InputTypeError(f"candidate_labels must be strings; got {type(labels).__name__}")
     require(len(names) > 0, f"candidate_labels must hold at least one label; got {labels!r}")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"candidate_labels must be strings; got {type(name).__name__}")
+            raise InputTypeError(f"candidate_labels must be strings; got {type(name).__name__}")
     return names
 
 
@@ -149,4 +157,5 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
+    swallowed=TOKENIZER_OPTIONS | {"multi_class"},
 )

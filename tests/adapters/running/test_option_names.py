@@ -9,6 +9,7 @@ from transformers import XLNetConfig, XLNetLMHeadModel
 
 from afterlogits.adapters import pipeline
 from tests.builders.text_models import tiny_decoder, tiny_model, tiny_seq2seq, unigram, wordpiece
+from tests.programs.pipeline_parity import equal
 
 NLI = ("contradiction", "neutral", "entailment")
 FOR_ONE_ITEM = {
@@ -34,18 +35,11 @@ def pipe(task, **options):
 @pytest.mark.parametrize(
     ("task", "name", "nearest"),
     [
-        ("text-classification", "return_all_scores", "top_k"),
         ("text-classification", "topk", "top_k"),
         ("text-classification", "function_to_aply", "function_to_apply"),
         ("text-classification", "binary_output", "output"),
-        ("token-classification", "grouped_entities", "aggregation_strategy"),
-        ("token-classification", "ignore_subwords", "aggregation_strategy"),
-        ("zero-shot-classification", "multi_class", "multi_label"),
         ("zero-shot-classification", "labels", "candidate_labels"),
         ("fill-mask", "truncation", "tokenizer_kwargs"),
-        ("feature-extraction", "max_length", "tokenize_kwargs"),
-        ("question-answering", "topk", "top_k"),
-        ("question-answering", "max_length", "max_seq_len"),
         ("text-generation", "max_new_token", "max_new_tokens"),
         ("text2text-generation", "retrun_text", "return_text"),
         ("next-sentence-prediction", "trunction", "truncation"),
@@ -94,6 +88,78 @@ def test_without_a_nearest_name_the_task_s_own_are_listed():
     )
     with pytest.raises(TypeError, match=f"^{message}$"):
         pipe("summarization")("the river", src_lang="en")
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "nearest"),
+    [
+        ("text-classification", {"return_all_scores": False}, "top_k"),
+        ("text-classification", {"return_all_scores": True}, "top_k"),
+        ("zero-shot-classification", {"truncation": True}, None),
+        ("zero-shot-classification", {"max_length": 5}, None),
+        ("zero-shot-classification", {"multi_class": True}, "multi_label"),
+        ("feature-extraction", {"max_length": 5}, "tokenize_kwargs"),
+        ("question-answering", {"truncation": True}, None),
+        ("question-answering", {"max_length": 5}, "max_seq_len"),
+    ],
+)
+def test_what_transformers_swallows_changes_nothing_and_is_told(task, option, nearest):
+    """At a call, and at construction, where it is told once."""
+    name = next(iter(option))
+    hint = f"; did you mean {nearest!r}?" if nearest else ""
+    message = f"option {name!r} has no effect for {task}, as in transformers{hint}"
+    labels = {"candidate_labels": ["a", "b"]} if task.startswith("zero") else {}
+    item = FOR_ONE_ITEM.get(task, "the river is near the bridge in Paris")
+    expected = pipe(task, **labels)(item)
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        assert pipe(task, **labels)(item, **option) == expected
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        built = pipe(task, **labels, **option)
+    assert built(item) == expected
+
+
+@pytest.mark.skipif(transformers.__version__.startswith("4."), reason="5.23 is the rule where the task exists in it")
+@pytest.mark.filterwarnings("ignore:option:UserWarning")
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("text-classification", {"return_all_scores": True}),
+        ("text-classification", {"return_all_scores": False, "top_k": 2}),
+        ("zero-shot-classification", {"candidate_labels": ["a", "b"], "truncation": True, "max_length": 4}),
+        ("zero-shot-classification", {"candidate_labels": ["a", "b"], "multi_class": True}),
+        ("feature-extraction", {"max_length": 5, "padding": True}),
+    ],
+)
+def test_version_5_swallows_the_same(task, options):
+    ours = pipe(task)
+    library = transformers.pipeline(task, model=ours.model, tokenizer=ours.tokenizer, device="cpu")
+    for inputs in ("the river is near the bridge in Paris", ["Ada", "the river"]):
+        assert equal(library(inputs, **options), ours(inputs, **options))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "strategy"),
+    [
+        ({"grouped_entities": True}, "simple"),
+        ({"grouped_entities": True, "ignore_subwords": True}, "first"),
+        ({"grouped_entities": False}, "none"),
+        ({"ignore_subwords": True}, "none"),
+        ({"grouped_entities": None, "aggregation_strategy": "max"}, "max"),
+    ],
+)
+def test_names_of_version_4_for_entities(earlier, strategy):
+    """4.57.6: grouped and whole words is "first", grouped alone "simple", anything else "none"."""
+    text = "Ada Lovelace works in Paris"
+    expected = pipe("token-classification", aggregation_strategy=strategy)(text)
+    assert pipe("token-classification")(text, **earlier) == pipe("token-classification", **earlier)(text) == expected
+
+
+def test_names_of_version_4_for_answers():
+    item = {"question": "Who?", "context": "Ada works in Paris"}
+    call = pipe("question-answering")
+    assert call(**item, topk=3) == call(**item, top_k=3) == call(**item, topk=2, top_k=3)
+    assert call(data=item) == call(X=[item]) == call(X=item) == call(**item)
+    assert call(data=[item] * 2) == [call(**item)] * 2
 
 
 @pytest.mark.parametrize("task", ["token-classification", "text-classification", "fill-mask", "feature-extraction"])

@@ -201,9 +201,9 @@ def test_the_head_of_a_masked_model_sees_the_masked_positions_alone():
             "question-answering",
             None,
             {"question": "a", "context": "b"},
-            {"topk": 2},
+            {"max_answer_length": 2},
             TypeError,
-            "unknown option 'topk' for question-answering; did you mean 'top_k'?",
+            "unknown option 'max_answer_length' for question-answering; did you mean 'max_answer_len'?",
         ),
         (
             "question-answering",
