@@ -30,6 +30,7 @@ def both():
     return transformers.pipeline("text-generation", **given), pipeline("text-generation", **given)
 
 
+@pytest.mark.skipif(transformers.__version__.startswith("4."), reason="5.23 is the rule where the task exists in it")
 @pytest.mark.parametrize("messages", [MESSAGES, ANSWERED])
 def test_a_chat_object_is_its_messages(both, messages):
     library, ours = both
