@@ -125,12 +125,6 @@ class Task:
     earlier: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda options: options)
     swallowed: frozenset[str] = frozenset()
 
-    def __reduce__(self) -> tuple[Callable[[str], "Task"], tuple[str]]:
-        # A row of the table is pickled and copied as its name: its functions are the same in every process.
-        from ..tasks.table import find_task
-
-        return find_task, (self.name,)
-
     def block(self, *finishing: Any) -> list[Columns]:
         """The columns of consecutive items, in a list of one; the arguments are those of ``finish``."""
         return [of_records(self.finish(*finishing)) if self.columns is None else self.columns(*finishing)]

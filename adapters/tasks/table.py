@@ -1,5 +1,7 @@
 """One table: task name to model class, preparation, kernel and records. Each row is a file of its own."""
 
+import copyreg
+
 from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
 from ..running.runner import Task
@@ -60,3 +62,7 @@ def find_task(name: str) -> Task:
     nearest = nearest_name(name, task_names())
     hint = f"; did you mean {nearest!r}?" if nearest else f"; there are {', '.join(task_names())}"
     raise UnknownTaskError(f"unknown task {name!r}{hint}")
+
+
+# A row of the table is pickled and copied as its name: its functions are the same in every process.
+copyreg.pickle(Task, lambda task: (find_task, (task.name,)))
