@@ -13,12 +13,17 @@ from .guided import (
     detect_image_guided,
     detect_text_classes,
 )
+from .maps import MaskStatistics, id_masks, id_statistics, map_ids, mask_statistics
 from .nms import nms, soft_nms, suppress
+from .semantic import class_map, class_planes, semantic_maps
 
 __all__ = [
     "Detections",
     "GroundedDetections",
+    "MaskStatistics",
     "answered_images",
+    "class_map",
+    "class_planes",
     "clip_boxes",
     "convert_boxes",
     "detect_best_label",
@@ -29,11 +34,16 @@ __all__ = [
     "detect_softmax",
     "detect_text_classes",
     "first_of_each",
+    "id_masks",
+    "id_statistics",
+    "map_ids",
+    "mask_statistics",
     "merge_images",
     "nms",
     "pairwise_iou",
     "pairwise_overlap",
     "scale_boxes",
+    "semantic_maps",
     "soft_nms",
     "suppress",
 ]

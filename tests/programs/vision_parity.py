@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.postprocess.vision import drawn_detections
+from tests.postprocess.vision import drawn_detections, drawn_segmentations
 
-FAMILIES: dict[str, Callable[[int], None]] = {**drawn_detections.CHECKS}
+FAMILIES: dict[str, Callable[[int], None]] = {**drawn_detections.CHECKS, **drawn_segmentations.CHECKS}
 
 
 def run(check: Callable[[int], None], seeds: range) -> list[tuple[int, str]]:

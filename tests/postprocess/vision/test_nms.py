@@ -11,13 +11,10 @@ from afterlogits.postprocess.vision.nms import BLOCK
 
 def plain_nms(boxes, scores, threshold, groups):
     """One box after the other, by descending score: kept unless a kept one of its group overlaps it by more."""
-    order = sorted(range(len(scores)), key=lambda i: (-scores[i].item(), i))
+    overlaps = vision.pairwise_iou(boxes, boxes).tolist()
     kept = []
-    for i in order:
-        overlaps = [
-            vision.pairwise_iou(boxes[i : i + 1], boxes[k : k + 1]).item() for k in kept if groups[k] == groups[i]
-        ]
-        if not any(overlap > threshold for overlap in overlaps):
+    for i in sorted(range(len(scores)), key=lambda i: (-scores[i].item(), i)):
+        if not any(overlaps[i][k] > threshold for k in kept if groups[k] == groups[i]):
             kept.append(i)
     return kept
 

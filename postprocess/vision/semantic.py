@@ -1,0 +1,257 @@
+"""Maps of classes: the best class of every pixel of an upsampled stack of planes, whatever the size of the map.
+
+transformers upsamples every class to the size of the image and takes an argmax: 7.3 GB for 150 classes at 12
+megapixels. Here a class map is first taken at the size of the logits. A cell whose four corners have one winner, each
+by more than rounding, is that winner's whole; in the others only classes that can win somewhere in the cell are
+computed, and only at its pixels. Where two classes come within rounding, torch's own upsampling of those classes
+decides. Where hardly a cell is settled (noise), classes are upsampled a few at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .boxes import Sizes, size_pairs
+from .upsampling import SLACK, Pixels, Upsampling, corner_planes, goes_whole, resize_parts, resize_some, rounding
+
+Plane = Callable[[int], Tensor]
+CELLS_AT_ONCE = 4096  # bounds the corners of all classes that are looked at together
+SPARSE_COST = 10  # a value at a chosen pixel costs as much as so many values of a whole plane
+
+
+def semantic_maps(logits: Tensor, *, sizes: Sizes | None = None) -> list[Tensor]:
+    """The class of every pixel of each image: B maps, [H, W] int64 each.
+
+    logits: [B, C, h, w] float. sizes: (height, width) of each image; None keeps the size of the logits. Bilinear
+    without aligned corners, then the largest; ties: the lower class; NaN is the largest, as in torch.
+    Memory: a few planes of the image's size, never C of them.
+    >>> semantic_maps(torch.tensor([[[[0.0, 2.0]], [[1.0, 1.0]]]]))[0]
+    tensor([[1, 0]])
+    """
+    if logits.dim() != 4:
+        raise ValueError(f"logits must be [B, C, h, w]; got shape {list(logits.shape)}")
+    pairs = size_pairs(sizes, logits.shape[0])
+    if pairs is None:
+        return [first_largest(lambda planes=planes: [(0, planes)]) for planes in logits]
+    return [class_map(planes, size) for planes, size in zip(logits, pairs, strict=True)]
+
+
+def class_planes(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    mask_size: tuple[int, int] | None = None,
+    keep_last: bool = False,
+) -> Tensor:
+    """The score of every class at every pixel, of models that give masks and the class of each: [B, C, h, w].
+
+    class_logits: [B, Q, C + 1] float, the last class is "no object" and counts for nothing, unless ``keep_last``
+    (Conditional DETR). mask_logits: [B, Q, h, w]. mask_size: masks are first resized to it; (384, 384) for Mask2Former.
+    """
+    if mask_size is not None:
+        mask_logits = F.interpolate(mask_logits, size=mask_size, mode="bilinear", align_corners=False)
+    classes = class_logits.softmax(dim=-1)
+    classes = classes if keep_last else classes[..., :-1]
+    return torch.einsum("bqc, bqhw -> bchw", classes, mask_logits.sigmoid())
+
+
+def class_map(planes: Tensor, size: tuple[int, int], *, exact: Plane | None = None) -> Tensor:
+    """The index of the largest upsampled plane at every pixel: [H, W] int64.
+
+    planes: [C, h, w] float. size: (H, W). exact: plane by index at full size, where what counts is not ``planes``
+    upsampled but something within a rounding step of it.
+    """
+    usual = planes.device.type == "cpu" and planes.dtype in (torch.float32, torch.float64)
+    enlarged = size[0] * size[1] >= 2 * planes.shape[1] * planes.shape[2] and min(planes.shape) > 0
+    if not (usual and enlarged) or (exact is None and goes_whole(planes, size)):
+        return _by_class(planes, size, None, exact)
+    slack = rounding(planes)
+    if slack == float("inf"):
+        return _by_class(planes, size, None, exact)
+    return _by_cell(planes, size, slack, exact)
+
+
+def _by_cell(planes: Tensor, size: tuple[int, int], slack: float, exact: Plane | None) -> Tensor:
+    winner, open_cells = settle(planes, slack)
+    grid = Upsampling.of((planes.shape[1], planes.shape[2]), size, planes.dtype)
+    pixels_in = grid.pixels_in().flatten()
+    crowded = int((open_cells.flatten() * pixels_in).sum()) * SPARSE_COST * 2
+    if crowded > planes.shape[0] * size[0] * size[1]:
+        return _by_class(planes, size, None, exact)  # noise: hardly a cell is settled, hardly a class is not possible
+    contenders = Contenders.of(planes, open_cells, slack)
+    classes = contenders.classes(winner)
+    if contenders.values_of(pixels_in) * SPARSE_COST > len(classes) * size[0] * size[1]:
+        return _by_class(planes, size, classes, exact)
+    narrow = winner.to(torch.int16 if planes.shape[0] < 2**15 else torch.int64)
+    labels = grid.spread(narrow).flatten()
+    doubtful = []
+    for pixels in grid.pixels_of(contenders.cells):
+        found, close = contenders.best(planes, pixels)
+        labels.scatter_(0, pixels.place, found.to(narrow.dtype))
+        doubtful.append(pixels.select(close))
+    if sum(map(len, doubtful)):
+        _decide(labels, planes, contenders, Pixels.joined(doubtful), size, exact)
+    return labels.view(size).long()
+
+
+def settle(planes: Tensor, slack: float) -> tuple[Tensor, Tensor]:
+    """The largest plane of every place, [h, w] int64, and the cells where a pixel might have another: [h, w] bool."""
+    best, winner = planes[0].clone(), torch.zeros_like(planes[0], dtype=torch.int64)
+    second = torch.full_like(best, -torch.inf)
+    for index in range(1, planes.shape[0]):
+        plane = planes[index]
+        torch.maximum(second, torch.minimum(best, plane), out=second)
+        winner.masked_fill_(plane > best, index)
+        torch.maximum(best, plane, out=best)
+    # Doubtful places count as a class of their own, so that one comparison tells both.
+    sure = torch.where(best - second > slack, winner, -1)
+    first, *others = corner_planes(sure)
+    open_cells = first < 0
+    for corner in others:
+        open_cells |= corner != first
+    return winner, open_cells
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """The classes that may win in each of U open cells, as a list of pairs by cell and then class."""
+
+    cells: Tensor  # [U] int64, row * w + column
+    start: Tensor  # [U] int64, the first pair of each
+    count: Tensor  # [U] int64
+    slack: Tensor  # [U]: a winner by more than that is the winner
+    label: Tensor  # [pairs] int64
+
+    @classmethod
+    def of(cls, planes: Tensor, open_cells: Tensor, slack: float) -> Contenders:
+        """A class cannot win where its largest corner is below the smallest corner of another by more than rounding."""
+        cells = open_cells.flatten().nonzero()[:, 0]
+        parts = [_possible(planes, part, slack) for part in torch.split(cells, CELLS_AT_ONCE)]
+        count, slacks, label = (torch.cat(column) for column in zip(*parts, strict=True))
+        return cls(cells, count.cumsum(0) - count, count, slacks, label)
+
+    def classes(self, winner: Tensor) -> list[int]:
+        """All classes that win or may win somewhere."""
+        found: list[int] = torch.unique(torch.cat((self.label, torch.unique(winner)))).tolist()
+        return found
+
+    def values_of(self, pixels_in: Tensor) -> int:
+        """Values to compute, of all pixels of the open cells."""
+        return int((self.count * pixels_in.index_select(0, self.cells)).sum())
+
+    def best(self, planes: Tensor, pixels: Pixels) -> tuple[Tensor, Tensor]:
+        """The winning class of every pixel, [P] int64, and the pixels where another comes within rounding."""
+        winner, best, second = torch.zeros_like(pixels.cell), None, None
+        for live, label, value in self.values(planes, pixels):
+            if best is None or second is None:
+                winner, best, second = label, value, torch.full_like(value, -torch.inf)
+                continue
+            before = best.index_select(0, live)
+            second.scatter_(0, live, torch.maximum(second.index_select(0, live), torch.minimum(before, value)))
+            winner.scatter_(0, live, torch.where(value > before, label, winner.index_select(0, live)))
+            best.scatter_(0, live, torch.maximum(before, value))
+        if best is None or second is None:
+            return winner, winner
+        return winner, (best - second <= self.slack.index_select(0, pixels.cell)).nonzero()[:, 0]
+
+    def values(self, planes: Tensor, pixels: Pixels) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Contender after contender in the order of classes: pixels that have so many, their class and its value."""
+        flat, plane_size = planes.flatten(), planes.shape[1] * planes.shape[2]
+        start, count = (column.index_select(0, pixels.cell) for column in (self.start, self.count))
+        live = torch.arange(len(pixels))
+        for rank in range(int(count.max())):
+            if rank:
+                more = (count > rank).nonzero()[:, 0]
+                live, pixels = live.index_select(0, more), pixels.select(more)
+                start, count = start.index_select(0, more), count.index_select(0, more)
+            label = self.label.index_select(0, start + rank)
+            yield live, label, pixels.values(flat, label * plane_size)
+
+
+def _possible(planes: Tensor, cells: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of some cells: how many classes are possible in each, rounding of their values, and the classes in order."""
+    flat, width = planes.flatten(1), planes.shape[2]
+    row, column = torch.div(cells, width, rounding_mode="floor"), cells % width
+    right, below = (column < width - 1).long(), (row < planes.shape[1] - 1).long() * width
+    corners = [flat.index_select(1, cells + step) for step in (0, right, below, right + below)]
+    least, most = corners[0], corners[0]
+    for corner in corners[1:]:
+        least, most = torch.minimum(least, corner), torch.maximum(most, corner)
+    possible = most >= least.amax(dim=0) - slack
+    sizes = torch.where(possible, torch.maximum(most.abs(), least.abs()), 0).amax(dim=0)
+    eps = torch.finfo(planes.dtype).eps
+    return possible.sum(dim=0), sizes * (SLACK * eps), possible.T.nonzero()[:, 1]
+
+
+def _decide(
+    labels: Tensor, planes: Tensor, contenders: Contenders, pixels: Pixels, size: tuple[int, int], exact: Plane | None
+) -> None:
+    """Write the winners of pixels whose best classes come within rounding, by torch's own values of these classes."""
+    # A second look, with each value's own rounding: steps of the weighted sum of its corners' sizes.
+    step = SLACK / 2 * torch.finfo(planes.dtype).eps
+    values = list(contenders.values(planes, pixels))
+    errors = [size * step for _, _, size in contenders.values(planes.abs(), pixels)]
+    floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype)
+    for (live, _, value), error in zip(values, errors, strict=True):
+        floor[live] = torch.maximum(floor[live], value - error)
+    near = [value + error >= floor[live] for (live, _, value), error in zip(values, errors, strict=True)]
+    rivals = sum(
+        torch.zeros_like(pixels.place).index_add_(0, v[0], n.long()) for v, n in zip(values, near, strict=True)
+    )
+    open_pixels = rivals > 1
+    close = [label[n & open_pixels[live]] for (live, label, _), n in zip(values, near, strict=True)]
+    best = torch.full_like(floor, -torch.inf)
+    winner = labels.index_select(0, pixels.place).long()
+    for label in torch.unique(torch.cat(close)).tolist():
+        plane = exact(label) if exact else next(resize_some(planes, [label], size))[1]
+        value = plane.flatten().index_select(0, pixels.place)
+        winner[(value > best) & open_pixels] = label
+        best = torch.maximum(best, value)
+    labels.scatter_(0, pixels.place, winner.to(labels.dtype))
+
+
+def _by_class(planes: Tensor, size: tuple[int, int], classes: list[int] | None, exact: Plane | None) -> Tensor:
+    """The classes at full size, a few at a time; None means all."""
+    if exact is not None:
+        return first_largest(lambda: ((index, exact(index)[None]) for index in classes or range(planes.shape[0])))
+    if classes is None:
+        return first_largest(lambda: resize_parts(planes, size))
+    found = first_largest(lambda: resize_some(planes, classes, size))
+    return torch.tensor(classes, device=planes.device)[found]
+
+
+def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:
+    """The index of the first largest of planes that come in parts, [H, W] int64; NaN is the largest.
+
+    parts: what gives the parts, (index of the first, [c, H, W]) in ascending order; asked again if there is NaN.
+    """
+    best = winner = None
+    for first, part in parts():
+        for index, plane in enumerate(part, first):
+            if best is None or winner is None:
+                best = plane.clone()
+                winner = torch.full(plane.shape, index, dtype=torch.int16, device=plane.device)
+                continue
+            winner.masked_fill_(plane > best, index)
+            torch.maximum(best, plane, out=best)
+    if best is None or winner is None:
+        raise ValueError("logits must have at least one class; got none")
+    labels = winner.long()
+    if best.is_floating_point() and bool(best.sum().isnan()):
+        _first_nan(labels, best, parts())
+    return labels
+
+
+def _first_nan(labels: Tensor, best: Tensor, parts: Iterable[tuple[int, Tensor]]) -> None:
+    """Pixels of NaN get the first class that is NaN there."""
+    open_pixels = best.isnan()
+    for first, part in parts:
+        for index, plane in enumerate(part, first):
+            now = open_pixels & plane.isnan()
+            labels.masked_fill_(now, index)
+            open_pixels &= ~now

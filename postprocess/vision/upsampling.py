@@ -1,0 +1,236 @@
+"""Bilinear upsampling as torch computes it: which corners and weights an output pixel has, and what follows from them.
+
+An output pixel lies in a cell of four neighbouring inputs and is their weighted mean, so that what holds for the four
+corners by more than rounding holds for every pixel of the cell. Most cells of a mask or of a map of classes are settled
+that way; only the pixels of the others need values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# A value is four products and three sums of inputs up to M: computed with fused or with plain rounding, it is within
+# 4 steps of M. The difference of two is within 8 of the one that torch computes; a factor on top adds 2.
+SLACK = 10
+PIXELS_AT_ONCE = 1 << 18  # output pixels that are looked at together
+CHUNK_BYTES = 1 << 22  # output of the planes that are upsampled at once on the CPU
+DEVICE_CHUNK_BYTES = 1 << 28  # and on another device
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an upsampled axis reads. O outputs."""
+
+    first: Tensor  # [O] int64, the lower of the two inputs: the cell
+    second: Tensor  # [O] int64, the higher; the same at the last input
+    weight_first: Tensor  # [O], the dtype of the computation
+    weight_second: Tensor  # [O]
+    start: Tensor  # [cells] int64, the first output of each cell
+    count: Tensor  # [cells] int64, the outputs of each cell: they follow one another
+
+    @property
+    def cells(self) -> int:
+        return len(self.start)
+
+    def ranges(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """The first output and the number of outputs of chosen cells."""
+        return self.start.index_select(0, at), self.count.index_select(0, at)
+
+
+@lru_cache(maxsize=64)
+def linear_axis(source: int, target: int, dtype: torch.dtype) -> Axis:
+    """The inputs and weights of ``F.interpolate(mode="bilinear", align_corners=False)`` along one axis.
+
+    The weights are read off torch's own result for a row of zeros and ones: they are exact whatever it multiplies and
+    rounds. Do not write into the result: it is kept.
+    """
+    ones = (torch.arange(source) % 2).to(dtype)
+    odd, even = (resize(row.view(1, 1, -1), (1, target))[0, 0] for row in (ones, 1 - ones))
+    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+    # Near a whole place, rounding decides between two cells: the weight tells which one torch took.
+    guesses = (place.floor() + torch.tensor([[0.0], [-1.0], [1.0]], dtype=torch.float64)).clamp(0, source - 1).long()
+    weights = torch.where(guesses % 2 == 0, odd, even)
+    best = (guesses + weights - place).abs().argmin(dim=0, keepdim=True)
+    first = guesses.gather(0, best)[0]
+    low = first % 2 == 0
+    second = (first + 1).clamp_max(source - 1)
+    count = torch.bincount(first, minlength=source)
+    weights_of = torch.where(low, even, odd), torch.where(low, odd, even)
+    return Axis(first, second, *weights_of, count.cumsum(0) - count, count)
+
+
+@dataclass(frozen=True)
+class Upsampling:
+    """An upsampling of [h, w] planes to [H, W]."""
+
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(cls, source: tuple[int, int], target: tuple[int, int], dtype: torch.dtype) -> Upsampling:
+        return cls(linear_axis(source[0], target[0], dtype), linear_axis(source[1], target[1], dtype))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.rows.first), len(self.columns.first)
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """A value per cell [h, w] as a value per pixel [H, W]."""
+        return cells.index_select(1, self.columns.first).index_select(0, self.rows.first)
+
+    def pixels_in(self) -> Tensor:
+        """[h, w] int64: the pixels of each cell."""
+        return self.rows.count[:, None] * self.columns.count[None, :]
+
+    def pixels_of(self, cells: Tensor) -> Iterator[Pixels]:
+        """The pixels of cells (row * w + column, ascending), some cells at a time."""
+        row = torch.div(cells, self.columns.cells, rounding_mode="floor")
+        column = cells - row * self.columns.cells
+        (top, height), (left, width) = (axis.ranges(at) for axis, at in ((self.rows, row), (self.columns, column)))
+        counts = height * width
+        ends = counts.cumsum(0)
+        first = 0
+        while first < len(cells):
+            done = int(ends[first - 1]) if first else 0
+            last = max(int(torch.searchsorted(ends, done + PIXELS_AT_ONCE, right=True)), first + 1)
+            part = slice(first, last)
+            owner = torch.repeat_interleave(torch.arange(first, last), counts[part])
+            if len(owner):
+                step = torch.arange(len(owner)) - (ends - counts - done).index_select(0, owner)
+                wide = width.index_select(0, owner)
+                down = torch.div(step, wide, rounding_mode="floor")
+                yield self._pixels(
+                    top.index_select(0, owner) + down, left.index_select(0, owner) + step - down * wide, owner
+                )
+            first = last
+
+    def _pixels(self, row: Tensor, column: Tensor, owner: Tensor) -> Pixels:
+        rows, columns = self.rows, self.columns
+        top, bottom = (side.index_select(0, row) * columns.cells for side in (rows.first, rows.second))
+        left, right = (side.index_select(0, column) for side in (columns.first, columns.second))
+        return Pixels(
+            row * self.size[1] + column,
+            owner,
+            (top + left, top + right, bottom + left, bottom + right),
+            (rows.weight_first.index_select(0, row), rows.weight_second.index_select(0, row)),
+            (columns.weight_first.index_select(0, column), columns.weight_second.index_select(0, column)),
+        )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Chosen output pixels with what each reads. P pixels."""
+
+    place: Tensor  # [P] int64, row * W + column
+    cell: Tensor  # [P] int64, which of the cells asked for
+    corners: tuple[Tensor, Tensor, Tensor, Tensor]  # [P] int64 each: places in a plane of h * w values
+    row_weights: tuple[Tensor, Tensor]  # [P] each
+    column_weights: tuple[Tensor, Tensor]  # [P] each
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def columns(self) -> tuple[Tensor, ...]:
+        return (self.place, self.cell, *self.corners, *self.row_weights, *self.column_weights)
+
+    @classmethod
+    def from_columns(cls, columns: list[Tensor]) -> Pixels:
+        place, cell, a, b, c, d, top, bottom, left, right = columns
+        return cls(place, cell, (a, b, c, d), (top, bottom), (left, right))
+
+    @classmethod
+    def joined(cls, parts: list[Pixels]) -> Pixels:
+        return cls.from_columns([torch.cat(column) for column in zip(*(part.columns() for part in parts), strict=True)])
+
+    def select(self, index: Tensor) -> Pixels:
+        return self.from_columns([column.index_select(0, index) for column in self.columns()])
+
+    def values(self, planes: Tensor, offset: Tensor | int = 0) -> Tensor:
+        """[P] values of flat planes, to within rounding of torch's. offset: where the plane of each pixel begins."""
+        (a, b, c, d), (top, bottom), (left, right) = self.corners, self.row_weights, self.column_weights
+        upper = planes.index_select(0, a + offset) * left + planes.index_select(0, b + offset) * right
+        lower = planes.index_select(0, c + offset) * left + planes.index_select(0, d + offset) * right
+        return upper * top + lower * bottom
+
+
+def corner_planes(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four corners of every cell of [..., h, w] planes: left and right above, left and right below."""
+    right = torch.cat((values[..., 1:], values[..., -1:]), dim=-1)
+    return values, right, *(torch.cat((rows[..., 1:, :], rows[..., -1:, :]), dim=-2) for rows in (values, right))
+
+
+def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes [C, h, w] at [C, H, W]: the call of transformers."""
+    return F.interpolate(planes[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def goes_whole(planes: Tensor, size: tuple[int, int]) -> bool:
+    """Whether torch's last bits depend on which planes a call is given together.
+
+    Its CPU kernel computes eight planes as a vector, the rest one by one, for outputs of H + W <= 128 and planes in
+    channels-last order, and has a way of its own for three planes in one thread.
+    """
+    return size[0] + size[1] <= 128 or planes.shape[0] == 3 or not planes.is_contiguous()
+
+
+def resize_parts(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """`resize` a few planes at a time, bit for bit: (index of the first, [c, H, W]).
+
+    A part is overwritten by the next.
+    """
+    if planes.device.type != "cpu":
+        step = max(1, DEVICE_CHUNK_BYTES // (size[0] * size[1] * planes.element_size()))
+        yield from ((first, resize(planes[first : first + step], size)) for first in range(0, planes.shape[0], step))
+        return
+    if goes_whole(planes, size):
+        yield from _resize_apart(planes, size)
+        return
+    # Reused memory of a few MB stays in cache; fresh memory costs as much as the upsampling.
+    step = max(1, CHUNK_BYTES // (size[0] * size[1] * planes.element_size()))
+    step = min(2 if step == 3 else step, max(planes.shape[0], 1))
+    held = planes.new_empty(1, step, *size)
+    planes, first = planes.detach(), 0
+    while first < planes.shape[0]:
+        count = min(step, planes.shape[0] - first)
+        count = 2 if count == 3 else count
+        part = held[:, :count]
+        torch.ops.aten.upsample_bilinear2d.out(planes[None, first : first + count], size, False, None, None, out=part)
+        yield first, part[0]
+        first += count
+
+
+def _resize_apart(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """At once; or, where planes are many and large, in parts that keep their order in memory and whole vectors."""
+    last = planes[None].is_contiguous(memory_format=torch.channels_last) and planes.shape[0] > 32
+    if not last or size[0] * size[1] * planes.shape[0] < CHUNK_BYTES:
+        yield 0, resize(planes, size)
+        return
+    for first in range(0, planes.shape[0], 32):
+        part = planes[None, first : first + 32]
+        yield first, resize(part.contiguous(memory_format=torch.channels_last)[0], size)
+
+
+def resize_some(planes: Tensor, index: list[int], size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """Some planes of a stack as `resize` of the whole stack gives them: (place in ``index``, [c, H, W])."""
+    if index == [*range(planes.shape[0])]:
+        yield from resize_parts(planes, size)
+    elif goes_whole(planes, size):
+        yield 0, resize(planes, size)[index]
+    else:
+        yield from resize_parts(planes[index], size)
+
+
+def rounding(planes: Tensor) -> float:
+    """How far two values computed from the planes may be from what they stand for; inf where values are not finite."""
+    if planes.numel() == 0:
+        return 0.0
+    low, high = planes.aminmax()
+    most = float(torch.maximum(low.abs(), high.abs()))
+    return SLACK * torch.finfo(planes.dtype).eps * most if most < math.inf else math.inf
