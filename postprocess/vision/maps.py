@@ -38,7 +38,8 @@ def map_ids(segmentation: Tensor) -> Tensor:
     if segmentation.numel() == 0:
         return torch.zeros(0, dtype=torch.int64)
     if segmentation.device.type != "cpu":
-        return torch.unique(segmentation).long().cpu()
+        ids: Tensor = torch.unique(segmentation)
+        return ids.long().cpu()
     # An id begins somewhere: only the first pixels of its runs are sorted, mostly few.
     flat = _narrowed(segmentation).numpy().reshape(-1)
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1

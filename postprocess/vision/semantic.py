@@ -37,7 +37,7 @@ def semantic_maps(logits: Tensor, *, sizes: Sizes | None = None) -> list[Tensor]
         raise ValueError(f"logits must be [B, C, h, w]; got shape {list(logits.shape)}")
     pairs = size_pairs(sizes, logits.shape[0])
     if pairs is None:
-        return [first_largest(lambda planes=planes: [(0, planes)]) for planes in logits]
+        return [_largest_of(planes) for planes in logits]
     return [class_map(planes, size) for planes, size in zip(logits, pairs, strict=True)]
 
 
@@ -194,17 +194,16 @@ def _decide(
     """Write the winners of pixels whose best classes come within rounding, by torch's own values of these classes."""
     # A second look, with each value's own rounding: steps of the weighted sum of its corners' sizes.
     step = SLACK / 2 * torch.finfo(planes.dtype).eps
-    values = list(contenders.values(planes, pixels))
-    errors = [size * step for _, _, size in contenders.values(planes.abs(), pixels)]
+    sizes = (weight for _, _, weight in contenders.values(planes.abs(), pixels))
+    values = [(*found, step * weight) for found, weight in zip(contenders.values(planes, pixels), sizes, strict=True)]
     floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype)
-    for (live, _, value), error in zip(values, errors, strict=True):
+    for live, _, value, error in values:
         floor[live] = torch.maximum(floor[live], value - error)
-    near = [value + error >= floor[live] for (live, _, value), error in zip(values, errors, strict=True)]
-    rivals = sum(
-        torch.zeros_like(pixels.place).index_add_(0, v[0], n.long()) for v, n in zip(values, near, strict=True)
-    )
+    rivals = torch.zeros_like(pixels.place)
+    for live, _, value, error in values:
+        rivals[live] += value + error >= floor[live]
     open_pixels = rivals > 1
-    close = [label[n & open_pixels[live]] for (live, label, _), n in zip(values, near, strict=True)]
+    close = [label[(value + error >= floor[live]) & open_pixels[live]] for live, label, value, error in values]
     best = torch.full_like(floor, -torch.inf)
     winner = labels.index_select(0, pixels.place).long()
     for label in torch.unique(torch.cat(close)).tolist():
@@ -223,6 +222,10 @@ def _by_class(planes: Tensor, size: tuple[int, int], classes: list[int] | None, 
         return first_largest(lambda: resize_parts(planes, size))
     found = first_largest(lambda: resize_some(planes, classes, size))
     return torch.tensor(classes, device=planes.device)[found]
+
+
+def _largest_of(planes: Tensor) -> Tensor:
+    return first_largest(lambda: [(0, planes)])
 
 
 def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:

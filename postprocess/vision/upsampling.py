@@ -163,7 +163,8 @@ class Pixels:
 def corner_planes(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four corners of every cell of [..., h, w] planes: left and right above, left and right below."""
     right = torch.cat((values[..., 1:], values[..., -1:]), dim=-1)
-    return values, right, *(torch.cat((rows[..., 1:, :], rows[..., -1:, :]), dim=-2) for rows in (values, right))
+    below, below_right = (torch.cat((rows[..., 1:, :], rows[..., -1:, :]), dim=-2) for rows in (values, right))
+    return values, right, below, below_right
 
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
