@@ -17,6 +17,14 @@ from .text import (
     token_classification,
     zero_shot,
 )
+from .vision import (
+    image_classification,
+    image_feature_extraction,
+    object_detection,
+    video_classification,
+    zero_shot_image_classification,
+    zero_shot_object_detection,
+)
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -34,6 +42,12 @@ TASKS: dict[str, Task] = {
         table_question_answering.TASK,
         choices.MULTIPLE_CHOICE,
         choices.NEXT_SENTENCE,
+        image_classification.TASK,
+        image_feature_extraction.TASK,
+        object_detection.TASK,
+        video_classification.TASK,
+        zero_shot_image_classification.TASK,
+        zero_shot_object_detection.TASK,
     )
 }
 _ALIASES = {alias: task.name for task in TASKS.values() for alias in task.aliases}

@@ -1,0 +1,48 @@
+"""Labels of whole pictures and videos: the best of a batch on the device, as records and as columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....postprocess.classification import ClassScores, classify
+from ...running.columns import Columns, Part, join_parts
+from ...running.options import require
+from ...running.runner import Loaded, Prepared
+from .images import label_names, parts_of, per_row
+from .results import ImageLabels, of_source
+
+
+def best_labels(loaded: Loaded, logits: Tensor, function: str, top_k: int | None) -> list[Part]:
+    """The ``top_k`` best labels of every row, on the CPU. As in transformers None is 5, and a count below 0 is one
+    from the end; without ``compat`` it must be 1 or more."""
+    count = logits.shape[1]
+    asked = min(5 if top_k is None else top_k, count)
+    kept = asked if asked >= 0 else max(count + asked, 0)
+    require(loaded.compat or kept == asked > 0, f"top_k must be at least 1; got {top_k}")
+    found = classify(logits, function_to_apply=function, top_k=max(kept, 1))
+    return parts_of(ClassScores(found.labels[:, :kept].cpu(), found.scores[:, :kept].cpu()), logits.shape[0])
+
+
+def label_records(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: Any
+) -> list[Any]:
+    """A list of ``{label, score}`` an item, best first."""
+    names = label_names(loaded)
+    found = per_row([rows[0] for rows in outputs], lambda scores: scores.records(names))
+    return [of_source(ImageLabels(own), item.facts.source) for own, item in zip(found, items, strict=True)]
+
+
+def label_columns(loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: Any) -> Columns:
+    """A row a label: its name and score."""
+    names: Mapping[int, str] = label_names(loaded)
+
+    def columns(found: ClassScores) -> Columns:
+        counts = torch.full((found.labels.shape[0],), found.labels.shape[1], dtype=torch.long)
+        ids = found.labels.flatten()
+        return Columns(
+            counts, {"label": [names[label] for label in ids.tolist()], "score": found.scores.flatten().double()}
+        )
+
+    return join_parts([rows[0] for rows in outputs], columns)

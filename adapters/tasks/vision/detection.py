@@ -1,0 +1,140 @@
+"""What the detection tasks share: rows that are tiles, boxes of many batches as one table, records and columns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....postprocess.vision.detections import Detections, merge_images
+from ....postprocess.vision.nms import suppress
+from ...running.columns import Columns, Part
+from ...running.options import require, require_choice, require_count
+from ...running.runner import Loaded, Prepared
+from .images import ImageOptions, Picture
+from .results import Detected, of_source
+
+
+@dataclass(frozen=True)
+class DetectionOptions(ImageOptions):
+    """threshold: scores above it are kept, label_thresholds: in its place for labels by name.
+
+    iou_threshold: of boxes of one label that overlap more, the best stays (None: all stay, as in transformers).
+    tile: side of the square tiles that a larger picture is cut into, which overlap by ``overlap`` of it.
+    """
+
+    threshold: float = 0.5
+    label_thresholds: Mapping[str, float] | None = None
+    iou_threshold: float | None = None
+    tile: int | None = None
+    overlap: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_count("tile", self.tile, optional=True)
+        require(0 <= self.overlap < 1, f"overlap must be in [0, 1); got {self.overlap}")
+        iou = self.iou_threshold
+        require(iou is None or 0 <= iou <= 1, f"iou_threshold must be in [0, 1]; got {iou}")
+
+
+def thresholds_of(names: Mapping[int, str] | Sequence[str], options: DetectionOptions) -> Tensor | None:
+    """[C] thresholds by label id where some labels have their own, else None."""
+    own = options.label_thresholds
+    if own is None:
+        return None
+    listed = [names[label] for label in sorted(names)] if isinstance(names, Mapping) else list(names)
+    for name in own:
+        require_choice("label_thresholds", name, listed)
+    return torch.tensor([own.get(name, options.threshold) for name in listed], dtype=torch.float64)
+
+
+def tiles_of(picture: Picture, options: DetectionOptions) -> tuple[list[Any], list[tuple[int, int]]]:
+    """The pictures to look at and the place (left, top) of each: the whole, or its tiles."""
+    height, width = picture.size
+    side = options.tile
+    if side is None or (height <= side and width <= side):
+        return [picture.image], [(0, 0)]
+    places = [(left, top) for top in _starts(height, side, options) for left in _starts(width, side, options)]
+    crops = [picture.image.crop((left, top, min(left + side, width), min(top + side, height))) for left, top in places]
+    return crops, places
+
+
+def _starts(length: int, side: int, options: DetectionOptions) -> list[int]:
+    """Where tiles begin along an axis; the last one ends where the picture does."""
+    if length <= side:
+        return [0]
+    step = max(1, round(side * (1 - options.overlap)))
+    return [*range(0, length - side, step), length - side]
+
+
+def gather(parts: Sequence[Part]) -> Detections:
+    """The boxes of all parts in their order, those of part n as image n, on the CPU."""
+    places: dict[int, tuple[Detections, list[int]]] = {}
+    for number, part in enumerate(parts):
+        found, numbers = places.setdefault(id(part.batch), (part.batch, [-1] * part.batch.num_images))
+        numbers[part.row] = number
+    pieces = []
+    for found, numbers in places.values():
+        image = torch.tensor(numbers)[found.image]
+        pieces.append(replace(found, image=image).select(image >= 0))
+    columns = ("scores", "labels", "boxes", "image", "query")
+    joined = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in columns}
+    order = joined["image"].argsort(stable=True)
+    return Detections(**{name: values[order] for name, values in joined.items()}, num_images=len(parts))
+
+
+def on_cpu(found: Detections) -> Detections:
+    columns = ("scores", "labels", "boxes", "image", "query")
+    return replace(found, **{name: getattr(found, name).cpu() for name in columns})
+
+
+def found_in(
+    items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: DetectionOptions, *, top_k: int | None = None
+) -> Detections:
+    """The boxes of every item. Boxes of several rows (tiles, or labels by themselves) are set at the place of their
+    tile (``offset``), named by their label (``label``) and ordered by score."""
+    rows = [row for item in items for row in item.rows]
+    found = gather([part for parts in outputs for part in parts])
+    if any(len(item.rows) > 1 or "label" in item.rows[0].facts for item in items):
+        corner = torch.tensor([row.facts.get("offset", (0, 0)) for row in rows]).to(found.boxes)
+        labels = torch.tensor([row.facts.get("label", -1) for row in rows])[found.image]
+        found = replace(
+            found,
+            boxes=found.boxes + corner[found.image].repeat(1, 2),
+            labels=torch.where(labels < 0, found.labels, labels),
+        )
+        owner = [number for number, item in enumerate(items) for _ in item.rows]
+        found = merge_images(found, owner, num_images=len(items), top_k=None if options.iou_threshold else top_k)
+    if options.iou_threshold is not None:
+        found = suppress(found, iou_threshold=options.iou_threshold)
+    return found
+
+
+def detection_records(items: Sequence[Prepared], found: Detections, names: Callable[[int], Any]) -> list[Any]:
+    """A list of ``{score, label, box}`` an item. names: the label names of the item of that number."""
+    named = [names(number) for number in range(len(items))]
+    same = all(each is named[0] for each in named)
+    records = found.records(named[0] if same and named else None)
+    finished = []
+    for item, own, labels in zip(items, records, named, strict=True):
+        if not same:
+            own = [{**record, "label": labels[record["label"]]} for record in own]
+        finished.append(of_source(Detected(own), item.facts.source))
+    return finished
+
+
+def detection_columns(found: Detections, names: Callable[[int], Any]) -> Columns:
+    """A row a box: score, label, and the box [N, 4] in whole pixels, xmin, ymin, xmax, ymax."""
+    labels, images = found.labels.tolist(), found.image.tolist()
+    values = {
+        "score": found.scores.double(),
+        "label": [names(image)[label] for image, label in zip(images, labels, strict=True)],
+        "box": found.boxes.int(),
+    }
+    return Columns(torch.tensor(found.counts(), dtype=torch.long), values)
+
+
+def check_single(loaded: Loaded, options: Any) -> Any:
+    """The options as they are, once the label thresholds are known to name labels of the model."""
+    thresholds_of(loaded.config.id2label, options)
+    return options

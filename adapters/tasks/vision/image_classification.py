@@ -1,0 +1,66 @@
+"""Labels for pictures, as the image-classification pipeline of transformers 5.23."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ....postprocess.classification import choose_function
+from ...media.pictures import weigh_picture
+from ...running.batching import Batch
+from ...running.runner import Loaded, Prepared, Task
+from ...running.tokenising import take_logits
+from .classification import best_labels, label_columns, label_records
+from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one
+
+
+@dataclass(frozen=True)
+class ImageClassificationOptions(ImageOptions):
+    top_k: int | None = None  # 5, as in transformers
+    function_to_apply: Any = None
+
+    def __post_init__(self) -> None:
+        if self.function_to_apply is not None:
+            choose_function(None, 2, self.function)
+
+    @property
+    def function(self) -> str | None:
+        given = getattr(self.function_to_apply, "value", self.function_to_apply)
+        return None if given is None else str(given)
+
+
+def parse(loaded: Loaded, item: Any, options: ImageClassificationOptions) -> Picture:
+    """A picture; an array of three axes goes to the image processor as it is where transformers does that."""
+    if loaded.compat and isinstance(item, np.ndarray | Tensor) and item.ndim == 3 and not options.input_data_format:
+        return Picture(item, item)
+    return read_one(loaded, item, options)
+
+
+def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificationOptions) -> list[Prepared]:
+    rows = encode_images(loaded, [item.image for item in items])
+    return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
+
+
+def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> list[Any]:
+    logits = take_logits(loaded.model(**batch.inputs))
+    function = choose_function(getattr(loaded.config, "problem_type", None), loaded.config.num_labels, options.function)
+    return best_labels(loaded, logits, function, options.top_k)
+
+
+TASK = Task(
+    name="image-classification",
+    auto_classes=("AutoModelForImageClassification",),
+    options=ImageClassificationOptions,
+    read=read_images,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=label_records,
+    columns=label_columns,
+    needs=("image_processor",),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)

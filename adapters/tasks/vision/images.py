@@ -1,0 +1,127 @@
+"""What the tasks over pictures share: their call, reading, encoding by size, and answers picked from whole batches."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...media.pictures import read_picture
+from ...running.batching import Row, WindowSizes
+from ...running.columns import Part
+from ...running.inputs import as_call
+from ...running.runner import Call, Loaded
+
+# Pictures are encoded in few at a time: the next ones beside the model's work on these.
+PICTURE_WINDOWS = WindowSizes(4, 8, 32)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pictures are read; every task over pictures takes these.
+
+    timeout: seconds to wait for a web address, which is read only with ``allow_urls``. input_data_format:
+    "channels_first" or "channels_last" for arrays whose shape fits both.
+    """
+
+    timeout: float | None = None
+    allow_urls: bool = False
+    input_data_format: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in RGB, and what the caller gave for it."""
+
+    image: Any
+    source: Any
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.height, self.image.width
+
+
+def read_images(inputs: Any = None, *, images: Any = None, **options: Any) -> Call:
+    """``pipe(picture)``, ``pipe([picture, ...])`` or any iterable; ``images`` is the name of old."""
+    inputs = images if inputs is None else inputs
+    if inputs is None:
+        raise TypeError("inputs must be a picture, a list, or an iterable of them; got None")
+    return as_image_call(inputs, options)
+
+
+def as_image_call(inputs: Any, options: dict[str, Any]) -> Call:
+    """An array of up to three axes or an open file is one picture; an array of four is a list of them."""
+    if isinstance(inputs, np.ndarray | Tensor):
+        return Call(list(inputs), "list", options) if inputs.ndim == 4 else Call([inputs], "single", options)
+    if hasattr(inputs, "read") or hasattr(inputs, "convert"):
+        return Call([inputs], "single", options)
+    return as_call(inputs, options)
+
+
+def read_one(loaded: Loaded, item: Any, options: ImageOptions) -> Picture:
+    """The picture of an item: itself, or the field ``image`` of a dict."""
+    source = item["image"] if isinstance(item, Mapping) and "image" in item else item
+    image = read_picture(
+        source,
+        allow_urls=options.allow_urls,
+        timeout=options.timeout,
+        input_data_format=options.input_data_format,
+        compat=loaded.compat,
+    )
+    return Picture(image, source)
+
+
+def encode_images(loaded: Loaded, images: Sequence[Any], **given: Any) -> list[Row]:
+    """A row a picture, in one call of the image processor for those of one size: none is padded for another."""
+    rows: list[Any] = [None] * len(images)
+    for chosen in by_size(images):
+        encoded = loaded.image_processor(images=[images[index] for index in chosen], return_tensors="pt", **given)
+        for place, index in enumerate(chosen):
+            rows[index] = image_row({name: values[place] for name, values in encoded.items()})
+    return rows
+
+
+def by_size(images: Sequence[Any]) -> list[list[int]]:
+    """The numbers of the pictures or arrays of each size, in the order the sizes first come."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        size = (tuple(image.shape), str(image.dtype)) if isinstance(image, np.ndarray | Tensor) else image.size
+        groups[size].append(index)
+    return list(groups.values())
+
+
+def image_row(inputs: Mapping[str, Any], group: Any = None, **facts: Any) -> Row:
+    """One row of an image model: its size is the pixels of ``pixel_values``, frames and all, without the channels."""
+    values = inputs["pixel_values"]
+    channels = values.shape[-3] if values.dim() > 2 else 1
+    return Row(inputs, prod(values.shape) // max(channels, 1), None, facts, group)
+
+
+def parts_of(found: Any, count: int) -> list[Part]:
+    """What a forward pass found for a whole batch, as the output of each of its rows."""
+    return [Part(found, row) for row in range(count)]
+
+
+def per_row(parts: Sequence[Part], work: Callable[[Any], Sequence[Any]]) -> list[Any]:
+    """The entry of each part, of what ``work`` gives for its batch; it is called once for each batch."""
+    worked: dict[int, Sequence[Any]] = {}
+    for part in parts:
+        if id(part.batch) not in worked:
+            worked[id(part.batch)] = work(part.batch)
+    return [worked[id(part.batch)][part.row] for part in parts]
+
+
+def label_names(loaded: Loaded) -> Mapping[int, str]:
+    """The names of the model's labels by id."""
+    names: Mapping[int, str] = loaded.config.id2label
+    return names
+
+
+def sizes_of(rows: Sequence[Row]) -> Tensor:
+    """[B, 2] int: height and width of the picture that each row shows, from its fact ``size``."""
+    return torch.tensor([row.facts["size"] for row in rows], dtype=torch.int32)

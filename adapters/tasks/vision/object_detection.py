@@ -1,0 +1,82 @@
+"""Objects in pictures, as the object-detection pipeline of transformers 5.23, in batches of one size."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...media.pictures import weigh_picture
+from ...running.batching import Batch
+from ...running.columns import Columns
+from ...running.runner import Loaded, Prepared, Task
+from ...running.tokenising import take_logits
+from .detection import (
+    DetectionOptions,
+    check_single,
+    detection_columns,
+    detection_records,
+    found_in,
+    on_cpu,
+    thresholds_of,
+    tiles_of,
+)
+from .families import detect
+from .images import PICTURE_WINDOWS, Picture, encode_images, label_names, parts_of, read_images, read_one, sizes_of
+
+
+def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) -> list[Prepared]:
+    """A row a picture, or a row a tile."""
+    cut = [tiles_of(item, options) for item in items]
+    rows = iter(encode_images(loaded, [crop for crops, _ in cut for crop in crops]))
+    prepared = []
+    for item, (crops, places) in zip(items, cut, strict=True):
+        own = [
+            replace(next(rows), facts={"size": (crop.height, crop.width), "offset": place})
+            for crop, place in zip(crops, places, strict=True)
+        ]
+        prepared.append(Prepared(own, item))
+    return prepared
+
+
+def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> list[Any]:
+    outputs = loaded.model(**batch.inputs)
+    take_logits(outputs)
+    found = detect(
+        loaded.image_processor,
+        outputs,
+        sizes=sizes_of(batch.rows),
+        threshold=options.threshold,
+        label_thresholds=thresholds_of(label_names(loaded), options),
+    )
+    return parts_of(on_cpu(found), len(batch.rows))
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: DetectionOptions
+) -> list[Any]:
+    names = label_names(loaded)
+    return detection_records(items, found_in(items, outputs, options), lambda item: names)
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: DetectionOptions
+) -> Columns:
+    names = label_names(loaded)
+    return detection_columns(found_in(items, outputs, options), lambda item: names)
+
+
+TASK = Task(
+    name="object-detection",
+    auto_classes=("AutoModelForObjectDetection",),
+    options=DetectionOptions,
+    read=read_images,
+    parse=read_one,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    columns=columns,
+    check=check_single,
+    needs=("image_processor",),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)

@@ -1,0 +1,92 @@
+"""Labels for videos, as the video-classification pipeline of transformers 5.23: the first frames, evenly apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...media.videos import read_frames
+from ...running.batching import Batch, WindowSizes
+from ...running.inputs import as_call
+from ...running.options import require_choice, require_count
+from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import take_logits
+from .classification import best_labels, label_columns, label_records
+from .images import ImageOptions, Picture, image_row
+
+
+@dataclass(frozen=True)
+class VideoClassificationOptions(ImageOptions):
+    top_k: int | None = None  # 5, as in transformers
+    num_frames: int | None = None  # as many as the model was trained with
+    frame_sampling_rate: int | None = None  # 1: frames that follow each other
+    function_to_apply: str | None = None
+
+    def __post_init__(self) -> None:
+        require_count("num_frames", self.num_frames, optional=True)
+        require_count("frame_sampling_rate", self.frame_sampling_rate, optional=True)
+        require_choice("function_to_apply", self.function_to_apply, (None, "softmax", "sigmoid", "none"))
+
+
+def read_videos(inputs: Any = None, *, videos: Any = None, **options: Any) -> Call:
+    """``pipe(video)``, ``pipe([video, ...])`` or any iterable. A list is one of videos; a list of lists of frames is
+    one of videos, too."""
+    inputs = videos if inputs is None else inputs
+    if inputs is None:
+        raise TypeError("inputs must be a video, a list, or an iterable of them; got None")
+    if isinstance(inputs, np.ndarray | Tensor):
+        return Call(list(inputs), "list", options) if inputs.ndim == 5 else Call([inputs], "single", options)
+    return as_call(inputs, options) if not hasattr(inputs, "read") else Call([inputs], "single", options)
+
+
+def parse(loaded: Loaded, item: Any, options: VideoClassificationOptions) -> Picture:
+    """Its chosen frames [T] of arrays [H, W, 3]."""
+    source = item["video"] if isinstance(item, Mapping) and "video" in item else item
+    count = options.num_frames or loaded.config.num_frames
+    indices = np.linspace(0, count * (options.frame_sampling_rate or 1) - 1, num=count, dtype=np.int64)
+    frames = read_frames(
+        source,
+        indices.tolist(),
+        allow_urls=options.allow_urls,
+        timeout=options.timeout,
+        input_data_format=options.input_data_format,
+    )
+    return Picture(frames, source)
+
+
+def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificationOptions) -> list[Prepared]:
+    prepared = []
+    for item in items:
+        if loaded.video_processor is not None:
+            encoded = loaded.video_processor(np.stack(item.image), return_tensors="pt", do_sample_frames=False)
+        else:
+            encoded = loaded.image_processor(list(item.image), return_tensors="pt")
+        row = image_row({name: values[0] for name, values in encoded.items()})
+        prepared.append(Prepared([row], Picture(None, item.source)))
+    return prepared
+
+
+def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> list[Any]:
+    logits = take_logits(loaded.model(**batch.inputs))
+    kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
+    function = options.function_to_apply or kinds.get(loaded.config.problem_type, "softmax")
+    return best_labels(loaded, logits, function, options.top_k)
+
+
+TASK = Task(
+    name="video-classification",
+    auto_classes=("AutoModelForVideoClassification",),
+    options=VideoClassificationOptions,
+    read=read_videos,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=label_records,
+    columns=label_columns,
+    needs=("image_processor",),
+    may_use=("video_processor",),
+    unit="pixels",
+    window_sizes=WindowSizes(2, 2, 8),
+)
