@@ -3,17 +3,52 @@
 CTC, Whisper's timestamps and merges, alignments, subtitles; no model, tokenizer or sound file is opened here.
 """
 
+from .attention_times import (
+    AlignmentAttentions,
+    follow_beams,
+    median_filter,
+    select_heads,
+    smooth_attentions,
+    token_times,
+)
+from .chunk_merge import join_by_overlap, merge_overlaps_of_tokens
 from .ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, collapse_ctc, ctc_alphabet, frame_ids
+from .dtw import Warping, warp
 from .labels import TopLabels, choose_audio_function, top_labels
+from .resample import resample
+from .strides import Chunk, chunk_lengths, chunks_of, rescale_stride
+from .timestamps import Segment, Transcript, WhisperOutput, decode_whisper
+from .word_splits import WhisperVocabulary, split_words
 
 __all__ = [
+    "AlignmentAttentions",
+    "Chunk",
     "CtcAlphabet",
     "CtcTranscripts",
+    "Segment",
     "TopLabels",
+    "Transcript",
+    "Warping",
+    "WhisperOutput",
+    "WhisperVocabulary",
     "choose_audio_function",
+    "chunk_lengths",
+    "chunks_of",
     "collapse_chunks",
     "collapse_ctc",
     "ctc_alphabet",
+    "decode_whisper",
+    "follow_beams",
     "frame_ids",
+    "join_by_overlap",
+    "median_filter",
+    "merge_overlaps_of_tokens",
+    "resample",
+    "rescale_stride",
+    "select_heads",
+    "smooth_attentions",
+    "split_words",
+    "token_times",
     "top_labels",
+    "warp",
 ]
