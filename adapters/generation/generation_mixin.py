@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import utils as library
 
+from .arguments import check_seeds, explain
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
 from .modes.sample import run_sample
@@ -30,16 +31,21 @@ class Engine(GenerationMixin):  # type: ignore[misc]
 
     def generate(self, *arguments: Any, seeds: Any = None, compact: bool = False, **options: Any) -> Any:
         """The model's own ``generate``, which also takes the options of ``generation.generate``."""
-        request, options = split_request(seeds, compact, options)
-        with requested(request):
-            try:
+        check_seeds(seeds)
+        given = options
+        try:
+            request, options = split_request(seeds, compact, options)
+            with requested(request):
                 return super().generate(*arguments, **options)
-            except BaseException as error:
-                # Whoever iterates over a stream in another thread must not wait for ever.
-                fail = getattr(options.get("streamer"), "fail", None)
-                if callable(fail):
-                    fail(error)
-                raise
+        except BaseException as error:
+            # Whoever iterates over a stream in another thread must not wait for ever.
+            fail = getattr(options.get("streamer"), "fail", None)
+            if callable(fail):
+                fail(error)
+            named = explain(error, given, (given.get("generation_config"), getattr(self, "generation_config", None)))
+            if named is not None:
+                raise named from error
+            raise
 
     def _sample(self, input_ids: Tensor, **prepared: Any) -> Any:
         return self._decode("_sample", run_sample, input_ids, prepared)

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import GenerationMixin
 
+from .arguments import check_seeds
 from .generation_mixin import Engine
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
@@ -88,6 +89,7 @@ def custom_generate(
     seeds, compact: as in ``generate``. row_options: the per-row options by name, because ``model.generate`` itself
     takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
     """
+    check_seeds(seeds)
     request, _ = split_request(seeds, compact, dict(row_options or {}))
     unused = [name for name in row_options or () if name not in request.asked]
     if unused:

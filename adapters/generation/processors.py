@@ -4,6 +4,7 @@ A processor whose exact type is in ``STEPS`` becomes this engine's own increment
 included, is called as the library calls it, with the ids so far and the scores, at its place in the list.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class LibraryProcessors:
     def apply(self, logits: Tensor) -> Tensor:
         ids = self.history.ids.contiguous()
         for processor in self.processors:
-            logits = processor(ids, logits)
+            logits = _checked(processor(ids, logits), processor, ids.shape[0])
         return logits
 
     def advance(self, token_ids: Tensor) -> None:
@@ -46,6 +47,16 @@ class LibraryProcessors:
 
     def select_rows(self, rows: Tensor) -> None:
         """The history has moved with the model's rows."""
+
+
+def _checked(scores: Any, processor: Any, rows: int) -> Tensor:
+    """What a processor returned, if the next one can go on from it."""
+    if isinstance(scores, Tensor) and scores.dim() == 2 and scores.shape[0] == rows:
+        return scores
+    name = getattr(processor, "__name__", type(processor).__name__)
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"logits_processor must return a tensor of scores; got {type(scores).__name__} from {name}")
+    raise ValueError(f"logits_processor must return scores of {rows} rows; got shape {list(scores.shape)} from {name}")
 
 
 class Elementwise:
@@ -119,7 +130,8 @@ def _no_repeat_ngram(processor: Any, start: Start) -> LogitsStep:
 
 
 def _sequence_bias(processor: Any, start: Start) -> LogitsStep:
-    return SequenceBiasStep(start.token_ids, processor.sequence_bias, vocab_size=start.vocab_size)
+    biases = {words: bias for words, bias in processor.sequence_bias.items() if words}  # an empty word is none
+    return SequenceBiasStep(start.token_ids, biases, vocab_size=start.vocab_size)
 
 
 def _min_length(processor: Any, start: Start) -> LogitsStep:
@@ -136,14 +148,24 @@ def _min_new_tokens(processor: Any, start: Start) -> LogitsStep:
 
 
 def _suppress(processor: Any, start: Start) -> LogitsStep:
-    return SuppressTokensStep(processor.suppress_tokens, **start.sizes)
+    return SuppressTokensStep(_whole(processor.suppress_tokens), **start.sizes)
 
 
 def _suppress_at_begin(processor: Any, start: Start) -> LogitsStep:
-    return SuppressTokensStep(processor.begin_suppress_tokens, begin_index=processor.begin_index, **start.sizes)
+    tokens = _whole(processor.begin_suppress_tokens)
+    return SuppressTokensStep(tokens, begin_index=processor.begin_index, **start.sizes)
+
+
+def _whole(token_ids: Any) -> Any:
+    """Ids that transformers has read into floats, as it compares them: what is no whole number is no token."""
+    if not isinstance(token_ids, Tensor) or not token_ids.is_floating_point():
+        return token_ids
+    return token_ids[token_ids == token_ids.floor()].long()
 
 
 def _forced_bos(processor: Any, start: Start) -> LogitsStep:
+    if start.token_ids.shape[1] > 1:  # it looks at the length alone, and the time for it is over
+        return Elementwise(lambda logits: logits)
     return ForcedTokenStep(processor.bos_token_id, position=1, **start.sizes)
 
 
@@ -238,7 +260,7 @@ def translate(processors: Iterable[Any], history: History) -> list[LogitsStep]:
 
 def _is_the_same(processor: Any, history: History) -> bool:
     """Whether the step of this engine does what the processor does, to the bit."""
-    if getattr(processor, "logits_indices", None) is not None:
+    if getattr(processor, "logits_indices", None) is not None or not _is_finite(processor):
         return False
     if type(processor) is library.EncoderRepetitionPenaltyLogitsProcessor:
         # 4.57 penalises the first rows alone where there are several for each input.
@@ -248,6 +270,13 @@ def _is_the_same(processor: Any, history: History) -> bool:
         back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64).float()
         return bool(back[0] == back[1])
     return can_be_steps(processor, history.batch_size)
+
+
+def _is_finite(processor: Any) -> bool:
+    """Whether its numbers are such as the steps take: transformers lets through what leaves infinite scores or NaN."""
+    if isinstance(processor, library.SequenceBiasLogitsProcessor):
+        return not any(math.isnan(bias) for bias in processor.sequence_bias.values())
+    return math.isfinite(getattr(processor, "penalty", 0.0))
 
 
 def keeps_rows_apart(processors: Iterable[Any]) -> bool:

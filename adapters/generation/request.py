@@ -6,9 +6,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from ...decoding.options.token_ids import token_id
 from ...decoding.options.validation import as_written
+from .arguments import whole_numbers
 
 __all__ = [
     "DRAWS",
@@ -125,7 +128,7 @@ def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Re
 
     Raises ValueError where a processor of the call's own stands in the place of an option with a value per row.
     """
-    kwargs = dict(kwargs)
+    kwargs = {name: _listed(name, value) for name, value in kwargs.items()}
     rows: dict[str, Any] = {}
     rules: dict[str, Any] = {}
     ends: dict[str, Any] = {}
@@ -144,14 +147,15 @@ def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Re
             (rows if name in OWN_OPTIONS else rules)[name] = _without_none(name, value)
     _refuse_twice(rules, kwargs.get("logits_processor") or ())
     if has_rows("max_new_tokens", kwargs.get("max_new_tokens")):
-        limits = kwargs["max_new_tokens"]
-        ends["max_new_tokens"] = [int(limit) for limit in limits]
+        ends["max_new_tokens"] = whole_numbers("max_new_tokens", kwargs["max_new_tokens"], 1)
         kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
     eos = kwargs.get("eos_token_id")
     if isinstance(eos, Tensor) and eos.ndim == 2:
         eos = eos.tolist()
     if isinstance(eos, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in eos):
-        ends["eos_token_id"] = [[row] if isinstance(row, int) else [int(one) for one in row] for row in eos]
+        ends["eos_token_id"] = [
+            [row] if isinstance(row, int) else [token_id(one, "eos_token_id") for one in row] for row in eos
+        ]
         kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
     return Request(seeds=seeds, compact=compact, rows=rows, rules=rules, **ends), kwargs
 
@@ -178,6 +182,12 @@ def per_row(name: str, value: Any, batch_size: int, copies: int) -> list[Any]:
         return [one for one in values for _ in range(copies)]
     wanted = f"{batch_size // copies} prompts" + (f" or {batch_size} rows" if copies > 1 else "")
     raise ValueError(f"{name} must have one value for each of the {wanted}; got {len(values)}")
+
+
+def _listed(name: str, value: Any) -> Any:
+    """A numpy array of options per row as a list."""
+    takes_rows = name in ROW_OPTIONS or name in NEW_NAMES or name in _TOLD or name in ENDS
+    return value.tolist() if takes_rows and isinstance(value, np.ndarray) and value.ndim else value
 
 
 def _without_none(name: str, value: Any) -> Any:

@@ -135,7 +135,7 @@ def _with_own_ends(processor: Any, config: Any, eos: Any, limits: Any) -> Any:
     if eos is None:
         return processor
     if kind is library.NoBadWordsLogitsProcessor:
-        words = [tuple(word) for word in processor.bad_word_ids]
+        words = [tuple(word) for word in processor.bad_word_ids if word]
         bans = [{word: -math.inf for word in words if not (len(word) == 1 and word[0] in row)} for row in eos]
         return RowRule(kind.__name__, {"sequence_bias": bans}, frozenset({"sequence_bias"}))
     if getattr(processor, "eos_token_id", None) is not config._eos_token_tensor:

@@ -1,5 +1,6 @@
 """How a call picks tokens: the list of processors as stages of the loop, and the warpers at its end as one sampler."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -164,7 +165,10 @@ def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
         if getattr(warper, "filter_value", -float("inf")) != -float("inf"):
             break
         _, name, attribute = WARPERS[index]
-        options[name] = _plain(getattr(warper, attribute))
+        value = _plain(getattr(warper, attribute))
+        if not math.isfinite(value):
+            break
+        options[name] = value
         keep = getattr(warper, "min_tokens_to_keep", keep)
         position, end = index, end - 1
     if keep is not None:

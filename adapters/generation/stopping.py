@@ -15,7 +15,7 @@ __all__ = ["add_row_limits", "read_criteria"]
 def add_row_limits(stopping: Stopping, request: Request, config: Any, input_ids: Tensor) -> bool:
     """Add the request's per-row ends to ``stopping``; whether there are any, so that finished rows need a pad."""
     batch_size, prompt_length = input_ids.shape
-    copies = config.num_return_sequences or 1
+    copies = max(1, int(config.num_return_sequences or 1))
     if request.max_new_tokens is not None:
         limits = per_row("max_new_tokens", request.max_new_tokens, batch_size, copies)
         stopping.row_max_length = torch.tensor(limits, device=input_ids.device) + prompt_length

@@ -100,7 +100,7 @@ def token_set(
 ) -> TokenSet:
     """Read one id, a list of ids, or one list per row. Ids outside the vocabulary are ignored, or raise."""
     if isinstance(token_ids, Tensor):
-        if token_ids.is_floating_point() or token_ids.dim() > 1:
+        if (token_ids.is_floating_point() and token_ids.numel()) or token_ids.dim() > 1:
             raise ValueError(
                 f"{name} must be integers of shape [] or [D]; got {token_ids.dtype} {list(token_ids.shape)}"
             )

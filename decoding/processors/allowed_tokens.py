@@ -189,6 +189,10 @@ class PrefixAllowedTokensStep:
 
 def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: list[int], num_beams: int) -> Tensor:
     lists = [allowed(item, token_ids[row]) for row, item in enumerate(items)]
+    unusable = next((row for row, tokens in enumerate(lists) if not hasattr(tokens, "__len__")), None)
+    if unusable is not None:
+        kind = type(lists[unusable]).__name__
+        raise TypeError(f"prefix_allowed_tokens_fn must return a list of token ids; got {kind} in row {unusable}")
     empty = next((item for item, tokens in zip(items, lists, strict=True) if len(tokens) == 0), None)
     if empty is not None:
         raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {empty}")

@@ -60,6 +60,8 @@ def contrastive_search(
     unfinished = torch.ones(batch_size, dtype=torch.bool, device=device)
     first_of_row = torch.arange(batch_size, device=device) * top_k
     logits = model.prefill()
+    if top_k > logits.shape[1]:
+        raise ValueError(f"top_k must be at most the {logits.shape[1]} tokens of the vocabulary; got {top_k}")
     hidden = model.last_hidden()
     context = _Context(_unit(hidden), prompt_mask)
     while True:

@@ -4,12 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Stopping", "hits_token"]
+__all__ = ["Stopping", "Verdict", "hits_token", "read_verdict"]
 
-Criterion = Callable[[Tensor, object], Tensor]
+# What a criterion may return: one answer for all rows, or one a row.
+Verdict = bool | int | np.generic | np.ndarray | Tensor
+Criterion = Callable[[Tensor, object], Verdict]
 
 
 def hits_token(token_ids: Tensor, stop_ids: Tensor) -> Tensor:
@@ -23,13 +26,37 @@ def hits_token(token_ids: Tensor, stop_ids: Tensor) -> Tensor:
     return torch.isin(token_ids, stop_ids)
 
 
+def read_verdict(verdict: Verdict, like: Tensor) -> Tensor:
+    """What a criterion returned as bools of the shape and on the device of ``like``.
+
+    verdict: a bool or int for all rows, or a tensor or array with one element or one for each of ``like``. Of an int
+    the lowest bit counts: transformers takes the rest by its bitwise not.
+    Raises TypeError for what is neither, ValueError for another number of elements.
+    >>> read_verdict(True, torch.zeros(2)), read_verdict(torch.tensor([2, 3]), torch.zeros(2))
+    (tensor([True, True]), tensor([False,  True]))
+    """
+    if isinstance(verdict, bool | int | np.generic | np.ndarray):
+        verdict = torch.as_tensor(verdict)
+    if not isinstance(verdict, Tensor) or verdict.is_floating_point() or verdict.is_complex():
+        kind = verdict.dtype if isinstance(verdict, Tensor) else type(verdict).__name__
+        raise TypeError(f"stopping_criteria must return bools; got {kind}")
+    if verdict.numel() not in (1, like.numel()):
+        raise ValueError(
+            f"stopping_criteria must return one bool or one for each of the {like.numel()} rows; "
+            f"got shape {list(verdict.shape)}"
+        )
+    if verdict.dtype != torch.bool:
+        verdict = (verdict & 1).bool()
+    return verdict.to(like.device).reshape(like.shape if verdict.numel() == like.numel() else ()).expand(like.shape)
+
+
 @dataclass
 class Stopping:
     """Every reason to finish a row, asked together after each new token.
 
     max_length: total length (prompt included) at which every row ends. eos_token_id: [E], any of them ends a row.
     deadline: ``time.time()`` after which every row ends. row_max_length [B] and row_eos_token_id [B, E] (filled with
-    -1) are the same per row of the original batch. criteria: functions of (ids [N, T], scores) giving [N] bools,
+    -1) are the same per row of the original batch. criteria: functions of (ids [N, T], scores) giving [N] bools or one,
     as transformers' StoppingCriteria are; they see every row, so they keep finished rows in the batch.
     """
 
@@ -80,5 +107,5 @@ class Stopping:
         for criterion in self.criteria:
             if ids is None:
                 raise ValueError("ids must be given when there are criteria; got None")
-            done = done | criterion(ids(), scores).to(done.device).reshape(done.shape)
+            done = done | read_verdict(criterion(ids(), scores), done)
         return done

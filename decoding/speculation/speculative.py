@@ -16,7 +16,7 @@ from ..kernels.argmax import first_argmax
 from ..search.decode_loop import Recorder
 from ..search.group_beam import ScoreRule
 from ..search.step_model import VerifyingStepModel
-from ..search.stopping import Stopping, hits_token
+from ..search.stopping import Stopping, hits_token, read_verdict
 
 __all__ = ["Draft", "Drafter", "Draw", "accept_drawn", "accept_equal", "speculate"]
 
@@ -286,7 +286,7 @@ class _Rows:
                 on_tokens(column)
             for criterion in self.stopping.criteria:
                 done = criterion(self.ids[:, : self.longest].contiguous(), getattr(recorder, "scores", None))
-                self.finished = self.finished | done.to(self.finished.device).reshape(self.finished.shape)
+                self.finished = self.finished | read_verdict(done, self.finished)
             if self.stopping.criteria and bool(self.finished.all()):
                 break
         self.all_lengths[:] = self.longest

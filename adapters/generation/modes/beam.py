@@ -30,7 +30,7 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         call.stepper,
         call.input_ids,
         call.stopping,
-        num_beams=config.num_beams,
+        num_beams=call.copies,
         num_eos=0 if eos is None else eos.shape[0],
         max_length=config.max_length,
         length_penalty=config.length_penalty,

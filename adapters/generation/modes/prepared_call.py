@@ -41,7 +41,7 @@ class Mode:
 
     def copies(self, config: Any) -> int:
         """The neighbouring rows that stem from one prompt."""
-        return config.num_beams if self.beams else config.num_return_sequences or 1
+        return int(config.num_beams) if self.beams else max(1, int(config.num_return_sequences or 1))
 
 
 @dataclass(frozen=True)
