@@ -25,7 +25,7 @@ def load_parts(task: Task, given: Mapping[str, Any], name: Any, hub: Mapping[str
     is, or else loaded from ``name``, the model's own; one that is only in ``task.may_use`` is left out where that
     fails.
     An image processor may come as ``feature_extractor``, its name of old. Raises ValueError for a needed part that a
-    model object came without, TypeError for one that the task has no use for.
+    model object came without, TypeError for one that a task over texts has no use for; other tasks leave it aside.
     """
     given = _renamed(task, given)
     held: dict[str, Any] = dict.fromkeys(PARTS)
@@ -50,9 +50,9 @@ def _renamed(task: Task, given: Mapping[str, Any]) -> Mapping[str, Any]:
     if "image_processor" in used and "feature_extractor" not in used and given.get("image_processor") is None:
         given = {**given, "image_processor": given.get("feature_extractor"), "feature_extractor": None}
     for part, value in given.items():
-        if value is not None and part not in used:
+        if value is not None and part not in used and task.unit == "tokens":
             raise TypeError(unknown_option(part, task.name, (), sorted(used)))
-    return given
+    return {part: value for part, value in given.items() if part in used}
 
 
 def load_part(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:

@@ -18,8 +18,10 @@ from .text import (
     zero_shot,
 )
 from .vision import (
+    guided_detection,
     image_classification,
     image_feature_extraction,
+    image_segmentation,
     object_detection,
     video_classification,
     zero_shot_image_classification,
@@ -42,8 +44,11 @@ TASKS: dict[str, Task] = {
         table_question_answering.TASK,
         choices.MULTIPLE_CHOICE,
         choices.NEXT_SENTENCE,
+        guided_detection.GROUNDED,
+        guided_detection.IMAGE_GUIDED,
         image_classification.TASK,
         image_feature_extraction.TASK,
+        image_segmentation.TASK,
         object_detection.TASK,
         video_classification.TASK,
         zero_shot_image_classification.TASK,

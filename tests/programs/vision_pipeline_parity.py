@@ -34,6 +34,13 @@ SENTENCES = ["cat .", "a big dog .", "red ."]
 
 DETECTION = [{"threshold": 0.0}, {"threshold": 0.12}, {"threshold": 0.18}, {}]
 
+SEMANTIC = [{}, {"subtask": "semantic"}]
+OBJECTS = [
+    {"threshold": 0.01, "overlap_mask_area_threshold": 0.0},
+    {"threshold": 0.2, "mask_threshold": 0.1, "overlap_mask_area_threshold": 0.3},
+    {"subtask": "instance", "threshold": 0.1},
+]
+
 # The models of each task, and the options that are tried with each of them.
 CASES = {
     "image-classification": {
@@ -57,6 +64,13 @@ CASES = {
     "zero-shot-image-classification": {
         "clip": [{}, {"hypothesis_template": "{}"}, {"candidate_labels": "ab"}],
         "siglip": [{}],
+    },
+    "image-segmentation": {
+        **dict.fromkeys(("segformer", "beit", "upernet", "mobilevit", "dpt_segmentation"), SEMANTIC),
+        "maskformer": [*OBJECTS, {}, {"subtask": "semantic"}],
+        "mask2former": [*OBJECTS, {"subtask": "instance", "threshold": 0.01}, {"subtask": "semantic"}],
+        "detr_segmentation": [*OBJECTS, {"subtask": "semantic"}],
+        "eomt": [*OBJECTS, {"subtask": "semantic"}],
     },
     "image-feature-extraction": {"vit_features": [{}, {"pool": True}, {"return_tensors": True}]},
     "video-classification": {

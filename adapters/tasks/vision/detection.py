@@ -42,10 +42,20 @@ def thresholds_of(names: Mapping[int, str] | Sequence[str], options: DetectionOp
     own = options.label_thresholds
     if own is None:
         return None
-    listed = [names[label] for label in sorted(names)] if isinstance(names, Mapping) else list(names)
-    for name in own:
-        require_choice("label_thresholds", name, listed)
+    require_labels(names, own)
+    listed = listed_names(names)
     return torch.tensor([own.get(name, options.threshold) for name in listed], dtype=torch.float64)
+
+
+def require_labels(names: Mapping[int, str] | Sequence[str], thresholds: Mapping[str, float] | None) -> None:
+    """ValueError for a threshold of a label that is not among ``names``."""
+    for name in thresholds or ():
+        require_choice("label_thresholds", name, listed_names(names))
+
+
+def listed_names(names: Mapping[int, str] | Sequence[str]) -> list[str]:
+    """Label names by id, in order."""
+    return [names[label] for label in sorted(names)] if isinstance(names, Mapping) else list(names)
 
 
 def tiles_of(picture: Picture, options: DetectionOptions) -> tuple[list[Any], list[tuple[int, int]]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
+from ....postprocess.vision.semantic import class_planes, semantic_maps
 
 _SUFFIX = re.compile(r"(ImageProcessor|FeatureExtractor|Processor)(Pil|Fast)?$")
 
@@ -24,6 +25,17 @@ DETECTORS: Mapping[str, Callable[..., Detections]] = {
     "OwlViT": detect_best_label,
     "Owlv2": partial(detect_best_label, square=True),
     "GroundingDino": detect_best_label,
+}
+
+
+# Families whose logits are a plane a class, and those that give masks and the class of each: by what they differ.
+PLANES = frozenset({"Beit", "CHMv2", "DPT", "Sapiens2", "Segformer", "MobileNetV2", "MobileViT"})
+QUERIES: Mapping[str, Mapping[str, Any]] = {
+    "Detr": {},
+    "ConditionalDetr": {"keep_last": True},
+    "MaskFormer": {},
+    "OneFormer": {},
+    "Mask2Former": {"mask_size": (384, 384)},
 }
 
 
@@ -56,6 +68,47 @@ def detect(
     if label_thresholds is None:
         return found
     return found.select(found.scores > label_thresholds.to(found.scores)[found.labels])
+
+
+def segment_classes(processor: Any, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """The class of every pixel of each picture, [H, W] int64, as ``post_process_semantic_segmentation``."""
+    family = family_of(processor, "post_process_semantic_segmentation") or ""
+    if family in PLANES:
+        return semantic_maps(outputs["logits"], sizes=sizes)
+    if family in QUERIES:
+        classes, masks = query_logits(outputs)
+        return semantic_maps(class_planes(classes, masks, **QUERIES[family]), sizes=sizes)
+    found: list[Tensor] = processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+    return found
+
+
+def query_logits(outputs: Any) -> tuple[Tensor, Tensor]:
+    """Logits of classes [B, Q, C + 1] and of masks [B, Q, h, w], by the names of DETR or of MaskFormer."""
+    if "class_queries_logits" in outputs:
+        return outputs["class_queries_logits"], outputs["masks_queries_logits"]
+    return outputs["logits"], outputs["pred_masks"]
+
+
+def segment_objects(
+    processor: Any,
+    subtask: str,
+    outputs: Any,
+    sizes: list[tuple[int, int]],
+    *,
+    threshold: float,
+    mask_threshold: float,
+    overlap_mask_area_threshold: float,
+) -> list[tuple[Tensor, list[dict[str, Any]]]]:
+    """The map of ids and the segments of each picture, as ``post_process_{subtask}_segmentation``."""
+    method = getattr(processor, f"post_process_{subtask}_segmentation")
+    found = method(
+        outputs,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_mask_area_threshold=overlap_mask_area_threshold,
+        target_sizes=sizes,
+    )
+    return [(each["segmentation"], each["segments_info"]) for each in found]
 
 
 def of_images(found: list[dict[str, Tensor]]) -> Detections:

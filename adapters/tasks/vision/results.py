@@ -1,6 +1,6 @@
 """Results of vision tasks: plain lists and dicts in every way, which know the picture they belong to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -30,8 +30,23 @@ class Detected(list[Any], Pictured):
     """Objects in a picture: label, score and box."""
 
 
+class Segments(list[Any], Pictured):
+    """Segments of a picture: label, score and mask. ``segmentation``: [H, W] int16, the map of their ``ids``."""
+
+    segmentation: Any = None
+    ids: Sequence[int] = ()
+
+
 class Features(list[Any], Pictured):
     """Vectors of a picture."""
+
+
+def from_mask(mask: Any) -> Any:
+    """A [H, W] uint8 array as a grey PIL image over the same memory, which is copied once the image is changed."""
+    from PIL import Image
+
+    height, width = mask.shape
+    return Image.frombuffer("L", (width, height), mask, "raw", "L", 0, 1)
 
 
 def bars(scores: Iterable[tuple[str, float]]) -> str:

@@ -96,9 +96,11 @@ def test_what_is_missing_or_of_no_use_is_refused():
     message = "image_processor must be given along with a model object; got None for sums"
     with pytest.raises(ValueError, match=f"^{message}$"):
         load_parts(task_of(needs=("image_processor",)), {}, None, {})
-    message = "unknown option 'tokenizer' for sums; it takes none"
-    with pytest.raises(TypeError, match=f"^{message}$"):
-        load_parts(task_of(needs=("image_processor",)), {"tokenizer": object()}, None, {})
+    message = "unknown option 'image_processor' for sums; did you mean 'tokenizer'?"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        load_parts(task_of(), {"image_processor": object()}, None, {})
+    given = {"image_processor": object(), "tokenizer": object()}
+    assert load_parts(task_of(needs=("image_processor",), unit="pixels"), given, None, {})["tokenizer"] is None
 
 
 def test_a_missing_package_is_named_with_its_command():

@@ -1,0 +1,219 @@
+"""Objects that look like a query picture (OWL-ViT), or that a sentence names (Grounding DINO).
+
+transformers has models and processors for both, and no pipeline.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ....postprocess.vision.guided import detect_grounded, detect_image_guided
+from ...media.pictures import weigh_picture
+from ...running.batching import Batch
+from ...running.columns import Columns
+from ...running.inputs import field_of
+from ...running.options import require
+from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import checked
+from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu
+from .families import family_of
+from .images import (
+    PICTURE_WINDOWS,
+    ImageOptions,
+    Picture,
+    as_image_call,
+    encode_images,
+    image_row,
+    parts_of,
+    per_row,
+    read_one,
+    sizes_of,
+)
+from .results import Detected, of_source
+
+QUERY = ("query",)  # what boxes of an image-guided detection are called
+
+
+@dataclass(frozen=True)
+class ImageGuidedOptions(ImageOptions):
+    """nms_threshold: of boxes that overlap more, the best stays; 1 keeps all. Defaults of transformers' processors."""
+
+    threshold: float = 0.0
+    nms_threshold: float = 0.3
+    query_image: Any = None
+
+
+@dataclass(frozen=True)
+class Guided(Picture):
+    query: Picture
+
+
+def read_guided(image: Any = None, query_image: Any = None, **options: Any) -> Call:
+    """``pipe(picture, query_image=...)``, a list of pictures with one query for all, or dicts with ``image`` and
+    ``query_image``: one, a list, or a stream."""
+    if image is None:
+        raise TypeError("image must be a picture, a dict, a list, or an iterable of them; got None")
+    given = options if query_image is None else {**options, "query_image": query_image}
+    return as_image_call(image, given)
+
+
+def parse_guided(loaded: Loaded, item: Any, options: ImageGuidedOptions) -> Guided:
+    query = options.query_image
+    if isinstance(item, Mapping) and ("query_image" in item or query is None):
+        query = field_of(item, "query_image")
+    require(query is not None, "query_image must be given, with the picture or for all; got None")
+    picture = read_one(loaded, item, options)
+    return Guided(picture.image, picture.source, read_one(loaded, {"image": query}, options))
+
+
+def encode_guided(loaded: Loaded, items: Sequence[Guided], options: ImageGuidedOptions) -> list[Prepared]:
+    rows = encode_images(loaded, [item.image for item in items])
+    queries = encode_images(loaded, [item.query.image for item in items])
+    prepared = []
+    for item, row, query in zip(items, rows, queries, strict=True):
+        inputs = {"pixel_values": row.inputs["pixel_values"], "query_pixel_values": query.inputs["pixel_values"]}
+        prepared.append(Prepared([image_row(inputs, size=item.size)], Picture(None, item.source)))
+    return prepared
+
+
+def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> list[Any]:
+    outputs = loaded.model.image_guided_detection(**batch.inputs)
+    boxes = outputs["target_pred_boxes"]
+    found = detect_image_guided(
+        checked(outputs["logits"]),
+        boxes,
+        sizes=sizes_of(batch.rows).to(boxes.device),
+        threshold=options.threshold,
+        iou_threshold=options.nms_threshold,
+        square=family_of(loaded.image_processor, "post_process_image_guided_detection") == "Owlv2",
+        compat=loaded.compat,
+    )
+    return parts_of(on_cpu(found), len(batch.rows))
+
+
+def finish_guided(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ImageGuidedOptions
+) -> list[Any]:
+    return detection_records(items, found_in(items, outputs, _PLAIN), lambda item: QUERY)
+
+
+def columns_guided(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ImageGuidedOptions
+) -> Columns:
+    return detection_columns(found_in(items, outputs, _PLAIN), lambda item: QUERY)
+
+
+_PLAIN = DetectionOptions()
+
+
+@dataclass(frozen=True)
+class GroundedOptions(ImageOptions):
+    """threshold: for boxes, text_threshold: for the words of a box; as of transformers' processor."""
+
+    threshold: float = 0.25
+    text_threshold: float = 0.25
+    text: Any = None
+
+
+@dataclass(frozen=True)
+class Described(Picture):
+    text: str
+
+
+def read_grounded(image: Any = None, text: Any = None, **options: Any) -> Call:
+    """``pipe(picture, text="a cat. a dog.")`` or a list of labels as the text, for one picture or a list of them, or
+    dicts with ``image`` and ``text``: one, a list, or a stream."""
+    if image is None:
+        raise TypeError("image must be a picture, a dict, a list, or an iterable of them; got None")
+    return as_image_call(image, options if text is None else {**options, "text": text})
+
+
+def parse_grounded(loaded: Loaded, item: Any, options: GroundedOptions) -> Described:
+    text = options.text
+    if isinstance(item, Mapping) and ("text" in item or text is None):
+        text = field_of(item, "text")
+    picture = read_one(loaded, item, options)
+    return Described(picture.image, picture.source, _sentence(text))
+
+
+def _sentence(text: Any) -> str:
+    """The labels as one text, lower case and each ended by a dot, as transformers' processor writes them."""
+    if isinstance(text, list | tuple) and text and all(isinstance(label, str) for label in text):
+        return ". ".join(label.strip().lower().rstrip(".") for label in text) + "."
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"text must be a text or a list of labels; got {text!r}")
+    return text
+
+
+def encode_grounded(loaded: Loaded, items: Sequence[Described], options: GroundedOptions) -> list[Prepared]:
+    """A row a picture with its text; rows with as many tokens share a batch."""
+    rows = encode_images(loaded, [item.image for item in items])
+    prepared = []
+    for item, row in zip(items, rows, strict=True):
+        text = loaded.tokenizer(item.text, return_tensors="pt", return_token_type_ids=True)
+        inputs = {**{name: values[0] for name, values in text.items()}, **row.inputs}
+        prepared.append(Prepared([image_row(inputs, size=item.size)], Picture(None, item.source)))
+    return prepared
+
+
+def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> list[Any]:
+    """The boxes of the batch, and the text of each."""
+    outputs = loaded.model(**batch.inputs)
+    boxes = outputs["pred_boxes"]
+    found = detect_grounded(
+        outputs["logits"],
+        boxes,
+        sizes=sizes_of(batch.rows).to(boxes.device),
+        threshold=options.threshold,
+        text_threshold=options.text_threshold,
+    )
+    texts = loaded.tokenizer.batch_decode(found.token_ids(batch.inputs["input_ids"]))
+    return parts_of((on_cpu(found.detections), texts), len(batch.rows))
+
+
+def finish_grounded(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: GroundedOptions
+) -> list[Any]:
+    """A list of ``{score, label, box}`` a picture; the label is the words of the text that the box stands for."""
+
+    def records(found: tuple[Any, list[str]]) -> list[list[dict[str, Any]]]:
+        detections, texts = found
+        numbered = replace(detections, labels=torch.arange(len(texts)))
+        listed: list[list[dict[str, Any]]] = numbered.records(texts)
+        return listed
+
+    found = per_row([rows[0] for rows in outputs], records)
+    return [of_source(Detected(own), item.facts.source) for own, item in zip(found, items, strict=True)]
+
+
+IMAGE_GUIDED = Task(
+    name="image-guided-detection",
+    auto_classes=("AutoModelForZeroShotObjectDetection",),
+    options=ImageGuidedOptions,
+    read=read_guided,
+    parse=parse_guided,
+    encode=encode_guided,
+    forward=forward_guided,
+    finish=finish_guided,
+    columns=columns_guided,
+    needs=("image_processor",),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)
+GROUNDED = Task(
+    name="grounded-detection",
+    auto_classes=("AutoModelForZeroShotObjectDetection",),
+    options=GroundedOptions,
+    read=read_grounded,
+    parse=parse_grounded,
+    encode=encode_grounded,
+    forward=forward_grounded,
+    finish=finish_grounded,
+    needs=("image_processor", "tokenizer"),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)
