@@ -3,6 +3,7 @@
 CTC, Whisper's timestamps and merges, alignments, subtitles; no model, tokenizer or sound file is opened here.
 """
 
+from ..top_labels import TopLabels, choose_audio_function, top_labels
 from .attention_times import (
     AlignmentAttentions,
     follow_beams,
@@ -14,7 +15,6 @@ from .attention_times import (
 from .chunk_merge import join_by_overlap, merge_overlaps_of_tokens
 from .ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, collapse_ctc, ctc_alphabet, frame_ids
 from .dtw import Warping, warp
-from .labels import TopLabels, choose_audio_function, top_labels
 from .resample import resample
 from .strides import Chunk, chunk_lengths, chunks_of, rescale_stride
 from .timestamps import Segment, Transcript, WhisperOutput, decode_whisper

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .records import by_row, collection_paused
+from ..records import by_row, collection_paused
 
 Array = np.ndarray[Any, Any]
 MOST_CHARACTERS = 1 << 22  # of emissions written out at one width; beyond, they are joined one by one

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..records import collection_paused
 from .chunk_merge import Times, merge_overlaps_of_tokens
-from .records import collection_paused
 from .rounding import round_to_hundredths
 from .word_splits import WhisperVocabulary, split_words
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.pipelines.audio_classification import AudioClassificationPipeline
 
-from afterlogits.postprocess.audio import choose_audio_function, top_labels
+from afterlogits.postprocess.top_labels import choose_audio_function, top_labels
 
 NAMES = [f"sound {i}" for i in range(527)]
 
