@@ -5,6 +5,7 @@ import copyreg
 from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
 from ..running.runner import Task
+from .audio import audio_classification, speech_recognition, text_to_audio, zero_shot_audio
 from .text import (
     choices,
     feature_extraction,
@@ -31,6 +32,10 @@ from .vision import (
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
+        speech_recognition.TASK,
+        audio_classification.TASK,
+        zero_shot_audio.TASK,
+        text_to_audio.TASK,
         question_answering.TASK,
         token_classification.TASK,
         text_classification.TASK,

@@ -1,0 +1,178 @@
+"""Speech recognition, as the pipeline of transformers 5.23: CTC, encoder-decoders, Whisper and transducers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....postprocess.audio.chunk_merge import join_by_overlap
+from ....postprocess.audio.strides import chunks_of
+from ...generation.install import generate
+from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
+from ...running.batching import Batch, Row, WindowSizes
+from ...running.runner import Loaded, Prepared, Task
+from . import ctc_recognition, whisper_recognition
+from .features import batch_groups, extract, frames_of, main_input, pad_rows
+from .recognition_options import (
+    CTC,
+    CTC_WITH_LM,
+    SEQ2SEQ,
+    TRANSDUCER,
+    WHISPER,
+    RecognitionOptions,
+    check,
+    chunk_samples,
+    generate_arguments,
+    kind_of,
+    must_run_in_order,
+    recognition_arguments,
+    timestamps_of,
+)
+from .results import Recognised, of_sound
+
+WINDOWS = WindowSizes(4, 64, 64)
+
+
+def parse(loaded: Loaded, item: Any, options: RecognitionOptions) -> Sound:
+    sound = read_sound(
+        item,
+        loaded.feature_extractor.sampling_rate,
+        allow_urls=options.allow_urls,
+        timeout=options.timeout,
+        compat=loaded.compat,
+    )
+    if sound.stride is not None and kind_of(loaded, options) == SEQ2SEQ:
+        raise ValueError("stride must be left out for a model that is neither CTC nor Whisper")
+    return sound
+
+
+def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:
+    """The chunks of every recording as rows; without chunks, the whole recording."""
+    kind = kind_of(loaded, options)
+    rows: list[list[Row]] = []
+    for sound in items:
+        own = []
+        for number, (samples, stride) in enumerate(_chunks(loaded, sound, options)):
+            inputs = _inputs(loaded, samples, kind, chunked=bool(options.chunk_length_s))
+            own.append(Row(inputs, len(samples), None, {"stride": stride, "chunk": number}))
+        rows.append(own)
+    grouped = _grouped(loaded, rows, kind, words=timestamps_of(loaded, options) == "word")
+    return [Prepared(own, sound) for own, sound in zip(grouped, items, strict=True)]
+
+
+def _chunks(loaded: Loaded, sound: Sound, options: RecognitionOptions) -> list[tuple[Any, Any]]:
+    """Samples of every chunk, and how many of them, at its left and right, are only context."""
+    if not options.chunk_length_s:
+        return [(sound.samples, sound.stride)]
+    lengths = chunk_samples(loaded, options)
+    return [
+        (sound.samples[chunk.start : chunk.start + chunk.stride[0]], chunk.stride)
+        for chunk in chunks_of(len(sound.samples), lengths)
+    ]
+
+
+def _inputs(loaded: Loaded, samples: Any, kind: str, *, chunked: bool) -> dict[str, Tensor]:
+    options: dict[str, Any] = {"return_attention_mask": True}
+    if kind == WHISPER and not chunked and len(samples) > loaded.feature_extractor.n_samples:
+        options |= {"truncation": False, "padding": "longest"}
+    inputs = extract(loaded, samples, **options)
+    name = str(getattr(loaded.model, "main_input_name", "inputs"))
+    sound, mask = inputs[name] if name in inputs else main_input(inputs), inputs.get("attention_mask")
+    return {name: sound} if mask is None else {name: sound, "attention_mask": mask}
+
+
+def _grouped(loaded: Loaded, rows: Sequence[Sequence[Row]], kind: str, *, words: bool) -> list[list[Row]]:
+    """Rows with what keeps them apart: shapes, unless padding is harmless or the library's batches are asked for."""
+    flat = [row for own in rows for row in own]
+    frames = None
+    groups: list[Any]
+    if kind == WHISPER:
+        # A window and a longer recording run in different loops of generate; both know each row's own length.
+        longest = loaded.feature_extractor.nb_max_frames
+        groups = [main_input(row.inputs).shape[-1] > longest for row in flat]
+        if words:
+            # In a batch transformers' times of words depend on the lengths of the other rows.
+            groups = list(range(len(flat)))
+    elif loaded.batch_size is not None and loaded.compat:
+        groups = [None] * len(flat)
+    else:
+        inputs = [row.inputs for row in flat]
+        frames = frames_of(loaded, inputs, return_attention_mask=True) if kind in (CTC, CTC_WITH_LM) else None
+        groups = batch_groups(loaded, inputs, frames)
+    placed = iter(zip(flat, groups, strict=True))
+    return [[_placed(*next(placed), frames) for _ in own] for own in rows]
+
+
+def _placed(row: Row, group: Any, frames: Any) -> Row:
+    facts = dict(row.facts)
+    if frames is not None:
+        sound = main_input(row.inputs)
+        facts["frames"] = frames(sound.shape[0])
+    return Row(row.inputs, row.length, None, facts, group)
+
+
+def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequence[Any]:
+    kind = kind_of(loaded, options)
+    if kind in (CTC, CTC_WITH_LM):
+        return ctc_recognition.forward(loaded, batch, options)
+    if kind == WHISPER:
+        return whisper_recognition.forward(loaded, batch, options)
+    arguments: dict[str, Any] = {**batch.inputs, **generate_arguments(loaded, options)}
+    output = generate(loaded.model, **arguments)
+    sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
+    return list(sequences.cpu())
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: RecognitionOptions
+) -> list[Any]:
+    kind = kind_of(loaded, options)
+    if kind in (CTC, CTC_WITH_LM):
+        records = ctc_recognition.transcribe(loaded, [item.rows for item in items], outputs, options)
+    elif kind == WHISPER:
+        times = timestamps_of(loaded, options)
+        records = [
+            whisper_recognition.record(whisper_recognition.transcribe(loaded, item.rows, own, options), options, times)
+            for item, own in zip(items, outputs, strict=True)
+        ]
+    else:
+        records = [_generated(loaded, item, own, kind) for item, own in zip(items, outputs, strict=True)]
+    for item, record in zip(items, records, strict=True):
+        # Whatever else the caller's dict held comes back, once for every chunk.
+        record.update({name: [value] * len(item.rows) for name, value in item.facts.extra.items()})
+    return [of_sound(Recognised(record), item.facts) for record, item in zip(records, items, strict=True)]
+
+
+def _generated(loaded: Loaded, item: Prepared, outputs: Sequence[Tensor], kind: str) -> dict[str, Any]:
+    tokenizer = loaded.tokenizer
+    if kind == TRANSDUCER:
+        ids = torch.cat(list(outputs))
+        return {"text": tokenizer.decode(ids, skip_special_tokens=True, group_tokens=False)}
+    if loaded.compat or len(outputs) == 1:  # transformers has a merge, but forgets the strides that would call it
+        return {"text": tokenizer.decode(torch.cat(list(outputs)), skip_special_tokens=True)}
+    special = set(tokenizer.all_special_ids)
+    own = [np.array([token for token in each.tolist() if token not in special], dtype=np.int64) for each in outputs]
+    return {"text": tokenizer.decode(join_by_overlap(own, compat=False), skip_special_tokens=True)}
+
+
+TASK = Task(
+    name="automatic-speech-recognition",
+    aliases=("asr",),
+    auto_classes=("AutoModelForCTC", "AutoModelForTDT", "AutoModelForRNNT", "AutoModelForSpeechSeq2Seq"),
+    options=RecognitionOptions,
+    read=read_sounds,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    check=check,
+    forwarded=recognition_arguments,
+    in_order=must_run_in_order,
+    needs=("tokenizer", "feature_extractor"),
+    unit="samples",
+    collate=pad_rows,
+    window_sizes=WINDOWS,
+    weigh=weigh_sound,
+)

@@ -1,0 +1,163 @@
+"""Whisper: windows or chunks of sound to tokens by the model's own generate, tokens to text, segments and words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from warnings import warn
+
+import torch
+from torch import Tensor
+
+from ....postprocess.audio.timestamps import Transcript, WhisperOutput, decode_whisper
+from ....postprocess.audio.word_splits import WhisperVocabulary
+from ...generation.install import generate
+from ...running.batching import Batch, Row
+from ...running.runner import Loaded
+from .recognition_options import RecognitionOptions, generate_arguments, timestamps_of
+
+_PER_CLIP = ("language", "task")
+
+
+@dataclass(frozen=True)
+class WhisperTokens:
+    """What was generated for one row. token_ids: [T]; times: [T] seconds, where words are timed."""
+
+    token_ids: Tensor
+    times: Tensor | None = None
+    language: int | None = None
+
+
+def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[WhisperTokens]:
+    arguments = generate_arguments(loaded, options)
+    for name in _PER_CLIP:  # a list names one for each recording of the call
+        if isinstance(arguments.get(name), list | tuple):
+            arguments[name] = [arguments[name][item] for item in batch.items]
+    seeds = arguments.pop("seeds", None)
+    if seeds is not None:
+        arguments["seeds"] = _row_seeds(seeds, batch)
+    arguments = {**batch.inputs, **arguments}
+    output = generate(loaded.model, **arguments)
+    segments = output.get("segments") if isinstance(output, Mapping) else None
+    sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
+    words = timestamps_of(loaded, options) == "word"
+    found = []
+    for row in range(len(batch.rows)):
+        tokens, times = sequences[row].cpu(), None
+        if words:
+            times = _token_times(output, segments, row)
+            tokens = tokens[: len(times)]
+        language = _language(loaded, segments[row]) if options.return_language and segments is not None else None
+        found.append(WhisperTokens(tokens, times, language))
+    return found
+
+
+def _row_seeds(seeds: Any, batch: Batch) -> list[int]:
+    """A seed for every row: the recording's, moved on by a large odd number for each further chunk of it."""
+    return [
+        (seeds + item if isinstance(seeds, int) else seeds[item]) + 1_000_003 * row.facts.get("chunk", 0)
+        for item, row in zip(batch.items, batch.rows, strict=True)
+    ]
+
+
+def _token_times(output: Mapping[str, Any], segments: Any, row: int) -> Tensor:
+    if segments is None:
+        times: Tensor = output["token_timestamps"][row].cpu()
+        return times
+    own = [segment["token_timestamps"].cpu() for segment in segments[row]]
+    return torch.cat(own) if own else torch.zeros(0)
+
+
+def _language(loaded: Loaded, segments: Sequence[Mapping[str, Any]]) -> int | None:
+    """The token of the language that was spoken to or detected: generate cuts it off the sequences it returns."""
+    if not segments:
+        return None
+    result = segments[0]["result"]
+    sequence = result["sequences"] if isinstance(result, Mapping) else result
+    ids = set(getattr(loaded.model.generation_config, "lang_to_id", {}).values())
+    return next((token for token in sequence.tolist() if token in ids), None)
+
+
+def transcribe(
+    loaded: Loaded, rows: Sequence[Row], tokens: Sequence[WhisperTokens], options: RecognitionOptions
+) -> Transcript:
+    """The chunks of one recording as one transcript."""
+    rate = loaded.feature_extractor.sampling_rate
+    outputs = []
+    for row, found in zip(rows, tokens, strict=True):
+        stride = row.facts.get("stride")
+        ids = found.token_ids
+        times = found.times
+        if found.language is not None:
+            ids = torch.cat([ids.new_tensor([found.language]), ids])
+            # As in transformers, the times are not moved along with the tokens.
+            if times is not None and not loaded.compat:
+                times = torch.cat([times.new_zeros(1), times])
+        outputs.append(WhisperOutput(ids, None if stride is None else tuple(n / rate for n in stride), times))
+    found_times = timestamps_of(loaded, options)
+    transcript = decode_whisper(
+        outputs,
+        vocabulary_of(loaded),
+        return_timestamps=found_times or False,
+        time_precision=loaded.feature_extractor.chunk_length / loaded.config.max_source_positions,
+    )
+    if transcript.unfinished:
+        warn("a recording ends without a closing time: its last segment has no end", UserWarning, stacklevel=2)
+    return transcript
+
+
+def record(transcript: Transcript, options: RecognitionOptions, times: Any) -> dict[str, Any]:
+    """``text`` and, where times or languages are asked for, ``chunks``."""
+    language = bool(options.return_language)
+    if times == "word":
+        return {"text": transcript.text, "chunks": transcript.words(language=language)}
+    if times or language:
+        return {"text": transcript.text, "chunks": transcript.chunks(times=bool(times), language=language)}
+    return {"text": transcript.text}
+
+
+def vocabulary_of(loaded: Loaded) -> WhisperVocabulary:
+    """What the tokenizer's ids stand for; read once for a model."""
+    if "whisper_vocabulary" not in loaded.findings:
+        loaded.findings["whisper_vocabulary"] = read_vocabulary(loaded.tokenizer)
+    found: WhisperVocabulary = loaded.findings["whisper_vocabulary"]
+    return found
+
+
+def read_vocabulary(tokenizer: Any) -> WhisperVocabulary:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    byte_of, added = byte_symbols(), tokenizer.added_tokens_decoder
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    pieces = [
+        (token or "").encode() if index in added else bytes(byte_of[symbol] for symbol in token)
+        for index, token in enumerate(tokens)
+    ]
+    ids = tokenizer.convert_tokens_to_ids
+    special = frozenset(tokenizer.all_special_ids)
+    names = {index: LANGUAGES.get(tokens[index][2:-2]) for index in special}
+    return WhisperVocabulary(
+        pieces,
+        special,
+        {index: name for index, name in names.items() if name is not None},
+        timestamp_begin=ids("<|notimestamps|>") + 1,
+        prompt_id=ids("<|startofprev|>"),
+        start_id=ids("<|startoftranscript|>"),
+        eos_id=tokenizer.eos_token_id,
+        language=getattr(tokenizer, "language", None),
+        clean=tokenizer.clean_up_tokenization if tokenizer.clean_up_tokenization_spaces else None,
+    )
+
+
+def byte_symbols() -> dict[str, int]:
+    """The character that stands for each byte in a byte-level vocabulary, and the byte: printable ones stand for
+    themselves, the others are numbered from U+0100 on.
+
+    >>> byte_symbols()["Ġ"] == ord(" ")
+    True
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {
+        **{chr(byte): byte for byte in printable},
+        **{chr(0x100 + number): byte for number, byte in enumerate(others)},
+    }
