@@ -11,7 +11,7 @@ from ...running.columns import Columns, Part, join_parts
 from ...running.options import require
 from ...running.runner import Loaded, Prepared
 from .images import label_names, parts_of, per_row
-from .results import ImageLabels, of_source
+from .results import ImageLabels, VideoLabels, of_source
 
 
 def best_labels(loaded: Loaded, logits: Tensor, function: str, top_k: int | None) -> list[Part]:
@@ -31,7 +31,14 @@ def label_records(
     """A list of ``{label, score}`` an item, best first."""
     names = label_names(loaded)
     found = per_row([rows[0] for rows in outputs], lambda scores: scores.records(names))
-    return [of_source(ImageLabels(own), item.facts.source) for own, item in zip(found, items, strict=True)]
+    return [_labelled(own, item) for own, item in zip(found, items, strict=True)]
+
+
+def _labelled(records: list[Any], item: Prepared) -> Any:
+    picture = item.facts
+    if isinstance(picture.image, list):
+        return of_source(VideoLabels(records), picture.source, frames=picture.image)
+    return of_source(ImageLabels(records), picture.source)
 
 
 def label_columns(loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: Any) -> Columns:

@@ -125,11 +125,15 @@ def detection_records(items: Sequence[Prepared], found: Detections, names: Calla
     named = [names(number) for number in range(len(items))]
     same = all(each is named[0] for each in named)
     records = found.records(named[0] if same and named else None)
+    counts = found.counts()
+    boxes, label_ids = torch.split(found.boxes, counts), torch.split(found.labels, counts)
     finished = []
-    for item, own, labels in zip(items, records, named, strict=True):
+    for number, item in enumerate(items):
+        own = records[number]
         if not same:
-            own = [{**record, "label": labels[record["label"]]} for record in own]
-        finished.append(of_source(Detected(own), item.facts.source))
+            own = [{**record, "label": named[number][record["label"]]} for record in own]
+        known = {"boxes": boxes[number], "label_ids": label_ids[number]}
+        finished.append(of_source(Detected(own), item.facts.source, **known))
     return finished
 
 

@@ -178,14 +178,14 @@ def finish_grounded(
 ) -> list[Any]:
     """A list of ``{score, label, box}`` a picture; the label is the words of the text that the box stands for."""
 
-    def records(found: tuple[Any, list[str]]) -> list[list[dict[str, Any]]]:
+    def results(found: tuple[Any, list[str]]) -> list[Any]:
         detections, texts = found
         numbered = replace(detections, labels=torch.arange(len(texts)))
-        listed: list[list[dict[str, Any]]] = numbered.records(texts)
-        return listed
+        boxes = torch.split(detections.boxes, detections.counts())
+        return [of_source(Detected(own), None, boxes=b) for own, b in zip(numbered.records(texts), boxes, strict=True)]
 
-    found = per_row([rows[0] for rows in outputs], records)
-    return [of_source(Detected(own), item.facts.source) for own, item in zip(found, items, strict=True)]
+    found = per_row([rows[0] for rows in outputs], results)
+    return [of_source(own, item.facts.source) for own, item in zip(found, items, strict=True)]
 
 
 IMAGE_GUIDED = Task(

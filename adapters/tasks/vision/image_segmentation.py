@@ -16,7 +16,7 @@ from ...running.runner import Loaded, Prepared, Task
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
 from .images import PICTURE_WINDOWS, ImageOptions, Picture, by_size, image_row, label_names, read_images, read_one
-from .results import Segments, from_mask
+from .results import Segments, from_mask, of_source
 
 SUBTASKS = ("panoptic", "instance", "semantic")
 
@@ -47,6 +47,7 @@ class Segmented:
 
     segmentation: Tensor
     ids: list[int]
+    label_ids: list[int]
     labels: list[str]
     scores: list[float | None]
 
@@ -129,7 +130,7 @@ def _moved(loaded: Loaded, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _classes(segmentation: Tensor, names: Mapping[int, str]) -> Segmented:
     ids = map_ids(segmentation).tolist()
-    return Segmented(segmentation, ids, [names[label] for label in ids], [None] * len(ids))
+    return Segmented(segmentation, ids, ids, [names[label] for label in ids], [None] * len(ids))
 
 
 def _objects(
@@ -141,8 +142,9 @@ def _objects(
         for segment in segments
         if not own or segment["score"] > own.get(names[segment["label_id"]], options.threshold)
     ]
-    labels = [names[segment["label_id"]] for segment in kept]
-    return Segmented(segmentation, [segment["id"] for segment in kept], labels, [s["score"] for s in kept])
+    label_ids = [segment["label_id"] for segment in kept]
+    labels = [names[label] for label in label_ids]
+    return Segmented(segmentation, [s["id"] for s in kept], label_ids, labels, [s["score"] for s in kept])
 
 
 def finish(
@@ -156,9 +158,8 @@ def finish(
             masks = id_masks(found.segmentation, found.ids)[1].numpy()
             for record, mask in zip(records, masks, strict=True):
                 record["mask"] = from_mask(mask) if options.masks == "pil" else mask
-        result = Segments(records)
-        result.source, result.segmentation, result.ids = item.facts.source, found.segmentation, found.ids
-        finished.append(result)
+        known = {"segmentation": found.segmentation, "ids": found.ids, "label_ids": found.label_ids}
+        finished.append(of_source(Segments(records), item.facts.source, **known))
     return finished
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...media.pictures import read_picture
+from ...media.sources import is_web_address
 from ...running.batching import Row, WindowSizes
 from ...running.columns import Part
 from ...running.inputs import as_call
@@ -73,7 +75,14 @@ def read_one(loaded: Loaded, item: Any, options: ImageOptions) -> Picture:
         input_data_format=options.input_data_format,
         compat=loaded.compat,
     )
-    return Picture(image, source)
+    return Picture(image, source if _kept(source) else image)
+
+
+def _kept(source: Any) -> bool:
+    """Whether a source can be opened again, so that a result needs no picture of its own in memory."""
+    if isinstance(source, str):
+        return not is_web_address(source)
+    return isinstance(source, Path | bytes) or hasattr(source, "convert")
 
 
 def encode_images(loaded: Loaded, images: Sequence[Any], **given: Any) -> list[Row]:

@@ -1,10 +1,16 @@
-"""Results of vision tasks: plain lists and dicts in every way, which know the picture they belong to."""
+"""Results of vision tasks: plain lists and dicts in every way, which draw themselves on the picture they belong to.
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+Each class subclasses ``list`` or ``dict`` (so equality, ``json.dumps`` and indexing are theirs). ``draw()`` gives a PIL
+image, ``show()`` opens it, a notebook shows it; exports are in ``exports.py``.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
 from typing import Any
 
-from ...running.views import label_bars
+from ...media import drawing
+from ...media.pictures import read_picture
 
 
 class Pictured:
@@ -14,20 +20,62 @@ class Pictured:
 
     def picture(self) -> Any:
         """The picture of this result as a PIL image in RGB."""
-        from ...media.pictures import read_picture
-
+        if self.source is None:
+            raise ValueError("source must be a picture; got None: this result does not know its own")
         return read_picture(self.source)
+
+    def draw(self) -> Any:
+        """The answer drawn on its picture, as a PIL image."""
+        raise NotImplementedError
+
+    def show(self) -> None:
+        """Open the drawing in the system's viewer of pictures."""
+        self.draw().show()
+
+    def save(self, path: Any) -> None:
+        """Write the drawing to a file; its suffix says in which format."""
+        self.draw().save(path)
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.draw().save(content, "PNG")
+        return content.getvalue()
+
+    def _repr_html_(self) -> str:
+        if self.source is None:
+            return f"<pre>{type(self).__name__} of an unknown picture</pre>"
+        text = base64.b64encode(self._repr_png_()).decode()
+        return f'<img class="afterlogits" style="max-width:100%" src="data:image/png;base64,{text}">'
 
 
 class ImageLabels(list[Any], Pictured):
-    """Labels of a picture or video with their scores, as bars."""
+    """Labels of a picture with their scores."""
 
-    def _repr_html_(self) -> str:
-        return bars((str(each["label"]), float(each["score"])) for each in self)
+    def draw(self) -> Any:
+        return drawing.draw_labels(self.picture(), self)
+
+
+class VideoLabels(list[Any], Pictured):
+    """Labels of a video with their scores. ``frames``: those that the model saw."""
+
+    frames: Sequence[Any] = ()
+
+    def picture(self) -> Any:
+        return read_picture(self.frames[len(self.frames) // 2], input_data_format="channels_last")
+
+    def draw(self) -> Any:
+        return drawing.draw_labels(self.picture(), self)
 
 
 class Detected(list[Any], Pictured):
-    """Objects in a picture: label, score and box."""
+    """Objects in a picture: label, score and box. ``boxes``: [N, 4] float, xyxy, as the model gave them; ``label_ids``
+    [N] int64."""
+
+    boxes: Any = None
+    label_ids: Any = None
+
+    def draw(self) -> Any:
+        return drawing.draw_boxes(self.picture(), self, [list(record["box"].values()) for record in self])
 
 
 class Segments(list[Any], Pictured):
@@ -35,10 +83,51 @@ class Segments(list[Any], Pictured):
 
     segmentation: Any = None
     ids: Sequence[int] = ()
+    label_ids: Sequence[int] = ()
+
+    def draw(self) -> Any:
+        labels, scores = [record["label"] for record in self], [record["score"] for record in self]
+        return drawing.draw_segments(self.picture(), self.segmentation, self.ids, labels, scores)
 
 
-class Features(list[Any], Pictured):
-    """Vectors of a picture."""
+class Masks(dict[str, Any], Pictured):
+    """Masks of everything in a picture, with their scores."""
+
+    def draw(self) -> Any:
+        return drawing.draw_masks(self.picture(), self["masks"], [float(score) for score in self["scores"]])
+
+
+class DepthMap(dict[str, Any], Pictured):
+    """The depth of a picture: ``predicted_depth`` in the model's unit, ``depth`` as a grey picture."""
+
+    def draw(self) -> Any:
+        return drawing.draw_depth(self.picture(), self["predicted_depth"])
+
+
+class Matches(list[Any], Pictured):
+    """Points of one picture found again in another; ``source`` is the pair of pictures."""
+
+    def picture(self) -> Any:
+        return drawing.beside(*(read_picture(each) for each in self.source))
+
+    def draw(self) -> Any:
+        first, second = (read_picture(each) for each in self.source)
+        return drawing.draw_matches(first, second, self)
+
+
+class Keypoints(dict[str, Any], Pictured):
+    """Points of interest in a picture."""
+
+    def draw(self) -> Any:
+        return drawing.draw_poses(self.picture(), [self["keypoints"]], [self["scores"]], ())
+
+
+class Poses(list[Any], Pictured):
+    """Persons of a picture with their points."""
+
+    def draw(self) -> Any:
+        points = [person["keypoints"] for person in self]
+        return drawing.draw_poses(self.picture(), points, [person["scores"] for person in self])
 
 
 def from_mask(mask: Any) -> Any:
@@ -49,16 +138,9 @@ def from_mask(mask: Any) -> Any:
     return Image.frombuffer("L", (width, height), mask, "raw", "L", 0, 1)
 
 
-def bars(scores: Iterable[tuple[str, float]]) -> str:
-    return f'<div class="afterlogits">{label_bars(scores)}</div>'
-
-
-def of_source(result: Any, source: Any) -> Any:
-    """``result`` with the picture it belongs to."""
+def of_source(result: Any, source: Any, **known: Any) -> Any:
+    """``result`` with the picture it belongs to, and what else it knows."""
     result.source = source
+    for name, value in known.items():
+        setattr(result, name, value)
     return result
-
-
-def caption(record: Mapping[str, Any]) -> str:
-    """Label and score of a record in one line of HTML."""
-    return escape(f"{record['label']} {record['score']:.2f}")

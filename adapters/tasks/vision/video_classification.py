@@ -64,7 +64,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificatio
         else:
             encoded = loaded.image_processor(list(item.image), return_tensors="pt")
         row = image_row({name: values[0] for name, values in encoded.items()})
-        prepared.append(Prepared([row], Picture(None, item.source)))
+        prepared.append(Prepared([row], item))
     return prepared
 
 
