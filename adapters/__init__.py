@@ -9,6 +9,7 @@ if __name__ != "afterlogits.adapters":
 if TYPE_CHECKING:
     from .generation.install import custom_generate, generate, install, uninstall
     from .generation.text_streams import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
+    from .patching import patch, unpatch
     from .pipelines import pipeline
 
 __all__ = [
@@ -17,13 +18,17 @@ __all__ = [
     "custom_generate",
     "generate",
     "install",
+    "patch",
     "pipeline",
     "uninstall",
+    "unpatch",
 ]
 _ELSEWHERE = {
     "AsyncBatchTextIteratorStreamer": ".generation.text_streams",
     "BatchTextIteratorStreamer": ".generation.text_streams",
+    "patch": ".patching",
     "pipeline": ".pipelines",
+    "unpatch": ".patching",
 }
 
 

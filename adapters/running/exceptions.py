@@ -19,6 +19,22 @@ class MissingFieldError(InputError, ValueError, KeyError):
     """A dict without a field that its task needs; the question-answering pipeline of 4.57.6 raises KeyError."""
 
 
+class LongTextError(InputError, ValueError, IndexError, RuntimeError):
+    """A text of more tokens than the model has positions: torch raises IndexError or RuntimeError."""
+
+
+class MismatchError(InputError, ValueError, IndexError):
+    """A tokenizer that gives ids the model does not have: torch raises IndexError."""
+
+
+class NotUnicodeError(InputError, ValueError, TypeError):
+    """A text with half of a surrogate pair: the tokenizer raises TypeError."""
+
+
+class NoTaskError(InputError, ValueError, RuntimeError):
+    """Neither a task nor a model that tells it, or parts of a model without it: transformers raises RuntimeError."""
+
+
 class TemplateError(InputError, TypeError, ValueError, AttributeError):
     """A hypothesis template that is no string: transformers raises AttributeError."""
 

@@ -46,8 +46,8 @@ def load(
     """
     if device is not None and device_map is not None:
         raise ValueError("device and device_map must not both be given")
-    if device_map is not None and (place := _single_place(device_map)) is not None:
-        device, device_map = place, None
+    if device_map is not None and (single := _single_place(device_map)) is not None:
+        device, device_map = single, None
     name = model if isinstance(model, str | Path) else None
     if model is None:
         name = _shipped(task)
@@ -59,8 +59,9 @@ def load(
     elif dtype is not None and dtype != "auto":
         model = model.to(_dtype(dtype))
     held = load_parts(task, parts or {}, name, hub or {})
-    where = _place(model, device)
-    model.eval()
+    where = place(model, device)
+    if hasattr(model, "eval"):
+        model.eval()
     budget = batch_tokens or BATCH_BUDGETS[task.unit][where.type != "cpu"]
     return Loaded(
         asked or task.name,
@@ -121,7 +122,7 @@ def _dtype(dtype: Any) -> Any:
     return dtype
 
 
-def _place(model: Any, device: Any) -> torch.device:
+def place(model: Any, device: Any) -> torch.device:
     """Move the model where it should run, and say where that is."""
     if getattr(model, "hf_device_map", None) is not None:
         if device is not None:
@@ -136,7 +137,8 @@ def _place(model: Any, device: Any) -> torch.device:
         where = torch.device(device)
     except RuntimeError:
         raise ValueError(f"device must be an ordinal or a device of torch; got {device!r}") from None
-    if model.device != where:
+    # An object that is no module of torch (an ONNX session, say) runs where it runs.
+    if hasattr(model, "to") and getattr(model, "device", None) != where:
         try:
             model.to(where)
         except (AssertionError, RuntimeError) as error:

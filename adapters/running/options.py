@@ -13,23 +13,11 @@ FORWARDED = "forwarded"
 
 # Names that transformers had or has elsewhere, and what is meant by them here: the first that the task takes.
 RENAMED = {
-    "args_parser": ("tokenizer",),
-    "binary_output": ("output",),
-    "feature_extractor": ("tokenizer", "image_processor"),
-    "framework": ("model",),
-    "grouped_entities": ("aggregation_strategy",),
-    "ignore_subwords": ("aggregation_strategy",),
-    "image_processor": ("tokenizer", "feature_extractor"),
     "labels": ("candidate_labels",),
     "max_length": ("tokenizer_kwargs", "tokenize_kwargs", "max_seq_len"),
-    "modelcard": ("model",),
     "padding": ("tokenizer_kwargs", "tokenize_kwargs"),
-    "pipeline_class": ("task",),
-    "processor": ("tokenizer",),
     "return_all_scores": ("top_k",),
     "truncation": ("tokenizer_kwargs", "tokenize_kwargs"),
-    "use_auth_token": ("token",),
-    "video_processor": ("image_processor", "tokenizer"),
 }
 
 
@@ -115,6 +103,12 @@ def require_count(name: str, value: Any, *, least: int = 1, optional: bool = Fal
         raise TypeError(f"{name} must be an int{' or None' if optional else ''}; got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def require_bool(name: str, value: Any, *, optional: bool = False) -> None:
+    """``value`` must be True or False (or None where ``optional``)."""
+    if not isinstance(value, bool) and not (optional and value is None):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
 
 
 def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:

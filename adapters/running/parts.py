@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from .extras import need
-from .options import unknown_option
 from .runner import Task
 
 # Each with the Auto class that loads it; one with several is read first, for the others may come from it.
@@ -24,8 +23,8 @@ def load_parts(task: Task, given: Mapping[str, Any], name: Any, hub: Mapping[str
     given: objects (of any class), paths or names, or None. A part that is not given is taken from the processor that
     is, or else loaded from ``name``, the model's own; one that is only in ``task.may_use`` is left out where that
     fails.
-    An image processor may come as ``feature_extractor``, its name of old. Raises ValueError for a needed part that a
-    model object came without, TypeError for one that a task over texts has no use for; other tasks leave it aside.
+    An image processor may come as ``feature_extractor``, its name of old; what the task has no use for is left aside.
+    Raises ValueError for a needed part that a model object came without.
     """
     given = _renamed(task, given)
     held: dict[str, Any] = dict.fromkeys(PARTS)
@@ -49,9 +48,6 @@ def _renamed(task: Task, given: Mapping[str, Any]) -> Mapping[str, Any]:
     used = {*task.needs, *task.may_use, "processor"}
     if "image_processor" in used and "feature_extractor" not in used and given.get("image_processor") is None:
         given = {**given, "image_processor": given.get("feature_extractor"), "feature_extractor": None}
-    for part, value in given.items():
-        if value is not None and part not in used and task.unit == "tokens":
-            raise TypeError(unknown_option(part, task.name, (), sorted(used)))
     return {part: value for part, value in given.items() if part in used}
 
 

@@ -15,6 +15,7 @@ import torch
 
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
+from .explaining import explain_encoding, explain_forward
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Loaded:
     def no_cache(self) -> dict[str, bool]:
         """``use_cache=False`` where the model's forward takes it: one pass needs no cache."""
         if "no_cache" not in self.findings:
-            takes = "use_cache" in signature(self.model.forward).parameters
+            takes = "use_cache" in signature(getattr(self.model, "forward", self.model)).parameters
             self.findings["no_cache"] = {"use_cache": False} if takes else {}
         found: dict[str, bool] = self.findings["no_cache"]
         return found
@@ -91,7 +92,8 @@ class Task:
     the records where it is None: answers that are texts). ``check`` completes the options; ``shape`` gives a whole
     call's result the library's nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
     is given. ``equal_lengths``: only rows of one length may share a batch. ``earlier`` gives options by the names of
-    version 4 today's; ``swallowed`` are those that transformers makes nothing of.
+    version 4 today's; ``swallowed`` are those that transformers makes nothing of. ``shortening``: what a caller
+    can do about a text that is too long.
 
     ``needs`` and ``may_use`` name the processors to load (parts.py). ``unit`` is what ``Row.length`` counts and a batch
     has a budget of (``loading.BATCH_BUDGETS``). Lists of token ids are padded; tensors are stacked, so that rows share
@@ -124,6 +126,7 @@ class Task:
     weigh: Callable[[Any], int] = characters
     earlier: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda options: options)
     swallowed: frozenset[str] = frozenset()
+    shortening: str = "truncation=True cuts it"
 
     def block(self, *finishing: Any) -> list[Columns]:
         """The columns of consecutive items, in a list of one; the arguments are those of ``finish``."""
@@ -205,7 +208,8 @@ def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) ->
         item if isinstance(item, Failure) else _attempt(partial(task.parse, loaded, item, options)) for item in window
     ]
     good = [index for index, item in enumerate(parsed) if not isinstance(item, Failure)]
-    encoded = _each([parsed[index] for index in good], lambda chunk: task.encode(loaded, chunk, options))
+    items = [parsed[index] for index in good]
+    encoded = _each(items, lambda chunk: task.encode(loaded, chunk, options), explain_encoding)
     for index, prepared in zip(good, encoded, strict=True):
         parsed[index] = prepared
     return parsed
@@ -234,6 +238,7 @@ def _run(
         ran = _each(
             [(start + rows[number][0], rows[number][1]) for number in batch],
             lambda chunk: forward(task, loaded, chunk, options),
+            lambda error, row: explain_forward(error, row[1], loaded, task.shortening),
         )
         for number, output in zip(batch, ran, strict=True):
             outputs[number] = output
@@ -304,17 +309,24 @@ def pad_values(loaded: Loaded) -> dict[str, int]:
     return kept
 
 
-def _each(chunk: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
-    """``work`` on the whole chunk, or where that fails on each member alone, with Failures for those that fail."""
+def _each(
+    chunk: Sequence[Any],
+    work: Callable[[Sequence[Any]], Sequence[Any]],
+    explain: Callable[[Exception, Any], Exception] = lambda error, member: error,
+) -> list[Any]:
+    """``work`` on the whole chunk, or where that fails on each member alone, with Failures for those that fail.
+
+    explain: what the error of a member means.
+    """
     if not chunk:
         return []
     try:
         return list(work(chunk))
     except Exception as error:
         if len(chunk) == 1:
-            return [Failure(error)]
+            return [Failure(explain(error, chunk[0]))]
     half = len(chunk) // 2
-    return list(chain(_each(chunk[:half], work), _each(chunk[half:], work)))
+    return list(chain(_each(chunk[:half], work, explain), _each(chunk[half:], work, explain)))
 
 
 def _attempt(work: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters.generation.install import custom_generate, generate, install, uninstall
+    from .adapters.patching import patch, unpatch
     from .adapters.pipelines import pipeline
     from .decoding import SamplingParams, sample, top_k_top_p_filtering
 
@@ -19,10 +20,12 @@ __all__ = [
     "custom_generate",
     "generate",
     "install",
+    "patch",
     "pipeline",
     "sample",
     "top_k_top_p_filtering",
     "uninstall",
+    "unpatch",
 ]
 
 _HOME = {
@@ -30,10 +33,12 @@ _HOME = {
     "custom_generate": ".adapters",
     "generate": ".adapters",
     "install": ".adapters",
+    "patch": ".adapters",
     "pipeline": ".adapters",
     "sample": ".decoding",
     "top_k_top_p_filtering": ".decoding",
     "uninstall": ".adapters",
+    "unpatch": ".adapters",
 }
 
 

@@ -155,4 +155,5 @@ TASK = Task(
     columns=columns,
     check=check,
     shape=shape,
+    shortening='tokenizer_kwargs={"truncation": True} cuts it',
 )

@@ -291,5 +291,6 @@ TASK = Task(
     columns=columns,
     check=check,
     earlier=earlier,
+    shortening="max_seq_len= makes the windows shorter",
     swallowed=TOKENIZER_OPTIONS - {"padding"},
 )

@@ -295,4 +295,5 @@ TASK = Task(
     in_order=in_order,
     equal_lengths=equal_lengths,
     pad_left=True,
+    shortening='handle_long_generation="hole" cuts it on the left',
 )

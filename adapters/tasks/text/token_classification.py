@@ -277,4 +277,5 @@ TASK = Task(
     columns=columns,
     check=check,
     earlier=earlier,
+    shortening="set model_max_length of the tokenizer to cut it, and stride= to answer in chunks",
 )

@@ -157,5 +157,6 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
+    shortening="set model_max_length of the tokenizer to cut it",
     swallowed=TOKENIZER_OPTIONS | {"multi_class"},
 )

@@ -1,0 +1,199 @@
+"""A loaded task that is called: with an item, a list, or any iterable, which streams; options merged and checked."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from inspect import signature
+from threading import Lock
+from typing import Any
+
+import torch
+
+from .asked import AskedOfPipelines
+from .columns import join, of_failure, to_arrow, to_columns
+from .exceptions import InputError
+from .loading import for_call
+from .options import build_options, effective, option_names, require_bool, require_choice, require_count
+from .runner import Call, Failure, Loaded, Task, answers
+from .views import Results
+
+# Options of every task, at construction or at a call. num_workers is accepted for transformers' sake: tokenisation
+# already overlaps the forward pass, so it changes nothing.
+RUN_OPTIONS = ("batch_size", "batch_tokens", "progress", "on_error", "output", "compat", "num_workers")
+
+# Calls that reached a pipeline of this package, by task: what a program that was patched must be seen to do.
+CALLS: Counter[str] = Counter()
+_counting = Lock()
+
+
+class Pipeline(AskedOfPipelines):
+    """A loaded task. Call it with an item, a list or any iterable; a list returns a list, an iterable streams.
+
+    ``construction``: names of the arguments it may have been built with, to name the nearest of a wrong one.
+    """
+
+    def __new__(cls, task: Task, *_: Any, **__: Any) -> "Pipeline":
+        return object.__new__(class_of(task.name))
+
+    def __init__(
+        self,
+        task: Task,
+        loaded: Loaded,
+        *,
+        run: Mapping[str, Any],
+        options: Mapping[str, Any],
+        construction: Collection[str] = (),
+    ) -> None:
+        self._task = task
+        self._run = dict(run)
+        self._options = self._effective(options)
+        if "src_lang" not in options and "tgt_lang" not in options:
+            self._options.update(_language_pair(loaded))
+        self._loaded = replace(loaded, constructed=self._options)
+        self.task = task.name
+        self.call_count = 0
+        _check_run({"batch_size": loaded.batch_size, "batch_tokens": loaded.batch_tokens, **self._run})
+        self._resolve({}, self._loaded, construction)
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.task!r}, {type(self.model).__name__}, device={str(self.device)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.task,), self.__dict__
+
+    def option_names(self) -> list[str]:
+        """The options this task documents, run options first."""
+        return [*RUN_OPTIONS, *option_names(self._task.options)]
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Answer one item (a string or a dict), a list of items, or any iterable of them.
+
+        A list gives a list of results; a generator or a dataset gives an iterator, read as it is consumed.
+        """
+        call = self._task.read(*args, **options)
+        loaded, resolved, run = self._prepare_call(call)
+        with _counting:
+            self.call_count += 1
+            CALLS[self.task] += 1
+        if run["output"] != "records":
+            return self._columns(call, loaded, resolved, run)
+        if call.kind == "stream":
+            return self._records(call, loaded, resolved, run)
+        results = list(self._records(call, loaded, resolved, run))
+        return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
+
+    def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
+        """What is loaded, the task's options and the run options of one call."""
+        own = {name: value for name, value in call.options.items() if name in RUN_OPTIONS}
+        _check_run(own)
+        loaded = for_call(self._loaded, *(own.get(name) for name in ("batch_size", "batch_tokens", "compat")))
+        given = self._effective({name: value for name, value in call.options.items() if name not in RUN_OPTIONS})
+        run = {**self._run, **{name: value for name, value in own.items() if name in self._run}}
+        return loaded, self._resolve(given, loaded, signature(self._task.read).parameters), run
+
+    def _effective(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options by their names of today, without those that transformers makes nothing of."""
+        names = option_names(self._task.options)
+        return effective(self._task.earlier(dict(given)), self._task.swallowed, self._task.name, names)
+
+    def _resolve(self, given: Mapping[str, Any], loaded: Loaded, beside: Collection[str]) -> Any:
+        """The task's options. beside: other names that may be meant by a wrong one."""
+        options = build_options(
+            self._task.options,
+            {**self._options, **given},
+            task=self.task,
+            forwarded=self._task.forwarded(),
+            beside=[*RUN_OPTIONS, *(name for name in beside if name != "options")],
+        )
+        return self._task.check(loaded, options)
+
+    def _records(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
+        for index, found in self._found(call, loaded, options, run, columns=False):
+            yield found.record(index) if isinstance(found, Failure) else found
+
+    def _columns(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Any:
+        blocks = self._found(call, loaded, options, run, columns=True)
+        found = join([of_failure(block.error) if isinstance(block, Failure) else block for _, block in blocks])
+        return to_arrow(found) if run["output"] == "arrow" else to_columns(found)
+
+    def _found(
+        self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any], *, columns: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """Every answer or block of columns with the number of its first item; a Failure raises if it is to."""
+        items: Any = call.items
+        if not hasattr(items, "__iter__"):
+            items = (call.items[index] for index in range(len(items)))  # type: ignore[index]
+        if call.kind != "single" and loaded.compat and self._task.in_order(loaded, options):
+            # The library's data loader draws a seed of its own before the first item: sampling starts after it.
+            torch.empty((), dtype=torch.int64).random_()
+        total = len(items) if hasattr(items, "__len__") else None
+        ahead = total is None or total > 1
+        streamed = call.kind != "list"
+        index = 0
+        with _bar(self.task, total) if run["progress"] else nullcontext() as bar:
+            for found in answers(self._task, loaded, items, options, ahead=ahead, streamed=streamed, columns=columns):
+                if isinstance(found, Failure) and run["on_error"] == "raise":
+                    if call.kind == "single":
+                        raise found.error
+                    raise _named(found.error, index) from found.error
+                yield index, found
+                done = found.counts.shape[0] if columns and not isinstance(found, Failure) else 1
+                index += done
+                if bar is not None:
+                    bar.update(done)
+
+
+def _bar(task: str, total: int | None) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=task, unit="item", disable=None)
+
+
+def _named(error: Exception, index: int) -> Exception:
+    """The error with the index of its item, of the same kind where that kind takes a message."""
+    plain_kinds = (ValueError, TypeError, IndexError, KeyError, RuntimeError)
+    kind = type(error) if isinstance(error, InputError) or type(error) in plain_kinds else RuntimeError
+    return kind(f"item {index}: {error}")
+
+
+def _check_run(given: Mapping[str, Any]) -> None:
+    """The run options, at construction or at a call, where None leaves what was given before."""
+    for name, least in (("batch_size", 1), ("batch_tokens", 1), ("num_workers", 0)):
+        require_count(name, given.get(name), least=least, optional=True)
+    require_bool("compat", given.get("compat", True), optional=True)
+    require_bool("progress", given.get("progress", False))
+    require_choice("on_error", given.get("on_error", "raise"), ("raise", "record"))
+    require_choice("output", given.get("output", "records"), ("records", "columns", "arrow"))
+
+
+def _language_pair(loaded: Loaded) -> dict[str, str]:
+    """The languages that a task name such as "translation_en_to_fr" carries, or else the model's configuration."""
+    name = loaded.task
+    if name == "translation":
+        specific = getattr(loaded.config, "task_specific_params", None) or {}
+        name = next((key for key in specific if key.startswith("translation")), name)
+    parts = name.split("_")
+    return {"src_lang": parts[1], "tgt_lang": parts[3]} if len(parts) == 4 and parts[2] == "to" else {}
+
+
+@cache
+def class_of(task: str) -> type[Pipeline]:
+    """The class of a task's pipelines, named as transformers names its own and registered under it: ``isinstance`` of
+    ``transformers.Pipeline``, and of the class of the task where this version has one, is true."""
+    import transformers
+
+    name = re.sub(r"(^|-|\d)([a-z])", lambda part: part[1].strip("-") + part[2].upper(), task) + "Pipeline"
+    own = type(name, (Pipeline,), {"__module__": Pipeline.__module__, "__doc__": Pipeline.__doc__})
+    for base in ("Pipeline", name):
+        found = getattr(transformers, base, None)
+        if found is not None:
+            found.register(own)
+    return own
+
+
+def _restored(task: str) -> Pipeline:
+    """An empty pipeline of a task, for pickle and copy to fill."""
+    return object.__new__(class_of(task))
