@@ -1,0 +1,780 @@
+"""``pipeline`` for type checkers and editors: an overload a task.
+
+Written by ``python -m tests.programs.typed_options``; a test holds it to the code.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, overload
+
+from typing_extensions import Unpack
+
+from ..pipelines import Pipeline
+
+
+class LoadArguments(TypedDict, total=False):
+    """What every task takes at construction."""
+
+    feature_extractor: Any
+    image_processor: Any
+    video_processor: Any
+    processor: Any
+    config: Any
+    device: Any
+    device_map: Any
+    dtype: Any
+    torch_dtype: Any
+    revision: str | None
+    token: str | bool | None
+    trust_remote_code: bool | None
+    use_fast: bool | None
+    model_kwargs: Mapping[str, Any] | None
+    compat: bool
+    batch_size: int | None
+    batch_tokens: int | None
+    num_workers: int | None
+    progress: bool
+    on_error: str
+    output: str
+
+
+class QuestionAnsweringArguments(LoadArguments, total=False):
+    """Of question-answering."""
+
+    top_k: Any
+    doc_stride: Any
+    max_answer_len: Any
+    max_seq_len: Any
+    max_question_len: Any
+    handle_impossible_answer: Any
+    align_to_words: Any
+    padding: Any
+
+
+class TokenClassificationArguments(LoadArguments, total=False):
+    """Of token-classification."""
+
+    aggregation_strategy: Any
+    ignore_labels: Any
+    stride: Any
+    offset_mapping: Any
+    is_split_into_words: Any
+    delimiter: Any
+    scheme: Any
+    use_word_ids: Any
+    labels_per_entity: Any
+
+
+class TextClassificationArguments(LoadArguments, total=False):
+    """Of text-classification."""
+
+    top_k: Any
+    function_to_apply: Any
+    add_special_tokens: Any
+    max_length: Any
+    pad_to_multiple_of: Any
+    padding: Any
+    padding_side: Any
+    return_attention_mask: Any
+    return_token_type_ids: Any
+    truncation: Any
+    truncation_side: Any
+
+
+class ZeroShotClassificationArguments(LoadArguments, total=False):
+    """Of zero-shot-classification."""
+
+    candidate_labels: Any
+    hypothesis_template: Any
+    multi_label: Any
+
+
+class FillMaskArguments(LoadArguments, total=False):
+    """Of fill-mask."""
+
+    top_k: Any
+    targets: Any
+    tokenizer_kwargs: Any
+
+
+class TextGenerationArguments(LoadArguments, total=False):
+    """Of text-generation."""
+
+    return_full_text: Any
+    return_tensors: Any
+    return_text: Any
+    return_type: Any
+    clean_up_tokenization_spaces: Any
+    prefix: Any
+    handle_long_generation: Any
+    stop_sequence: Any
+    truncation: Any
+    padding: Any
+    add_special_tokens: Any
+    continue_final_message: Any
+    skip_special_tokens: Any
+    tokenizer_encode_kwargs: Any
+    tools: Any
+    documents: Any
+    allowed_token_ids: Any
+    assistant_confidence_threshold: Any
+    assistant_early_exit: Any
+    assistant_ensemble_weight: Any
+    assistant_lookbehind: Any
+    assistant_model: Any
+    assistant_tokenizer: Any
+    bad_words_ids: Any
+    begin_suppress_tokens: Any
+    bos_token_id: Any
+    cache_config: Any
+    cache_implementation: Any
+    compact: Any
+    compile_config: Any
+    constraints: Any
+    continuous_batching_config: Any
+    custom_generate: Any
+    decoder_start_token_id: Any
+    disable_compile: Any
+    diversity_penalty: Any
+    do_sample: Any
+    dola_layers: Any
+    dry_allowed_length: Any
+    dry_base: Any
+    dry_multiplier: Any
+    dry_penalty_last_n: Any
+    dry_sequence_breakers: Any
+    dynamic_exponent: Any
+    dynamic_temperature: Any
+    early_stopping: Any
+    encoder_no_repeat_ngram_size: Any
+    encoder_repetition_penalty: Any
+    eos_token_id: Any
+    epsilon_cutoff: Any
+    eta_cutoff: Any
+    exponential_decay_length_penalty: Any
+    force_words_ids: Any
+    forced_bos_token_id: Any
+    forced_eos_token_id: Any
+    frequency_penalty: Any
+    generation_config: Any
+    guidance_scale: Any
+    is_assistant: Any
+    length_penalty: Any
+    logit_bias: Any
+    logits_processor: Any
+    low_memory: Any
+    max_cache_len: Any
+    max_length: Any
+    max_matching_ngram_size: Any
+    max_new_tokens: Any
+    max_time: Any
+    min_length: Any
+    min_new_tokens: Any
+    min_p: Any
+    negative_prompt_attention_mask: Any
+    negative_prompt_ids: Any
+    no_repeat_ngram_size: Any
+    num_assistant_tokens: Any
+    num_assistant_tokens_schedule: Any
+    num_beam_groups: Any
+    num_beams: Any
+    num_return_sequences: Any
+    output_attentions: Any
+    output_hidden_states: Any
+    output_logits: Any
+    output_scores: Any
+    pad_token_id: Any
+    penalty_alpha: Any
+    prefill_chunk_size: Any
+    prefix_allowed_tokens_fn: Any
+    presence_penalty: Any
+    prompt_lookup_num_tokens: Any
+    remove_invalid_values: Any
+    renormalize_logits: Any
+    repetition_penalty: Any
+    return_dict_in_generate: Any
+    seeds: Any
+    sequence_bias: Any
+    speculation_type: Any
+    stop_strings: Any
+    stopping_criteria: Any
+    streamer: Any
+    suppress_tokens: Any
+    target_lookbehind: Any
+    temperature: Any
+    token_healing: Any
+    top_h: Any
+    top_k: Any
+    top_n_sigma: Any
+    top_p: Any
+    typical_p: Any
+    use_cache: Any
+    use_model_defaults: Any
+    use_mtp: Any
+    watermarking_config: Any
+    xtc_probability: Any
+    xtc_threshold: Any
+
+
+class Text2textGenerationArguments(LoadArguments, total=False):
+    """Of text2text-generation."""
+
+    return_tensors: Any
+    return_text: Any
+    return_type: Any
+    clean_up_tokenization_spaces: Any
+    truncation: Any
+    stop_sequence: Any
+    allowed_token_ids: Any
+    assistant_confidence_threshold: Any
+    assistant_early_exit: Any
+    assistant_ensemble_weight: Any
+    assistant_lookbehind: Any
+    assistant_model: Any
+    assistant_tokenizer: Any
+    bad_words_ids: Any
+    begin_suppress_tokens: Any
+    bos_token_id: Any
+    cache_config: Any
+    cache_implementation: Any
+    compact: Any
+    compile_config: Any
+    constraints: Any
+    continuous_batching_config: Any
+    custom_generate: Any
+    decoder_start_token_id: Any
+    disable_compile: Any
+    diversity_penalty: Any
+    do_sample: Any
+    dola_layers: Any
+    dry_allowed_length: Any
+    dry_base: Any
+    dry_multiplier: Any
+    dry_penalty_last_n: Any
+    dry_sequence_breakers: Any
+    dynamic_exponent: Any
+    dynamic_temperature: Any
+    early_stopping: Any
+    encoder_no_repeat_ngram_size: Any
+    encoder_repetition_penalty: Any
+    eos_token_id: Any
+    epsilon_cutoff: Any
+    eta_cutoff: Any
+    exponential_decay_length_penalty: Any
+    force_words_ids: Any
+    forced_bos_token_id: Any
+    forced_eos_token_id: Any
+    frequency_penalty: Any
+    generation_config: Any
+    guidance_scale: Any
+    is_assistant: Any
+    length_penalty: Any
+    logit_bias: Any
+    logits_processor: Any
+    low_memory: Any
+    max_cache_len: Any
+    max_length: Any
+    max_matching_ngram_size: Any
+    max_new_tokens: Any
+    max_time: Any
+    min_length: Any
+    min_new_tokens: Any
+    min_p: Any
+    negative_prompt_attention_mask: Any
+    negative_prompt_ids: Any
+    no_repeat_ngram_size: Any
+    num_assistant_tokens: Any
+    num_assistant_tokens_schedule: Any
+    num_beam_groups: Any
+    num_beams: Any
+    num_return_sequences: Any
+    output_attentions: Any
+    output_hidden_states: Any
+    output_logits: Any
+    output_scores: Any
+    pad_token_id: Any
+    penalty_alpha: Any
+    prefill_chunk_size: Any
+    prefix_allowed_tokens_fn: Any
+    presence_penalty: Any
+    prompt_lookup_num_tokens: Any
+    remove_invalid_values: Any
+    renormalize_logits: Any
+    repetition_penalty: Any
+    return_dict_in_generate: Any
+    seeds: Any
+    sequence_bias: Any
+    speculation_type: Any
+    stop_strings: Any
+    stopping_criteria: Any
+    streamer: Any
+    suppress_tokens: Any
+    target_lookbehind: Any
+    temperature: Any
+    token_healing: Any
+    top_h: Any
+    top_k: Any
+    top_n_sigma: Any
+    top_p: Any
+    typical_p: Any
+    use_cache: Any
+    use_model_defaults: Any
+    use_mtp: Any
+    watermarking_config: Any
+    xtc_probability: Any
+    xtc_threshold: Any
+
+
+class SummarizationArguments(LoadArguments, total=False):
+    """Of summarization."""
+
+    return_tensors: Any
+    return_text: Any
+    return_type: Any
+    clean_up_tokenization_spaces: Any
+    truncation: Any
+    stop_sequence: Any
+    allowed_token_ids: Any
+    assistant_confidence_threshold: Any
+    assistant_early_exit: Any
+    assistant_ensemble_weight: Any
+    assistant_lookbehind: Any
+    assistant_model: Any
+    assistant_tokenizer: Any
+    bad_words_ids: Any
+    begin_suppress_tokens: Any
+    bos_token_id: Any
+    cache_config: Any
+    cache_implementation: Any
+    compact: Any
+    compile_config: Any
+    constraints: Any
+    continuous_batching_config: Any
+    custom_generate: Any
+    decoder_start_token_id: Any
+    disable_compile: Any
+    diversity_penalty: Any
+    do_sample: Any
+    dola_layers: Any
+    dry_allowed_length: Any
+    dry_base: Any
+    dry_multiplier: Any
+    dry_penalty_last_n: Any
+    dry_sequence_breakers: Any
+    dynamic_exponent: Any
+    dynamic_temperature: Any
+    early_stopping: Any
+    encoder_no_repeat_ngram_size: Any
+    encoder_repetition_penalty: Any
+    eos_token_id: Any
+    epsilon_cutoff: Any
+    eta_cutoff: Any
+    exponential_decay_length_penalty: Any
+    force_words_ids: Any
+    forced_bos_token_id: Any
+    forced_eos_token_id: Any
+    frequency_penalty: Any
+    generation_config: Any
+    guidance_scale: Any
+    is_assistant: Any
+    length_penalty: Any
+    logit_bias: Any
+    logits_processor: Any
+    low_memory: Any
+    max_cache_len: Any
+    max_length: Any
+    max_matching_ngram_size: Any
+    max_new_tokens: Any
+    max_time: Any
+    min_length: Any
+    min_new_tokens: Any
+    min_p: Any
+    negative_prompt_attention_mask: Any
+    negative_prompt_ids: Any
+    no_repeat_ngram_size: Any
+    num_assistant_tokens: Any
+    num_assistant_tokens_schedule: Any
+    num_beam_groups: Any
+    num_beams: Any
+    num_return_sequences: Any
+    output_attentions: Any
+    output_hidden_states: Any
+    output_logits: Any
+    output_scores: Any
+    pad_token_id: Any
+    penalty_alpha: Any
+    prefill_chunk_size: Any
+    prefix_allowed_tokens_fn: Any
+    presence_penalty: Any
+    prompt_lookup_num_tokens: Any
+    remove_invalid_values: Any
+    renormalize_logits: Any
+    repetition_penalty: Any
+    return_dict_in_generate: Any
+    seeds: Any
+    sequence_bias: Any
+    speculation_type: Any
+    stop_strings: Any
+    stopping_criteria: Any
+    streamer: Any
+    suppress_tokens: Any
+    target_lookbehind: Any
+    temperature: Any
+    token_healing: Any
+    top_h: Any
+    top_k: Any
+    top_n_sigma: Any
+    top_p: Any
+    typical_p: Any
+    use_cache: Any
+    use_model_defaults: Any
+    use_mtp: Any
+    watermarking_config: Any
+    xtc_probability: Any
+    xtc_threshold: Any
+
+
+class TranslationArguments(LoadArguments, total=False):
+    """Of translation."""
+
+    return_tensors: Any
+    return_text: Any
+    return_type: Any
+    clean_up_tokenization_spaces: Any
+    truncation: Any
+    stop_sequence: Any
+    src_lang: Any
+    tgt_lang: Any
+    allowed_token_ids: Any
+    assistant_confidence_threshold: Any
+    assistant_early_exit: Any
+    assistant_ensemble_weight: Any
+    assistant_lookbehind: Any
+    assistant_model: Any
+    assistant_tokenizer: Any
+    bad_words_ids: Any
+    begin_suppress_tokens: Any
+    bos_token_id: Any
+    cache_config: Any
+    cache_implementation: Any
+    compact: Any
+    compile_config: Any
+    constraints: Any
+    continuous_batching_config: Any
+    custom_generate: Any
+    decoder_start_token_id: Any
+    disable_compile: Any
+    diversity_penalty: Any
+    do_sample: Any
+    dola_layers: Any
+    dry_allowed_length: Any
+    dry_base: Any
+    dry_multiplier: Any
+    dry_penalty_last_n: Any
+    dry_sequence_breakers: Any
+    dynamic_exponent: Any
+    dynamic_temperature: Any
+    early_stopping: Any
+    encoder_no_repeat_ngram_size: Any
+    encoder_repetition_penalty: Any
+    eos_token_id: Any
+    epsilon_cutoff: Any
+    eta_cutoff: Any
+    exponential_decay_length_penalty: Any
+    force_words_ids: Any
+    forced_bos_token_id: Any
+    forced_eos_token_id: Any
+    frequency_penalty: Any
+    generation_config: Any
+    guidance_scale: Any
+    is_assistant: Any
+    length_penalty: Any
+    logit_bias: Any
+    logits_processor: Any
+    low_memory: Any
+    max_cache_len: Any
+    max_length: Any
+    max_matching_ngram_size: Any
+    max_new_tokens: Any
+    max_time: Any
+    min_length: Any
+    min_new_tokens: Any
+    min_p: Any
+    negative_prompt_attention_mask: Any
+    negative_prompt_ids: Any
+    no_repeat_ngram_size: Any
+    num_assistant_tokens: Any
+    num_assistant_tokens_schedule: Any
+    num_beam_groups: Any
+    num_beams: Any
+    num_return_sequences: Any
+    output_attentions: Any
+    output_hidden_states: Any
+    output_logits: Any
+    output_scores: Any
+    pad_token_id: Any
+    penalty_alpha: Any
+    prefill_chunk_size: Any
+    prefix_allowed_tokens_fn: Any
+    presence_penalty: Any
+    prompt_lookup_num_tokens: Any
+    remove_invalid_values: Any
+    renormalize_logits: Any
+    repetition_penalty: Any
+    return_dict_in_generate: Any
+    seeds: Any
+    sequence_bias: Any
+    speculation_type: Any
+    stop_strings: Any
+    stopping_criteria: Any
+    streamer: Any
+    suppress_tokens: Any
+    target_lookbehind: Any
+    temperature: Any
+    token_healing: Any
+    top_h: Any
+    top_k: Any
+    top_n_sigma: Any
+    top_p: Any
+    typical_p: Any
+    use_cache: Any
+    use_model_defaults: Any
+    use_mtp: Any
+    watermarking_config: Any
+    xtc_probability: Any
+    xtc_threshold: Any
+
+
+class FeatureExtractionArguments(LoadArguments, total=False):
+    """Of feature-extraction."""
+
+    truncation: Any
+    tokenize_kwargs: Any
+    return_tensors: Any
+    pooling: Any
+    normalize: Any
+
+
+class TableQuestionAnsweringArguments(LoadArguments, total=False):
+    """Of table-question-answering."""
+
+    sequential: Any
+    padding: Any
+    truncation: Any
+    allowed_token_ids: Any
+    assistant_confidence_threshold: Any
+    assistant_early_exit: Any
+    assistant_ensemble_weight: Any
+    assistant_lookbehind: Any
+    assistant_model: Any
+    assistant_tokenizer: Any
+    bad_words_ids: Any
+    begin_suppress_tokens: Any
+    bos_token_id: Any
+    cache_config: Any
+    cache_implementation: Any
+    compact: Any
+    compile_config: Any
+    constraints: Any
+    continuous_batching_config: Any
+    custom_generate: Any
+    decoder_start_token_id: Any
+    disable_compile: Any
+    diversity_penalty: Any
+    do_sample: Any
+    dola_layers: Any
+    dry_allowed_length: Any
+    dry_base: Any
+    dry_multiplier: Any
+    dry_penalty_last_n: Any
+    dry_sequence_breakers: Any
+    dynamic_exponent: Any
+    dynamic_temperature: Any
+    early_stopping: Any
+    encoder_no_repeat_ngram_size: Any
+    encoder_repetition_penalty: Any
+    eos_token_id: Any
+    epsilon_cutoff: Any
+    eta_cutoff: Any
+    exponential_decay_length_penalty: Any
+    force_words_ids: Any
+    forced_bos_token_id: Any
+    forced_eos_token_id: Any
+    frequency_penalty: Any
+    generation_config: Any
+    guidance_scale: Any
+    is_assistant: Any
+    length_penalty: Any
+    logit_bias: Any
+    logits_processor: Any
+    low_memory: Any
+    max_cache_len: Any
+    max_length: Any
+    max_matching_ngram_size: Any
+    max_new_tokens: Any
+    max_time: Any
+    min_length: Any
+    min_new_tokens: Any
+    min_p: Any
+    negative_prompt_attention_mask: Any
+    negative_prompt_ids: Any
+    no_repeat_ngram_size: Any
+    num_assistant_tokens: Any
+    num_assistant_tokens_schedule: Any
+    num_beam_groups: Any
+    num_beams: Any
+    num_return_sequences: Any
+    output_attentions: Any
+    output_hidden_states: Any
+    output_logits: Any
+    output_scores: Any
+    pad_token_id: Any
+    penalty_alpha: Any
+    prefill_chunk_size: Any
+    prefix_allowed_tokens_fn: Any
+    presence_penalty: Any
+    prompt_lookup_num_tokens: Any
+    remove_invalid_values: Any
+    renormalize_logits: Any
+    repetition_penalty: Any
+    return_dict_in_generate: Any
+    seeds: Any
+    sequence_bias: Any
+    speculation_type: Any
+    stop_strings: Any
+    stopping_criteria: Any
+    streamer: Any
+    suppress_tokens: Any
+    target_lookbehind: Any
+    temperature: Any
+    token_healing: Any
+    top_h: Any
+    top_k: Any
+    top_n_sigma: Any
+    top_p: Any
+    typical_p: Any
+    use_cache: Any
+    use_model_defaults: Any
+    use_mtp: Any
+    watermarking_config: Any
+    xtc_probability: Any
+    xtc_threshold: Any
+
+
+class MultipleChoiceArguments(LoadArguments, total=False):
+    """Of multiple-choice."""
+
+    add_special_tokens: Any
+    max_length: Any
+    pad_to_multiple_of: Any
+    padding: Any
+    padding_side: Any
+    return_attention_mask: Any
+    return_token_type_ids: Any
+    truncation: Any
+    truncation_side: Any
+
+
+class NextSentencePredictionArguments(LoadArguments, total=False):
+    """Of next-sentence-prediction."""
+
+    add_special_tokens: Any
+    max_length: Any
+    pad_to_multiple_of: Any
+    padding: Any
+    padding_side: Any
+    return_attention_mask: Any
+    return_token_type_ids: Any
+    truncation: Any
+    truncation_side: Any
+
+
+@overload
+def pipeline(
+    task: Literal["question-answering"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[QuestionAnsweringArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TokenClassificationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TextClassificationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ZeroShotClassificationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["fill-mask"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[FillMaskArguments]
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["text-generation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TextGenerationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["text2text-generation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[Text2textGenerationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["summarization"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[SummarizationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["translation"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[TranslationArguments]
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[FeatureExtractionArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["table-question-answering"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TableQuestionAnsweringArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["multiple-choice"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MultipleChoiceArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["next-sentence-prediction"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[NextSentencePredictionArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline: ...
+def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline:
+    """For type checkers alone; ``adapters.pipelines.pipeline`` is what runs."""
+    raise NotImplementedError
