@@ -1,0 +1,115 @@
+"""Held-out figures of the vision checkpoints: fresh scenes of another seed, measured as a user would call the model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import scenes
+from .models import KINDS, Batch
+
+Figures = dict[str, float]
+SEED = 20_000
+
+
+def _batches(name: str, count: int, size: int = 50) -> list[Batch]:
+    rng = np.random.default_rng(SEED)
+    return [KINDS[name].batch(rng, size) for _ in range(count // size)]
+
+
+@torch.inference_mode()
+def _accuracy(model: Any, name: str, count: int) -> float:
+    right = [
+        (model(pixel_values=batch["pixel_values"]).logits.argmax(-1) == batch["labels"])
+        for batch in _batches(name, count)
+    ]
+    return float(torch.cat(right).float().mean())
+
+
+def shapes(model: Any, count: int = 1000) -> Figures:
+    return {f"accuracy of {len(scenes.NAMES)} names": _accuracy(model, "shapes", count)}
+
+
+def directions(model: Any, count: int = 500) -> Figures:
+    return {f"accuracy of {len(scenes.DIRECTIONS)} directions": _accuracy(model, "directions", count)}
+
+
+@torch.inference_mode()
+def shape_maps(model: Any, count: int = 300) -> Figures:
+    """Shares of pixels, and intersection over union of each class, at the size of the picture."""
+    inside, either = torch.zeros(4), torch.zeros(4)
+    right = total = 0
+    for batch in _batches("shape-maps", count):
+        logits = model(pixel_values=batch["pixel_values"]).logits
+        found = torch.nn.functional.interpolate(logits, scenes.SIZE, mode="bilinear", align_corners=False).argmax(1)
+        truth = batch["labels"]
+        right, total = right + int((found == truth).sum()), total + truth.numel()
+        for label in range(4):
+            inside[label] += ((found == label) & (truth == label)).sum()
+            either[label] += ((found == label) | (truth == label)).sum()
+    shares = {f"IoU, {name}": float(s) for name, s in zip(("ground", *scenes.SHAPES), inside / either, strict=True)}
+    return {"pixels right": right / total, **shares}
+
+
+@torch.inference_mode()
+def distances(model: Any, count: int = 300) -> Figures:
+    """The mean relative error, and the share of pixels within a factor of 1.25, the field's delta 1."""
+    errors, close = [], []
+    for batch in _batches("distances", count):
+        found, truth = model(pixel_values=batch["pixel_values"]).predicted_depth, batch["labels"]
+        errors.append(((found - truth).abs() / truth).flatten())
+        close.append((torch.maximum(found / truth, truth / found.clamp(min=1e-6)) < 1.25).flatten())
+    return {
+        "mean relative error": float(torch.cat(errors).mean()),
+        "within a factor of 1.25": float(torch.cat(close).float().mean()),
+    }
+
+
+@torch.inference_mode()
+def shape_boxes(model: Any, count: int = 300, threshold: float = 0.5) -> Figures:
+    """Of the boxes reported above ``threshold``: how many are right (IoU 0.5, right name), and how many were found."""
+    right = reported = true = 0
+    for batch in _batches("shape-boxes", count):
+        output = model(pixel_values=batch["pixel_values"])
+        scores, names = output.logits.sigmoid().max(-1)
+        for row, truth in enumerate(batch["labels"]):
+            keep = scores[row] > threshold
+            order = scores[row][keep].argsort(descending=True)
+            right += _matched(
+                output.pred_boxes[row][keep][order], names[row][keep][order], truth["boxes"], truth["class_labels"]
+            )
+            reported, true = reported + int(keep.sum()), true + len(truth["boxes"])
+    return {"precision": right / max(reported, 1), "recall": right / true}
+
+
+def _matched(found: Tensor, names: Tensor, boxes: Tensor, labels: Tensor) -> int:
+    """How many of the found boxes, best first, take a true box of their name that no better one took."""
+    overlap = box_overlap(found, boxes) * (names[:, None] == labels[None])  # [F, T]
+    taken = 0
+    for row in range(len(found)):
+        best, place = overlap[row].max(0)
+        if best > 0.5:
+            taken += 1
+            overlap[:, place] = 0
+    return taken
+
+
+def box_overlap(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of boxes given by centre and size, [F, T]."""
+    one, two = (torch.cat((b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2), dim=1) for b in (first, second))
+    sides = (
+        torch.minimum(one[:, None, 2:], two[None, :, 2:]) - torch.maximum(one[:, None, :2], two[None, :, :2])
+    ).clamp(0)
+    inside = sides.prod(-1)
+    return inside / (first[:, 2:].prod(-1)[:, None] + second[:, 2:].prod(-1)[None] - inside)
+
+
+EVALUATIONS: dict[str, Callable[..., Figures]] = {
+    "shapes": shapes,
+    "shape-maps": shape_maps,
+    "shape-boxes": shape_boxes,
+    "distances": distances,
+    "directions": directions,
+}

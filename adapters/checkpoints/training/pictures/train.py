@@ -1,0 +1,108 @@
+"""Trains the vision models that ship, from drawn scenes alone.
+
+    python -m afterlogits.adapters.checkpoints.training.pictures.train [--only NAME ...] [--out FOLDER] [--shorter N]
+
+Everything is drawn from one fixed seed, on one thread a model, so that a run gives the same bits again. Two processes
+share the models. Each model is saved in half precision, loaded again as a user would load it, and measured.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from ..optimise import Batch, Schedule, fit
+from ..train import WEIGHTS
+from .cards import write_card
+from .evaluate import EVALUATIONS, Figures
+from .models import KINDS
+
+SEED = 2026
+PLANS = {
+    "shapes": Schedule(600, batch_size=32, learning_rate=4e-3),
+    "shape-maps": Schedule(2000, batch_size=16, learning_rate=3e-3),
+    "distances": Schedule(2000, batch_size=16, learning_rate=3e-3),
+    "directions": Schedule(900, batch_size=32, learning_rate=3e-3),
+    "shape-boxes": Schedule(4000, batch_size=16, learning_rate=2e-3, weight_decay=1e-4),
+}
+SECOND = ("shape-boxes",)
+"""What the second process trains: as long as all the others together."""
+
+
+def _feed(name: str, size: int) -> Iterator[Batch]:
+    rng = np.random.default_rng(SEED)
+    while True:
+        yield KINDS[name].batch(rng, size)
+
+
+def train(name: str, out: Path, shorter: int = 1) -> Figures:
+    """Train, save and measure one model; writes its folder with the card."""
+    torch.manual_seed(SEED)
+    kind, plan = KINDS[name], PLANS[name]
+    plan = replace(plan, steps=max(plan.steps // shorter, 10))
+    model = kind.model()
+    spent = fit(model, _feed(name, plan.batch_size), kind.loss, plan, name)
+    folder = out / name
+    model.half().save_pretrained(folder, safe_serialization=True)
+    kind.processor().save_pretrained(folder)
+    _plain_names(folder)
+    return measure(name, out, plan, spent)
+
+
+def _plain_names(folder: Path) -> None:
+    """A configuration that says float32, and a processor whose class every environment has."""
+    for file, drop in (("config.json", ("transformers_version",)), ("preprocessor_config.json", ())):
+        path = folder / file
+        said = json.loads(path.read_text())
+        said = {key: value for key, value in said.items() if key not in drop}
+        if "dtype" in said:
+            said["dtype"] = "float32"
+        if "image_processor_type" in said:
+            said["image_processor_type"] = said["image_processor_type"].removesuffix("Pil").removesuffix("Fast")
+        path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+
+
+def measure(name: str, out: Path, plan: Schedule, spent: float) -> Figures:
+    """Load a saved model as a user would, in float32, measure it on held-out scenes and write its card."""
+    model = type(KINDS[name].model()).from_pretrained(out / name, dtype=torch.float32).eval()
+    figures = EVALUATIONS[name](model)
+    write_card(name, out / name, model, figures, SEED, plan, spent)
+    print(f"{name:20} held-out: {', '.join(f'{key} {value:.3f}' for key, value in figures.items())}", flush=True)
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(PLANS), help="the models to train, one after the other")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the folders go")
+    parser.add_argument("--shorter", type=int, default=1, help="divide the steps by this, to try the script")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    began = time.perf_counter()
+    beside = None if arguments.only else _start(SECOND, arguments)
+    for name in arguments.only or [name for name in PLANS if name not in SECOND]:
+        train(name, arguments.out, arguments.shorter)
+    status = beside.wait() if beside else 0
+    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+    return status
+
+
+def _start(names: Sequence[str], arguments: Any) -> "subprocess.Popen[bytes]":
+    """The same script for other models, in a process of its own."""
+    command = [sys.executable, "-m", f"{__package__}.train", "--only", *names, "--out", str(arguments.out)]
+    return subprocess.Popen([*command, "--shorter", str(arguments.shorter)])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
