@@ -6,7 +6,7 @@ are written out once, at the end. The cache moves only when beams change places.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from torch import Tensor
 from ..kernels.counter_noise import counter_keys
 from .beam_candidates import Candidates, top_candidates
 from .beam_draws import sampled_candidates, seeded_candidates
-from .decode_loop import Process, Recorder
+from .decode_loop import Process, process
+from .progress import Recorder
 from .step_model import StepModel
 from .stopping import Stopping
 
@@ -65,6 +66,91 @@ class _Pool:
         self.token = torch.cat((self.token, token), dim=1).gather(1, best)
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """How hypotheses are compared: by score / length ** penalty, and what still counts as an improvement."""
+
+    most_new_tokens: int
+    length_penalty: float
+    early_stopping: bool | str
+
+    def scored(self, log_probs: Tensor, length: int) -> Tensor:
+        """Scores of sequences of ``length`` new tokens."""
+        divisor: float = length**self.length_penalty
+        return log_probs / divisor
+
+    def best_possible(self, log_probs: Tensor, length: int) -> Tensor:
+        """The best that running beams can still reach, as transformers reckons it."""
+        favours_length = self.early_stopping == "never" and self.length_penalty > 0.0
+        return self.scored(log_probs, self.most_new_tokens if favours_length else length)
+
+
+@dataclass
+class _Running:
+    """The search so far: running scores [B, K], a pair of pointers [B, K] per step, the pool of ended hypotheses.
+
+    ``improvable`` [B, 1]: whether an item's pool can still get better.
+    """
+
+    prompt_ids: Tensor
+    scores: Tensor
+    pool: _Pool
+    improvable: Tensor
+    offsets: Tensor
+    parents: list[Tensor] = field(default_factory=list)
+    tokens: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, prompt_ids: Tensor, num_beams: int) -> "_Running":
+        device, batch_size = prompt_ids.device, prompt_ids.shape[0] // num_beams
+        scores = torch.zeros((batch_size, num_beams), dtype=torch.float32, device=device)
+        scores[:, 1:] = OUT  # all beams are equal at first: only one of them may be continued
+        improvable = torch.ones((batch_size, 1), dtype=torch.bool, device=device)
+        offsets = torch.arange(batch_size, device=device)[:, None] * num_beams
+        return cls(prompt_ids, scores, _Pool.empty(batch_size, num_beams, device), improvable, offsets)
+
+    def take(self, candidates: Candidates, ended: Tensor, rule: _Comparison) -> None:
+        """Choose the beams that go on and enter the hypotheses that end; ``ended`` [B, C]."""
+        log_probs, parent, token = candidates
+        num_beams = self.scores.shape[1]
+        running = log_probs + ended.to(torch.float32) * OUT
+        best = torch.topk(running, k=num_beams)[1]
+        self.scores = running.gather(1, best)
+        step = len(self.tokens)
+        self.parents.append(parent.gather(1, best))
+        self.tokens.append(token.gather(1, best))
+
+        finishes = ended & (torch.arange(ended.shape[1], device=ended.device) < num_beams)
+        final = rule.scored(log_probs, step + 1)
+        full = self.pool.is_finished.all(dim=1, keepdim=True) & (rule.early_stopping is True)
+        for barred in (full, ~self.improvable, ~finishes):
+            final += barred.to(torch.float32) * OUT
+        self.pool.merge(final, finishes, step, parent, token)
+
+    def going_on(self, ended: Tensor, rule: _Comparison) -> Tensor:
+        """Whether some item can still improve, as a tensor []."""
+        best_possible = rule.best_possible(self.scores[:, :1], len(self.tokens))
+        worst = torch.where(self.pool.is_finished, self.pool.scores.min(dim=1, keepdim=True)[0], OUT)
+        self.improvable = self.improvable & (best_possible > worst).any(dim=-1, keepdim=True)
+        going_on = self.improvable.any() & ~ended.all()
+        return going_on & ~self.pool.is_finished.all() if rule.early_stopping is True else going_on
+
+    def moves(self) -> Tensor:
+        """Which row [B * K] each running beam continues."""
+        return (self.parents[-1] + self.offsets).flatten()
+
+    def ids(self, parent: Tensor, token: Tensor) -> Tensor:
+        """The token ids [B * C, T] of candidates [B, C] of the step to come."""
+        batch_size, prompt_length = parent.shape[0], self.prompt_ids.shape[1]
+        written, beam = [token], parent
+        for step in range(len(self.tokens) - 1, -1, -1):
+            written.append(self.tokens[step].gather(1, beam))
+            beam = self.parents[step].gather(1, beam)
+        first = self.prompt_ids.view(batch_size, -1, prompt_length)
+        prompt = first.gather(1, beam[..., None].expand(-1, -1, prompt_length))
+        return torch.cat((prompt, torch.stack(written[::-1], dim=2)), dim=2).flatten(0, 1)
+
+
 def beam_search(
     model: StepModel,
     prompt_ids: Tensor,
@@ -93,76 +179,50 @@ def beam_search(
     Reads two device values a step: whether beams changed places, and whether the search is over.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32.
     """
-    device = prompt_ids.device
-    rows, prompt_length = prompt_ids.shape
-    batch_size = rows // num_beams
+    rule = _Comparison(max_length - prompt_ids.shape[1], length_penalty, early_stopping)
+    beams = _Running.start(prompt_ids, num_beams)
     num_candidates = max(2, 1 + num_eos) * num_beams
-    may_finish = torch.arange(num_candidates, device=device) < num_beams
-    offsets = torch.arange(batch_size, device=device)[:, None] * num_beams
-    scores = torch.zeros((batch_size, num_beams), dtype=torch.float32, device=device)
-    scores[:, 1:] = OUT  # all beams are equal at first: only one of them may be continued
-    pool = _Pool.empty(batch_size, num_beams, device)
-    improvable = torch.ones((batch_size, 1), dtype=torch.bool, device=device)
-    parents: list[Tensor] = []
-    tokens: list[Tensor] = []
-    length = prompt_length
     logits = model.prefill()
     while True:
-        step = length - prompt_length
-        if recorder is not None:
-            logits = recorder.logits(logits)
-        if do_sample or processors or recorder is not None:
-            log_probs = torch.log_softmax(logits, dim=-1, out=logits)
-            for processor in processors:
-                log_probs = processor.apply(log_probs)
-            if recorder is not None:
-                recorder.step(log_probs)
-            if do_sample:
-                candidates = _draw(log_probs, scores, num_candidates, seeds, step)
-            else:
-                candidates = top_candidates(log_probs, scores, num_candidates)
-        else:
-            candidates = top_candidates(logits, scores, num_candidates, normalized=False)
-        log_probs, parent, token = candidates
+        candidates = _candidates(logits, beams, num_candidates, processors, recorder, do_sample=do_sample, seeds=seeds)
         del logits  # the model may write the next step's where these are
-        ended = _ended(stopping, history=(prompt_ids, parents, tokens), parent=parent, token=token, recorder=recorder)
-
-        # The beams that go on.
-        running = log_probs + ended.to(torch.float32) * OUT
-        best = torch.topk(running, k=num_beams)[1]
-        scores = running.gather(1, best)
-        parents.append(parent.gather(1, best))
-        tokens.append(token.gather(1, best))
-
-        # The hypotheses that end here.
-        finishes = ended & may_finish
-        final = log_probs / ((length + 1 - prompt_length) ** length_penalty)
-        full = pool.is_finished.all(dim=1, keepdim=True) & (early_stopping is True)
-        final += full.to(torch.float32) * OUT
-        final += (~improvable).to(torch.float32) * OUT
-        final += (~finishes) * OUT
-        pool.merge(final, finishes, step, parent, token)
-
-        length += 1
-        reach = max_length if early_stopping == "never" and length_penalty > 0.0 else length
-        best_possible = scores[:, :1] / ((reach - prompt_length) ** length_penalty)
-        worst = torch.where(pool.is_finished, pool.scores.min(dim=1, keepdim=True)[0], OUT)
-        improvable = improvable & (best_possible > worst).any(dim=-1, keepdim=True)
-        going_on = improvable.any() & ~ended.all()
-        if early_stopping is True:
-            going_on = going_on & ~pool.is_finished.all()
-        over = not bool(going_on)
+        ended = _ended(stopping, beams, candidates, recorder)
+        beams.take(candidates, ended, rule)
+        over = not bool(beams.going_on(ended, rule))
         if not over or recorder is not None:
-            moved = (parents[-1] + offsets).flatten()
+            moved = beams.moves()
             model.select_rows(moved)
             for processor in processors:
                 processor.select_rows(moved)
         if over:
-            break
+            return _write_out(beams, num_return_sequences, fill_token_id)
+        token_ids = beams.tokens[-1].flatten()
         for processor in processors:
-            processor.advance(tokens[-1].flatten())
-        logits = model.step(tokens[-1].flatten())
-    return _write_out(pool, prompt_ids, parents, tokens, offsets, num_return_sequences, fill_token_id)
+            processor.advance(token_ids)
+        logits = model.step(token_ids)
+
+
+def _candidates(
+    logits: Tensor,
+    beams: "_Running",
+    count: int,
+    processors: Sequence[Process],
+    recorder: Recorder | None,
+    *,
+    do_sample: bool,
+    seeds: Tensor | None,
+) -> Candidates:
+    """The ``count`` continuations of every item; ``logits`` [B * K, V] may be written into."""
+    if not do_sample and not processors and recorder is None:
+        return top_candidates(logits, beams.scores, count, normalized=False)
+    if recorder is not None:
+        logits = recorder.logits(logits)
+    log_probs = process(torch.log_softmax(logits, dim=-1, out=logits), processors, None)
+    if recorder is not None:
+        recorder.step(log_probs)
+    if do_sample:
+        return _draw(log_probs, beams.scores, count, seeds, len(beams.tokens))
+    return top_candidates(log_probs, beams.scores, count)
 
 
 def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | None, step: int) -> Candidates:
@@ -175,53 +235,18 @@ def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | None, s
         raise ValueError(f"{error} at step {step}") from error
 
 
-def _ended(
-    stopping: Stopping,
-    *,
-    history: tuple[Tensor, list[Tensor], list[Tensor]],
-    parent: Tensor,
-    token: Tensor,
-    recorder: Recorder | None,
-) -> Tensor:
+def _ended(stopping: Stopping, beams: _Running, candidates: Candidates, recorder: Recorder | None) -> Tensor:
     """Which candidates [B, C] end with their token."""
-    prompt_ids, parents, tokens = history
-    length = prompt_ids.shape[1] + len(tokens) + 1
-
-    def ids() -> Tensor:
-        past, _ = _walk(prompt_ids, parents, tokens, parent, len(tokens))
-        return torch.cat((past, token[..., None]), dim=2).flatten(0, 1)
-
-    return stopping.finished(token, length, ids=ids, scores=getattr(recorder, "scores", None))
+    _, parent, token = candidates
+    length = beams.prompt_ids.shape[1] + len(beams.tokens) + 1
+    scores = getattr(recorder, "scores", None)
+    return stopping.finished(token, length, ids=lambda: beams.ids(parent, token), scores=scores)
 
 
-def _walk(
-    prompt_ids: Tensor, parents: list[Tensor], tokens: list[Tensor], beam: Tensor, steps: int
-) -> tuple[Tensor, Tensor]:
-    """The ids [B, C, P + steps] of the beams ``beam`` [B, C] after ``steps`` steps, and the beams they passed."""
-    batch_size = beam.shape[0]
-    written, passed = [], []
-    for step in range(steps - 1, -1, -1):
-        written.append(tokens[step].gather(1, beam))
-        beam = parents[step].gather(1, beam)
-        passed.append(beam)
-    first = prompt_ids.view(batch_size, prompt_ids.shape[0] // batch_size, prompt_ids.shape[1])
-    prompt = first.gather(1, beam[..., None].expand(-1, -1, prompt_ids.shape[1]))
-    if not written:
-        return prompt, beam.new_empty((*beam.shape, 0))
-    return torch.cat((prompt, torch.stack(written[::-1], dim=2)), dim=2), torch.stack(passed[::-1], dim=2)
-
-
-def _write_out(
-    pool: _Pool,
-    prompt_ids: Tensor,
-    parents: list[Tensor],
-    tokens: list[Tensor],
-    offsets: Tensor,
-    num_return_sequences: int,
-    fill_token_id: int,
-) -> Beams:
+def _write_out(found: _Running, num_return_sequences: int, fill_token_id: int) -> Beams:
     """Follow the pointers of the pool's first hypotheses back to the prompt."""
     take = slice(0, num_return_sequences)
+    pool, prompt_ids, tokens = found.pool, found.prompt_ids, found.tokens
     ends, parent, token = pool.step[:, take], pool.parent[:, take], pool.token[:, take]
     batch_size, count = ends.shape
     num_steps = int(ends.max()) + 1
@@ -234,12 +259,11 @@ def _write_out(
         is_last, is_inner = ends == step, ends > step
         if step < len(tokens):
             written = torch.where(is_last, token, tokens[step].gather(1, beam))
-            before = torch.where(is_last, parent, parents[step].gather(1, beam))
+            before = torch.where(is_last, parent, found.parents[step].gather(1, beam))
         else:
             written, before = token, parent
         there = is_last | is_inner
         ids[..., prompt_length + step] = torch.where(there, written, ids[..., prompt_length + step])
-        beams[..., step] = torch.where(there, before + offsets, -1).to(torch.int32)
+        beams[..., step] = torch.where(there, before + found.offsets, -1).to(torch.int32)
         beam = torch.where(there, before, beam)
-    scores = pool.scores[:, take]
-    return Beams(ids.flatten(0, 1), scores.flatten(), beams.flatten(0, 1))
+    return Beams(ids.flatten(0, 1), pool.scores[:, take].flatten(), beams.flatten(0, 1))

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .beam_candidates import top_candidates
 from .beam_constraints import Constraint, PhraseProgress
-from .decode_loop import Recorder
-from .group_beam import ScoreRule
+from .decode_loop import process
 from .history import History
 from .hypotheses import BeamOutput, NBest, write_out
+from .progress import Recorder
+from .score_rules import RuleProcess, ScoreRule
 from .step_model import StepModel
 from .stopping import Stopping
 
@@ -37,6 +38,12 @@ class _Item:
     identity: list[int]
     traces: list[tuple[int, ...]]
     is_done: bool = False
+
+    @classmethod
+    def start(cls, found: NBest, constraints: Sequence[Constraint], prompt: list[int]) -> "_Item":
+        """An item whose beams all hold the prompt."""
+        count = found.size
+        return cls(found, [PhraseProgress.of(constraints, prompt)] * count, [0] * count, [()] * count)
 
 
 @dataclass(frozen=True)
@@ -74,21 +81,11 @@ def constrained_beam_search(
     make progress.
     """
     rows, prompt_length = prompt_ids.shape
-    if num_beams < 2:
-        raise ValueError(f"num_beams must be at least 2; got {num_beams}")
-    if rows % num_beams:
-        raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
-    if not constraints:
-        raise ValueError(f"constraints must not be empty; got {list(constraints)}")
+    _check(rows, num_beams, constraints)
     device, batch_size = prompt_ids.device, rows // num_beams
     budget = None if stopping.max_length is None else stopping.max_length - prompt_length
     items = [
-        _Item(
-            NBest(num_beams, length_penalty, early_stopping, budget),
-            [PhraseProgress.of(constraints, prompt)] * num_beams,
-            [0] * num_beams,
-            [()] * num_beams,
-        )
+        _Item.start(NBest(num_beams, length_penalty, early_stopping, budget), constraints, prompt)
         for prompt in prompt_ids[::num_beams].tolist()
     ]
     beam_scores = torch.zeros((batch_size, num_beams), device=device)
@@ -96,31 +93,24 @@ def constrained_beam_search(
     eos = set() if eos_token_id is None else set(eos_token_id.tolist())
     num_candidates = max(2, 1 + len(eos if eos_token_id is None else eos_token_id)) * num_beams
     history = History(prompt_ids)
+    processors = [RuleProcess(rule, history) for rule in rules]
     logits = model.prefill()
     while True:
         if recorder is not None:
             logits = recorder.logits(logits)
-        log_probs = torch.log_softmax(logits, dim=-1, out=logits)
-        for rule in rules:
-            log_probs = rule(history.ids, log_probs)
+        log_probs = process(torch.log_softmax(logits, dim=-1, out=logits), processors, None)
         if recorder is not None:
             recorder.step(log_probs + beam_scores.flatten()[:, None])
         choices = _choose(log_probs, beam_scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
         del logits, log_probs
-        flat = [choice for item in choices for choice in item]
-        moves = torch.tensor(
-            [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item], device=device
-        )
-        tokens = torch.tensor([choice.token_id for choice in flat], device=device)
-        beam_scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32, device=device)
-        beam_scores = beam_scores.view(batch_size, num_beams)
+        moves, tokens, beam_scores = _as_tensors(choices, num_beams, device)
         model.select_rows(moves)
         history.select_rows(moves)
         history.append(tokens)
         stopped = stopping.finished(
             tokens, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
         )
-        if all(item.is_done for item in items) or bool(stopped.all()):
+        if _all_done(items) or bool(stopped.all()):
             break
         logits = model.step(tokens)
     _add_running(items, beam_scores.tolist(), history, num_return_sequences, with_beam_indices)
@@ -132,6 +122,28 @@ def constrained_beam_search(
         max_length=stopping.max_length,
         device=device,
     )
+
+
+def _all_done(items: list[_Item]) -> bool:
+    return all(item.is_done for item in items)
+
+
+def _check(rows: int, num_beams: int, constraints: Sequence[Constraint]) -> None:
+    if num_beams < 2:
+        raise ValueError(f"num_beams must be at least 2; got {num_beams}")
+    if rows % num_beams:
+        raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
+    if not constraints:
+        raise ValueError(f"constraints must not be empty; got {list(constraints)}")
+
+
+def _as_tensors(choices: list[list[_Choice]], num_beams: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The row that each next beam continues and its token, both [B * K], and the scores [B, K]."""
+    flat = [choice for item in choices for choice in item]
+    moves = [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item]
+    scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32, device=device)
+    tokens = torch.tensor([choice.token_id for choice in flat], device=device)
+    return torch.tensor(moves, device=device), tokens, scores.view(-1, num_beams)
 
 
 def _choose(
@@ -160,18 +172,8 @@ def _choose(
             all_choices.append([_Choice(beam, pad_token_id, 0.0) for beam in range(num_beams)])
             extra.append([])
             continue
-        choices: list[_Choice] = []
-        candidates = zip(packed[0][index], packed[1][index], packed[2][index], strict=True)
-        for rank, (score, parent, token_id) in enumerate(candidates):
-            beam = int(parent)
-            if int(token_id) not in eos:
-                choices.append(_Choice(beam, int(token_id), score))
-            elif rank < num_beams and item.progress[beam].is_complete:
-                row = index * num_beams + beam
-                trace = (*item.traces[beam], row) if with_beam_indices else None
-                item.found.add(history.ids[row].clone(), score, length=length, beam_indices=trace)
-            if len(choices) == num_beams:
-                break
+        candidates = [_Choice(int(p), int(t), s) for s, p, t in zip(*(part[index] for part in packed), strict=True)]
+        choices = _sort_out(item, candidates, eos, history, index * num_beams, length, with_beam_indices)
         all_choices.append(choices)
         extra.append(_progressing(item, choices))
     _join(all_choices, extra, items, log_probs, beam_scores)
@@ -180,6 +182,31 @@ def _choose(
             item.is_done = item.found.is_done(max(packed[0][index]), length=length)
             _move(item, all_choices[index], index * num_beams, with_beam_indices)
     return all_choices
+
+
+def _sort_out(
+    item: _Item,
+    candidates: list[_Choice],
+    eos: set[int],
+    history: History,
+    first_row: int,
+    length: int,
+    with_beam_indices: bool,
+) -> list[_Choice]:
+    """The first K candidates that go on; those before them that end with complete phrases enter the list."""
+    num_beams = len(item.progress)
+    choices: list[_Choice] = []
+    for rank, candidate in enumerate(candidates):
+        beam = candidate.parent
+        if candidate.token_id not in eos:
+            choices.append(candidate)
+        elif rank < num_beams and item.progress[beam].is_complete:
+            row = first_row + beam
+            trace = (*item.traces[beam], row) if with_beam_indices else None
+            item.found.add(history.ids[row].clone(), candidate.score, length=length, beam_indices=trace)
+        if len(choices) == num_beams:
+            break
+    return choices
 
 
 def _progressing(item: _Item, choices: list[_Choice]) -> list[tuple[int, int, int]]:
@@ -213,18 +240,22 @@ def _join(
     row, column = torch.tensor([rows, columns], device=log_probs.device)
     values = iter((log_probs[row, column] + beam_scores.flatten()[row]).tolist())
     for index, found in enumerate(extra):
-        if not found:
-            continue
-        item, choices = items[index], all_choices[index]
-        banks = [item.progress[choice.parent].after(choice.token_id).bank for choice in choices]
-        banks += [bank for _, _, bank in found]
-        joined = choices + [_Choice(beam, token_id, next(values)) for beam, token_id, _ in found]
-        # One float32 key, so that ties and a bank's reach are the library's.
-        keys = torch.tensor(banks) * 100 + torch.tensor([choice.score for choice in joined], dtype=torch.float32)
-        order = keys.sort(descending=True).indices.tolist()
-        places = _places([banks[position] for position in order])
-        taken = sorted(range(len(order)), key=lambda position: places[position])[:num_beams]
-        all_choices[index] = [joined[order[position]] for position in taken]
+        if found:
+            joined = [_Choice(beam, token_id, next(values)) for beam, token_id, _ in found]
+            banks = [bank for _, _, bank in found]
+            all_choices[index] = _in_turn(items[index], all_choices[index], joined, banks)
+
+
+def _in_turn(item: _Item, choices: list[_Choice], joined: list[_Choice], banks: list[int]) -> list[_Choice]:
+    """The best of every bank, then the second best of every bank, until K are taken."""
+    banks = [item.progress[choice.parent].after(choice.token_id).bank for choice in choices] + banks
+    every = choices + joined
+    # One float32 key, so that ties and a bank's reach are those of transformers.
+    keys = torch.tensor(banks) * 100 + torch.tensor([choice.score for choice in every], dtype=torch.float32)
+    order = keys.sort(descending=True).indices.tolist()
+    places = _places([banks[position] for position in order])
+    taken = sorted(range(len(order)), key=lambda position: places[position])[: len(item.progress)]
+    return [every[order[position]] for position in taken]
 
 
 def _places(banks: list[int]) -> list[int]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .decode_loop import Recorder
-from .group_beam import ScoreRule
+from .decode_loop import process
 from .history import History
+from .progress import Progress, Recorder
+from .score_rules import RuleProcess, ScoreRule
 from .step_model import HiddenStepModel, expansion
 from .stopping import Stopping
 
@@ -56,44 +57,34 @@ def contrastive_search(
         raise ValueError(f"penalty_alpha must be in [0, 1]; got {penalty_alpha}")
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1; got {top_k}")
-    batch_size, device = history.batch_size, history.ids.device
-    unfinished = torch.ones(batch_size, dtype=torch.bool, device=device)
-    first_of_row = torch.arange(batch_size, device=device) * top_k
+    progress = Progress(history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens)
+    processors = [RuleProcess(rule, history) for rule in rules]
     logits = model.prefill()
     if top_k > logits.shape[1]:
         raise ValueError(f"top_k must be at most the {logits.shape[1]} tokens of the vocabulary; got {top_k}")
-    hidden = model.last_hidden()
-    context = _Context(_unit(hidden), prompt_mask)
-    while True:
-        if recorder is not None:
-            logits = recorder.logits(logits)
-        for rule in rules:
-            logits = rule(history.ids, logits)
-        if recorder is not None:
-            recorder.step(logits)
-        probs, token_ids = torch.softmax(logits, dim=-1).topk(top_k, dim=-1)
-        model.select_rows(expansion(batch_size, top_k, device))
-        logits = model.step(token_ids.flatten())
-        hidden = model.last_hidden().view(batch_size, top_k, -1)
-        penalty = degeneration_penalty(context.hidden, hidden, context.mask)
-        chosen = ((1.0 - penalty_alpha) * probs - penalty_alpha * penalty).argmax(dim=-1)
-        kept = first_of_row + chosen
-        model.select_rows(kept)
-        logits = logits[kept]
-        rows = torch.arange(batch_size, device=device)
-        context.append(_unit(hidden[rows, chosen]))
-        next_ids = token_ids[rows, chosen]
-        if pad_token_id is not None:
-            next_ids = torch.where(unfinished, next_ids, pad_token_id)
-        history.append(next_ids)
-        if on_tokens is not None:
-            on_tokens(next_ids)
-        done = stopping.finished(
-            next_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
-        )
-        unfinished = unfinished & ~done
-        if stopping.everywhere(history.length) or not bool(unfinished.any()):
-            return history.ids
+    context = _Context(_unit(model.last_hidden()), prompt_mask)
+    while not progress.over:
+        probs, candidates = torch.softmax(process(logits, processors, recorder), dim=-1).topk(top_k, dim=-1)
+        logits, token_ids = _try_out(model, context, probs, candidates, penalty_alpha)
+        progress.append(token_ids)
+    return history.ids
+
+
+def _try_out(
+    model: HiddenStepModel, context: "_Context", probs: Tensor, candidates: Tensor, penalty_alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Run the candidates [B, K] and keep the best of each row: the logits after it [B, V], and the tokens [B]."""
+    batch_size, top_k = candidates.shape
+    rows = torch.arange(batch_size, device=candidates.device)
+    model.select_rows(expansion(batch_size, top_k, candidates.device))
+    logits = model.step(candidates.flatten())
+    hidden = model.last_hidden().view(batch_size, top_k, -1)
+    penalty = degeneration_penalty(context.hidden, hidden, context.mask)
+    chosen = ((1.0 - penalty_alpha) * probs - penalty_alpha * penalty).argmax(dim=-1)
+    kept = rows * top_k + chosen
+    model.select_rows(kept)
+    context.append(_unit(hidden[rows, chosen]))
+    return logits[kept], candidates[rows, chosen]
 
 
 class _Context:

@@ -6,17 +6,18 @@ what transformers does, or leave the batch (``compact``).
 """
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from ..kernels.argmax import first_argmax
 from .history import History
+from .progress import Progress, Recorder
 from .step_model import StepModel
 from .stopping import Stopping
 
-__all__ = ["Recorder", "Select", "decode", "greedy"]
+__all__ = ["Process", "Recorder", "Select", "decode", "greedy", "process"]
 
 
 class Select(Protocol):
@@ -35,23 +36,10 @@ class Process(Protocol):
     def select_rows(self, rows: Tensor) -> None: ...
 
 
-class Recorder(Protocol):
-    """Keeps what a caller asked to get back beside the tokens. ``scores`` is what criteria are shown."""
-
-    scores: object
-
-    def logits(self, logits: Tensor) -> Tensor:
-        """See the raw logits [N, V]; return the tensor that processing may write into."""
-        ...
-
-    def step(self, scores: Tensor) -> None:
-        """See the processed logits of this step, and whatever the model kept of its last forward."""
-        ...
-
-
 def greedy(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
     """The most probable token of each row of ``logits`` [N, V]; the first of equals on the CPU. NaN wins, as in torch.
 
+    >>> import torch
     >>> greedy(torch.tensor([[0.0, 2.0, 2.0]]), step=0)
     tensor([1])
     """
@@ -77,46 +65,16 @@ def decode(
     processors and the selection; their tokens are pads from then on.
     Reads one device value a step: whether any row is still unfinished.
     """
-    unfinished = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)
-    rows: Tensor | None = None  # the original rows still in the model, once some have left
-    some_finished = False
-    step = 0
+    progress = Progress(history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens)
     logits = model.prefill()
-    while True:
-        if recorder is not None:
-            logits = recorder.logits(logits)
-        for processor in processors:
-            logits = processor.apply(logits)
-        if recorder is not None:
-            recorder.step(logits)
-        token_ids = select(logits, step=step, rows=rows)
-        alive = unfinished if rows is None else unfinished[rows]
-        if pad_token_id is not None and some_finished and rows is None:
-            token_ids = torch.where(alive, token_ids, pad_token_id)
-        appended = token_ids if rows is None else _with_pads(token_ids, rows, history.batch_size, pad_token_id)
-        history.append(appended)
-        if on_tokens is not None:
-            on_tokens(appended)
-        done = stopping.finished(
-            token_ids, history.length, ids=_ids(history), scores=getattr(recorder, "scores", None), rows=rows
-        )
-        alive = alive & ~done
-        if rows is None:
-            unfinished = alive
-        else:
-            unfinished[rows] = alive
-        step += 1
-        if stopping.everywhere(history.length):
+    for step in count():
+        logits = process(logits, processors, recorder)
+        token_ids = progress.append(select(logits, step=step, rows=progress.rows))
+        if progress.over:
             break
-        num_alive = int(alive.sum())
-        if num_alive == 0:
-            break
-        some_finished = some_finished or num_alive < alive.shape[0]
         for processor in processors:
             processor.advance(token_ids)
-        if compact and num_alive < alive.shape[0]:
-            keep = alive.nonzero().squeeze(1)
-            rows = keep if rows is None else rows[keep]
+        if compact and (keep := progress.leave()) is not None:
             token_ids = token_ids[keep]
             model.select_rows(keep)
             for processor in processors:
@@ -125,14 +83,12 @@ def decode(
     return history.ids
 
 
-def _ids(history: History) -> Callable[[], Tensor]:
-    return lambda: history.ids.contiguous()
-
-
-def _with_pads(token_ids: Tensor, rows: Tensor, batch_size: int, pad_token_id: Tensor | None) -> Tensor:
-    """The alive rows' tokens [N] among pads, [B]."""
-    if pad_token_id is None:
-        raise ValueError("pad_token_id must be given when finished rows leave the batch; got None")
-    full = pad_token_id.to(token_ids.dtype).expand(batch_size).clone()
-    full[rows] = token_ids
-    return full
+def process(logits: Tensor, processors: Sequence[Process], recorder: Recorder | None) -> Tensor:
+    """What a step chooses from: the logits [N, V] after every processor, seen by the recorder before and after."""
+    if recorder is not None:
+        logits = recorder.logits(logits)
+    for processor in processors:
+        logits = processor.apply(logits)
+    if recorder is not None:
+        recorder.step(logits)
+    return logits

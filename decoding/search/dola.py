@@ -5,15 +5,16 @@ L candidate layers.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import log
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .decode_loop import Recorder, Select
-from .group_beam import ScoreRule
+from .decode_loop import Process, Select, decode
 from .history import History
+from .progress import Recorder
+from .score_rules import RuleProcess, ScoreRule
 from .step_model import HiddenStepModel
 from .stopping import Stopping
 
@@ -21,6 +22,7 @@ __all__ = ["candidate_layers", "contrast_layers", "dola"]
 
 _RELATIVE_TOP = 0.1  # tokens below this share of the most probable one's probability are out
 _BASE_FILL = -1e-3  # what the early layer counts for such tokens
+_DEEP = 40  # models of more layers contrast with 20 of them
 
 
 def candidate_layers(dola_layers: str | Sequence[int], num_layers: int, *, tied_embeddings: bool) -> list[int]:
@@ -31,21 +33,28 @@ def candidate_layers(dola_layers: str | Sequence[int], num_layers: int, *, tied_
     >>> candidate_layers("low", 8, tied_embeddings=False), candidate_layers("high", 8, tied_embeddings=True)
     ([0, 2], [4, 6])
     """
-    if isinstance(dola_layers, str):
-        if dola_layers == "high":
-            return list(range(num_layers // 2 if num_layers <= 40 else num_layers - 20, num_layers, 2))
-        if dola_layers == "low":
-            start = {True: 2 if num_layers > 2 else num_layers - 1 if num_layers == 2 else 0, False: 0}[tied_embeddings]
-            if start == num_layers // 2:
-                return [start]
-            return list(range(start, num_layers // 2 if num_layers <= 40 else 20, 2))
-        raise ValueError(f"dola_layers must be 'low', 'high' or a list of layer numbers; got {dola_layers!r}")
-    if not isinstance(dola_layers, Sequence) or any(not isinstance(layer, int) for layer in dola_layers):
+    if dola_layers == "high":
+        return list(range(num_layers // 2 if num_layers <= _DEEP else num_layers - 20, num_layers, 2))
+    if dola_layers == "low":
+        start = _first_low_layer(num_layers) if tied_embeddings else 0
+        if start == num_layers // 2:
+            return [start]
+        return list(range(start, num_layers // 2 if num_layers <= _DEEP else 20, 2))
+    if isinstance(dola_layers, str) or not _are_numbers(dola_layers):
         raise ValueError(f"dola_layers must be 'low', 'high' or a list of layer numbers; got {dola_layers!r}")
     layers = [int(layer) for layer in dola_layers if int(layer) < num_layers]
     if not layers or min(layers) < 0:
         raise ValueError(f"dola_layers must name layers from 0 to {num_layers - 1}; got {list(dola_layers)}")
     return layers
+
+
+def _first_low_layer(num_layers: int) -> int:
+    """The first layer that says something of its own where the output head undoes the embedding."""
+    return {0: 0, 1: 0, 2: 1}.get(num_layers, 2)
+
+
+def _are_numbers(layers: object) -> bool:
+    return isinstance(layers, Sequence) and all(isinstance(layer, int) for layer in layers)
 
 
 def contrast_layers(final: Tensor, early: Tensor) -> Tensor:
@@ -54,6 +63,7 @@ def contrast_layers(final: Tensor, early: Tensor) -> Tensor:
     The layer is the one whose distribution differs most from the final one, by the mean over the whole batch of the
     divergence that transformers computes (so a row's tokens may depend on its neighbours), the first of equals.
     Tokens under a tenth of the most probable one's probability are -inf.
+    >>> import torch
     >>> contrast_layers(torch.tensor([[2.0, 1.0, -9.0]]), torch.zeros(1, 1, 3))
     tensor([[ 0.7853, -0.2147,    -inf]])
     """
@@ -84,31 +94,34 @@ def dola(
     are given the token ids so far. pad_token_id: what finished rows are given, None to let them go on.
     Reads device values once a step: whether any row is still unfinished.
     """
-    unfinished = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)
-    step = 0
-    logits = model.prefill()
-    while True:
-        if recorder is not None:
-            logits = recorder.logits(logits)
-        scores = contrast_layers(logits, model.early_logits(layers))
-        for rule in rules:
-            scores = rule(history.ids, scores)
-        if recorder is not None:
-            recorder.step(scores)
-        token_ids = select(scores, step=step)
-        if pad_token_id is not None:
-            token_ids = torch.where(unfinished, token_ids, pad_token_id)
-        history.append(token_ids)
-        if on_tokens is not None:
-            on_tokens(token_ids)
-        done = stopping.finished(
-            token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
-        )
-        unfinished = unfinished & ~done
-        if stopping.everywhere(history.length) or not bool(unfinished.any()):
-            return history.ids
-        logits = model.step(token_ids)
-        step += 1
+    processors: list[Process] = [_Contrast(model, layers), *(RuleProcess(rule, history) for rule in rules)]
+    return decode(
+        model,
+        history,
+        select,
+        stopping,
+        processors=processors,
+        pad_token_id=pad_token_id,
+        recorder=recorder,
+        on_tokens=on_tokens,
+    )
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """The contrast with an earlier layer as a processor: what that layer would say is the model's to tell."""
+
+    model: HiddenStepModel
+    layers: Sequence[int]
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return contrast_layers(logits, self.model.early_logits(self.layers))
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Nothing to learn from a token."""
+
+    def select_rows(self, rows: Tensor) -> None:
+        """The model follows the rows."""
 
 
 def _most_different(final: Tensor, early: Tensor) -> Tensor:

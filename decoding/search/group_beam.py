@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from .beam_candidates import Candidates
-from .decode_loop import Recorder
-from .group_candidates import Few, ScoreRule, Whole, apply_diversity_penalty
+from .group_candidates import Few, Whole, apply_diversity_penalty
 from .history import History
 from .hypotheses import BeamOutput, NBest, write_out
+from .progress import Recorder
+from .score_rules import ScoreRule
 from .step_model import StepModel
 from .stopping import Stopping, hits_token
 
-__all__ = ["ScoreRule", "apply_diversity_penalty", "group_beam_search"]
+__all__ = ["apply_diversity_penalty", "group_beam_search"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,39 @@ class _Choice:
     parents: list[Tensor]
     scores: Tensor
     tokens: Tensor
+
+    def moves(self) -> Tensor:
+        """Which row [B * K] each beam continues."""
+        (batch_size, group_size), num_groups = self.parents[0].shape, len(self.parents)
+        rows = torch.arange(0, batch_size * num_groups * group_size, group_size, device=self.tokens.device)
+        return (torch.stack(self.parents, dim=1) + rows.view(batch_size, num_groups, 1)).flatten()
+
+    def packed(self, eos_token_id: Tensor | None) -> list[list["_Row"]]:
+        """What the lists need to know of every item and group, in one copy to the host."""
+        group_size = self.parents[0].shape[1]
+        scores = torch.stack([scores for scores, _, _ in self.considered], dim=1)  # [B, G, C]
+        origins = torch.stack([origin[:, :group_size] for _, origin, _ in self.considered], dim=1)
+        ends = torch.zeros_like(origins, dtype=torch.bool)
+        if eos_token_id is not None:
+            ends = hits_token(torch.stack([ids[:, :group_size] for _, _, ids in self.considered], dim=1), eos_token_id)
+        columns = (scores.double(), ends.double(), origins.double(), torch.stack(self.parents, dim=1).double())
+        count = scores.shape[2]
+        return [[_Row.of(row, count, group_size) for row in item] for item in torch.cat(columns, dim=2).tolist()]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One group of one item on the host: scores of its candidates; ends and origins of the first S; parents of S."""
+
+    scores: list[float]
+    ends: list[bool]
+    origins: list[int]
+    parents: list[int]
+
+    @classmethod
+    def of(cls, row: list[float], count: int, size: int) -> "_Row":
+        ends, origins, parents = (row[count + part * size : count + (part + 1) * size] for part in range(3))
+        return cls(row[:count], [bool(end) for end in ends], [*map(int, origins)], [*map(int, parents)])
 
 
 def group_beam_search(
@@ -60,66 +94,78 @@ def group_beam_search(
     """
     rows, prompt_length = prompt_ids.shape
     _check(rows, num_beams, num_beam_groups, diversity_penalty)
-    batch_size, group_size = rows // num_beams, num_beams // num_beam_groups
-    device = prompt_ids.device
     budget = None if stopping.max_length is None else stopping.max_length - prompt_length
-    lists = [
-        [NBest(group_size, length_penalty, early_stopping, budget) for _ in range(num_beam_groups)]
-        for _ in range(batch_size)
-    ]
-    done = torch.zeros(batch_size, num_beam_groups, dtype=torch.bool)
-    beam_scores = torch.full((batch_size, num_beams), -1e9, device=device)
-    beam_scores[:, ::group_size] = 0.0
-    traces: list[list[tuple[int, ...]]] | None = None
-    if with_beam_indices:
-        traces = [[()] * (batch_size * group_size) for _ in range(num_beam_groups)]
-    num_eos = 0 if eos_token_id is None else eos_token_id.shape[0]
-    num_candidates = max(2, 1 + num_eos) * group_size
+    lists = _Lists(
+        [
+            [
+                NBest(num_beams // num_beam_groups, length_penalty, early_stopping, budget)
+                for _ in range(num_beam_groups)
+            ]
+            for _ in range(rows // num_beams)
+        ],
+        eos_token_id,
+        pad_token_id,
+        with_beam_indices,
+    )
+    diversity = _Diversity(diversity_penalty, num_beam_groups, before_diversity, after_diversity)
+    beam_scores = torch.full((rows // num_beams, num_beams), -1e9, device=prompt_ids.device)
+    beam_scores[:, :: num_beams // num_beam_groups] = 0.0
     history = History(prompt_ids)
     logits = model.prefill()
     while True:
         if recorder is not None:
             logits = recorder.logits(logits)
         log_probs = torch.log_softmax(logits, dim=-1, out=logits)
-        finished = done.to(device)
-        search = (log_probs, beam_scores, diversity_penalty, num_beam_groups, num_candidates)
-        chosen: _Choice | None = None
-        if recorder is None and not before_diversity and not after_diversity:
-            few = Few(*search)
-            if few.enough:
-                chosen = _choose(few.of_group, finished, group_size, eos_token_id, pad_token_id)
-                chosen = None if bool((torch.stack(few.tied, dim=1) & ~finished).any()) else chosen
-        if chosen is None:
-            shape = (batch_size, num_beam_groups, group_size, log_probs.shape[1])
-            processed = None if recorder is None else log_probs.new_empty(shape)
-            whole = Whole(*search, history.ids, before_diversity, after_diversity, processed)
-            chosen = _choose(whole.of_group, finished, group_size, eos_token_id, pad_token_id)
-            if recorder is not None and processed is not None:
-                recorder.step(processed.view(rows, -1))
-        del logits, log_probs, search
+        chosen = diversity.choose(log_probs, beam_scores, lists, history, recorder)
+        del logits, log_probs
         beam_scores = chosen.scores
-        _collect(lists, done, chosen, traces, history, eos_token_id)
-        if pad_token_id is None and bool(done.any()) and not bool(done.all()):
-            raise ValueError("pad_token_id must be given when some items finish before others; got None")
-
-        offsets = torch.arange(0, rows, group_size, device=device).view(batch_size, num_beam_groups, 1)
-        moves = (torch.stack(chosen.parents, dim=1) + offsets).flatten()
+        lists.collect(chosen, history)
+        moves, token_ids = chosen.moves(), chosen.tokens.flatten()
         model.select_rows(moves)
         history.select_rows(moves)
-        token_ids = chosen.tokens.flatten()
         history.append(token_ids)
-        if bool(done.all()) or _all_stop(stopping, token_ids, history, recorder):
+        if bool(lists.done.all()) or _all_stop(stopping, token_ids, history, recorder):
             break
         logits = model.step(token_ids)
-    _add_running(lists, done, beam_scores, history, traces, group_size)
+    lists.add_running(beam_scores, history)
     return write_out(
-        [[hypothesis for group in item for hypothesis in group.found] for item in lists],
+        [[hypothesis for group in item for hypothesis in group.found] for item in lists.items],
         num_return_sequences=num_return_sequences,
         eos_token_id=eos_token_id,
         pad_token_id=pad_token_id,
         max_length=stopping.max_length,
-        device=device,
+        device=prompt_ids.device,
     )
+
+
+@dataclass(frozen=True)
+class _Diversity:
+    """The penalty between the groups, and the rules around it."""
+
+    penalty: float
+    num_groups: int
+    before: Sequence[ScoreRule]
+    after: Sequence[ScoreRule]
+
+    def choose(
+        self, log_probs: Tensor, beam_scores: Tensor, lists: "_Lists", history: History, recorder: Recorder | None
+    ) -> _Choice:
+        """What the groups take, from their few best tokens where that is certain, else from whole scores."""
+        finished = lists.done.to(log_probs.device)
+        search = (log_probs, beam_scores, self.penalty, self.num_groups, lists.num_candidates)
+        if recorder is None and not self.before and not self.after:
+            few = Few(*search)
+            if few.enough:
+                chosen = _choose(few.of_group, finished, lists)
+                if not bool((torch.stack(few.tied, dim=1) & ~finished).any()):
+                    return chosen
+        shape = (*finished.shape, lists.group_size, log_probs.shape[1])
+        processed = None if recorder is None else log_probs.new_empty(shape)
+        whole = Whole(*search, history.ids, self.before, self.after, processed)
+        chosen = _choose(whole.of_group, finished, lists)
+        if recorder is not None and processed is not None:
+            recorder.step(processed.view(log_probs.shape[0], -1))
+        return chosen
 
 
 def _check(rows: int, num_beams: int, num_beam_groups: int, diversity_penalty: float) -> None:
@@ -133,26 +179,20 @@ def _check(rows: int, num_beams: int, num_beam_groups: int, diversity_penalty: f
         raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
 
 
-def _choose(
-    candidates: Callable[[int, Tensor], Candidates],
-    finished: Tensor,
-    group_size: int,
-    eos_token_id: Tensor | None,
-    pad_token_id: int | None,
-) -> _Choice:
+def _choose(candidates: Callable[[int, Tensor], Candidates], finished: Tensor, lists: "_Lists") -> _Choice:
     """Let one group after another take its tokens; ``candidates`` gives a group's, knowing those taken before it.
 
     finished: [B, G], groups that go on with padding.
     """
     batch_size, num_groups = finished.shape
-    device = finished.device
+    device, group_size = finished.device, lists.group_size
     taken = torch.zeros(batch_size, 0, dtype=torch.long, device=device)
     considered, parents, scores = [], [], []
     for group in range(num_groups):
         found = candidates(group, taken)
-        best, parent, token = _continue_beams(*found, eos_token_id, group_size)
+        best, parent, token = _continue_beams(*found, lists.eos_token_id, group_size)
         over = finished[:, group, None]
-        token = token.masked_fill(over, 0 if pad_token_id is None else pad_token_id)
+        token = token.masked_fill(over, 0 if lists.pad_token_id is None else lists.pad_token_id)
         taken = torch.cat((taken, token), dim=1)
         considered.append(found)
         scores.append(best.masked_fill(over, 0.0))
@@ -172,60 +212,75 @@ def _continue_beams(
     return scores.gather(1, order), parents.gather(1, order), token_ids.gather(1, order)
 
 
-def _collect(
-    lists: list[list[NBest]],
-    done: Tensor,
-    chosen: _Choice,
-    traces: list[list[tuple[int, ...]]] | None,
-    history: History,
-    eos_token_id: Tensor | None,
-) -> None:
-    """Enter the candidates that end into their lists and note which groups are done. ``history`` is before the step."""
-    considered, parents = chosen.considered, chosen.parents
-    group_size = parents[0].shape[1]
-    num_groups = len(parents)
-    was_done = done.tolist()
-    length = history.length + 1 - history.prompt_length
-    scores = torch.stack([scores for scores, _, _ in considered], dim=1)  # [B, G, C]
-    ends = torch.zeros_like(scores[:, :, :group_size], dtype=torch.bool)
-    if eos_token_id is not None:
-        ends = hits_token(torch.stack([tokens[:, :group_size] for _, _, tokens in considered], dim=1), eos_token_id)
-    packed = torch.cat(
-        (
-            scores.double(),
-            ends.double(),
-            torch.stack([origin[:, :group_size] for _, origin, _ in considered], dim=1).double(),
-            torch.stack(parents, dim=1).double(),
-        ),
-        dim=2,
-    ).tolist()
-    count = scores.shape[2]
-    for group in range(num_groups):
-        for item, groups in enumerate(lists):
-            row = packed[item][group]
-            if was_done[item][group]:
-                continue
-            found = groups[group]
-            for rank in range(group_size):
-                if not row[count + rank]:
+class _Lists:
+    """The finished hypotheses of every item and group, which groups are done [B, G], and the traces of the beams."""
+
+    def __init__(
+        self, items: list[list[NBest]], eos_token_id: Tensor | None, pad_token_id: int | None, with_traces: bool
+    ):
+        self.items, self.eos_token_id, self.pad_token_id = items, eos_token_id, pad_token_id
+        self.group_size = items[0][0].size
+        num_groups = len(items[0])
+        self.done = torch.zeros(len(items), num_groups, dtype=torch.bool)
+        self.num_candidates = max(2, 1 + (0 if eos_token_id is None else eos_token_id.shape[0])) * self.group_size
+        empty: list[tuple[int, ...]] = [()] * (len(items) * self.group_size)
+        self.traces = [list(empty) for _ in range(num_groups)] if with_traces else None
+
+    def collect(self, chosen: _Choice, history: History) -> None:
+        """Enter the candidates that end and note which groups are done. ``history`` is before the step."""
+        rows = chosen.packed(self.eos_token_id)
+        was_done = self.done.tolist()
+        length = history.length + 1 - history.prompt_length
+        for group in range(len(chosen.parents)):
+            for item, groups in enumerate(self.items):
+                if was_done[item][group]:
                     continue
-                origin = int(row[count + group_size + rank])
-                beam = item * group_size + origin
-                where = (item * num_groups + group) * group_size + origin
-                # Read from one table of all groups, the groups before this one already a step further.
-                trace = None if traces is None else (*traces[0][beam], beam)
-                found.add(history.ids[where].clone(), row[rank], length=length, beam_indices=trace)
-        for item, groups in enumerate(lists):
-            if not was_done[item][group] and groups[group].is_done(max(packed[item][group][:count]), length=length):
-                done[item, group] = True
-        if traces is not None:
-            old, new = traces[group], []
-            for item in range(len(lists)):
-                for beam in range(group_size):
-                    origin = int(packed[item][group][count + 2 * group_size + beam]) + item * group_size
-                    origin = 0 if was_done[item][group] else origin
-                    new.append((*old[origin], origin))
-            traces[group] = new
+                self._enter(groups[group], rows[item][group], item, group, history, length)
+            for item, groups in enumerate(self.items):
+                best = max(rows[item][group].scores)
+                if not was_done[item][group] and groups[group].is_done(best, length=length):
+                    self.done[item, group] = True
+            if self.traces is not None:
+                self.traces[group] = self._moved(self.traces[group], [row[group] for row in rows], was_done, group)
+        if self.pad_token_id is None and bool(self.done.any() & ~self.done.all()):
+            raise ValueError("pad_token_id must be given when some items finish before others; got None")
+
+    def _enter(self, found: NBest, row: "_Row", item: int, group: int, history: History, length: int) -> None:
+        """The candidates of one group that end; only its first ``group_size`` may."""
+        for rank in range(self.group_size):
+            if not row.ends[rank]:
+                continue
+            origin = row.origins[rank]
+            beam = item * self.group_size + origin
+            where = (item * len(self.items[item]) + group) * self.group_size + origin
+            # Read from one table of all groups, the groups before this one already a step further.
+            trace = None if self.traces is None else (*self.traces[0][beam], beam)
+            found.add(history.ids[where].clone(), row.scores[rank], length=length, beam_indices=trace)
+
+    def _moved(
+        self, old: list[tuple[int, ...]], rows: list["_Row"], was_done: list[list[bool]], group: int
+    ) -> list[tuple[int, ...]]:
+        """The traces of one group's beams after the step."""
+        new = []
+        for item, row in enumerate(rows):
+            for beam in range(self.group_size):
+                origin = 0 if was_done[item][group] else row.parents[beam] + item * self.group_size
+                new.append((*old[origin], origin))
+        return new
+
+    def add_running(self, beam_scores: Tensor, history: History) -> None:
+        """The search is over: running beams of groups that are not done are hypotheses too."""
+        totals = beam_scores.flatten().tolist()
+        flat = None if self.traces is None else [trace for group in self.traces for trace in group]
+        length = history.length - history.prompt_length
+        row = 0
+        for item, groups in enumerate(self.items):
+            for group, found in enumerate(groups):
+                for _ in range(self.group_size):
+                    if not self.done[item, group]:
+                        trace = None if flat is None else flat[row]
+                        found.add(history.ids[row], totals[row], length=length, beam_indices=trace)
+                    row += 1
 
 
 def _all_stop(stopping: Stopping, token_ids: Tensor, history: History, recorder: Recorder | None) -> bool:
@@ -234,25 +289,3 @@ def _all_stop(stopping: Stopping, token_ids: Tensor, history: History, recorder:
             token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
         ).all()
     )
-
-
-def _add_running(
-    lists: list[list[NBest]],
-    done: Tensor,
-    beam_scores: Tensor,
-    history: History,
-    traces: list[list[tuple[int, ...]]] | None,
-    group_size: int,
-) -> None:
-    """The search is over: running beams of groups that are not done are hypotheses too."""
-    totals = beam_scores.flatten().tolist()
-    flat = None if traces is None else [trace for group in traces for trace in group]
-    length = history.length - history.prompt_length
-    row = 0
-    for item, groups in enumerate(lists):
-        for group, found in enumerate(groups):
-            for _ in range(group_size):
-                if not done[item, group]:
-                    trace = None if flat is None else flat[row]
-                    found.add(history.ids[row], totals[row], length=length, beam_indices=trace)
-                row += 1

@@ -7,16 +7,15 @@ Source of the penalty: diverse beam search, Vijayakumar et al. 2016, arXiv:1610.
 Axes: B items, G groups, S beams of a group, K = G * S, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from .beam_candidates import Candidates, top_candidates
+from .score_rules import ScoreRule
 
-__all__ = ["Few", "ScoreRule", "Whole", "apply_diversity_penalty"]
-
-ScoreRule = Callable[[Tensor, Tensor], Tensor]  # (token ids so far [N, T], scores [N, V]) -> scores [N, V]
+__all__ = ["Few", "Whole", "apply_diversity_penalty"]
 
 
 def apply_diversity_penalty(scores: Tensor, taken: Tensor, diversity_penalty: float) -> Tensor:

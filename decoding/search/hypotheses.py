@@ -91,30 +91,38 @@ def write_out(
 
     groups: per item its hypotheses in the order found, all groups one after another.
     """
-    chosen: list[Hypothesis] = []
-    for found in groups:
-        ranked = sorted(found, key=lambda hypothesis: hypothesis.score)[::-1]  # of equal scores the later found
-        if len(ranked) < num_return_sequences:
-            raise ValueError(
-                f"num_return_sequences must be at most the number of hypotheses found; got {num_return_sequences} "
-                f"for {len(ranked)}"
-            )
-        chosen += ranked[:num_return_sequences]
+    chosen = [hypothesis for found in groups for hypothesis in _best(found, num_return_sequences)]
     lengths = [len(hypothesis.token_ids) for hypothesis in chosen]
     width = max(lengths) + (eos_token_id is not None)
     width = width if max_length is None else min(width, max_length)
     if min(lengths) != max(lengths) and pad_token_id is None:
         raise ValueError("pad_token_id must be given when hypotheses differ in length; got None")
     token_ids = torch.full((len(chosen), width), pad_token_id or 0, dtype=torch.long, device=device)
-    beam_indices: Tensor | None = None
-    if chosen[0].beam_indices is not None:
-        beam_indices = torch.full((len(chosen), width), -1, dtype=torch.long, device=device)
     for row, hypothesis in enumerate(chosen):
         end = lengths[row]
         token_ids[row, :end] = hypothesis.token_ids
         if eos_token_id is not None and end < width:
             token_ids[row, end] = eos_token_id[0]
-        if beam_indices is not None and hypothesis.beam_indices is not None:
-            beam_indices[row, : len(hypothesis.beam_indices)] = torch.tensor(hypothesis.beam_indices)
     scores = torch.tensor([hypothesis.score for hypothesis in chosen], dtype=torch.float32, device=device)
-    return BeamOutput(token_ids, scores, beam_indices)
+    return BeamOutput(token_ids, scores, _traces(chosen, width, device))
+
+
+def _best(found: list[Hypothesis], count: int) -> list[Hypothesis]:
+    """The ``count`` best; of equal scores the later found."""
+    ranked = sorted(found, key=lambda hypothesis: hypothesis.score)[::-1]
+    if len(ranked) < count:
+        raise ValueError(
+            f"num_return_sequences must be at most the number of hypotheses found; got {count} for {len(ranked)}"
+        )
+    return ranked[:count]
+
+
+def _traces(chosen: list[Hypothesis], width: int, device: torch.device) -> Tensor | None:
+    """Beam indices [N, width] filled with -1, or None where the hypotheses carry none."""
+    if chosen[0].beam_indices is None:
+        return None
+    beam_indices = torch.full((len(chosen), width), -1, dtype=torch.long, device=device)
+    for row, hypothesis in enumerate(chosen):
+        if hypothesis.beam_indices is not None:
+            beam_indices[row, : len(hypothesis.beam_indices)] = torch.tensor(hypothesis.beam_indices)
+    return beam_indices

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.argmax import first_argmax
-from ..search.group_beam import ScoreRule
+from ..search.score_rules import ScoreRule
 from ..search.step_model import VerifyingStepModel
 from .speculative import Draft
 

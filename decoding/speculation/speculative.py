@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..kernels.argmax import first_argmax
-from ..search.decode_loop import Recorder
-from ..search.group_beam import ScoreRule
+from ..search.progress import Recorder
+from ..search.score_rules import ScoreRule
 from ..search.step_model import VerifyingStepModel
 from ..search.stopping import Stopping, hits_token, read_verdict
 
