@@ -50,7 +50,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture [H, W, 3] and what is in it: semantic map (0 is ground), distance of each pixel, things, far to near."""
+    """A picture [H, W, 3] and what is in it: class map (0 is ground), distance of each pixel, things, far to near."""
 
     image: Picture
     classes: NDArray[np.int64]
