@@ -106,6 +106,8 @@ def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, opti
     options.setdefault("dtype", "auto" if dtype is None else _dtype(dtype))
     failed: Exception | None = None
     for auto_class in task.auto_classes:
+        if not hasattr(transformers, auto_class):  # of a later version
+            continue
         try:
             return getattr(transformers, auto_class).from_pretrained(name, **options)
         except ValueError as error:  # this Auto class does not know the architecture; the next may

@@ -50,7 +50,7 @@ def tokenize(tokenizer: Any, /, *texts: Any, **options: Any) -> Any:
 
 
 def encode_rows(
-    tokenizer: Any, texts: Sequence[Any], pairs: Sequence[str] | None = None, /, **options: Any
+    tokenizer: Any, texts: Sequence[Any], pairs: Sequence[Any] | None = None, /, **options: Any
 ) -> list[Row]:
     """One row a text, or with ``return_overflowing_tokens`` one a window: ``facts["item"]`` says of which text.
 

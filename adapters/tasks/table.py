@@ -6,6 +6,14 @@ from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
 from ..running.runner import Task
 from .audio import audio_classification, speech_recognition, text_to_audio, zero_shot_audio
+from .multimodal import (
+    any_to_any,
+    decision,
+    document_question_answering,
+    image_text_to_text,
+    image_to_text,
+    visual_question_answering,
+)
 from .text import (
     choices,
     feature_extraction,
@@ -36,6 +44,12 @@ TASKS: dict[str, Task] = {
         audio_classification.TASK,
         zero_shot_audio.TASK,
         text_to_audio.TASK,
+        document_question_answering.TASK,
+        visual_question_answering.TASK,
+        image_to_text.TASK,
+        image_text_to_text.TASK,
+        any_to_any.TASK,
+        decision.TASK,
         question_answering.TASK,
         token_classification.TASK,
         text_classification.TASK,

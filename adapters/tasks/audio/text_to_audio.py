@@ -13,6 +13,7 @@ from ...running.batching import Batch, Row
 from ...running.inputs import as_call
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import tokenize
 from ..multimodal.chats import checked_chat, is_chat
 from ..text.generating import with_defaults
 from .results import Speech
@@ -112,7 +113,7 @@ def _encode(loaded: Loaded, text: str, options: TextToAudioOptions) -> Mapping[s
         given.setdefault("add_special_tokens", True)
     if options.processor_kwargs is not None:
         given["processor_kwargs"] = options.processor_kwargs
-    found: Mapping[str, Any] = _preprocessor(loaded)([text], **given, return_tensors="pt")
+    found: Mapping[str, Any] = tokenize(_preprocessor(loaded), [text], **given, return_tensors="pt")
     return _as_computed(loaded, found)
 
 

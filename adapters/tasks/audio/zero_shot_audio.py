@@ -11,6 +11,7 @@ from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.tokenising import tokenize
 from ...running.views import Labels
 from .features import batch_groups, extract, pad_rows
 
@@ -64,7 +65,7 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: ZeroShotAudioOptions
 
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotAudioOptions) -> list[Tensor]:
     """Per row, the logits of the labels. The labels go through the model once for a batch."""
-    texts = loaded.tokenizer(options.hypotheses, return_tensors="pt", padding=True).to(loaded.device)
+    texts = tokenize(loaded.tokenizer, options.hypotheses, return_tensors="pt", padding=True).to(loaded.device)
     logits: Tensor = loaded.model(**texts, **batch.inputs).logits_per_audio
     return list(logits.cpu())
 

@@ -3,7 +3,7 @@
 import pytest
 import transformers
 
-from tests.adapters.tasks.audio.parity import check
+from tests.adapters.tasks.parity import check
 from tests.builders.audio_models import (
     ctc_tokenizer,
     noise,

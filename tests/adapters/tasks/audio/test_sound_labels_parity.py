@@ -5,7 +5,7 @@ import pytest
 import torch
 import transformers
 
-from tests.adapters.tasks.audio.parity import check
+from tests.adapters.tasks.parity import check
 from tests.builders.audio_models import clap, noise, sound_classifier, spectrogram_classifier, speecht5, vits
 
 CLIPS = [noise(seconds, seed) for seed, seconds in enumerate((0.5, 1.0, 1.3, 2.0, 1.0, 0.7))]
