@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from afterlogits.postprocess.audio import WhisperOutput, decode_whisper
 from tests.postprocess.audio.whisper_cases import (
@@ -16,6 +17,7 @@ from tests.postprocess.audio.whisper_cases import (
     whisper_tokenizer,
 )
 
+VERSION_4 = transformers.__version__.startswith("4.")
 TOKENIZER = whisper_tokenizer()
 VOCABULARY = vocabulary_of(TOKENIZER)
 
@@ -104,7 +106,11 @@ def test_same_as_transformers(timestamps):
     for seed, language in itertools.product(range(700), (False, True)):
         outputs = draw_outputs(seed, VOCABULARY)
         found = decode_whisper(outputs, VOCABULARY, return_timestamps=timestamps)
-        expected = transformers_reading(TOKENIZER, outputs, timestamps, language)
+        try:
+            expected = transformers_reading(TOKENIZER, outputs, timestamps, language)
+        except IndexError:
+            assert VERSION_4, "version 5 no longer stops at bytes that are no character"
+            continue
         assert our_reading(found, timestamps, language) == expected, seed
 
 

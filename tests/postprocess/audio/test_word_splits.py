@@ -3,11 +3,13 @@
 import random
 
 import pytest
+import transformers
 from transformers.models.whisper.tokenization_whisper import _combine_tokens_into_words
 
 from afterlogits.postprocess.audio import split_words
 from tests.postprocess.audio.whisper_cases import vocabulary_of, whisper_tokenizer
 
+VERSION_4 = transformers.__version__.startswith("4.")
 TOKENIZER = whisper_tokenizer()
 VOCABULARY = vocabulary_of(TOKENIZER)
 TEXTS = [
@@ -59,7 +61,11 @@ def test_languages_without_spaces_split_at_characters():
 
 def assert_same_as_transformers(ids, language):
     found = split_words(ids, VOCABULARY, language)
-    texts, _, indices = _combine_tokens_into_words(TOKENIZER, list(ids), language)
+    try:
+        texts, _, indices = _combine_tokens_into_words(TOKENIZER, list(ids), language)
+    except IndexError:
+        assert VERSION_4, "version 5 no longer stops at bytes that are no character"
+        return
     assert found == [(text, places[0], places[-1]) for text, places in zip(texts, indices, strict=True)]
 
 

@@ -77,7 +77,7 @@ def pipeline_answers(case, question):
         }
         for row in (case.questions == question).nonzero().flatten().tolist()
     ]
-    this = SimpleNamespace(model_type=ModelType.LayoutLM)
+    this = SimpleNamespace(model_type=ModelType.LayoutLM, framework="pt")
     this.postprocess_extractive_qa = lambda *args, **kwargs: (
         DocumentQuestionAnsweringPipeline.postprocess_extractive_qa(this, *args, **kwargs)
     )

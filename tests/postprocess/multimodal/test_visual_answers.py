@@ -46,6 +46,6 @@ def test_same_as_version_4():
     logits = torch.randn(20, 3129, generator=torch.Generator().manual_seed(1)) * 8
     found = visual_answers(logits).records(NAMES)
     for row, answers in zip(logits, found, strict=True):
-        this = SimpleNamespace(model=model)
+        this = SimpleNamespace(model=model, framework="pt")
         expected = VisualQuestionAnsweringPipeline.postprocess(this, SimpleNamespace(logits=row[None]), top_k=5)
         assert answers == expected
