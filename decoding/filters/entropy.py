@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..kernels.candidates import largest
 from ..kernels.row_blocks import by_pieces
+from ..kernels.sorting import sort_ascending
+from ..kernels.threshold_masks import is_cuttable
 from ..options.validation import (
     HALF_OPEN_UNIT,
     NON_NEGATIVE,
@@ -56,15 +58,23 @@ def apply_typical_p(logits: Tensor, typical_p: RowOption, *, min_tokens_to_keep:
     mass = per_row("typical_p", typical_p, logits.shape[0], logits.device, OPEN_UNIT)
     if not isinstance(mass, Tensor) and mass == 1.0:
         return logits.clone()
+    return by_pieces(logits, lambda some: _typical(logits[some], of_rows(mass, some), min_tokens_to_keep))
+
+
+def _typical(logits: Tensor, mass: float | Tensor, min_tokens_to_keep: int) -> Tensor:
     logprobs = logits.log_softmax(-1)
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True)
-    distance, order = (-logprobs - entropy).abs().sort(dim=-1)
+    surprise = (-logprobs - entropy).abs()
+    plain = is_cuttable(logits) and bool(entropy.isfinite().all())
+    distance, order = sort_ascending(surprise) if plain else surprise.sort(dim=-1)
     reached = logits.gather(-1, order).softmax(-1).cumsum(-1)
     last = (reached < as_border(mass, logits.dtype)).sum(1, keepdim=True).clamp_(max=logits.shape[1] - 1)
-    drop = distance > distance.gather(1, last)
-    drop[:, :min_tokens_to_keep] = False
-    drop = torch.empty_like(drop).scatter_(1, order, drop)
-    return logits.masked_fill(drop & (mass < 1.0) if isinstance(mass, Tensor) else drop, -math.inf)
+    kept = surprise <= distance.gather(1, last)
+    if min_tokens_to_keep > 1:
+        kept.scatter_(1, order[:, :min_tokens_to_keep], True)
+    if isinstance(mass, Tensor):
+        kept |= mass >= 1.0
+    return logits.masked_fill(~kept, -math.inf)
 
 
 def apply_epsilon(logits: Tensor, epsilon: RowOption, *, min_tokens_to_keep: int = 1) -> Tensor:

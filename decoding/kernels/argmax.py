@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .peaks import group_maxima
+from .large_logits import group_maxima
 
 _SMALL = 2**16  # below this many logits in all torch.argmax itself is as fast
 _WIDTH = 128

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..options.validation import check_count, check_logits
 
-MASS_ERROR = 3e-6  # two rounded exponentials and torch's pairwise sum, relative
 _SMALL = 4096  # below this many logits per row torch.topk itself is as fast
 _WORKSPACE = 2**19  # floats that stay in the second-level cache of two cores
 
@@ -49,7 +48,7 @@ def row_mass(logits: Tensor, temperature: float | Tensor, top: Tensor) -> Tensor
     """Sum of exp(logits / temperature - top) over each row, float64 [N, 1].
 
     logits: [N, V]. temperature: float or float64 [N, 1]. top: [N, 1] float32, the largest of logits / temperature.
-    Relative error: ``MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
+    Relative error: ``error_bounds.MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
     Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits.
     """
     logits, top = logits.detach(), top.detach()

@@ -13,8 +13,8 @@ from math import inf, log1p
 
 from ..options.numpy_or_torch import Array, double, namespace
 
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
-_MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
+MIX1, MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SEED, _STEP = -4132994306676758123, 2685821657736338717  # odd, so that each seed and each step has its own start
 _WORD, _LOW_63 = 2**64 - 1, 2**63 - 1
 
@@ -24,7 +24,7 @@ def counter_keys(seeds: Array, steps: Array | int) -> Array:
     moved = (steps * _STEP + 2**63) % 2**64 - 2**63 if isinstance(steps, int) else steps * _STEP
     key = seeds * _SEED + moved
     key ^= (key >> 32) & 0xFFFFFFFF
-    return (key * _MIX2)[:, None]
+    return (key * MIX2)[:, None]
 
 
 def counter_uniform(keys: Array, token_ids: Array) -> Array:
@@ -32,11 +32,11 @@ def counter_uniform(keys: Array, token_ids: Array) -> Array:
 
     keys: [N, 1] from ``counter_keys``. token_ids: [N, M] or [M] int64. Arrays or tensors.
     """
-    z = keys + token_ids * _GOLDEN
+    z = keys + token_ids * GOLDEN
     z ^= (z >> 30) & 0x3FFFFFFFF
-    z *= _MIX1
+    z *= MIX1
     z ^= (z >> 27) & 0x1FFFFFFFFF
-    z *= _MIX2
+    z *= MIX2
     z ^= (z >> 31) & 0x1FFFFFFFF
     z &= 2**63 - 1
     uniform = double(z)
@@ -53,16 +53,16 @@ def counter_exponential(keys: Array, token_ids: Array) -> Array:
 def row_key(seed: int, step: int) -> int:
     """``counter_keys`` of one row in Python's integers, unsigned."""
     key = (seed * _SEED + step * _STEP) & _WORD
-    return (key ^ key >> 32) * _MIX2 & _WORD
+    return (key ^ key >> 32) * MIX2 & _WORD
 
 
 def exponentials(key: int, token_ids: Sequence[int]) -> list[float]:
     """``counter_exponential`` of some tokens of a row in Python's integers: the same but for the last place."""
     noise = []
     for token_id in token_ids:
-        z = (key + token_id * _GOLDEN) & _WORD
-        z = (z ^ z >> 30) * _MIX1 & _WORD
-        z = (z ^ z >> 27) * _MIX2 & _WORD
+        z = (key + token_id * GOLDEN) & _WORD
+        z = (z ^ z >> 30) * MIX1 & _WORD
+        z = (z ^ z >> 27) * MIX2 & _WORD
         uniform = ((z ^ z >> 31) & _LOW_63) * 2.0**-63 + 2.0**-64
         noise.append(-log1p(-uniform) if uniform < 1.0 else inf)
     return noise

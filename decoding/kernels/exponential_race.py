@@ -1,4 +1,4 @@
-"""Who wins the exponential race among the listed tokens, and whether that is certain.
+"""The race: the token with the largest weight over its noise, and whether other rounding might say otherwise.
 
 Source: of independent exponential times with rates p the first is token i with probability p_i, which is the Gumbel-max
 trick (Gumbel 1954; Maddison, Tarlow and Minka 2014) before the logarithm. ``torch.multinomial`` draws so too.
@@ -9,66 +9,52 @@ import math
 import torch
 from torch import Tensor
 
-from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, along, double, namespace
 from .counter_noise import counter_exponential, counter_uniform
-from .shortlist import Shortlist
-
-MARGIN = 2e-5  # relative: what the library's float32 p / q of two tokens may be off by, with room
-_CLOSE = 1e-12  # relative: more than the logarithms of two libraries or devices differ by
+from .decision import Kept
+from .error_bounds import RACE_MARGIN, SEEDED_MARGIN
 
 
-def seeded_winner(part: Shortlist, noise: Array, temperature: float | Array) -> tuple[Array, Array]:
-    """The place [N, 1] of the token with the largest logit / T - log(noise) among those possible; is it certain, [N].
+def race(weights: Array, noise: Array, margin: float | Array) -> tuple[Array, Array]:
+    """The place [N] of the largest weight / noise of each row, and whether it is ahead by ``margin``, relative, [N].
 
-    noise: Exp(1) of each listed token, [N, M] float64. Everything is float64; where devices might see another order of
-    the first two, nothing is certain.
+    weights, noise: [N, M] float64, weights of 0 for what takes no part.
     """
-    xp = namespace(noise)
-    score = xp.where(part.possible, double(part.values) / temperature - xp.log(noise), -torch.inf)
-    winner = score.argmax(1)[:, None]
-    best = along(score, winner)
-    alone = (score >= best - _CLOSE * (1 + abs(best))).sum(1) == 1
-    return winner, along(part.certain, winner)[:, 0] & alone
+    ratio = weights / noise
+    winner = ratio.argmax(1)
+    best = along(ratio, winner[:, None])
+    return winner, (ratio > best * (1 - margin)).sum(1) == 1
 
 
-def stream_winner(part: Shortlist, noise: Array) -> tuple[Array, Array]:
-    """The place [N, 1] of the token with the largest p / noise among those possible; is it the library's, [N].
+def listed_winners(
+    kept: Kept, noise: Array, temperature: float | Array, greedy: Array | None, seeded: bool
+) -> tuple[Array, Array]:
+    """The drawn tokens [N] of what the filters left of the listed logits, and whether each is certain, [N].
 
-    noise: float32 values in [N, M] float64. Uncertain where the library may drop the winner or where the second is so
-    close that the library's rounding decides.
+    noise: of each listed token, [N, M] float64. With seeds everything is float64 from the logits as given; without, the
+    winner is transformers' unless its rounding decides. greedy: [N, 1] bool, rows that take their largest logit.
     """
-    xp = namespace(noise)
-    weight = xp.exp(double(part.scaled - part.scaled[:, :1]))
-    ratio = xp.where(part.possible, weight / noise, 0.0)
-    winner = ratio.argmax(1)[:, None]
-    alone = (ratio > along(ratio, winner) * (1 - MARGIN)).sum(1) == 1
-    return winner, along(part.certain, winner)[:, 0] & alone
-
-
-def shortlist_winners(part: Shortlist, noise: Array, params: CompiledParams, seeded: bool) -> tuple[Array, Array]:
-    """The drawn tokens [N] of a shortlist, and whether each is certain, [N]."""
+    xp, large = namespace(noise), kept.large
     if seeded:
-        winner, certain = seeded_winner(part, noise, params.arrays.get("temperature", 1.0))
+        gap = (double(large.values) - double(large.top)) / temperature
+        # Scores logit / T - log(noise) are at most this large where a token may win: noise is above 2**-64.
+        weight, margin = xp.exp(gap), SEEDED_MARGIN * (46 + abs(double(large.top) / temperature))
     else:
-        winner, certain = stream_winner(part, noise)
-    drawn, certain = along(part.token_ids, winner)[:, 0], certain & part.settled
-    if "greedy" in params.arrays:
-        greedy = params.arrays["greedy"][:, 0]
-        where = namespace(part.values).where
-        drawn = where(greedy, part.token_ids[:, 0], drawn)
-        if part.values.shape[1] > 1:
-            certain = where(greedy, part.values[:, 0] > part.values[:, 1], certain)
+        weight, margin = xp.exp(double(kept.scaled - kept.scaled[:, :1])), RACE_MARGIN
+    winner, alone = race(xp.where(kept.possible, weight, 0.0), noise, margin)
+    winner = winner[:, None]
+    drawn = along(large.token_ids, winner)[:, 0]
+    certain = alone & along(kept.certain & kept.possible, winner)[:, 0] & kept.settled
+    if greedy is not None:
+        greedy, values = greedy[:, 0], large.values
+        drawn = xp.where(greedy, large.token_ids[:, 0], drawn)
+        first = values[:, 0] > (values[:, 1] if values.shape[1] > 1 else large.bound[:, 0])
+        certain = xp.where(greedy, first, certain)
     return drawn, certain
 
 
-def divisor(params: CompiledParams) -> float | Tensor | None:
-    """The temperature of ``full_winner``; None where it differs from token to token."""
-    return None if "dynamic_temperature" in params.on else params.on.get("temperature", 1.0)
-
-
 def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | Tensor | None) -> Tensor:
-    """The same race over the whole vocabulary: logits [N, V] before and after the filters, keys [N, 1] -> tokens [N].
+    """The same over the whole vocabulary, exactly: logits [N, V] before and after the filters, keys [N, 1] -> [N].
 
     temperature None: the filtered logits are divided already. Where two tokens are so close that devices might differ,
     Python's own arithmetic decides, and the lower token id.
@@ -84,7 +70,7 @@ def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | T
         key = keys[row : row + 1]
         raced = score - counter_exponential(key, token_ids)[0].log_()
         best = raced.amax()
-        close = (raced >= best - _CLOSE * (1 + best.abs())).nonzero()[:, 0]
+        close = (raced >= best - SEEDED_MARGIN * (1 + best.abs())).nonzero()[:, 0]
         if len(close) > 1:
             uniform = counter_uniform(key, close)[0].tolist()
             exact = [x - math.log(-math.log1p(-u)) for x, u in zip(score[close].tolist(), uniform, strict=True)]

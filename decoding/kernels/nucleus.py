@@ -12,10 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from .candidates import MASS_ERROR
-from .shortlist import EXP_ERROR, UNIT, float32_border
+from .decision import float32_border, nucleus_ends
+from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, running_sum_error, scaled_error
 
-_NEAR = 2e-5  # relative: more than the weights of one logit differ by, in float32 and in float64
 _LOG2_E = math.log2(math.e)
 
 
@@ -44,17 +43,15 @@ class Nucleus:
     def _holds(self, weight: float) -> bool | None:
         if self.top_p >= 1.0:
             return True
-        border, scaled = float32_border(self.top_p), abs(self.top) / self.temperature
+        divided = scaled_error(self.top / self.temperature)
         # Logits that the temperature makes equal stand in any order: this token comes first or last among them.
-        near = _NEAR + 3e-7 * scaled
+        near = NEAR + 1.5 * divided
         larger, total = self._above(weight * (1 - near)), self._total
-        # The sums here, of all weights and of the larger ones; then the library's, which runs up from the smallest.
-        error = 2 * total * (MASS_ERROR + 2e-7 * (scaled + 20))
-        running = EXP_ERROR + UNIT * (len(self.logits) / 8 + 40)
-        if (total - larger + weight) * (1 - running) - error > border * total:
+        running, error = running_sum_error(len(self.logits)), 2 * (MASS_ERROR + divided)
+        sure, limit = nucleus_ends(float32_border(self.top_p), total, total, running, error)
+        if larger - weight * (1 - near) < sure:
             return True
-        upto = total - self._above(weight * (1 + near))
-        return False if upto * (1 + running) + error <= border * total else None
+        return False if self._above(weight * (1 + near)) >= limit else None
 
     def _above(self, weight: float) -> float:
         """The sum of the weights larger than this. The others are cleared: asked again for less, it forms them anew."""

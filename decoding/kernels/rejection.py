@@ -18,8 +18,8 @@ from torch import Tensor
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single, whole
 from .counter_noise import counter_uniform
+from .large_logits import GroupMaxima
 from .nucleus import Nucleus
-from .peaks import Listed, Peaks
 
 WITHIN = 2.0  # flat: enough logits lie within this many temperatures of the largest
 PART = 4  # counted is the first part of the vocabulary, one in so many
@@ -32,33 +32,32 @@ _PIECE = 2**19  # logits at a time, in cache
 
 
 def flat_rows(
-    logits: Tensor, params: CompiledParams, known: Peaks | Listed | None = None
+    logits: Tensor, params: CompiledParams, known: GroupMaxima | Array | None = None
 ) -> tuple[list[int], Array | None]:
     """Which rows of logits [N, V] are flat and drawn by proposals, and the largest logit of every row, [N, 1].
 
     Only rows whose filters are temperature, a top-p of at least 0.5 and min-p, or fewer. known: the maxima of groups or
-    the largest logits, if there are any; few rows are then read.
+    the largest logits [N, 1], if there are any; few rows are then read.
     """
     vocab_size, on = logits.shape[1], params.arrays
-    in_order = params.active == tuple(name for name in ("temperature", "top_p", "min_p") if name in params.active)
-    if not in_order or params.greedy is True or params.min_tokens_to_keep > 1 or "dynamic_temperature" in on:
-        return [], None
     part = vocab_size // PART
     enough = max(LEAST, part // SHARE)
-    if part < LEAST or logits.dtype == torch.float64:
+    if part < LEAST or logits.dtype == torch.float64 or params.proposing is False:
         return [], None
-    top: Array = on_host(logits.amax(1, keepdim=True).to(torch.float32)) if known is None else known.top
+    maxima = known if isinstance(known, GroupMaxima) else None
+    if maxima is not None:
+        top: Array = maxima.top
+    else:
+        top = known if known is not None else on_host(logits.amax(1, keepdim=True).to(torch.float32))
     floor = single(double(top) - WITHIN * on.get("temperature", 1.0))
     may_be = namespace(top).isfinite(top) & (on.get("top_p", 1.0) >= LEAST_TOP_P)
-    if "greedy" in on:
-        may_be = may_be & ~on["greedy"]
-    if isinstance(known, Peaks):
-        within = (known.maxima[:, : -(-part // known.width)].numpy() >= floor).sum(1, keepdims=True)
-        may_be = may_be & (within * known.width >= enough)
-    elif known is not None and known.values.shape[1] < LEAST:
-        may_be = may_be & (known.bound >= floor)  # else fewer than are listed lie above
+    if params.proposing is not True:
+        may_be = may_be & on_host(params.proposing)
+    if maxima is not None:
+        within = (maxima.maxima[:, : -(-part // maxima.width)].numpy() >= floor).sum(1, keepdims=True)
+        may_be = may_be & (within * maxima.width >= enough)
     if not may_be.any():
-        return [], None
+        return [], top
     rows, floor = as_tensor(may_be)[:, 0].nonzero()[:, 0], as_tensor(floor)
     found = []
     for size in (min(4 * enough, part), part):  # most show it by their first few thousand logits

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..options.numpy_or_torch import Array
-from .shortlist import EXP_ERROR
+from .error_bounds import EXP_ERROR
 
 _SMALL = 4096  # below this many logits per row the library's arithmetic is as fast
 _LEAST_MIN_P = 1e-20  # below, weights come near to what float32 cannot hold

@@ -27,9 +27,16 @@ def stream_is_known() -> bool:
     return same and torch.equal(ours.get_state(), theirs.get_state())
 
 
+def negative_exponentials(bits: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Minus the float32 exponentials of 64-bit draws, which are overwritten."""
+    np.bitwise_and(bits, _LOW_53, out=bits)
+    noise: NDArray[np.float64] = np.multiply(bits, -(2.0**-53), dtype=np.float64)
+    np.log1p(noise, out=noise)
+    return noise.astype(np.float32)
+
+
 def _exponential(bits: NDArray[np.int64]) -> NDArray[np.float32]:
-    noise: NDArray[np.float64] = np.log1p((bits & _LOW_53) * -(2.0**-53))
-    return -noise.astype(np.float32)
+    return -negative_exponentials(bits)
 
 
 def exponentials_at(

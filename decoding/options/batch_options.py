@@ -3,12 +3,11 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from .numpy_or_torch import Array, on_host
 
-__all__ = ["OFF", "SWITCHES", "CompiledParams", "unlike_ways", "ways_of_rows"]
+__all__ = ["OFF", "SWITCHES", "CompiledParams", "proposing_rows", "without_proposals"]
 
 # The values that change nothing.
 OFF: dict[str, float] = {
@@ -28,8 +27,8 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "temperature": ("temperature", "dynamic_temperature"),
     "xtc": ("xtc_probability",),
 }
-# Whether these are on in a row changes nothing but its numbers: no draw takes another way for them.
-_ANY_WAY = ("temperature", "top_p", "min_p")
+# What a row drawn by proposals may have on, in this order, and nothing else.
+_PROPOSING = ("temperature", "top_p", "min_p")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class CompiledParams:
     """Options read for one batch: what is on, as floats or float64 tensors [B, 1].
 
     active: the filters that are on, in their order. greedy: rows that take their largest logit, False, True or
-    [B, 1] bool. largest_top_k: over the batch. ways: from ``ways_of_rows``, and the options its bits stand for.
+    [B, 1] bool. largest_top_k: over the batch. proposing: rows that proposals may draw if they are flat, from
+    ``proposing_rows``, False, True or [B, 1] bool: how a row with a seed is drawn depends on its own options alone.
     """
 
     on: dict[str, float | Tensor]
@@ -46,13 +46,12 @@ class CompiledParams:
     largest_top_k: int
     joint: bool
     min_tokens_to_keep: int
-    ways: Tensor | None = None
-    deciding: tuple[str, ...] = ()
+    proposing: "bool | Tensor" = False
 
     @cached_property
     def uniform(self) -> bool:
         """Whether every option is one number for the batch."""
-        return not isinstance(self.greedy, Tensor) and not any(isinstance(v, Tensor) for v in self.on.values())
+        return not any(isinstance(v, Tensor) for v in (self.greedy, self.proposing, *self.on.values()))
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
@@ -65,45 +64,36 @@ class CompiledParams:
         if self.uniform:
             return self
         on = {name: value[rows] if isinstance(value, Tensor) else value for name, value in self.on.items()}
-        ways = None if self.ways is None else self.ways[rows.cpu()]
-        greedy = self.greedy[rows] if isinstance(self.greedy, Tensor) else self.greedy
-        return replace(self, on=on, greedy=greedy, ways=ways)
-
-    def of_way(self, way: int) -> "CompiledParams":
-        """Without the options that are off in every row of this way: what such a row compiles to alone."""
-        off = {name for bit, name in enumerate(self.deciding) if not way >> bit & 1}
-        on = {name: value for name, value in self.on.items() if name not in off}
-        active = tuple(name for name in self.active if any(option in on for option in SWITCHES.get(name, (name,))))
-        most = self.largest_top_k if "top_k" in on else 0
-        joint = self.joint and "top_k" in on and "top_p" in on
-        return replace(self, on=on, active=active, largest_top_k=most, joint=joint, ways=None, deciding=())
+        greedy, proposing = (x[rows] if isinstance(x, Tensor) else x for x in (self.greedy, self.proposing))
+        return replace(self, on=on, greedy=greedy, proposing=proposing)
 
 
-def ways_of_rows(on: dict[str, float | Tensor]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Which of the options are on in which row: [B] int64, a bit for each of the names; None where all rows agree.
+def proposing_rows(
+    on: dict[str, float | Tensor], active: tuple[str, ...], greedy: bool | Tensor, min_tokens_to_keep: int
+) -> bool | Tensor:
+    """Which rows have nothing on but temperature, top-p and min-p, in this order: False, True or [B, 1] bool.
 
-    on: floats and tensors [B, 1]. A draw with seeds takes rows of unlike ways apart, for how a row is drawn depends on
-    what is on, and its token on that row alone.
+    on: floats and tensors [B, 1]; an option that is in it as a float is on in every row.
     """
-    switched = {
-        name: (value != OFF[name])[:, 0]
-        for name, value in on.items()
-        if isinstance(value, Tensor) and name in OFF and name not in _ANY_WAY
-    }
-    names = tuple(name for name, rows in switched.items() if not bool(rows.all()))
-    if not names:
-        return None, ()
-    ways = torch.stack([switched[name].long() << bit for bit, name in enumerate(names)]).sum(0)
-    return ways.cpu(), names
+    if min_tokens_to_keep > 1:
+        return False
+    rows: bool | Tensor = ~greedy if isinstance(greedy, Tensor) else not greedy
+    for name, value in on.items():
+        if name not in _PROPOSING and name not in ("dynamic_exponent", "xtc_threshold"):
+            rows = rows & (value == OFF[name] if isinstance(value, Tensor) and name in OFF else False)
+    ordered = [name for name in active if name in _PROPOSING]
+    for place, later in enumerate(ordered):
+        for earlier in ordered[:place]:
+            if _PROPOSING.index(earlier) > _PROPOSING.index(later):  # then only one of them may be on
+                rows = rows & (_off(on, earlier) | _off(on, later))
+    return rows
 
 
-def unlike_ways(params: CompiledParams, steps_on: Tensor | None, batch_size: int) -> Tensor | None:
-    """A number for each row of the batch, [B] on the host, equal where the same options are on; None if in all.
+def without_proposals(params: CompiledParams, rows: Tensor) -> CompiledParams:
+    """The same where the rows ``rows`` [B] bool are not drawn by proposals, whatever is on."""
+    proposing = params.proposing & ~rows[:, None]
+    return replace(params, proposing=bool(proposing.any()) and proposing)
 
-    steps_on: [B] bool, which rows ``DrawSteps`` act on, the lowest bit of the number; the others are the row's way.
-    """
-    if params.ways is None and steps_on is None:
-        return None
-    ways = torch.zeros(batch_size, dtype=torch.int64) if params.ways is None else 2 * params.ways
-    ways = ways if steps_on is None else ways + steps_on
-    return None if len({*ways.tolist()}) < 2 else ways
+
+def _off(on: dict[str, float | Tensor], name: str) -> bool | Tensor:
+    return on.get(name, OFF[name]) == OFF[name]

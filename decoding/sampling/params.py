@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..options.batch_options import OFF, SWITCHES, CompiledParams, ways_of_rows
+from ..options.batch_options import OFF, SWITCHES, CompiledParams, proposing_rows
 from ..options.token_ids import TokenList
 from ..options.validation import (
     COUNT,
@@ -268,7 +268,6 @@ class SamplingParams:
                 value = per_row(name, getattr(self, name), batch_size, None, requirement, validate=False)
                 if isinstance(value, float) or name not in OFF or not bool((value == OFF[name]).all()):
                     on[name] = value
-        ways, deciding = ways_of_rows(on)
         temperature = on.get("temperature", 1.0)
         greedy: bool | Tensor = temperature == 0
         if isinstance(temperature, Tensor) and isinstance(greedy, Tensor):
@@ -279,7 +278,8 @@ class SamplingParams:
         on = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in on.items()}
         active = tuple(name for name in self.order if any(option in on for option in _SWITCHES.get(name, (name,))))
         joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
-        return CompiledParams(on, active, greedy, most, joint, self.min_tokens_to_keep, ways, deciding)
+        keep, proposing = self.min_tokens_to_keep, proposing_rows(on, active, greedy, self.min_tokens_to_keep)
+        return CompiledParams(on, active, greedy, most, joint, keep, proposing)
 
 
 _OFF: dict[str, float] = {

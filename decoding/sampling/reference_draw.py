@@ -1,82 +1,56 @@
-"""Draws by the library's own operations over whole vocabularies: what no short way covers or can prove."""
+"""Draws by transformers' operations over whole vocabularies: what no short way covers or can prove."""
 
 import torch
 from torch import Tensor
 
-from ..kernels.argmax import first_argmax
 from ..kernels.counter_noise import counter_uniform
-from ..kernels.exponential_race import divisor, full_winner
-from ..kernels.torch_stream import row_exponentials
 from ..options.batch_options import CompiledParams
 from .chain import apply_chain
-from .draw_steps import DrawSteps
 
-__all__ = ["FullDraws"]
+__all__ = ["divisor", "filtered", "multinomial", "winner", "xtc_chance"]
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
 
-class FullDraws:
-    """Draws over the whole vocabulary for a batch of ``batch_size`` rows at its start.
+def xtc_chance(
+    params: CompiledParams,
+    keys: Tensor | None,
+    rows: Tensor | None,
+    batch_size: int,
+    device: torch.device,
+    generator: torch.Generator | None,
+) -> Tensor | None:
+    """What decides whether XTC acts on a row, [N]: from the row's counter, or one draw per row of the batch."""
+    if "xtc" not in params.active:
+        return None
+    if keys is not None:
+        coin: Tensor = counter_uniform(keys, torch.tensor([_XTC_COIN], device=device))[:, 0]
+        return coin
+    chance = torch.rand(batch_size, generator=generator, device=device)
+    return chance if rows is None else chance[rows]
 
-    keys: [N, 1], the counters of rows with seeds; None draws from ``generator``, torch's global one if None.
-    rows: [N] int64, which rows of the batch the N given ones are; None means all of them.
-    Cost: the filters of the library and a draw, several times [N, V].
+
+def filtered(logits: Tensor, params: CompiledParams, chance: Tensor | None = None) -> Tensor:
+    """The logits [N, V] through every filter, in float32 at least."""
+    return apply_chain(logits.to(torch.promote_types(logits.dtype, torch.float32)), params, chance=chance)
+
+
+def divisor(params: CompiledParams) -> float | Tensor | None:
+    """The temperature of ``full_winner``; None where it differs from token to token."""
+    return None if "dynamic_temperature" in params.on else params.on.get("temperature", 1.0)
+
+
+def winner(kept: Tensor, noise: Tensor) -> Tensor:
+    """What ``torch.multinomial`` draws of filtered logits [N, V] with this noise, Exp(1) of the same shape: [N]."""
+    return (kept.softmax(-1) / noise).argmax(-1)
+
+
+def multinomial(kept: Tensor, rows: Tensor | None, batch_size: int, generator: torch.Generator | None) -> Tensor:
+    """One token for each of the rows [N, V], torch's stream moved on by the whole batch: [N].
+
+    rows: [N] int64, which rows of the batch these are; None means all of them.
     """
-
-    def __init__(
-        self, batch_size: int, vocab_size: int, device: torch.device, generator: torch.Generator | None
-    ) -> None:
-        self.batch_size, self.vocab_size, self.device = batch_size, vocab_size, device
-        self.generator = generator
-
-    def chance(self, params: CompiledParams, keys: Tensor | None, rows: Tensor | None) -> Tensor | None:
-        """What decides whether XTC acts on a row, [N]: from the row's counter, or one draw per row of the batch."""
-        if "xtc" not in params.active:
-            return None
-        if keys is not None:
-            coin: Tensor = counter_uniform(keys, torch.tensor([_XTC_COIN], device=self.device))[:, 0]
-            return coin
-        chance = torch.rand(self.batch_size, generator=self.generator, device=self.device)
-        return chance if rows is None else chance[rows]
-
-    def draw(
-        self,
-        logits: Tensor,
-        params: CompiledParams,
-        keys: Tensor | None,
-        rows: Tensor | None,
-        draw_steps: DrawSteps | None = None,
-    ) -> Tensor:
-        """One token for each of the rows [N, V], which the steps act on and learn from: token ids [N]."""
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        kept = apply_chain(wide, params, chance=self.chance(params, keys, rows))
-        if draw_steps:
-            wide = kept = draw_steps.apply(kept, rows)
-        if keys is not None:
-            drawn = full_winner(wide, kept, keys, None if draw_steps else divisor(params))
-        elif rows is None:
-            drawn = torch.multinomial(kept.softmax(-1), 1, generator=self.generator)[:, 0]
-        else:
-            noise = torch.empty(self.batch_size, self.vocab_size, dtype=kept.dtype, device=self.device)
-            drawn = (kept.softmax(-1) / noise.exponential_(generator=self.generator)[rows]).argmax(-1)
-        if isinstance(params.greedy, Tensor):
-            drawn = torch.where(params.greedy[:, 0], first_argmax(logits), drawn)
-        if draw_steps:
-            draw_steps.advance(drawn, rows)
-        return drawn
-
-    def draw_row(
-        self, logits: Tensor, params: CompiledParams, keys: Tensor | None, row: int, state: Tensor | None
-    ) -> Tensor:
-        """The token of one row of ``logits``, []. state: of torch's stream where the row's noise begins, if no keys."""
-        one = params.select_rows(torch.tensor([row], device=logits.device))
-        wide = logits[row : row + 1].to(torch.float32)
-        if isinstance(one.greedy, Tensor) and bool(one.greedy):
-            return wide.argmax()
-        kept = apply_chain(wide, one)
-        if keys is not None:
-            return full_winner(wide, kept, keys[row : row + 1], divisor(one))[0]
-        if state is None:
-            raise ValueError(f"state must be given for a row without a key; got None for row {row}")
-        return (kept.softmax(-1) / row_exponentials(state, self.vocab_size)).argmax()
+    if rows is None:
+        return torch.multinomial(kept.softmax(-1), 1, generator=generator)[:, 0]
+    noise = torch.empty(batch_size, kept.shape[1], dtype=kept.dtype, device=kept.device)
+    return winner(kept, noise.exponential_(generator=generator)[rows])

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..options.token_ids import check_token_ids
-from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits
+from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits, check_step
 from .history_steps import HistorySteps
 from .logprobs import Sampled, with_logprobs
 from .params import PARAM_NAMES, SamplingParams
+from .plan import Plan
 from .sampler import Sampler
 
 __all__ = ["Sampled", "Sampler", "sample"]
@@ -58,51 +59,63 @@ def sample(
     tensor([1])
     """
     check_logits(logits)
-    if params is not None and options:
-        raise TypeError(f"sample takes params or options, not both; got params and {sorted(options)}")
-    if params is None:
-        for name in sorted(options.keys() - PARAM_NAMES):
-            near = get_close_matches(name, PARAM_NAMES, 1)
-            raise TypeError(f"sample got an unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        plain = all(value is None or type(value) in _PLAIN for value in options.values())
-        params = _cached_params(**options) if plain else SamplingParams(**options)
-    if not isinstance(params, SamplingParams):
-        raise TypeError(f"params must be SamplingParams; got {type(params).__name__}")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
-    batch_size, vocab_size = logits.shape
     if logprobs is not None:
         check_count("logprobs", logprobs, 0)
+    plan = _plan_of(logits, params, options)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
     given = logits
-    if params.before_filters:
-        if token_ids is None and params.needs_history:
-            raise ValueError(f"token_ids must be given for {params.needs_history[0]}; got None")
-        if token_ids is None:
-            token_ids = torch.empty((batch_size, 0), dtype=torch.int64, device=logits.device)
-        check_token_ids(token_ids, batch_size)
-        steps = HistorySteps(
-            params, token_ids, vocab_size=vocab_size, prompt_length=prompt_length, ignore_length=ignore_length
-        )
-        logits = steps.apply(logits.to(torch.float32, copy=True))
-        if params.validate or logits.device.type == "cpu":
-            _check_left(given, logits, params)
-    sampler = Sampler(
-        params, batch_size=batch_size, vocab_size=vocab_size, device=logits.device, seeds=seeds, generator=generator
-    )
-    drawn = sampler.select(logits, step=step)
+    if plan.before_filters:
+        logits = _after_history(plan, logits, token_ids, prompt_length, ignore_length)
+    sampler = Sampler.of_plan(plan, seeds, generator)
+    drawn = sampler.draw(logits, step if type(step) is int else check_step(step, plan.batch_size), None)
     return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
 
 
-def _check_left(given: Tensor, logits: Tensor, params: SamplingParams) -> None:
-    """Raise if the steps before the filters left a row that nothing can be drawn from; ``given``: before them."""
-    if not bool(logits.amax(-1).isfinite().all()):
-        check_finite(given)
-        check_finite(logits, f"logits after {', '.join(params.before_filters)}")
-
-
-_PLAIN = (int, float, bool)
+def _plan_of(logits: Tensor, params: SamplingParams | None, options: dict[str, Any]) -> Plan:
+    """The options read for these logits; kept for later calls where they are plain numbers."""
+    batch_size, vocab_size = logits.shape
+    if params is None:
+        for value in options.values():
+            if value is not None and type(value) not in _PLAIN:
+                return Plan(_params_of(options), batch_size, vocab_size, logits.device)
+        return _cached_plan(batch_size, vocab_size, logits.device, **options)
+    if options:
+        raise TypeError(f"sample takes params or options, not both; got params and {sorted(options)}")
+    if not isinstance(params, SamplingParams):
+        raise TypeError(f"params must be SamplingParams; got {type(params).__name__}")
+    return Plan(params, batch_size, vocab_size, logits.device)
 
 
 @lru_cache(maxsize=128, typed=True)
-def _cached_params(**options: Any) -> SamplingParams:
+def _cached_plan(batch_size: int, vocab_size: int, device: torch.device, **options: Any) -> Plan:
+    return Plan(_params_of(options), batch_size, vocab_size, device)
+
+
+def _params_of(options: dict[str, Any]) -> SamplingParams:
+    for name in sorted(options.keys() - PARAM_NAMES):
+        near = get_close_matches(name, PARAM_NAMES, 1)
+        raise TypeError(f"sample got an unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return SamplingParams(**options)
+
+
+def _after_history(
+    plan: Plan, logits: Tensor, token_ids: Tensor | None, prompt_length: RowOption, ignore_length: RowOption
+) -> Tensor:
+    """The logits as the steps on the history leave them, in float32."""
+    if token_ids is None and plan.needs_history:
+        raise ValueError(f"token_ids must be given for {plan.needs_history[0]}; got None")
+    if token_ids is None:
+        token_ids = torch.empty((plan.batch_size, 0), dtype=torch.int64, device=logits.device)
+    check_token_ids(token_ids, plan.batch_size)
+    steps = HistorySteps(
+        plan.options, token_ids, vocab_size=plan.vocab_size, prompt_length=prompt_length, ignore_length=ignore_length
+    )
+    left = steps.apply(logits.to(torch.float32, copy=True))
+    if plan.validate and not bool(left.amax(-1).isfinite().all()):
+        check_finite(logits)
+        check_finite(left, f"logits after {', '.join(plan.before_filters)}")
+    return left
+
+
+_PLAIN = (int, float, bool)

@@ -21,16 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..kernels.candidates import MASS_ERROR, row_mass
+from ..kernels.candidates import row_mass
 from ..kernels.counter_noise import counter_exponential, counter_keys, exponentials, row_key
+from ..kernels.decision import RowFilters, float32_border
+from ..kernels.error_bounds import EXP_ERROR, MASS_ERROR, UNIT
 from ..kernels.few_largest import Groups, Largest
 from ..kernels.rejection import WITHIN
-from ..kernels.shortlist import EXP_ERROR, UNIT, covers, float32_border
 from ..options.batch_options import CompiledParams
 
 MOST_ROWS = 8  # from about here on operations on the whole batch are cheaper than Python
 _BY_ROW = 3  # up to here one row after the other is cheaper
 _PATIENCE = 8  # so many calls in succession may fail before it is no longer tried
+_SHORT = 4096
 _MOST_TOP_K, _COUNT, _COUNT_FOR_MIN_P = 128, 96, 32
 _WIDTH, _SUMMED = 64, 512  # logits to a group, and the groups whose weight is formed where the whole row's matters
 _SUM_ERROR = 1e-5  # relative: of float32 exponentials, their arguments and their sum
@@ -68,11 +70,18 @@ class FewRows:
         self.border = 0.0 if top_p is None else float32_border(top_p)
         self.count = top_k + 1 if top_k else _COUNT_FOR_MIN_P if top_p is None else _COUNT
         self.weighs = top_p is not None and not top_k  # whether the weight of the whole row matters
-        self.failed = 0  # calls in succession that drew nothing
+        self.failed = self._skipped = 0  # calls in succession that drew nothing, and that were not tried
 
-    def may_draw(self, rows: int, dtype: torch.dtype) -> bool:
-        """Whether it is worth a try: few rows of float32, and it has not failed all the time."""
-        return 0 < rows <= MOST_ROWS and dtype == torch.float32 and self.failed < _PATIENCE
+    def may_draw(self, rows: int, vocab_size: int, dtype: torch.dtype) -> bool:
+        """Whether it is worth a try: few rows of float32, and it has not failed all the time; then every 32nd time."""
+        if not 0 < rows <= MOST_ROWS or dtype != torch.float32:
+            return False
+        if vocab_size < _SHORT and (rows > _BY_ROW or not self.top_k):
+            return False  # whole rows are raced as fast
+        if self.failed < _PATIENCE:
+            return True
+        self._skipped = (self._skipped + 1) % 32
+        return self._skipped == 0
 
     def seeded(self, logits: Tensor, seeds: list[int], step: int) -> list[int] | None:
         """The tokens of the rows with these seeds, or None if one of them is not certain."""
@@ -272,7 +281,7 @@ class FewRows:
 def few_rows(params: CompiledParams, device: torch.device) -> FewRows | None:
     """The draw of few rows for these options; None where they differ by row, are extreme or no shortlist's."""
     plain = params.uniform and not (params.greedy or params.joint) and params.min_tokens_to_keep == 1
-    if not plain or device.type != "cpu" or not covers(params, torch.float32):
+    if not plain or device.type != "cpu" or (filters := RowFilters.of(params)) is None or not filters.truncating:
         return None
     on = {name: value for name, value in params.on.items() if isinstance(value, float)}
     temperature, top_k = on.get("temperature", 1.0), int(on.get("top_k", 0))

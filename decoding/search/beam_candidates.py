@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..kernels.peaks import group_maxima
+from ..kernels.large_logits import group_maxima
 
 __all__ = ["Candidates", "top_candidates"]
 

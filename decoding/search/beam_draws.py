@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..kernels.candidates import largest
 from ..kernels.counter_noise import counter_exponential
-from ..kernels.exponential_race import MARGIN
+from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.torch_stream import exponentials_at, stream_is_known
 from .beam_candidates import Candidates
 
@@ -92,7 +92,7 @@ def _from_few(values: Tensor, token_ids: Tensor, scores: Tensor, count: int, voc
     place = torch.arange(batch_size)[:, None] * (num_beams * vocab_size) + beam * vocab_size + token
     noise = exponentials_at(place.flatten().numpy(), batch_size, num_beams * vocab_size, None, {})
     best, where = (weight / torch.from_numpy(noise).view_as(weight)).topk(count + 1)
-    apart = best[:, 1:] < best[:, :-1] * (1 - MARGIN)
+    apart = best[:, 1:] < best[:, :-1] * (1 - RACE_MARGIN)
     where = where[:, :count]
     if not bool(apart.all() & (weight.gather(1, where) > _LEAST).all()):
         return None

@@ -7,6 +7,7 @@ import torch
 from transformers.generation import logits_process as library
 
 from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.kernels.exponential_race import full_winner
 from afterlogits.decoding.kernels.rejection import flat_rows
 from tests.builders.logits_cases import DTYPES, SIZES, draw_logits, draw_share, draw_top_k
 from tests.oracles.race import flat_token, library_draw
@@ -89,8 +90,10 @@ def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = N
     tally.add(seeded, rows)
     full = Sampler(params, batch_size=rows, vocab_size=vocab_size, device="cpu", seeds=seeds)
     keys = full.keys(7)
-    expected = full._full.draw(logits, full.params, keys, None)
-    kept = full.process(logits) > -torch.inf
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    filtered = full.process(logits)
+    expected = full_winner(wide, filtered, keys, full.params.on.get("temperature", 1.0))
+    kept = filtered > -torch.inf
     for i in range(rows):
         own = SamplingParams(
             temperature=temperatures[i], top_k=top_ks[i], top_p=top_ps[i], min_p=min_ps[i], min_tokens_to_keep=keep

@@ -2,7 +2,6 @@
 
 import random
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ from afterlogits.decoding import (
     apply_top_p,
     top_k_top_p_filtering,
 )
-from afterlogits.decoding.filters import top_k_top_p_min_p, top_p_mask
+from afterlogits.decoding.filters import top_k_top_p_min_p
 from afterlogits.decoding.kernels import row_blocks, threshold_masks
 from tests.programs.filter_parity import compare_case
 
@@ -110,15 +109,6 @@ def test_sorted_values_cut_where_the_library_cuts() -> None:
     border = ordered.softmax(-1).cumsum(-1)[0, 5000].item()
     for row, top_p in ((logits, 0.7), (tied, 0.7), (logits, 1 - border)):
         assert torch.equal(apply_top_p(row, top_p), library.TopPLogitsWarper(top_p)(None, row))
-
-
-@pytest.mark.parametrize("digits", [1, 10**9])
-def test_values_are_sorted_by_their_digits_or_by_comparing(digits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative, denormal and infinite values and zeros of both signs, as numpy orders them."""
-    monkeypatch.setattr(top_p_mask, "_DIGITS", digits)
-    row = torch.cat([flat(1, VOCAB)[0], torch.tensor([-torch.inf, -1e-42, -0.0, 0.0, 1e-42, 3e38, -3e38, -torch.inf])])
-    assert torch.equal(top_p_mask._ordered(row), row.sort().values)
-    assert torch.equal(top_p_mask._ordered(row), torch.from_numpy(np.sort(row.numpy())))
 
 
 def test_top_k_top_p_filtering_goes_the_short_ways(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.benchmarks.workloads import adversarial, peaked
-from afterlogits.decoding.kernels.peaks import Peaks
+from afterlogits.decoding.kernels.large_logits import GroupMaxima, LargeLogits
 from tests.builders.logits_cases import draw_logits
+
+
+def listed(logits: torch.Tensor, count: int) -> LargeLogits:
+    read = GroupMaxima(logits, count)
+    return read.listed(read.count_reach())
+
 
 # golden
 
 
 def test_every_logit_from_the_threshold_up_is_listed() -> None:
     """5 is the third largest; the other 5 equals it."""
-    found = Peaks(torch.tensor([[5.0, 9.0, 7.0, 5.0, 1.0]]), 3).listed()
-    assert found is not None
+    found = listed(torch.tensor([[5.0, 9.0, 7.0, 5.0, 1.0]]), 3)
     assert found.values.tolist() == [[9.0, 7.0, 5.0, 5.0]]
     assert sorted(found.token_ids[0, 2:].tolist()) == [0, 3]
     assert found.token_ids[0, :2].tolist() == [1, 2]
@@ -28,8 +33,12 @@ def test_every_logit_from_the_threshold_up_is_listed() -> None:
 def test_a_crowded_row_has_no_list_even_alone() -> None:
     """Twenty values and equal logits have too much from the threshold up; a row of few large values has a list."""
     logits = torch.cat([peaked(2), adversarial(1), torch.zeros(1, 151_936)])[[0, 2, 1, 3]]
-    assert Peaks(logits, 384).crowded() == [False, True, False, True]
-    assert [Peaks(row[None], 384).listed() is None for row in logits] == [False, True, False, True]
+    for rows in (logits, *logits.split(1)):
+        found = listed(rows, 384)
+        crowded = found.bound[:, 0] == np.inf
+        assert crowded.tolist() == [len(row.unique()) <= 20 for row in rows]
+        assert (found.values[crowded] == -np.inf).all()
+        assert ((found.values > -np.inf).sum(1)[~crowded] >= 384).all()
 
 
 # property
@@ -48,11 +57,11 @@ def test_lists_hold_exactly_what_exceeds_the_bound(seed: int) -> None:
     logits = logits[logits.amax(1).isfinite()]
     if not len(logits):
         return
-    peaks = Peaks(logits, count)
-    found = peaks.listed()
-    np.testing.assert_array_equal(peaks.top[:, 0], logits.amax(1).float().numpy())
-    if found is None:  # long runs of equal logits
-        return
+    read = GroupMaxima(logits, count)
+    found = read.listed(read.count_reach())
+    np.testing.assert_array_equal(read.top[:, 0], logits.amax(1).float().numpy())
+    with_lists = found.bound[:, 0] < np.inf  # else long runs of equal logits
+    logits, found = logits[torch.from_numpy(with_lists)], found.rows(with_lists)
     rows = logits.float().numpy()
     for row, values, token_ids, bound in zip(rows, found.values, found.token_ids, found.bound, strict=True):
         size = int((values > -np.inf).sum())
@@ -76,6 +85,6 @@ def test_bad_rows_are_named(bad: float, found: str) -> None:
     logits = torch.zeros(2, 5003)
     logits[1, 5002] = bad
     with pytest.raises(ValueError) as caught:
-        Peaks(logits, 5)
+        GroupMaxima(logits, 5)
     text = f"logits must have no NaN, no +inf and a finite value in every row; got {found} in row 1"
     assert str(caught.value) == text

@@ -1,0 +1,255 @@
+"""The decision: what temperature, top-k, top-p and min-p leave of each row's largest logits, for draws and for masks.
+
+It proves what it says. For every token it knows one of three things: transformers certainly keeps it, certainly drops
+it, or rounding and the order of equal logits decide (the token is possible, not certain). Only where such a token would
+win the draw is transformers' own arithmetic needed for that row. The bounds are those of ``error_bounds``.
+
+Source: a list that grows until it holds the nucleus is llama.cpp's, a bound of the tail's mass onnxruntime-genai's
+(``FindNucleus``); what is certain of the result is proven here.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..options.batch_options import CompiledParams
+from ..options.numpy_or_torch import Array, along, double, namespace, single, whole
+from ..options.validation import divided
+from .error_bounds import EXP_ERROR, UNIT
+from .large_logits import LargeLogits
+
+_SPREAD = 20  # the bound of a group's weight from its maximum is at most so many times too large, in practice
+_FILTERS = ("temperature", "top_k", "top_p", "min_p")
+
+
+@dataclass(frozen=True)
+class RowFilters:
+    """What temperature, top-k, top-p and min-p ask of N rows; each a float, [N, 1] float64, or None for off.
+
+    border: 1 - top_p as transformers compares with it; negative in rows without top-p. largest_top_k: over the rows.
+    joint: top-p is judged on the distribution before top-k. keep: no filter leaves fewer.
+    """
+
+    temperature: Any = None
+    top_k: Any = None
+    border: Any = None
+    min_p: Any = None
+    joint: bool = False
+    keep: int = 1
+    largest_top_k: int = 0
+
+    @classmethod
+    def of(cls, params: CompiledParams) -> "RowFilters | None":
+        """The filters of ``params``; None if there are others, or these in another order than transformers'."""
+        in_order = params.active == tuple(name for name in _FILTERS if name in params.active)
+        if not in_order or "dynamic_temperature" in params.on:
+            return None
+        on = params.arrays
+        temperature, top_k, top_p, min_p = (on.get(name) for name in _FILTERS)
+        border = None if top_p is None else border_of(top_p)
+        return cls(temperature, top_k, border, min_p, params.joint, params.min_tokens_to_keep, params.largest_top_k)
+
+    @property
+    def truncating(self) -> bool:
+        """Whether anything is dropped."""
+        return not (self.top_k is None and self.border is None and self.min_p is None)
+
+    @property
+    def divisor(self) -> Any:
+        """The temperature, 1.0 where it is off."""
+        return 1.0 if self.temperature is None else self.temperature
+
+    def rows(self, some: Any) -> "RowFilters":
+        """Those of some rows."""
+        parts = (self.temperature, self.top_k, self.border, self.min_p)
+        if all(x is None or isinstance(x, float) for x in parts):
+            return self
+        temperature, top_k, border, min_p = (x if x is None or isinstance(x, float) else x[some] for x in parts)
+        return RowFilters(temperature, top_k, border, min_p, self.joint, self.keep, self.largest_top_k)
+
+    def divided(self, logits: Array) -> Array:
+        """The logits divided by the temperature as transformers divides them; the argument itself where it is off."""
+        if self.temperature is None:
+            return logits
+        return (
+            divided(logits, self.temperature) if isinstance(logits, Tensor) else logits / np.float32(self.temperature)
+        )
+
+
+def border_of(top_p: float | Array) -> float | Array:
+    """``1 - top_p`` as transformers compares with it; -1 where top-p is off."""
+    if isinstance(top_p, float):
+        return float32_border(top_p)
+    return namespace(top_p).where(top_p >= 1.0, -1.0, double(single(1 - top_p)))
+
+
+@lru_cache(maxsize=256)
+def float32_border(top_p: float) -> float:
+    """The same of one number."""
+    return -1.0 if top_p >= 1.0 else float(np.float32(1 - top_p))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the filters leave of the listed logits of N rows.
+
+    scaled: [N, M] float32, the logits divided by the temperature. possible: [N, M] bool, what transformers may keep.
+    certain: [N, M] bool, what it keeps for sure, if it is possible. settled: [N] bool, whether every token that is not
+    listed is certainly dropped.
+    """
+
+    large: LargeLogits
+    scaled: Array
+    possible: Array
+    certain: Array
+    settled: Array
+
+
+def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
+    """Decide about the listed logits; where top-p needs a row's mass, ``large`` must know what the others weigh."""
+    scaled, bound = filters.divided(large.values), filters.divided(large.bound)
+    weight = namespace(scaled).exp(double(scaled - scaled[:, :1]))  # 1 for the best
+    settled = bound == -torch.inf
+    certain = possible = scaled > -torch.inf
+    inside: Array = weight
+    others: LargeLogits | None = large
+    if filters.top_k is not None:
+        lowest = _kth(scaled, filters.top_k, filters.keep)
+        certain = possible = possible & (scaled >= lowest)
+        settled = settled | (bound < lowest)
+        if not filters.joint:
+            inside, others = weight * possible, _without_top_k(large, filters.top_k)
+    if filters.border is not None:
+        above, within, done = _in_nucleus(scaled, inside, bound, others, filters, vocab_size)
+        certain, possible, settled = certain & above, possible & within, settled | done
+    if filters.min_p is not None:
+        above, within, done = _above_min_p(weight, scaled, bound, filters.min_p, filters.keep)
+        certain, possible, settled = certain & above, possible & within, settled | done
+    return Kept(large, scaled, possible, certain, settled[:, 0])
+
+
+def needs_mass(filters: RowFilters) -> bool:
+    """Whether a row's mass, of what is not listed too, decides anything."""
+    if filters.border is None:
+        return False
+    return (
+        filters.top_k is None
+        or filters.joint
+        or (not isinstance(filters.top_k, float) and bool((filters.top_k == 0).any()))
+    )
+
+
+def may_settle(large: LargeLogits, filters: RowFilters) -> Array:
+    """Which rows a list might settle once their mass is formed, [N] bool: a guess, which costs time where it is wrong.
+
+    large: on the host, with the weight of the others bounded. A group's logits weigh less than its maximum for each.
+    """
+    if filters.border is None:
+        return np.zeros(len(large.values), dtype=bool)
+    listed = np.exp((large.values - large.top) / np.float32(filters.divisor)).sum(1)[:, None]
+    enough = listed >= (1 - filters.border) * (listed + np.asarray(large.most) / _SPREAD)
+    return np.asarray(enough[:, 0])
+
+
+def nucleus_ends(border: Any, least: Any, most: Any, running: Any, error: Any) -> tuple[Any, Any]:
+    """Where a nucleus ends, as the weight of all tokens larger than one: it is certainly kept below the first number,
+    certainly dropped from the second up.
+
+    border: 1 - top_p. least, most: the row's mass. running: the relative error of transformers' running sum. error:
+    that of the sums here, relative to the mass. Transformers drops a token if the sum of all up to it, from the
+    smallest, is at most border: so if mass - larger <= border * mass, each side within its error.
+    """
+    room = 1.01 * border * running + error
+    return least * (1 - border - room), most * (1 - border + room)
+
+
+def _kth(scaled: Array, top_k: float | Array, keep: int) -> float | Array:
+    """What top-k keeps from, [N, 1] or for all rows; -inf where it is off or longer than the list."""
+    listed = scaled.shape[1]
+    if isinstance(top_k, float):
+        rank = max(int(top_k), keep)
+        return scaled[:, rank - 1 : rank] if rank <= listed else -torch.inf
+    xp = namespace(scaled)
+    rank = xp.clip(top_k, keep, None)
+    lowest = along(scaled, whole(xp.clip(rank, 1, listed) - 1))
+    return xp.where((top_k == 0) | (rank > listed), -torch.inf, lowest)
+
+
+def _without_top_k(large: LargeLogits, top_k: float | Array) -> LargeLogits | None:
+    """What weighs beside the listed logits once top-k is applied: nothing, or only in rows where it is off."""
+    if isinstance(top_k, float) or large.most is None:
+        return None
+    off = top_k == 0
+    if not bool(off.any()):
+        return None
+    parts = (large.least * off, large.most * off, large.error * off)
+    return LargeLogits(large.values, large.token_ids, large.bound, None, 1, *parts)
+
+
+def _in_nucleus(
+    scaled: Array, inside: Array, bound: Array, others: LargeLogits | None, filters: RowFilters, vocab_size: int
+) -> tuple[Array, Array, Array | bool]:
+    """Which tokens top-p certainly keeps, which it may keep, [N, M] bool each, and whether it keeps nothing else.
+
+    inside: [N, M] float64, the weights, 0 for what top-k dropped. others: what is not listed weighs; None if nothing.
+    """
+    xp, listed, border = namespace(scaled), scaled.shape[1], filters.border
+    upto = inside.cumsum(1)
+    before = upto - inside  # the weight of all tokens larger than this one
+    least = most = upto[:, -1:]
+    # Relative error of the running sum. The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
+    running: float | Array = EXP_ERROR + UNIT * (listed / 4 + 40)
+    error: float | Array = 1e-14
+    if others is not None and others.most is not None:
+        least, most = least + others.least, most + others.most
+        running = running + others.most / most * (UNIT * (vocab_size + listed) / 8)
+        error = error + others.error
+    sure, limit = nucleus_ends(border, least, most, running, error)
+    above, within, done = before < sure, before < limit, False
+    if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -torch.inf)).any()):
+        # Equal logits stand in any order: such a run is kept if its last token is, dropped if its first token is.
+        above = above & (scaled > xp.amax(xp.where(above, -torch.inf, scaled), 1)[:, None])
+        within = within | (scaled >= xp.amin(xp.where(within, scaled, torch.inf), 1)[:, None])
+    if others is not None and others.most is not None:
+        over = scaled > bound
+        above = above & over  # a run that ends the list may go on behind it
+        done = (inside * over).sum(1)[:, None] >= limit
+    if filters.keep > 1 or _largest(border) > 0.9:
+        above, within, done = _but_the_best(scaled, bound, filters.keep, 0.0, above, within, done)
+    if not isinstance(border, float):
+        off = border < 0
+        above, within, done = above | off, within | off, done & ~off
+    return above, within, done
+
+
+def _above_min_p(
+    weight: Array, scaled: Array, bound: Array, min_p: float | Array, keep: int
+) -> tuple[Array, Array, Array]:
+    """Which tokens min-p certainly keeps, which it may keep, and whether it keeps nothing that is not listed."""
+    above, within = weight > min_p * (1 + 2 * EXP_ERROR), weight >= min_p * (1 - 2 * EXP_ERROR)
+    limit = namespace(bound).exp(double(bound - scaled[:, :1]))
+    done = limit < min_p * (1 - 2 * EXP_ERROR)
+    if keep > 1 or _largest(min_p) > 0.9:
+        above, within, done = _but_the_best(weight, limit, keep, 2 * EXP_ERROR, above, within, done)
+    return above, within, done
+
+
+def _but_the_best(
+    size: Array, bound: Array, keep: int, error: float, above: Array, within: Array, done: Array | bool
+) -> tuple[Array, Array, Array | bool]:
+    """No filter drops the ``keep`` largest; among equals it depends on their order which those are.
+
+    size: [N, M], by what the filter ranks, up to a relative error. bound: [N, 1], what nothing unlisted exceeds.
+    """
+    if keep >= size.shape[1]:
+        return above | (size > bound * (1 + error)), within | (size >= bound), False
+    last = size[:, keep - 1 : keep] * (1 - error)
+    return above | (size > size[:, keep : keep + 1] * (1 + error)), within | (size >= last), done & (bound < last)
+
+
+def _largest(option: float | Array) -> float:
+    return option if isinstance(option, float) else float(option.max()) if len(option) else 0.0

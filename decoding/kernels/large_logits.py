@@ -1,0 +1,232 @@
+"""The reader: the largest logits of each row with proof of what is not among them, ``read(...) -> LargeLogits``.
+
+On the host a row is seen as groups of neighbouring logits. One read of the row gives the maxima of its groups. The k-th
+largest of any set of group maxima is a lower bound of the k-th largest logit, so maxima of maxima give a threshold;
+only the groups whose maximum reaches it are looked into. What is below the threshold is known to be. On another device
+the list is a top-k.
+
+Source: group maxima as bounds of what is not looked at, the idea of the threshold algorithm (Fagin, Lotem and Naor
+2003), two levels deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single
+from ..options.validation import check_row_maxima
+from .candidates import largest, row_mass
+from .error_bounds import EXP_ERROR, MASS_ERROR
+
+_WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
+_LOWEST = np.float32(torch.finfo(torch.float32).min)
+_SHARE = 8  # of a row, one in so many logits may be listed
+_SMALL = 512  # so many of a row may be listed whatever their share
+
+
+@dataclass(frozen=True)
+class LargeLogits:
+    """The largest logits of N rows, largest first: numpy arrays for logits on the CPU, tensors elsewhere.
+
+    values: [N, M] float32, -inf behind the end of a row's list. token_ids: [N, M] int64.
+    bound: [N, 1] float32, what nothing that is not listed exceeds; -inf where every finite logit is listed, +inf where
+    a row has no list.
+    maxima, width: [N, C] float32, the maxima of groups of at most ``width`` logits that make up the row; None if
+    unknown.
+    least, most, error: what the logits that are not listed weigh together, in units of the best, at least and at most,
+    and the relative error of the whole row's mass; [N, 1] float64. None until ``bounded`` or ``weighed`` says.
+    """
+
+    values: Array
+    token_ids: Array
+    bound: Array
+    maxima: Tensor | None = None
+    width: int = 1
+    least: Array = None
+    most: Array = None
+    error: Array = None
+
+    @property
+    def top(self) -> Array:
+        """The largest logit of each row, [N, 1] float32."""
+        return self.values[:, :1]
+
+    def rows(self, some: Array) -> LargeLogits:
+        """Some rows alone."""
+        maxima = None if self.maxima is None else self.maxima[as_tensor(some)]
+        return LargeLogits(self.values[some], self.token_ids[some], self.bound[some], maxima, self.width)
+
+    def bounded(self, temperature: float | Array) -> LargeLogits:
+        """With the weight of the others bounded: each exceeds neither its group's maximum nor the bound."""
+        if self.maxima is None:
+            raise ValueError("maxima must be known to bound a row's mass; got None")
+        top, bound = torch.from_numpy(self.values[:, :1]), torch.from_numpy(self.bound)
+        inverse = 1 / temperature if isinstance(temperature, float) else torch.from_numpy(single(1 / temperature))
+        weight = torch.minimum(self.maxima, bound).sub_(top).mul_(inverse).exp_()
+        most = double(weight.sum(1, keepdim=True).numpy()) * (1.001 * self.width) + 1e-30
+        return replace(self, least=0.0 * most, most=most, error=0.0 * most)
+
+    def weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
+        """With the weight of the others formed, from the rows' logits [N, V], up to the error of ``row_mass``."""
+        top = self.values[:, :1] / (temperature if isinstance(temperature, float) else single(temperature))
+        divisor = temperature if isinstance(temperature, float) else as_tensor(temperature)
+        mass = on_host(row_mass(logits, divisor, as_tensor(single(top))))
+        gap = double(self.values) - double(self.values[:, :1])
+        listed = namespace(gap).exp(gap / temperature).sum(1)[:, None]
+        rest = (mass - listed) * (mass > listed)
+        return replace(self, least=rest, most=rest, error=MASS_ERROR + 2e-7 * (double(abs(top)) + 20))
+
+
+def read(logits: Tensor, count: int, *, validate: bool = False) -> GroupMaxima | LargeLogits:
+    """The logits [N, V] read once, ready to list what is large; already the list on other devices than the CPU.
+
+    count: how many of the largest will be asked for at least. validate: raise if a row has NaN, +inf or only -inf;
+    always done on the CPU.
+    """
+    if logits.device.type == "cpu":
+        return GroupMaxima(logits, count)
+    values, token_ids = largest(logits, count)
+    values = values.to(torch.float32)
+    bound = values[:, -1:] if values.shape[1] < logits.shape[1] else torch.full_like(values[:, -1:], -torch.inf)
+    if validate:
+        check_row_maxima(values[:, 0])
+    return LargeLogits(values, token_ids, bound)
+
+
+class GroupMaxima:
+    """The group maxima of a batch of logits [N, V] on the CPU, ready to list what is large.
+
+    count: how many of the largest will be asked for at most; it decides the size of the groups.
+    Raises ValueError naming the row if it has NaN, +inf or nothing above -inf.
+    """
+
+    def __init__(self, logits: Tensor, count: int):
+        logits = logits.detach()
+        self.logits = logits if logits.stride(1) == 1 else logits.contiguous()
+        vocab_size = logits.shape[1]
+        self.count = min(count, vocab_size)
+        self.width = _group_width(vocab_size, self.count)
+        self.maxima = group_maxima(self.logits, self.width).to(torch.float32)
+        self._coarse = _folded_maxima(self.maxima, _group_width(self.maxima.shape[1], self.count))
+        self.top: NDArray[np.float32] = self._coarse.numpy().max(1, keepdims=True)
+        if not np.isfinite(self.top).all():
+            check_row_maxima(torch.from_numpy(self.top[:, 0]))
+
+    def count_reach(self) -> NDArray[np.float32]:
+        """What at least ``count`` logits of each row reach, [N, 1]."""
+        if self.count == self.logits.shape[1]:
+            return np.full_like(self.top, _LOWEST)
+        last = self._coarse.topk(self.count).values[:, -1:].numpy()
+        # Logits that the temperature makes equal to the last one asked for are listed too.
+        return np.asarray(last - (np.abs(last) * np.float32(3e-7) + np.float32(1e-30)))
+
+    def min_p_floor(self, min_p: float | Array, temperature: float | Array) -> NDArray[np.float32]:
+        """What min-p keeps is not below this, [N, 1]; rounding of the quotients is within the last term."""
+        least = self.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 1e-6 * np.abs(self.top)
+        return np.asarray(np.minimum(single(least), self.top))
+
+    def listed(self, floor: NDArray[np.float32]) -> LargeLogits:
+        """All logits of each row from ``floor`` [N, 1] up, largest first.
+
+        Rows where that is too much to be worth a list have none: their bound is +inf.
+        """
+        rows, vocab_size = self.logits.shape
+        floor = np.maximum(floor, _LOWEST)
+        reached = self.maxima.numpy() >= floor
+        crowded = np.count_nonzero(reached, axis=1)[:, None] * self.width > max(vocab_size // 2, _SMALL)
+        if crowded.any():
+            reached, floor = reached & ~crowded, np.where(crowded, np.float32(np.inf), floor)
+        row, column = reached.nonzero()
+        values = self._groups(row, column)
+        kept = (values >= floor.take(row)[:, None]).ravel().nonzero()[0]
+        group = kept // self.width
+        token_ids = kept + ((column - np.arange(len(column))) * self.width).take(group)
+        values, row = values.ravel().take(kept), row.take(group)
+        counts = np.bincount(row, minlength=rows)
+        most = max(vocab_size // _SHARE, _SMALL)
+        if counts.max(initial=0) > most:
+            fits = (counts <= most).take(row)
+            values, token_ids, row = values[fits], token_ids[fits], row[fits]
+            floor = np.where((counts > most)[:, None], np.float32(np.inf), floor)
+            counts = np.bincount(row, minlength=rows)
+        values, token_ids = _side_by_side(values, token_ids, row, counts)
+        bound = np.where(floor > _LOWEST, floor, np.float32(-np.inf))
+        return LargeLogits(values, token_ids, bound, self.maxima, self.width)
+
+    def _groups(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of the groups [G] as [G, width], -inf where the last group of a row is shorter."""
+        rows, vocab_size = self.logits.shape
+        whole = vocab_size // self.width
+        grouped = self.logits.as_strided(
+            (rows, whole, self.width), (self.logits.stride(0), self.width, 1), self.logits.storage_offset()
+        )
+        inside = np.minimum(column, whole - 1) if whole * self.width < vocab_size else column
+        values: NDArray[np.float32]
+        if grouped.dtype == torch.float32:
+            array = grouped.numpy()
+            values = array[0].take(inside, axis=0) if rows == 1 else array[row, inside]
+        else:
+            values = grouped[torch.from_numpy(row), torch.from_numpy(inside)].to(torch.float32).numpy()
+        if inside is not column:
+            short = column == whole
+            rest = self.logits[:, whole * self.width :].to(torch.float32).numpy()
+            values[short] = -np.inf
+            values[short, : rest.shape[1]] = rest[row[short]]
+        return values
+
+
+def _side_by_side(
+    values: NDArray[np.float32], token_ids: NDArray[np.int64], row: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Entries in the order of their rows as [N, longest], each row largest first, -inf behind its end."""
+    if len(counts) == 1 and len(values):
+        order = np.negative(values).argsort()
+        return values.take(order)[None], token_ids.take(order)[None]
+    rows, longest = len(counts), max(int(counts.max(initial=0)), 1)
+    first = np.arange(0, rows * longest, longest)
+    place = np.arange(len(row)) + (first - counts.cumsum() + counts).take(row)
+    spread = np.full(rows * longest, -np.inf, dtype=np.float32)
+    spread[place] = values
+    ids = np.zeros(rows * longest, dtype=np.int64)
+    ids[place] = token_ids
+    order = np.negative(spread).reshape(rows, longest).argsort(1) + first[:, None]
+    return spread.take(order), ids.take(order)
+
+
+def _group_width(size: int, count: int) -> int:
+    """How many to a group: at least four groups for each of the largest asked for, so that few of them share one."""
+    width = _WIDTH
+    while width > 1 and size < width * max(4 * count, width):
+        width //= 2
+    return width
+
+
+def group_maxima(logits: Tensor, width: int) -> Tensor:
+    """The maxima of neighbours, [N, ceil(V / width)]. NaN counts as the largest."""
+    if width == 1:
+        return logits
+    rows, vocab_size = logits.shape
+    whole = vocab_size // width
+    maxima = logits.as_strided((rows, whole, width), (logits.stride(0), width, 1), logits.storage_offset()).amax(2)
+    if whole * width < vocab_size:
+        maxima = torch.cat([maxima, logits[:, whole * width :].amax(1, keepdim=True)], 1)
+    return maxima
+
+
+def _folded_maxima(maxima: Tensor, lines: int) -> Tensor:
+    """The maxima of the groups {c, c + C, c + 2C, ...}, [N, C]: C as short as ``lines`` allows."""
+    if lines == 1:
+        return maxima
+    rows, size = maxima.shape
+    columns = size // lines
+    stride = maxima.stride(0)
+    folded = maxima.as_strided((rows, lines, columns), (stride, columns, 1), maxima.storage_offset()).amax(1)
+    if lines * columns < size:
+        rest = maxima[:, lines * columns :]  # fewer than ``lines``, no more than C
+        torch.maximum(folded[:, : rest.shape[1]], rest, out=folded[:, : rest.shape[1]])
+    return folded

@@ -1,0 +1,147 @@
+"""The noise of whole rows, block by block: from torch's stream, from known places of it, or from the rows' counters.
+
+Each source is an iterable of blocks, walked once: a block names the drawn rows it holds and gives their noise a range
+of columns at a time, from the left.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .counter_noise import GOLDEN, MIX1, MIX2
+from .torch_stream import negative_exponentials, row_exponentials
+
+PIECE = 2**16  # numbers of a block at a time: half a megabyte of random bits
+Floats = NDArray[np.float32]
+
+
+class StreamBlock:
+    """Consecutive rows of torch's stream, [count, V].
+
+    rows: places of the drawn ones, ascending; lines: where those are here, None if they are all in their order.
+    """
+
+    def __init__(
+        self, generator: torch.Generator, count: int, vocab_size: int, rows: Sequence[int], lines: list[int] | None
+    ):
+        self.generator, self.count, self.vocab_size = generator, count, vocab_size
+        self.rows, self.lines = rows, lines
+        self.state = generator.get_state()
+        self._done = 0
+
+    def negatives(self, left: int, right: int) -> Floats:
+        """Minus the noise of the columns from ``left``, where the last call ended, to ``right``: [n, columns]."""
+        noise = negative_exponentials(self._bits(right)).reshape(self.count, right - left)
+        return noise if self.lines is None else noise[self.lines]
+
+    def finish(self) -> None:
+        """Move the stream to the end of the block."""
+        while self._done < self.vocab_size:
+            self._bits(min(self._done + PIECE, self.vocab_size))
+
+    def again(self, row: int) -> Tensor:
+        """The noise of a drawn row, [1, V] float32, whatever has been drawn since."""
+        generator, line = torch.Generator(), self.rows.index(row)
+        line = line if self.lines is None else self.lines[line]
+        generator.set_state(self.state)
+        return torch.empty(line + 1, self.vocab_size).exponential_(generator=generator)[line:]
+
+    def _bits(self, right: int) -> NDArray[np.int64]:
+        bits = torch.empty(self.count * (right - self._done), dtype=torch.int64).random_(generator=self.generator)
+        self._done = right
+        return bits.numpy()
+
+
+class StreamNoise:
+    """torch's stream for a batch of ``batch_size`` rows, of which the rows ``original`` (all if None) are drawn."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        vocab_size: int,
+        generator: torch.Generator | None,
+        original: Sequence[int] | None = None,
+    ):
+        self.batch_size, self.vocab_size = batch_size, vocab_size
+        self.generator = generator or torch.default_generator
+        self.places = None if original is None else {row: place for place, row in enumerate(original)}
+        self._passed: list[StreamBlock] = []
+
+    def __iter__(self) -> Iterator[StreamBlock]:
+        """The stream moves on by the whole batch, rows that are not drawn included."""
+        height = max(PIECE // self.vocab_size, 1)
+        for first in range(0, self.batch_size, height):
+            rows: Sequence[int] = range(first, min(first + height, self.batch_size))
+            count, lines = len(rows), None
+            if self.places is not None:
+                here = sorted((self.places[row], line) for line, row in enumerate(rows) if row in self.places)
+                rows, lines = [place for place, _ in here], [line for _, line in here]
+            block = StreamBlock(self.generator, count, self.vocab_size, rows, lines)
+            self._passed.append(block)
+            if rows:
+                yield block
+            block.finish()
+
+    def again(self, row: int) -> Tensor:
+        """The noise of a drawn row, [1, V] float32, once it has been passed."""
+        return next(block for block in self._passed if row in block.rows).again(row)
+
+
+class RestoredNoise:
+    """Rows of torch's stream, drawn again from its states where they begin: ``states`` by place."""
+
+    def __init__(self, vocab_size: int, states: Mapping[int, Tensor]):
+        self.vocab_size, self.states = vocab_size, states
+
+    def __iter__(self) -> Iterator[StreamBlock]:
+        for row, state in self.states.items():
+            generator = torch.Generator()
+            generator.set_state(state)
+            yield StreamBlock(generator, 1, self.vocab_size, [row], None)
+
+    def again(self, row: int) -> Tensor:
+        """The noise of a row, [1, V] float32."""
+        return row_exponentials(self.states[row], self.vocab_size)
+
+
+class CounterBlock:
+    """Rows with counters: keys [n, 1] int64."""
+
+    def __init__(self, keys: NDArray[np.int64], rows: Sequence[int]):
+        self.keys, self.rows = keys.view(np.uint64), rows
+
+    def negatives(self, left: int, right: int) -> Floats:
+        """Minus the noise of the columns, [n, columns]: ``counter_exponential`` but for rounding to float32."""
+        z = self.keys + np.uint64(left * GOLDEN % 2**64) + _counters(right - left)
+        shifted = np.empty_like(z)
+        for shift, factor in ((30, MIX1), (27, MIX2), (31, 2)):
+            z ^= np.right_shift(z, np.uint64(shift), out=shifted)
+            z *= np.uint64(factor % 2**64)  # the last one drops the highest bit
+        z |= np.uint64(1)  # the middle of an interval of 2**-63, so that no noise is 0
+        noise: NDArray[np.float64] = z.astype(np.float64)
+        noise *= -(2.0**-64)
+        np.log1p(noise, out=noise)
+        return noise.astype(np.float32)
+
+
+class CounterNoise:
+    """The noise of rows with counters, keys [N, 1]; only ``rows`` of them, if given."""
+
+    def __init__(self, keys: NDArray[np.int64], vocab_size: int, rows: Sequence[int] | None = None):
+        self.keys, self.height = keys, max(PIECE // vocab_size, 1)
+        self.rows = range(len(keys)) if rows is None else rows
+
+    def __iter__(self) -> Iterator[CounterBlock]:
+        for first in range(0, len(self.rows), self.height):
+            rows = self.rows[first : first + self.height]
+            yield CounterBlock(self.keys[np.array(rows)], rows)
+
+
+@lru_cache(maxsize=8)
+def _counters(size: int) -> NDArray[np.uint64]:
+    counters: NDArray[np.uint64] = np.arange(size, dtype=np.uint64) * np.uint64(GOLDEN % 2**64)
+    return counters

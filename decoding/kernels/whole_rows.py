@@ -1,0 +1,187 @@
+"""The exponential race of every token of a row, its filters asked about the winner alone.
+
+Where a nucleus is wide a list of the largest logits does not hold it, and a sort of the row takes longer than all of
+its noise. A race needs neither: weights exp(x - largest) are divided by the noise as they are, and only the token that
+wins is looked up in the filters. Top-p keeps it if the tokens below it weigh more than 1 - top_p together: one sum. If
+it is dropped, so is everything smaller, and the next one wins. All of it happens in float32 in blocks of rows that stay
+in cache; where rounding might decide who wins or whether it is kept, the row is not certain.
+
+Source: of independent exponential times with rates p the first is token i with probability p_i (Gumbel 1954; Maddison,
+Tarlow and Minka 2014), and torch.multinomial draws so; FlashInfer asks a proposed token's mass in the same way
+(``TopPSamplingFromProbKernel``).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .candidates import largest
+from .decision import RowFilters, nucleus_ends
+from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, RACE_MARGIN, running_sum_error, scaled_error
+from .row_noise import PIECE
+
+Floats: TypeAlias = NDArray[np.float32]
+Negatives: TypeAlias = Callable[[int, int], Floats]
+"""Of the columns from the first number to the second: minus the noise of the block's rows, [n, columns]."""
+
+
+class NoiseBlock(Protocol):
+    """Some of the drawn rows, in ascending order, and their noise."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Places of the rows."""
+        ...
+
+    def negatives(self, left: int, right: int) -> Floats:
+        """Minus the noise of some columns, asked for from the left, [n, columns]."""
+        ...
+
+
+class Block:
+    """The race of some rows: logits [n, V] float32 divided by the temperature, the largest of each in ``top`` [n, 1].
+
+    A ``margin`` is relative, by how much a winner must be ahead, a number or [n].
+    """
+
+    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
+        self.filters, self.mass = filters, None
+        self.weights = weights = scaled - top
+        np.exp(weights, out=weights)
+        if filters.joint:
+            self._weigh()
+        if filters.top_k is not None:
+            weights *= scaled >= _kth(scaled, filters.top_k)
+        if filters.border is not None and self.mass is None:
+            self._weigh()
+        vocab_size = scaled.shape[1]
+        if vocab_size <= PIECE:
+            self.times = self._racing(weights) / negatives(0, vocab_size)
+            return
+        self.times = np.empty_like(weights)  # minus the weight over the noise: the smallest wins
+        for left in range(0, vocab_size, PIECE):
+            right = min(left + PIECE, vocab_size)
+            np.divide(self._racing(weights[:, left:right]), negatives(left, right), out=self.times[:, left:right])
+
+    def _weigh(self) -> None:
+        self.mass = self.weights.sum(1).astype(np.float64)
+
+    def _racing(self, weights: Floats) -> Floats:
+        """Without what min-p certainly drops."""
+        if self.filters.min_p is None:
+            return weights
+        least = np.float32(self.filters.min_p) * np.float32(1 - 2 * EXP_ERROR)
+        racing: Floats = weights * (weights >= least)
+        return racing
+
+    def winners(self, margin: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The winning token ids [n], and whether each is certain."""
+        times, filters = self.times, self.filters
+        tokens, best, alone = _first(times, margin)
+        if filters.border is None and filters.min_p is None:
+            return tokens, alone
+        kept, dropped = self._asked(None, tokens)
+        certain, left = alone & kept, (dropped & (best < 0)).nonzero()[0]
+        while len(left):  # what is as large as a dropped token or smaller is dropped too: the next one wins
+            weights = self.weights[left]
+            limit = weights[_lines(len(left)), tokens[left]] * np.float32(1 + NEAR)
+            times = np.where(weights <= limit[:, None], np.float32(0), self.times[left])
+            self.times[left] = times
+            tokens[left], best, alone = _first(times, margin if isinstance(margin, float) else margin[left])
+            kept, dropped = self._asked(left, tokens[left])
+            certain[left] = alone & kept
+            left = left[dropped & (best < 0)]
+        return tokens, certain
+
+    def _asked(
+        self, rows: NDArray[np.int64] | None, won: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether the filters certainly keep the tokens ``won`` of these rows (None: all), and certainly drop them."""
+        filters = self.filters if rows is None else self.filters.rows(rows)
+        weights = self.weights if rows is None else self.weights[rows]
+        weight = weights[_lines(len(won)), won].astype(np.float64)
+        kept, dropped = weight > 0, np.zeros(len(won), dtype=bool)
+        if filters.min_p is not None:
+            kept &= weight > _flat(filters.min_p) * (1 + 2 * EXP_ERROR)
+        if self.mass is not None:
+            border, mass = _flat(filters.border), self.mass if rows is None else self.mass[rows]
+            sure, limit = nucleus_ends(border, mass, mass, running_sum_error(weights.shape[1]), 2 * MASS_ERROR)
+            at_most = weight * (1 - NEAR)
+            inside = (_above(weights, at_most) - at_most < sure) | (border < 0)
+            kept &= inside
+            if not inside.all():
+                dropped = ~inside & (_above(weights, weight * (1 + NEAR)) >= limit)
+        return kept, dropped
+
+
+def _first(times: Floats, margin: Any) -> tuple[NDArray[np.int64], Floats, NDArray[np.bool_]]:
+    """The place of each row's smallest number, the number, and whether it is ahead; it is cleared."""
+    lines, won = _lines(len(times)), times.argmin(1)
+    best = times[lines, won]
+    times[lines, won] = 0.0
+    return won, best, times.min(1) > best * (1 - margin)
+
+
+def _above(weights: Floats, limit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of the weights [n, V] of each row that are larger than its limit [n]."""
+    if len(weights) == 1:
+        larger = torch.threshold(torch.from_numpy(weights), float(np.float32(limit[0])), 0.0).numpy()
+    else:
+        larger = weights * (weights > limit.astype(np.float32)[:, None])
+    total: NDArray[np.float64] = larger.sum(1).astype(np.float64)
+    return total
+
+
+def _flat(option: Any) -> Any:
+    """A number, or [n, 1] as [n]."""
+    return option if isinstance(option, float) else option[:, 0]
+
+
+@lru_cache(maxsize=64)
+def _lines(count: int) -> NDArray[np.int64]:
+    return np.arange(count)
+
+
+def whole_row_winners(
+    logits: Tensor, top: Floats, filters: RowFilters, noise: Iterable[NoiseBlock], seeded: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The drawn tokens [N] of the rows of ``logits`` [N, V] that ``noise`` holds, and whether each is certain, [N].
+
+    top: [N, 1] float32, the largest logit of each. Where it is certain the token is that of transformers' operations;
+    with seeds that of ``full_winner``, which divides in float64.
+    Cost: the noise of a row, one exponential a logit, and a sum of the larger weights for each token asked about.
+    """
+    count = len(logits)
+    tokens, certain = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
+    for block in noise:
+        rows = block.rows
+        one_after_another = rows[-1] - rows[0] + 1 == len(rows)
+        some = slice(rows[0], rows[-1] + 1) if one_after_another else list(rows)
+        asked = filters.rows(some)
+        part = logits if len(rows) == count else logits[some]
+        scaled, best = asked.divided(part.to(torch.float32).numpy()), asked.divided(top[some])
+        margin = RACE_MARGIN + scaled_error(best[:, 0]) if seeded else RACE_MARGIN
+        won = Block(scaled, best, asked, block.negatives).winners(margin)
+        if len(rows) == count and one_after_another:
+            return won
+        tokens[some], certain[some] = won
+    return tokens, certain
+
+
+def _kth(scaled: Floats, top_k: Any) -> Floats:
+    """The k-th largest of each row, [n, 1]; -inf where k is 0 or all of the row."""
+    rows, vocab_size = scaled.shape
+    rank = np.broadcast_to(np.asarray(top_k), (rows, 1)).astype(np.int64)
+    rank = np.where(rank >= vocab_size, 0, rank)
+    most = int(rank.max())
+    if most == 0:
+        return np.full((rows, 1), -np.inf, dtype=np.float32)
+    values = largest(torch.from_numpy(scaled), most)[0].numpy()
+    found = values[np.arange(rows)[:, None], np.maximum(rank, 1) - 1]
+    kth: Floats = np.where(rank == 0, np.float32(-np.inf), found)
+    return kth
