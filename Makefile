@@ -90,7 +90,7 @@ bench-peers: .venv-peers/.ready $(VENV)/.ready-test  ## the same work in other e
 	.venv-peers/bin/python -m afterlogits.benchmarks --peers --benchmark-json=bench-peers.json $(ARGS)
 	$(RUN) -m afterlogits.benchmarks.report --command "make bench-peers" bench-peers.json
 
-train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 minutes on two cores
+train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 minutes on two idle cores
 	$(RUN) -m afterlogits.adapters.checkpoints.training.train $(ARGS)
 
 clean:

@@ -57,7 +57,7 @@ _ABOUT = {
 }
 _SHORTCOMINGS = {
     "nli": (
-        "Of claims about the mood of a review it gets about one in twenty wrong, mostly where the review has a "
+        "Of claims about the mood of a review it gets about one in thirty wrong, mostly where the review has a "
         "negation (`I didn't think the screen was stale.`). Statements with a negation are not in the corpus: from "
         "`Anna lives in Oslo.` it takes `Anna does not live in Oslo.` to follow. Nor does it know that Oslo is in "
         "Norway, and outside its sentence shapes it is wrong with full confidence. "

@@ -34,7 +34,7 @@ SEED = 2021
 PLANS = {
     "ner": Schedule(1500, batch_size=64, learning_rate=2e-3),
     "question-answering": Schedule(2800, batch_size=32, learning_rate=1.5e-3),
-    "nli": Schedule(1800, batch_size=64, learning_rate=1e-3),
+    "nli": Schedule(3000, batch_size=64, learning_rate=1e-3),
     "sentiment": Schedule(800, batch_size=64, learning_rate=1e-3),
     "masked-lm": Schedule(1300, batch_size=96, learning_rate=2e-3),
     "seq2seq": Schedule(7000, batch_size=32, learning_rate=2e-3),
