@@ -13,14 +13,20 @@ from .guided import (
     detect_image_guided,
     detect_text_classes,
 )
+from .instances import Instances, instance_maps
 from .maps import MaskStatistics, id_masks, id_statistics, map_ids, mask_statistics
 from .nms import nms, soft_nms, suppress
+from .panoptic import Segmentation, panoptic_maps
+from .run_lengths import RunLengths, encode_masks, map_runs, mask_runs, read_run_lengths
 from .semantic import class_map, class_planes, semantic_maps
 
 __all__ = [
     "Detections",
     "GroundedDetections",
+    "Instances",
     "MaskStatistics",
+    "RunLengths",
+    "Segmentation",
     "answered_images",
     "class_map",
     "class_planes",
@@ -33,15 +39,21 @@ __all__ = [
     "detect_sigmoid",
     "detect_softmax",
     "detect_text_classes",
+    "encode_masks",
     "first_of_each",
     "id_masks",
     "id_statistics",
+    "instance_maps",
     "map_ids",
+    "map_runs",
+    "mask_runs",
     "mask_statistics",
     "merge_images",
     "nms",
     "pairwise_iou",
     "pairwise_overlap",
+    "panoptic_maps",
+    "read_run_lengths",
     "scale_boxes",
     "semantic_maps",
     "soft_nms",

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import Sizes, size_pairs
-from .upsampling import SLACK, Pixels, Upsampling, corner_planes, goes_whole, resize_parts, resize_some, rounding
+from .upsampling import SLACK, Pixels, Upsampling, goes_whole, over_corners, resize_parts, resize_some, rounding
 
 Plane = Callable[[int], Tensor]
 CELLS_AT_ONCE = 4096  # bounds the corners of all classes that are looked at together
@@ -102,19 +102,16 @@ def _by_cell(planes: Tensor, size: tuple[int, int], slack: float, exact: Plane |
 def settle(planes: Tensor, slack: float) -> tuple[Tensor, Tensor]:
     """The largest plane of every place, [h, w] int64, and the cells where a pixel might have another: [h, w] bool."""
     best, winner = planes[0].clone(), torch.zeros_like(planes[0], dtype=torch.int64)
-    second = torch.full_like(best, -torch.inf)
+    second, lower = torch.full_like(best, -torch.inf), torch.empty_like(best)
     for index in range(1, planes.shape[0]):
         plane = planes[index]
-        torch.maximum(second, torch.minimum(best, plane), out=second)
+        torch.maximum(second, torch.minimum(best, plane, out=lower), out=second)
         winner.masked_fill_(plane > best, index)
         torch.maximum(best, plane, out=best)
     # Doubtful places count as a class of their own, so that one comparison tells both.
     sure = torch.where(best - second > slack, winner, -1)
-    first, *others = corner_planes(sure)
-    open_cells = first < 0
-    for corner in others:
-        open_cells |= corner != first
-    return winner, open_cells
+    least, most = over_corners(sure, torch.minimum), over_corners(sure, torch.maximum)
+    return winner, (least != most) | (least < 0)
 
 
 @dataclass(frozen=True)

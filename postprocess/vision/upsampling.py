@@ -8,7 +8,7 @@ that way; only the pixels of the others need values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -160,11 +160,13 @@ class Pixels:
         return upper * top + lower * bottom
 
 
-def corner_planes(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four corners of every cell of [..., h, w] planes: left and right above, left and right below."""
-    right = torch.cat((values[..., 1:], values[..., -1:]), dim=-1)
-    below, below_right = (torch.cat((rows[..., 1:, :], rows[..., -1:, :]), dim=-2) for rows in (values, right))
-    return values, right, below, below_right
+def over_corners(values: Tensor, combine: Callable[..., Tensor]) -> Tensor:
+    """What ``combine`` (such as torch.minimum) makes of the four corners of every cell of [..., h, w] planes."""
+    across = values.clone()
+    combine(values[..., :-1], values[..., 1:], out=across[..., :-1])
+    down = across.clone()
+    combine(across[..., :-1, :], across[..., 1:, :], out=down[..., :-1, :])
+    return down
 
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -192,7 +194,12 @@ def resize_parts(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, T
         return
     if goes_whole(planes, size):
         yield from _resize_apart(planes, size)
-        return
+    else:
+        yield from _resize_few(planes, size)
+
+
+def _resize_few(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """Any number of planes but three at a time, so that torch takes its usual way."""
     # Reused memory of a few MB stays in cache; fresh memory costs as much as the upsampling.
     step = max(1, CHUNK_BYTES // (size[0] * size[1] * planes.element_size()))
     step = min(2 if step == 3 else step, max(planes.shape[0], 1))
@@ -225,7 +232,15 @@ def resize_some(planes: Tensor, index: list[int], size: tuple[int, int]) -> Iter
     elif goes_whole(planes, size):
         yield 0, resize(planes, size)[index]
     else:
-        yield from resize_parts(planes[index], size)
+        yield from _resize_few(planes[index], size)
+
+
+def resize_chosen(planes: Tensor, index: list[int], size: tuple[int, int]) -> Tensor:
+    """`resize_some` in one tensor, laid out in memory as the resize of the whole stack is."""
+    if goes_whole(planes, size):
+        return resize(planes, size)[index]
+    parts = [part.clone() for _, part in resize_some(planes, index, size)]
+    return torch.cat(parts) if parts else planes.new_zeros(0, *size)
 
 
 def rounding(planes: Tensor) -> float:

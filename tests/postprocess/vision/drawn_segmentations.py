@@ -97,8 +97,123 @@ def check_semantic_mask2former(seed: int) -> None:
     require_same(vision.semantic_maps(planes, sizes=sizes), list(theirs))
 
 
+PANOPTIC = (
+    ("DetrImageProcessor", None),
+    ("ConditionalDetrImageProcessor", None),
+    ("MaskFormerImageProcessor", None),
+    ("OneFormerImageProcessor", None),
+    ("Mask2FormerImageProcessor", (384, 384)),
+)
+
+
+def draw_thresholds(choose: random.Random) -> dict[str, float]:
+    return {
+        "threshold": choose.choice((0.0, 0.1, 0.3, 0.5, 0.9)),
+        "mask_threshold": choose.choice((0.0, 0.1, 0.3, 0.5)),
+        "overlap_mask_area_threshold": choose.choice((0.0, 0.3, 0.8)),
+    }
+
+
+def processor_of(name: str) -> Any:
+    return getattr(transformers, name)()
+
+
+def same_info(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """Equal segments; scores, which are rounded to six digits, may differ by one of the last."""
+    for own, other in zip(ours, theirs, strict=True):
+        require_same({**own, "score": 0}, {**other, "score": 0})
+        assert abs(own["score"] - other["score"]) <= 1.01e-6, (own, other)
+
+
+def same_segmentations(ours: list[vision.Segmentation], theirs: list[dict[str, Any]]) -> None:
+    found = [segmentation.records() for segmentation in ours]
+    for row, other in zip(found, theirs, strict=True):
+        same_info(row["segments_info"], other["segments_info"])
+    require_same([row["segmentation"] for row in found], [row["segmentation"] for row in theirs])
+    for row, other in zip(found, theirs, strict=True):
+        assert row["segmentation"].dtype == other["segmentation"].dtype
+
+
+def ours_of(options: dict[str, float]) -> dict[str, float]:
+    names = {"overlap_mask_area_threshold": "overlap_threshold"}
+    return {names.get(name, name): value for name, value in options.items()}
+
+
+def check_panoptic(seed: int) -> None:
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    name, mask_size = choose.choice(PANOPTIC[:3] if sizes else PANOPTIC[:4])
+    options, fuse = draw_thresholds(choose), set(choose.sample(range(6), choose.randint(0, 3)))
+    theirs = processor_of(name).post_process_panoptic_segmentation(
+        outputs_of(class_logits, masks), target_sizes=sizes, label_ids_to_fuse=fuse, **options
+    )
+    ours = vision.panoptic_maps(class_logits, masks, sizes=sizes, fuse=fuse, mask_size=mask_size, **ours_of(options))
+    same_segmentations(ours, theirs)
+
+
+def check_panoptic_mask2former(seed: int) -> None:
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    options, fuse = draw_thresholds(choose), set(choose.sample(range(6), choose.randint(0, 3)))
+    theirs = processor_of("Mask2FormerImageProcessor").post_process_panoptic_segmentation(
+        outputs_of(class_logits, masks), target_sizes=sizes, label_ids_to_fuse=fuse, **options
+    )
+    ours = vision.panoptic_maps(class_logits, masks, sizes=sizes, fuse=fuse, mask_size=(384, 384), **ours_of(options))
+    same_segmentations(ours, theirs)
+
+
+def same_instances(seed: int, name: str, mask_size: tuple[int, int] | None) -> None:
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    threshold = choose.choice((0.0, 0.1, 0.3, 0.5, 0.9))
+    form = choose.choice(({}, {}, {"return_binary_maps": True}, {"return_coco_annotation": True}))
+    theirs = processor_of(name).post_process_instance_segmentation(
+        outputs_of(class_logits, masks), target_sizes=sizes, threshold=threshold, **form
+    )
+    ours = vision.instance_maps(class_logits, masks, sizes=sizes, threshold=threshold, mask_size=mask_size)
+    found = [instances.segments.records() for instances in ours]
+    for row, other in zip(found, theirs, strict=True):
+        same_info(row["segments_info"], other["segments_info"])
+    for instances, other in zip(ours, theirs, strict=True):
+        shown = instances.segments.map
+        if "return_coco_annotation" in form:
+            require_same(vision.map_runs(shown)[1], other["segmentation"])
+        elif "return_binary_maps" in form and len(instances.masks):
+            require_same(instances.full_masks().float(), other["segmentation"])
+        else:
+            require_same(shown, other["segmentation"])
+            assert shown.dtype == other["segmentation"].dtype
+
+
+def check_instances(seed: int) -> None:
+    same_instances(seed, "MaskFormerImageProcessor", None)
+
+
+def check_instances_mask2former(seed: int) -> None:
+    same_instances(seed, "Mask2FormerImageProcessor", (384, 384))
+
+
+def check_instances_detr(seed: int) -> None:
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    options = draw_thresholds(choose)
+    runs = choose.random() < 0.3
+    name = choose.choice(("DetrImageProcessor", "ConditionalDetrImageProcessor"))
+    theirs = processor_of(name).post_process_instance_segmentation(
+        outputs_of(class_logits, masks), target_sizes=sizes, return_coco_annotation=runs, **options
+    )
+    ours = vision.panoptic_maps(class_logits, masks, sizes=sizes, **ours_of(options))
+    if not runs:
+        same_segmentations(ours, theirs)
+        return
+    for own, other in zip(ours, theirs, strict=True):
+        expected = other["segmentation"]
+        require_same(vision.map_runs(own.map)[1] if len(own.ids) or isinstance(expected, list) else own.map, expected)
+
+
 CHECKS = {
     "semantic": check_semantic,
     "semantic of queries": check_semantic_queries,
     "semantic, Mask2Former": check_semantic_mask2former,
+    "instances": check_instances,
+    "instances, Mask2Former": check_instances_mask2former,
+    "instances, DETR": check_instances_detr,
+    "panoptic": check_panoptic,
+    "panoptic, Mask2Former": check_panoptic_mask2former,
 }
