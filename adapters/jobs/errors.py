@@ -1,0 +1,39 @@
+"""How a command ends: its exit statuses, and the error whose text is the one line the user sees."""
+
+import signal
+from typing import NoReturn
+
+OK = 0
+CANNOT = 2  # the command cannot be carried out
+SOME_FAILED = 3  # carried out, but some items have an error in place of their answer
+CLOSED_PIPE = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 141
+
+
+class UsageError(Exception):
+    """A command that cannot be carried out; its text is the line the user sees."""
+
+
+class Stopped(BaseException):
+    """A signal asked the command to end. Not an Exception: no item may take it for its own failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+class ClosedPipe(BaseException):
+    """Nobody reads standard output any more."""
+
+
+def cannot(action: str, name: str, error: OSError) -> NoReturn:
+    """Raise the line for a file that cannot be read or written."""
+    raise UsageError(f"cannot {action} {name}: {error.strerror or error}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error as one line, whole: white space becomes single spaces.
+
+    >>> one_line(ValueError("No tokenizer; it needs one of:\\n  (1) tokenizer.json\\n  (2) vocab.txt"))
+    'No tokenizer; it needs one of: (1) tokenizer.json (2) vocab.txt'
+    """
+    return " ".join(str(error).split()) or type(error).__name__

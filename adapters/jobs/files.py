@@ -1,0 +1,36 @@
+"""A folder whose files are an item each: images, sounds, films."""
+
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+from .lines import DIGEST_BYTES
+
+SUFFIXES = frozenset(
+    ".bmp .gif .jpeg .jpg .png .tif .tiff .webp .aac .aif .aiff .flac .m4a .mp3 .ogg .opus .wav .avi .mkv .mov .mp4 .webm".split()
+)
+
+
+def file_names(folder: str) -> list[str]:
+    """The media files in a folder and in the folders under it, by name; hidden ones are left out."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            os.path.relpath(os.path.join(root, name), folder)
+            for name in names
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def file_records(folder: str) -> Iterator[tuple[Any, bytes]]:
+    """Each file as ``{"id": its name in the folder, "file": its path}``, with a digest of its bytes."""
+    for name in file_names(folder):
+        path = os.path.join(folder, name)
+        digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=DIGEST_BYTES)
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        yield {"id": name, "file": path}, digest.digest()

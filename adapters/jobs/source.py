@@ -1,0 +1,214 @@
+"""An input opened: its format found, its records in order, and whether it stayed the same while it was read.
+
+A record is a value (a text, a dict of fields, or a Failure that takes its place) with a digest of what it was read from.
+"""
+
+import gzip
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from ..running.runner import Failure
+from .errors import UsageError, cannot, one_line
+from .formats import TABLES, Format, folder_format, input_format, text_format
+from .lines import BOM, Piece, array_elements, bounded_lines, parse_json
+from .signals import stop_requested
+
+Record = tuple[Any, bytes]
+_OPENING = 1 << 16
+_NOUNS = {"json": "item", "csv": "row", "tsv": "row", "parquet": "row", "arrow": "row", "dataset": "row", "files": "file"}
+
+
+class Source:
+    """One input. ``format``; ``noun``: what its records are called; ``columns``: their names where all have the same."""
+
+    def __init__(self, name: str, asked: str, max_line: int) -> None:
+        self.name = name
+        self.max_line = max_line
+        self.columns: list[str] | None = None
+        self._closing = ExitStack()
+        self._size: tuple[int, int] | None = None
+        self._stream: IO[bytes] | None = None
+        try:
+            self._open(asked)
+        except OSError as error:
+            self.close()
+            cannot("read", name, error)
+        except BaseException:
+            self.close()
+            raise
+        self.noun = _NOUNS.get(self.format.name, "line")
+
+    def _open(self, asked: str) -> None:
+        if self.name != "-" and os.path.isdir(self.name):
+            self.format = folder_format(self.name, asked)
+        else:
+            raw = self._raw()
+            opening = raw.peek(_OPENING)[:_OPENING] if raw is not None else b""
+            self.format = input_format(self.name, asked, opening)
+            if self.format.name not in TABLES:
+                self._open_text(raw)
+        if self.format.name in TABLES:
+            from .tables import open_table
+
+            self._table = open_table(self.name, self.format.name, self._stream, self._closing)
+            self.columns = self._table.columns
+        elif self.format.name in ("csv", "tsv"):
+            from .csv_rows import CsvRows
+
+            delimiter = "," if self.format.name == "csv" else "\t"
+            self._rows = CsvRows(self._bytes, self.max_line, delimiter)
+            self.columns = self._guarded(self._rows.read_header)
+
+    def _raw(self) -> io.BufferedReader:
+        if self.name == "-":
+            raw = io.BufferedReader(_Standard(), _OPENING) if _is_real(sys.stdin.buffer) else sys.stdin.buffer
+            return raw if hasattr(raw, "peek") else io.BufferedReader(raw, _OPENING)  # type: ignore[type-var, return-value]
+        raw = self._closing.enter_context(open(self.name, "rb", buffering=_OPENING))
+        found = os.fstat(raw.fileno())
+        if stat.S_ISREG(found.st_mode):
+            self._size = (found.st_size, found.st_mtime_ns)
+        self._stream = raw
+        return raw
+
+    def _open_text(self, raw: Any) -> None:
+        unpacked = self._closing.enter_context(_unpacked(raw, self.format.compression))
+        opening = self._guarded(lambda: unpacked.peek(_OPENING)[:_OPENING])
+        if opening.startswith(BOM):
+            unpacked.read(len(BOM))
+            opening = opening[len(BOM) :]
+        found = text_format(self.name, self.format.name, opening)
+        self.format = Format(found, self.format.compression)
+        self._bytes = unpacked
+
+    def records(self) -> Iterator[Record]:
+        """Every record in order. Raises UsageError where the input ends too early or changed while it was read."""
+        reading = self._reading()
+        while (record := self._guarded(lambda: next(reading, None))) is not None:
+            yield record
+        self._check_unchanged()
+
+    def _reading(self) -> Iterator[Record]:
+        name, limit = self.format.name, self.max_line
+        if name in TABLES:
+            return self._table.records(limit)
+        if name in ("csv", "tsv"):
+            return self._rows.records()
+        if name == "files":
+            from .files import file_records
+
+            return file_records(self.name)
+        if name == "json":
+            return (_parsed(piece, limit, as_json=True) for piece in array_elements(self._bytes, limit))
+        return (_parsed(piece, limit, as_json=name == "jsonl") for piece in bounded_lines(self._bytes, limit))
+
+    def _guarded(self, read: Callable[[], Any]) -> Any:
+        """What ``read`` returns; the errors of a broken stream (truncated, not what it says) as one line."""
+        import zlib
+
+        try:
+            return read()
+        except OSError as error:
+            raise UsageError(f"cannot read {self.name}: {error.strerror or one_line(error)}") from None
+        except (EOFError, zlib.error, ValueError) as error:
+            raise UsageError(f"cannot read {self.name}: {one_line(error)}") from None
+
+    def total(self) -> int | None:
+        """How many records there are, where that is quickly known; lines are counted."""
+        if self.format.name in TABLES:
+            return self._table.total()
+        if self._size is None or self.format.compression or self.format.name not in ("jsonl", "text"):
+            return None
+        with open(self.name, "rb") as counted:
+            chunks = iter(lambda: counted.read(1 << 20), b"")
+            last, lines = b"\n", 0
+            for chunk in chunks:
+                lines += chunk.count(b"\n")
+                last = chunk[-1:]
+        return lines + (last != b"\n")
+
+    def _check_unchanged(self) -> None:
+        if self._size is not None and self._stream is not None:
+            found = os.fstat(self._stream.fileno())
+            if (found.st_size, found.st_mtime_ns) != self._size:
+                raise UsageError(f"{self.name} changed while it was read; what was answered is kept")
+
+    def close(self) -> None:
+        self._closing.close()
+
+
+def _parsed(piece: Piece, limit: int, *, as_json: bool) -> Record:
+    if piece.data is None:
+        return Failure(ValueError(f"{piece.size:,} bytes, longer than --max-line ({limit:,})")), piece.digest
+    try:
+        text = piece.data.decode("utf-8")
+        # One line end, LF or CRLF, is no part of the text.
+        return (parse_json(text) if as_json else text.removesuffix("\n").removesuffix("\r")), piece.digest
+    except UnicodeDecodeError as error:
+        return Failure(ValueError(f"not valid UTF-8 at byte {error.start + 1}")), piece.digest
+    except ValueError as error:
+        return Failure(error), piece.digest
+
+
+def _unpacked(raw: Any, compression: str | None) -> Any:
+    if compression == "gzip":
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _OPENING)  # type: ignore[arg-type]
+    if compression == "zstd":
+        from .tables import needs_pyarrow
+
+        pyarrow = needs_pyarrow("zstd")
+        return io.BufferedReader(_Arrow(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd")), _OPENING)
+    return raw
+
+
+class _Arrow(io.RawIOBase):
+    """A stream of pyarrow as Python's own."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Standard(io.RawIOBase):
+    """Standard input, read so that a signal ends it even while nothing comes."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not stop_requested.is_set():
+            if select.select([0], [], [], 0.2)[0]:
+                return os.readv(0, [buffer])
+        return 0
+
+
+def _is_real(stream: Any) -> bool:
+    try:
+        return bool(stream.fileno() == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+def check_distinct(source: str, target: Path) -> None:
+    """Refuse to write what is read."""
+    if source != "-" and target.exists() and os.path.samefile(source, target):
+        raise UsageError(f"--output must not be the input; got {source} for both")
+
+
+def again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """``first`` and then the rest."""
+    return chain([first], rest)

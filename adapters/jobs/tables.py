@@ -1,0 +1,113 @@
+"""Tables of pyarrow as records: Parquet, Arrow files and streams, and data sets as ``datasets`` saves them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from ..running.runner import Failure
+from .errors import UsageError, one_line
+from .lines import digest_of
+
+ROWS = 1024  # of a table at a time
+
+
+class Table:
+    """``columns``; ``batches``: a function that starts over; ``count``: how many rows, or None."""
+
+    def __init__(self, schema: Any, batches: Callable[[], Iterator[Any]], count: Callable[[], int | None]) -> None:
+        self.schema = schema
+        self.columns = list(schema.names)
+        self._batches = batches
+        self.total = count
+
+    def records(self, limit: int) -> Iterator[tuple[Any, bytes]]:
+        for batch in self._batches():
+            for start in range(0, batch.num_rows, ROWS):
+                for row in _rows(batch.slice(start, ROWS)):
+                    yield _bounded(row, limit), digest_of(repr(row).encode("utf-8", "surrogatepass"))
+
+
+def needs_pyarrow(what: str) -> Any:
+    """The module, or the line that names the extra to install."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise UsageError(f"{what} needs pyarrow: pip install 'afterlogits[jobs]'") from None
+    return pyarrow
+
+
+def open_table(name: str, kind: str, stream: Any, closing: ExitStack) -> Table:
+    """The table of a file or folder. ``closing`` closes what is opened."""
+    pyarrow = needs_pyarrow(kind)
+    try:
+        if kind == "parquet":
+            from pyarrow import parquet
+
+            file = closing.enter_context(parquet.ParquetFile(stream))
+            return Table(file.schema_arrow, lambda: file.iter_batches(batch_size=ROWS), lambda: file.metadata.num_rows)
+        if kind == "arrow":
+            return _arrow(name, closing)
+        return _data_set(name, closing)
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+        raise UsageError(f"cannot read {name}: {one_line(error)}") from None
+
+
+def _arrow(name: str, closing: ExitStack) -> Table:
+    """A file of record batches, with the footer of a file or as a stream without one."""
+    from pyarrow import ArrowInvalid, ipc
+
+    mapped = closing.enter_context(_mapped(name))
+    try:
+        file = ipc.open_file(mapped)
+    except ArrowInvalid:
+        mapped.seek(0)
+        stream = ipc.open_stream(mapped)
+        return Table(stream.schema, lambda: iter(stream), lambda: None)
+    numbers = range(file.num_record_batches)
+    return Table(
+        file.schema,
+        lambda: (file.get_batch(number) for number in numbers),
+        lambda: sum(file.get_batch(number).num_rows for number in numbers),
+    )
+
+
+def _data_set(folder: str, closing: ExitStack) -> Table:
+    with open(os.path.join(folder, "state.json"), encoding="utf-8") as state:
+        names = [os.path.join(folder, each["filename"]) for each in json.load(state)["_data_files"]]
+    if not names:
+        pyarrow = needs_pyarrow("dataset")
+        return Table(pyarrow.schema([]), lambda: iter(()), lambda: 0)
+    schema = _arrow(names[0], closing).schema
+
+    def batches() -> Iterator[Any]:
+        for name in names:
+            with ExitStack() as own:
+                yield from _arrow(name, own)._batches()
+
+    return Table(schema, batches, lambda: None)
+
+
+def _mapped(name: str) -> Any:
+    import pyarrow
+
+    return pyarrow.memory_map(name)
+
+
+def _rows(batch: Any) -> list[Any]:
+    """The rows of a batch as dicts; a row that Python cannot hold (text that is no UTF-8) as a Failure."""
+    try:
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [Failure(ValueError(one_line(error)))]
+    half = batch.num_rows // 2
+    return [*_rows(batch.slice(0, half)), *_rows(batch.slice(half))]
+
+
+def _bounded(row: Any, limit: int) -> Any:
+    if isinstance(row, Failure):
+        return row
+    size = sum(len(value) for value in row.values() if isinstance(value, str | bytes))
+    return Failure(ValueError(f"{size:,} bytes, longer than --max-line ({limit:,})")) if size > limit else row

@@ -1,0 +1,188 @@
+"""The work folder beside an output: a lock, a fingerprint, and shards of answered items, one fsynced rename each.
+
+``.OUTPUT.job/`` holds all an unfinished job has done. A dead process holds nothing: the lock is flock's, and whatever
+is there under its final name is whole.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import UsageError, cannot
+from .lines import DIGEST_BYTES
+from .lock import Lock
+
+_SUFFIX = ".shard"
+
+
+@dataclass(frozen=True)
+class ShardHead:
+    """What a shard says of itself. It answers the items from ``first`` (from 0), ``count`` of them.
+
+    ``last``: the input ended with it; ``failed``: how many have an error, ``reason`` the first; ``size`` and ``check``:
+    the bytes of its rows and their digest.
+    """
+
+    first: int
+    count: int
+    last: bool
+    failed: int
+    reason: str | None
+    size: int
+    check: str
+
+
+class WorkFolder:
+    """The shards of one output. Open it as a context; ``finish`` drops it, leaving early keeps what it holds."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f".{target.name}.job")
+        self._gone = target.with_name(f".{target.name}.job.done")
+        self._target = target
+        self._lock: Lock | None = None
+        self._shards: dict[int, Path] = {}
+
+    def __enter__(self) -> "WorkFolder":
+        try:
+            self._lock = Lock(self.path, f"another job is writing {self._target}")
+            shutil.rmtree(self._gone, ignore_errors=True)
+            for name in os.listdir(self.path):
+                if name.endswith(".part"):  # a commit or a join that was cut short
+                    remove(self.path / name)
+        except OSError as error:
+            cannot("write", str(self._target), error)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._lock is None:
+            return
+        if self.path.exists() and not any(name.endswith(_SUFFIX) for name in os.listdir(self.path)):
+            self._drop()  # nothing was answered: leave no trace
+        self._lock.release()
+
+    def begin(self, fingerprint: Mapping[str, Any], *, restart: bool = False) -> None:
+        """Take up the job of this fingerprint, or refuse another one that is unfinished, naming what differs."""
+        place = self.path / "job.json"
+        if restart:
+            for name in sorted(os.listdir(self.path), key=lambda name: name == "job.json"):  # the fingerprint last
+                if name != "lock":
+                    remove(self.path / name)
+        if place.exists():
+            difference = _difference(json.loads(place.read_text(encoding="utf-8")), fingerprint)
+            if difference is not None:
+                raise UsageError(f"{self._target} has an unfinished job: {difference}; --restart drops it")
+        else:
+            self._write(place.name, [json.dumps(fingerprint, indent=1, sort_keys=True).encode()])
+        self._shards = {int(name.split("-")[0]): self.path / name for name in self._names()}
+
+    def _names(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.path) if name.endswith(_SUFFIX))
+
+    def shard_at(self, first: int) -> tuple[ShardHead, bytes] | None:
+        """The head of the shard that begins with an item, and the digests of its items; None if none does."""
+        place = self._shards.get(first)
+        if place is None:
+            return None
+        with open(place, "rb") as shard:
+            head = _read_head(shard)
+            return head, shard.read(head.count * DIGEST_BYTES)
+
+    def commit(
+        self, first: int, digests: Sequence[bytes], rows: Sequence[bytes], failed: int, reason: str | None, last: bool
+    ) -> None:
+        """Keep the rows of consecutive items, for good: after this returns no kill and no power cut loses them."""
+        body, joined = b"".join(rows), b"".join(digests)
+        check = blake2b(body, digest_size=16).hexdigest()
+        head = ShardHead(first, len(digests), last, failed, reason, len(body), check)
+        name = f"{first:012d}-{blake2b(joined, digest_size=DIGEST_BYTES).hexdigest()}{_SUFFIX}"
+        self._write(name, [json.dumps(asdict(head)).encode(), b"\n", joined, body])
+        self._shards[first] = self.path / name
+
+    def _write(self, name: str, data: Sequence[bytes]) -> None:
+        partial = self.path / f"{name}.part"
+        with open(partial, "wb") as file:
+            file.writelines(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path / name)
+        fsync_folder(self.path)
+
+    def rows(self) -> Iterator[bytes]:
+        """Every row of every shard in order, as the line of JSON it is."""
+        for shard in self._bodies():
+            yield from shard
+
+    def bodies(self) -> Iterator[bytes]:
+        """The same in large pieces."""
+        for shard in self._bodies():
+            while piece := shard.read(1 << 20):
+                yield piece
+
+    def _bodies(self) -> Iterator[IO[bytes]]:
+        for first in sorted(self._shards):
+            with open(self._shards[first], "rb") as shard:
+                head = _read_head(shard)
+                shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
+                yield shard
+
+    def damaged(self) -> str | None:
+        """The name of the first shard that is not what was written, or None."""
+        for first in sorted(self._shards):
+            with open(self._shards[first], "rb") as shard:
+                head = _read_head(shard)
+                shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
+                found = blake2b(digest_size=16)
+                while piece := shard.read(1 << 20):
+                    found.update(piece)
+                if found.hexdigest() != head.check:
+                    return self._shards[first].name
+        return None
+
+    def finish(self) -> None:
+        """Drop everything: the output stands."""
+        self._drop()
+
+    def _drop(self) -> None:
+        # Renamed first, so that no later job takes a half-deleted folder for an unfinished one.
+        os.replace(self.path, self._gone)
+        shutil.rmtree(self._gone, ignore_errors=True)
+
+
+def _read_head(shard: IO[bytes]) -> ShardHead:
+    return ShardHead(**json.loads(shard.readline()))
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
+    """What the first difference between two fingerprints is, in words."""
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            return _difference(old, new, f"{within}{name} ")
+        if within.startswith("model files"):
+            return f"{within}{name} changed".replace("model files", "model file")
+        return f"{within}{name} was {old!r}, is {new!r}"
+    return None
+
+
+def remove(place: Path) -> None:
+    """A file or a folder, if it is there."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
