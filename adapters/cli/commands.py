@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from ..jobs.errors import CANNOT, CLOSED_PIPE, ClosedPipe, Stopped, UsageError
-from ..jobs.job import Job, run_job
+from ..jobs.job import Job
+from ..jobs.run import run_job
 from ..jobs.signals import stopping
 from .parser import build_parser, completion_script, parse, task_options
 
@@ -21,12 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stopping():
             return _run(arguments)
+    except SystemExit as end:  # argparse has printed a help text
+        sys.stdout.flush()
+        return int(end.code or 0)
     except UsageError as error:
         print(f"afterlogits: {error}", file=sys.stderr)
         return CANNOT
     except (KeyboardInterrupt, Stopped) as stop:
-        print(f"afterlogits: {'; '.join(['interrupted', *getattr(stop, '__notes__', [])])}", file=sys.stderr)
-        return getattr(stop, "status", 130)
+        print(f"afterlogits: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return int(getattr(stop, "status", 130))
     except (ClosedPipe, BrokenPipeError):
         # Python flushes standard output once more as it ends: into nothing, not into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -34,11 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    try:
-        known, rest = parse(arguments)
-    except SystemExit as end:  # argparse has printed a help text
-        sys.stdout.flush()
-        return int(end.code or 0)
+    known, rest = parse(arguments)
     if known.version:
         from ... import __version__
 
@@ -89,10 +89,6 @@ def job_of(known: argparse.Namespace) -> Job:
         dry_run=known.dry_run,
         log=known.log,
         quiet=known.quiet,
-        engine=known.engine,
-        workers=known.workers,
-        gpus_per_worker=known.gpus_per_worker,
-        address=known.address,
         pipeline={name: value for name, value in pipeline.items() if value is not None},
         options=task_options(known),
     )

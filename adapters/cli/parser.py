@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "the speed comparisons",
     "completion": "a script that completes commands, tasks and options in a shell",
 }
+_USAGE = "%(prog)s --input FILE --output FILE [options]"
 OPTION = "option "  # marks a task's own options among the parsed values
 
 
@@ -127,12 +128,16 @@ def completion_script(shell: str) -> str:
 
 
 def _add_tasks(run: OneLineParser) -> None:
-    run.description = "Answer every item of a file or a folder, in order. afterlogits run TASK --help lists its options."
+    run.description = (
+        "Answer every item of a file or a folder, in order. afterlogits run TASK --help lists its options."
+    )
     tasks = run.add_subparsers(dest="task", metavar="TASK", required=True, title="tasks")
     for name in task_names():
         task = find_task(name)
         alias = f"the same as {task.name}" if name != task.name else " ".join(task.auto_classes)
-        tasks.add_parser(name, help=alias, description=f"Answer every item with {task.name}.", fill=_filler(name))
+        tasks.add_parser(
+            name, help=alias, description=f"Answer every item with {task.name}.", usage=_USAGE, fill=_filler(name)
+        )
 
 
 def _filler(name: str) -> Callable[[OneLineParser], None]:
@@ -156,7 +161,9 @@ def _add_task_options(parser: OneLineParser, name: str) -> None:
     forwarded = sorted(task.forwarded() - set(own) - NOT_HERE)
     if forwarded:
         where = "generate" if "do_sample" in forwarded else "the tokenizer"
-        group = parser.add_argument_group(f"options of {where}", "default: as the model's own configuration says")
+        group = parser.add_argument_group(
+            f"options of {where}", "default: as the model's own configuration says, else what is in brackets"
+        )
         for option in forwarded:
             _add_option(group, option, sentence(option, forwarded=True), taken)
 

@@ -14,11 +14,23 @@ class UsageError(Exception):
 
 
 class Stopped(BaseException):
-    """A signal asked the command to end. Not an Exception: no item may take it for its own failure."""
+    """A signal asked the command to end. Not an Exception: no item may take it for its own failure.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
+    ``kept``: what the user should know of what was done.
+    """
+
+    def __init__(self, number: int, kept: str | None = None) -> None:
+        super().__init__("interrupted" + (f"; {kept}" if kept else ""))
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        return 128 + self.number
+
+    @classmethod
+    def like(cls, stop: BaseException, kept: str | None) -> "Stopped":
+        """The same stop (a KeyboardInterrupt is one by SIGINT) with what was kept."""
+        return cls(getattr(stop, "number", signal.SIGINT), kept)
 
 
 class ClosedPipe(BaseException):

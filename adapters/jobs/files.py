@@ -7,9 +7,10 @@ from typing import Any
 
 from .lines import DIGEST_BYTES
 
-SUFFIXES = frozenset(
-    ".bmp .gif .jpeg .jpg .png .tif .tiff .webp .aac .aif .aiff .flac .m4a .mp3 .ogg .opus .wav .avi .mkv .mov .mp4 .webm".split()
-)
+_IMAGES = ".bmp .gif .jpeg .jpg .png .tif .tiff .webp"
+_SOUNDS = ".aac .aif .aiff .flac .m4a .mp3 .ogg .opus .wav"
+_FILMS = ".avi .mkv .mov .mp4 .webm"
+SUFFIXES = frozenset(f"{_IMAGES} {_SOUNDS} {_FILMS}".split())
 
 
 def file_names(folder: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
@@ -46,7 +45,10 @@ def fingerprint_of(job: Any, pipe: Any, output: Any) -> dict[str, Any]:
 
 def _files(job: Any, pipe: Any) -> dict[str, str]:
     """A digest of each file that the model and its tokenizer are read from, where they are folders."""
-    folders = [job.pipeline.get("model") or getattr(pipe.model.config, "_name_or_path", ""), job.pipeline.get("tokenizer")]
+    folders = [
+        job.pipeline.get("model") or getattr(pipe.model.config, "_name_or_path", ""),
+        job.pipeline.get("tokenizer"),
+    ]
     found: dict[str, str] = {}
     for folder in folders:
         if folder and os.path.isdir(folder):
@@ -70,5 +72,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-

@@ -140,7 +140,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=lambda name: None)
     except json.JSONDecodeError as error:
-        raise ValueError(f"invalid JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"invalid JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
     except RecursionError:
         raise ValueError("invalid JSON: nested too deeply") from None
     except ValueError:

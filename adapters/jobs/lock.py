@@ -1,19 +1,21 @@
 """One job an output: an advisory lock that the kernel drops with its process."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import UsageError
 
 
 class Lock:
-    """Holds ``folder/lock``, the folder made if need be. Raises UsageError with ``taken`` where another process does."""
+    """Holds ``folder/lock``, the folder made if need be. Raises UsageError with ``taken`` where another job does."""
 
     def __init__(self, folder: Path, taken: str) -> None:
         import fcntl
 
         while True:
-            os.makedirs(folder, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(folder)
             try:
                 handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:  # the job before has just finished and taken its folder away

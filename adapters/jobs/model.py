@@ -3,9 +3,10 @@
 import warnings
 from typing import Any
 
+from ..running.item_seeds import ItemSeeds
 from ..running.loading import NewWeights
+from ..tasks.table import find_task
 from .errors import UsageError, one_line
-from .seeds import LineSeeds
 
 # Errors whose text says what to do. What readers of weights, pickles and JSON raise says less: those get the name of
 # the model and of their class.
@@ -37,6 +38,4 @@ def load_pipeline(job: Any) -> Any:
 
 def _seeds(job: Any) -> dict[str, Any]:
     """Seeds by line, for the tasks that pass options on to generate."""
-    from ..tasks.table import find_task
-
-    return {"seeds": LineSeeds(job.seed)} if "seeds" in find_task(job.task).forwarded() else {}
+    return {"seeds": ItemSeeds(job.seed)} if "seeds" in find_task(job.task).forwarded() else {}

@@ -11,7 +11,9 @@ from .errors import UsageError, cannot
 class Progress:
     """Counts of one job. ``answered`` and ``failed`` count items; ``reason`` is the first failure's."""
 
-    def __init__(self, task: str, noun: str, *, total: int | None = None, bar: bool = False, log: str | None = None) -> None:
+    def __init__(
+        self, task: str, noun: str, *, total: int | None = None, bar: bool = False, log: str | None = None
+    ) -> None:
         self.noun = noun
         self.done = self.failed = 0
         self.reason: str | None = None

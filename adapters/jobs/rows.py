@@ -70,7 +70,7 @@ def encode_row(row: Row) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """What JSON has no word for: tensors and arrays as lists, pictures as base64 PNG, bytes as base64, times as text."""
+    """What JSON has no word for: tensors and arrays as lists, pictures and bytes as base64, times as text."""
     if hasattr(value, "tolist"):  # of torch and numpy
         return _finite(value.tolist())
     if isinstance(value, bytes):

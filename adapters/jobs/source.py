@@ -1,6 +1,6 @@
 """An input opened: its format found, its records in order, and whether it stayed the same while it was read.
 
-A record is a value (a text, a dict of fields, or a Failure that takes its place) with a digest of what it was read from.
+A record is a value (a text, a dict of fields, or a Failure in its place) with a digest of what it was read from.
 """
 
 import gzip
@@ -11,7 +11,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,11 +22,19 @@ from .signals import stop_requested
 
 Record = tuple[Any, bytes]
 _OPENING = 1 << 16
-_NOUNS = {"json": "item", "csv": "row", "tsv": "row", "parquet": "row", "arrow": "row", "dataset": "row", "files": "file"}
+_NOUNS = {
+    "json": "item",
+    "csv": "row",
+    "tsv": "row",
+    "parquet": "row",
+    "arrow": "row",
+    "dataset": "row",
+    "files": "file",
+}
 
 
 class Source:
-    """One input. ``format``; ``noun``: what its records are called; ``columns``: their names where all have the same."""
+    """One input. ``format``; ``noun``: what its records are called; ``columns``: their names where they are known."""
 
     def __init__(self, name: str, asked: str, max_line: int) -> None:
         self.name = name
@@ -67,11 +74,11 @@ class Source:
             self._rows = CsvRows(self._bytes, self.max_line, delimiter)
             self.columns = self._guarded(self._rows.read_header)
 
-    def _raw(self) -> io.BufferedReader:
+    def _raw(self) -> Any:
         if self.name == "-":
-            raw = io.BufferedReader(_Standard(), _OPENING) if _is_real(sys.stdin.buffer) else sys.stdin.buffer
-            return raw if hasattr(raw, "peek") else io.BufferedReader(raw, _OPENING)  # type: ignore[type-var, return-value]
-        raw = self._closing.enter_context(open(self.name, "rb", buffering=_OPENING))
+            given: Any = _Standard() if _is_real(sys.stdin.buffer) else sys.stdin.buffer
+            return given if hasattr(given, "peek") else io.BufferedReader(given, _OPENING)
+        raw = self._closing.enter_context(open(self.name, "rb", buffering=_OPENING))  # noqa: SIM115 - the stack closes it
         found = os.fstat(raw.fileno())
         if stat.S_ISREG(found.st_mode):
             self._size = (found.st_size, found.st_mtime_ns)
@@ -148,9 +155,8 @@ def _parsed(piece: Piece, limit: int, *, as_json: bool) -> Record:
     if piece.data is None:
         return Failure(ValueError(f"{piece.size:,} bytes, longer than --max-line ({limit:,})")), piece.digest
     try:
-        text = piece.data.decode("utf-8")
-        # One line end, LF or CRLF, is no part of the text.
-        return (parse_json(text) if as_json else text.removesuffix("\n").removesuffix("\r")), piece.digest
+        text = piece.data.decode("utf-8").rstrip("\r\n")
+        return (parse_json(text) if as_json else text), piece.digest
     except UnicodeDecodeError as error:
         return Failure(ValueError(f"not valid UTF-8 at byte {error.start + 1}")), piece.digest
     except ValueError as error:
@@ -159,7 +165,7 @@ def _parsed(piece: Piece, limit: int, *, as_json: bool) -> Record:
 
 def _unpacked(raw: Any, compression: str | None) -> Any:
     if compression == "gzip":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _OPENING)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _OPENING)
     if compression == "zstd":
         from .tables import needs_pyarrow
 
@@ -207,8 +213,3 @@ def check_distinct(source: str, target: Path) -> None:
     """Refuse to write what is read."""
     if source != "-" and target.exists() and os.path.samefile(source, target):
         raise UsageError(f"--output must not be the input; got {source} for both")
-
-
-def again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    """``first`` and then the rest."""
-    return chain([first], rest)

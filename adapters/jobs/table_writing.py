@@ -135,7 +135,7 @@ def _write_data_set(folder: Path, schema: Any, batches: Any) -> None:
     with pyarrow.ipc.new_stream(os.fspath(folder / name), schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name}],
         "_fingerprint": "afterlogits",
         "_format_columns": None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from ..running.extras import need
 from ..running.runner import Failure
 from .errors import UsageError, one_line
 from .lines import digest_of
@@ -32,10 +33,9 @@ class Table:
 def needs_pyarrow(what: str) -> Any:
     """The module, or the line that names the extra to install."""
     try:
-        import pyarrow
-    except ImportError:
-        raise UsageError(f"{what} needs pyarrow: pip install 'afterlogits[jobs]'") from None
-    return pyarrow
+        return need("pyarrow", "jobs", what)
+    except ImportError as error:
+        raise UsageError(str(error)) from None
 
 
 def open_table(name: str, kind: str, stream: Any, closing: ExitStack) -> Table:

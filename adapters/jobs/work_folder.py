@@ -7,7 +7,8 @@ is there under its final name is whole.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -24,8 +25,8 @@ _SUFFIX = ".shard"
 class ShardHead:
     """What a shard says of itself. It answers the items from ``first`` (from 0), ``count`` of them.
 
-    ``last``: the input ended with it; ``failed``: how many have an error, ``reason`` the first; ``size`` and ``check``:
-    the bytes of its rows and their digest.
+    ``last``: the input ended with it; ``failed``: how many have an error, ``reason`` the first's; ``check``: the digest
+    of its rows.
     """
 
     first: int
@@ -33,7 +34,6 @@ class ShardHead:
     last: bool
     failed: int
     reason: str | None
-    size: int
     check: str
 
 
@@ -45,7 +45,10 @@ class WorkFolder:
         self._gone = target.with_name(f".{target.name}.job.done")
         self._target = target
         self._lock: Lock | None = None
-        self._shards: dict[int, Path] = {}
+        self._shards: list[Path] = []
+        self.done = self.failed = 0  # items in shards, from the first on, and how many of them have an error
+        self.reason: str | None = None  # the first error
+        self.ended = False  # the input ended with them
 
     def __enter__(self) -> "WorkFolder":
         try:
@@ -78,39 +81,59 @@ class WorkFolder:
                 raise UsageError(f"{self._target} has an unfinished job: {difference}; --restart drops it")
         else:
             self._write(place.name, [json.dumps(fingerprint, indent=1, sort_keys=True).encode()])
-        self._shards = {int(name.split("-")[0]): self.path / name for name in self._names()}
+        self._take_up(sorted(name for name in os.listdir(self.path) if name.endswith(_SUFFIX)))
 
-    def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.path) if name.endswith(_SUFFIX))
+    def _take_up(self, names: Sequence[str]) -> None:
+        """The shards that follow each other from the first item on; what lies behind a gap is answered again."""
+        for name in names:
+            place = self.path / name
+            with open(place, "rb") as shard:
+                head = _read_head(shard)
+                shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
+                whole = _digest(iter(lambda: shard.read(1 << 20), b"")) == head.check
+            if whole and head.first == self.done:
+                self._take(place, head)
+            else:
+                remove(place)
 
-    def shard_at(self, first: int) -> tuple[ShardHead, bytes] | None:
-        """The head of the shard that begins with an item, and the digests of its items; None if none does."""
-        place = self._shards.get(first)
-        if place is None:
-            return None
-        with open(place, "rb") as shard:
-            head = _read_head(shard)
-            return head, shard.read(head.count * DIGEST_BYTES)
+    def _take(self, place: Path, head: ShardHead) -> None:
+        self._shards.append(place)
+        self.done += head.count
+        self.failed += head.failed
+        self.reason = self.reason or head.reason
+        self.ended = head.last
+
+    def digests(self) -> Iterator[bytes]:
+        """The digests of the items in the shards, in order."""
+        for place in self._shards:
+            with open(place, "rb") as shard:
+                head = _read_head(shard)
+                joined = shard.read(head.count * DIGEST_BYTES)
+            yield from (joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES))
 
     def commit(
-        self, first: int, digests: Sequence[bytes], rows: Sequence[bytes], failed: int, reason: str | None, last: bool
+        self, digests: Sequence[bytes], rows: Sequence[bytes], *, failed: int, reason: str | None, last: bool
     ) -> None:
-        """Keep the rows of consecutive items, for good: after this returns no kill and no power cut loses them."""
-        body, joined = b"".join(rows), b"".join(digests)
-        check = blake2b(body, digest_size=16).hexdigest()
-        head = ShardHead(first, len(digests), last, failed, reason, len(body), check)
-        name = f"{first:012d}-{blake2b(joined, digest_size=DIGEST_BYTES).hexdigest()}{_SUFFIX}"
-        self._write(name, [json.dumps(asdict(head)).encode(), b"\n", joined, body])
-        self._shards[first] = self.path / name
+        """Keep the rows of the next items, for good: after this returns no kill and no power cut loses them."""
+        joined = b"".join(digests)
+        head = ShardHead(self.done, len(digests), last, failed, reason, _digest(rows))
+        name = f"{self.done:012d}-{_digest([joined])}{_SUFFIX}"
+        self._write(name, [json.dumps(asdict(head)).encode(), b"\n", joined, *rows])
+        self._take(self.path / name, head)
 
     def _write(self, name: str, data: Sequence[bytes]) -> None:
         partial = self.path / f"{name}.part"
-        with open(partial, "wb") as file:
-            file.writelines(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path / name)
-        fsync_folder(self.path)
+        try:
+            with open(partial, "wb") as file:
+                file.writelines(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path / name)
+            fsync_folder(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                remove(partial)  # a full disk: give its room back
+            cannot("write", str(self.path / name), error)
 
     def rows(self) -> Iterator[bytes]:
         """Every row of every shard in order, as the line of JSON it is."""
@@ -124,24 +147,11 @@ class WorkFolder:
                 yield piece
 
     def _bodies(self) -> Iterator[IO[bytes]]:
-        for first in sorted(self._shards):
-            with open(self._shards[first], "rb") as shard:
+        for place in self._shards:
+            with open(place, "rb") as shard:
                 head = _read_head(shard)
                 shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
                 yield shard
-
-    def damaged(self) -> str | None:
-        """The name of the first shard that is not what was written, or None."""
-        for first in sorted(self._shards):
-            with open(self._shards[first], "rb") as shard:
-                head = _read_head(shard)
-                shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
-                found = blake2b(digest_size=16)
-                while piece := shard.read(1 << 20):
-                    found.update(piece)
-                if found.hexdigest() != head.check:
-                    return self._shards[first].name
-        return None
 
     def finish(self) -> None:
         """Drop everything: the output stands."""
@@ -155,6 +165,13 @@ class WorkFolder:
 
 def _read_head(shard: IO[bytes]) -> ShardHead:
     return ShardHead(**json.loads(shard.readline()))
+
+
+def _digest(pieces: Iterable[bytes]) -> str:
+    found = blake2b(digest_size=16)
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:

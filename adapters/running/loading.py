@@ -1,5 +1,6 @@
 """A model and its processors for a task: from a path, from objects, or the checkpoint that ships with the package."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,10 @@ BATCH_BUDGETS = {
     "pixels": (1 << 20, 1 << 24),
     "samples": (1 << 22, 1 << 25),
 }
+
+
+class NewWeights(UserWarning):
+    """A model has weights that its checkpoint does not hold, most often the head of another task."""
 
 
 def load(
@@ -109,10 +114,31 @@ def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, opti
         if not hasattr(transformers, auto_class):  # of a later version
             continue
         try:
-            return getattr(transformers, auto_class).from_pretrained(name, **options)
+            model, found = getattr(transformers, auto_class).from_pretrained(name, **options, output_loading_info=True)
         except ValueError as error:  # this Auto class does not know the architecture; the next may
             failed = failed or error
+            continue
+        _warn_of_new_weights(task, name, auto_class, found)
+        return model
     raise failed if failed is not None else ValueError(f"{task.name} has no model class")
+
+
+def _warn_of_new_weights(task: Task, name: str, auto_class: str, found: Mapping[str, Any]) -> None:
+    """Warn of weights that were drawn at random because the checkpoint lacks them, or has them in another shape.
+
+    A pooler on top of a model without a head is none of them: the hidden states do not pass through it.
+    """
+    mismatched = [each if isinstance(each, str) else each[0] for each in found.get("mismatched_keys", ())]
+    new = sorted({*found.get("missing_keys", ()), *mismatched})
+    if auto_class == "AutoModel":
+        new = [each for each in new if "pooler" not in each.split(".")]
+    if new:
+        shown = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
+        warnings.warn(
+            f"{name} holds no weights for {shown}: they are random, and so are the answers of {task.name}",
+            NewWeights,
+            stacklevel=5,
+        )
 
 
 def _dtype(dtype: Any) -> Any:

@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from inspect import signature
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,8 +17,10 @@ from .columns import join, of_failure, to_arrow, to_columns
 from .exceptions import InputError
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
-from .runner import Call, Failure, Loaded, Task, answers
+from .runner import Call, Failure, Loaded, Task, answer_windows, answers, cut_windows
 from .views import Results
+
+T = TypeVar("T")
 
 # Options of every task, at construction or at a call. num_workers is accepted for transformers' sake: tokenisation
 # already overlaps the forward pass, so it changes nothing.
@@ -84,6 +86,24 @@ class Pipeline(AskedOfPipelines):
             return self._records(call, loaded, resolved, run)
         results = list(self._records(call, loaded, resolved, run))
         return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
+
+    @property
+    def batch_limits(self) -> tuple[str, int, int | None]:
+        """The unit that a batch has a budget of, the budget, and the most rows of a batch if there is such a limit."""
+        return self._task.unit, self._loaded.batch_tokens, self._loaded.batch_size
+
+    def windows(self, items: Iterable[T], item_of: Callable[[T], Any]) -> Iterator[list[T]]:
+        """Cut what holds items into the windows in which a stream of these items is answered."""
+        options = self._resolve({}, self._loaded, ())
+        return cut_windows(self._task, self._loaded, items, options, item_of=item_of)
+
+    def answer_windows(self, windows: Iterator[list[Any]], *, start: int = 0) -> Iterator[list[Any]]:
+        """Answer windows of items one after the other, with this pipeline's own options.
+
+        Yields a list a window: records, and a Failure for each item without one. ``start``: the number of the first
+        item, which seeds by item go by. A Failure among the items stays one.
+        """
+        return answer_windows(self._task, self._loaded, windows, self._resolve({}, self._loaded, ()), start=start)
 
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
         """What is loaded, the task's options and the run options of one call."""

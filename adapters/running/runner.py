@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import signature
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -168,14 +170,44 @@ def answers(
     first results matter, so windows start small.
     With ``columns`` the items between two Failures come as Columns, at most a window of them at once.
     """
+    cut = cut_windows(task, loaded, items, options, streamed=streamed)
+    for found in answer_windows(task, loaded, cut, options, ahead=ahead, columns=columns):
+        yield from found
+
+
+def cut_windows(
+    task: Task,
+    loaded: Loaded,
+    items: Iterable[T],
+    options: Any,
+    *,
+    streamed: bool = True,
+    item_of: Callable[[T], Any] | None = None,
+) -> Iterator[list[T]]:
+    """The look-ahead windows of a stream: a function of the items and of the batch options, of nothing else.
+
+    ``item_of``: the item in each of ``items``, where they hold more than that.
+    """
     size = loaded.batch_size if task.in_order(loaded, options) else None
     sizes = task.window_sizes
-    first = sizes.streamed if streamed else sizes.listed
-    cut = windows(items, size, first=first, largest=sizes.largest, weigh=task.weigh)
+    weigh = task.weigh if item_of is None else lambda each: task.weigh(item_of(each))
+    return windows(items, size, first=sizes.streamed if streamed else sizes.listed, largest=sizes.largest, weigh=weigh)
+
+
+def answer_windows(
+    task: Task,
+    loaded: Loaded,
+    cut: Iterator[list[Any]],
+    options: Any,
+    *,
+    ahead: bool = True,
+    columns: bool = False,
+    start: int = 0,
+) -> Iterator[list[Any]]:
+    """What ``answers`` yields, a list for every window. ``start``: the number of the first item."""
     if not ahead:
-        start = 0
         for window in cut:
-            yield from _run(task, loaded, _prepare(task, loaded, window, options), options, start, columns)
+            yield list(_run(task, loaded, _prepare(task, loaded, window, options), options, start, columns))
             start += len(window)
         return
     opening = next(cut, None)
@@ -183,11 +215,10 @@ def answers(
         return
     with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
         ready: list[Prepared | Failure] | None = _prepare(task, loaded, opening, options)
-        start = 0
         while ready is not None:
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
             try:
-                yield from _run(task, loaded, ready, options, start, columns)
+                yield list(_run(task, loaded, ready, options, start, columns))
             except BaseException:  # the consumer has stopped: the next window is not needed
                 coming.cancel()
                 raise

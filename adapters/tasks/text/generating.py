@@ -9,6 +9,7 @@ import torch
 
 from ...generation.request import NEW_NAMES
 from ...running.batching import Batch
+from ...running.item_seeds import ItemSeeds
 from ...running.runner import Loaded
 
 # Keyword arguments of generate that are no fields of its configuration; from seeds on they are this engine's own.
@@ -122,6 +123,8 @@ def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> 
 
     arguments = {**batch.inputs, **arguments}
     seeds = arguments.pop("seeds", None)
+    if isinstance(seeds, ItemSeeds) and not stated_value(loaded, arguments, "do_sample"):
+        seeds = None
     if seeds is not None:
         arguments["seeds"] = [seeds + index if isinstance(seeds, int) else seeds[index] for index in batch.items]
     output = generate(loaded.model, **arguments)

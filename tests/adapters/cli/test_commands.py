@@ -1,4 +1,4 @@
-"""The command line: files in, files out, in order; bad lines, bad commands, and nothing half-written."""
+"""The command line: its commands and options, help texts, and bad commands in one line."""
 
 import io
 import json
@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
-from afterlogits.adapters.cli import commands as cli
-from afterlogits.adapters.cli import jobs
-from afterlogits.adapters.cli.commands import main, parse_value
+from afterlogits.adapters.cli.commands import main
+from afterlogits.adapters.cli.option_help import NOT_HERE, OPTIONS
+from afterlogits.adapters.cli.parser import COMMANDS, completion_script, parse, parse_value, task_options
+from afterlogits.adapters.running.options import option_names
+from afterlogits.adapters.tasks.table import TASKS, task_names
 from tests.builders.text_models import tiny_model, wordpiece
 
 
@@ -57,7 +59,7 @@ def test_bad_lines_become_records_that_name_them(tmp_path, checkpoint):
         b'{"text": ""}',
     ]
     source.write_bytes(b"\n".join(lines) + b"\n")
-    assert run("ner", "--input", source, "--output", target, "--model", checkpoint) == 0
+    assert run("ner", "--input", source, "--output", target, "--model", checkpoint) == 3
     found = records(target)
     assert [record["id"] for record in found] == ["a", 2, 3, 4, 5, 6, 7, 8]
     assert [record.get("error") for record in found] == [
@@ -91,11 +93,11 @@ def test_an_empty_file_gives_an_empty_file(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["rum"], "unknown command 'rum'; did you mean 'run'? (demo, run, bench)"),
+        (["rum"], "unknown command 'rum'; did you mean 'run'? (demo, run, bench, completion)"),
         (["run", "nerr", "--input", "a", "--output", "b"], "unknown task 'nerr'; did you mean 'ner'?"),
         (["run", "ner"], "the following arguments are required: --input, --output"),
         (["run", "ner", "--input", "absent", "--output", "b"], "cannot read absent: No such file or directory"),
-        (["run", "ner", "--input", ".", "--output", "b"], "cannot read .: Is a directory"),
+        (["run", "ner", "--input", ".", "--output", "b"], "cannot read .: it is a directory, and ner answers texts"),
         (
             ["run", "ner", "--input", "in", "--output", "absent/b"],
             "cannot write absent/b: No such file or directory",
@@ -143,29 +145,6 @@ def test_a_wrong_value_of_an_option_is_one_line_too(tmp_path, capsys, checkpoint
     )
 
 
-def test_the_output_appears_only_when_it_is_complete(tmp_path, monkeypatch, checkpoint):
-    """While a job runs there is a partial file under another name; one that dies leaves the old output as it was."""
-    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
-    source.write_text("Ada\nMaria\n")
-    target.write_text("old")
-    during = []
-
-    def named_line(result, line):
-        during.append(
-            (target.read_text(), sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".partial"))
-        )
-        if line == 2:
-            raise KeyboardInterrupt
-        return {"result": result}
-
-    monkeypatch.setattr(jobs, "_named_line", named_line)
-    assert run("ner", "--input", source, "--output", target, "--model", checkpoint) == 130
-    assert [text for text, _ in during] == ["old", "old"]
-    assert len(during[0][1]) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
-    assert target.read_text() == "old"
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_file_that_may_not_be_written(tmp_path, capsys):
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
@@ -187,16 +166,96 @@ def test_values_of_options_are_read_as_what_they_look_like(text, value):
 def test_help_names_every_task(capsys):
     assert main(["run", "--help"]) == 0
     out = capsys.readouterr().out
-    assert "question-answering" in out and "--batch-tokens" in out
+    assert all(f"    {name}" in out for name in task_names())
     assert main(["--help"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["run"])
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("name", ["ner", "text-generation", "question-answering", "translation_en_to_fr"])
+def test_the_help_of_a_task_lists_its_options_with_their_defaults(capsys, name):
+    assert main(["run", name, "--help"]) == 0
+    out = capsys.readouterr().out
+    task = next(task for task in TASKS.values() if name in (task.name, *task.aliases) or name.startswith(task.name))
+    for option in [*option_names(task.options), *(task.forwarded() - NOT_HERE), "input", "batch_tokens", "seed"]:
+        assert f"--{option.replace('_', '-')} " in out, option
+    if name == "question-answering":
+        words = " ".join(out.split())
+        assert "how many answers an item gets (default: 1)" in words
+        assert "answers begin and end with whole words (default: true)" in words
+        assert "default: 2048, or 32768 on a GPU" in words
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_option_has_a_sentence(task):
+    assert [name for name in option_names(task.options) if not OPTIONS.get(name)] == []
+
+
+def test_options_are_read_by_either_spelling_and_as_flags():
+    head = ["run", "ner", "--input", "a", "--output", "b"]
+    for spelling in ("--aggregation-strategy", "--aggregation_strategy"):
+        known, _ = parse([*head, spelling, "simple", "--is-split-into-words", "--stride=3", "--scheme", "null"])
+        assert task_options(known) == {
+            "aggregation_strategy": "simple",
+            "is_split_into_words": True,
+            "stride": 3,
+            "scheme": None,
+        }
+    assert task_options(parse(head)[0]) == {}
+
+
+def test_options_of_generate_reach_the_pipeline(tmp_path):
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("The baker\n")
+    assert (
+        run("text-generation", "--input", source, "--output", target, "--max-new-tokens", 3, "--do-sample", "false")
+        == 0
+    )
+    short = records(target)[0]["result"][0]["generated_text"]
+    assert (
+        run("text-generation", "--input", source, "--output", target, "--max-new-tokens", 9, "--do-sample=false") == 0
+    )
+    assert records(target)[0]["result"][0]["generated_text"].startswith(short)
+    assert len(records(target)[0]["result"][0]["generated_text"]) > len(short)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_tasks_and_options(capsys, shell):
+    pytest.importorskip("shtab", reason="shtab is not installed: pip install 'afterlogits[completion]'")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert script.strip() == completion_script(shell).strip()
+    for word in ("completion", "question-answering", "--max-answer-len", "--aggregation-strategy", "--output-format"):
+        assert word in script
+
+
+def test_bash_completes_by_that_script(tmp_path):
+    pytest.importorskip("shtab", reason="shtab is not installed: pip install 'afterlogits[completion]'")
+    script = tmp_path / "script"
+    script.write_text(completion_script("bash"))
+    ask = (
+        f"source {script}; COMP_WORDS=(afterlogits run ner --aggr); COMP_CWORD=3; "
+        '$(complete -p afterlogits | sed "s/.*-F \\([^ ]*\\).*/\\1/") afterlogits --aggr ner; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True)
+    assert "--aggregation-strategy" in done.stdout.split(), done.stderr
 
 
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "afterlogits", "rum"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "afterlogits: unknown command 'rum'; did you mean 'run'? (demo, run, bench)\n"
+    assert done.stderr == "afterlogits: unknown command 'rum'; did you mean 'run'? (demo, run, bench, completion)\n"
 
 
-def test_commands_are_found_by_name():
-    assert cli.COMMANDS == ("demo", "run", "bench")
+def test_the_version(capsys):
+    from afterlogits import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_demo_and_bench_read_their_own_arguments(capsys):
+    for command in ("demo", "bench"):
+        assert main([command, "--help"]) == 0
+        assert "usage:" in capsys.readouterr().out
+    assert set(COMMANDS) == {"demo", "run", "bench", "completion"}

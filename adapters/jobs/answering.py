@@ -1,0 +1,63 @@
+"""Windows of entries through the pipeline, back as rows of the output."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..running.runner import Failure
+from .entries import Entry
+from .errors import one_line
+from .progress import Progress
+from .rows import encode_row, rows_of
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A window with its answers. rows: lines of JSON; failed: how many items have none, reason: the first one's."""
+
+    digests: list[bytes]
+    rows: list[bytes]
+    failed: int
+    reason: str | None
+
+
+def answered(
+    pipe: Any, windows: Iterator[list[Entry]], progress: Progress, *, start: int = 0, flat: bool = False
+) -> Iterator[Answered]:
+    """Answer windows in order. ``start``: the number of their first entry, from 0. Counts go to ``progress``."""
+    waiting: deque[list[Entry]] = deque()
+
+    def items() -> Iterator[list[Any]]:
+        for window in windows:
+            waiting.append(window)
+            yield [entry.item for entry in window]
+
+    for answers in pipe.answer_windows(items(), start=start):
+        found = _rendered(waiting.popleft(), answers, progress, flat)
+        progress.advance(len(found.digests), found.failed, found.reason)
+        yield found
+
+
+def _rendered(window: list[Entry], answers: list[Any], progress: Progress, flat: bool) -> Answered:
+    lines: list[bytes] = []
+    failed, reason = 0, None
+    for entry, answer in zip(window, answers, strict=True):
+        encoded, error = render(entry, answer, progress.noun, flat=flat)
+        lines += encoded
+        if error is not None:
+            failed += 1
+            reason = reason or error
+            progress.event("failure", number=entry.number, error=error)
+    return Answered([entry.digest for entry in window], lines, failed, reason)
+
+
+def render(entry: Entry, answer: Any, noun: str, *, flat: bool = False) -> tuple[list[bytes], str | None]:
+    """The rows of an entry as lines of JSON, and its error if it has one."""
+    try:
+        rows = rows_of(entry, answer, noun, flat=flat)
+        error = rows[0]["error"] if isinstance(answer, Failure) else None
+        return [encode_row(row) for row in rows], error
+    except (ValueError, TypeError, RecursionError) as wrong:  # an id or a column nested deeper than can be written
+        error = f"{noun} {entry.number}: cannot be written: {one_line(wrong)}"
+        return [encode_row({"id": entry.number, "error": error})], error

@@ -1,0 +1,79 @@
+"""A job as it was asked for: its files, columns and options, and what they mean."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .entries import Entry, entries, read_columns, read_keep
+from .errors import UsageError
+from .formats import Format
+from .model import load_pipeline
+from .source import Source, check_distinct
+
+COMMIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job is asked to do; the options of ``afterlogits run`` under their own names.
+
+    ``pipeline`` and ``options`` are keyword arguments of ``pipeline``: where it runs, and the task's own.
+    ``commit_seconds``: how often what is answered is kept for good.
+    """
+
+    task: str
+    input: str
+    output: str
+    format: str = "auto"
+    output_format: str = "auto"
+    columns: str = ""
+    keep: str = ""
+    flat: bool = False
+    max_line: int = 8_000_000
+    seed: int = 0
+    restart: bool = False
+    allow_new_weights: bool = False
+    dry_run: bool = False
+    log: str | None = None
+    quiet: bool = False
+    pipeline: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    commit_seconds: float = COMMIT_SECONDS
+
+
+def target_of(name: str, written: Format) -> Path | None:
+    """The file (or folder) to write, behind whatever links lead to it; None for standard output, pipes and devices.
+
+    Raises UsageError for what cannot be written.
+    """
+    if name == "-":
+        return None
+    target = Path(os.path.realpath(name))
+    if target.is_dir():
+        if written.name == "dataset" and (not any(target.iterdir()) or (target / "state.json").exists()):
+            return target
+        raise UsageError(f"cannot write {name}: it is a directory")
+    if target.exists() and not target.is_file():
+        return None
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UsageError(f"cannot write {name}: Permission denied")
+    if not target.parent.is_dir():
+        raise UsageError(f"cannot write {name}: No such file or directory")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {name}: Permission denied")
+    return target
+
+
+def job_pipeline(job: Job, source: Source, target: Path | None) -> Any:
+    """The loaded pipeline of a job whose files are in order."""
+    if target is not None:
+        check_distinct(job.input, target)
+    return load_pipeline(job)
+
+
+def job_entries(job: Job, source: Source) -> Iterator[Entry]:
+    """The entries of a job, as its columns say."""
+    wrap = (lambda item: item["file"]) if source.format.name == "files" else None
+    return entries(source.records(), read_columns(job.columns), read_keep(job.keep), wrap)

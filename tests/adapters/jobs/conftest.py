@@ -1,0 +1,43 @@
+"""What the tests of jobs share: a tiny checkpoint, a job run in this process, and its records."""
+
+import json
+
+import pytest
+
+from afterlogits.adapters.cli.commands import main
+from tests.builders.text_models import tiny_model, wordpiece
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A folder with a tiny ner model."""
+    folder = tmp_path_factory.mktemp("ner")
+    wordpiece().save_pretrained(folder)
+    tiny_model("token-classification", wordpiece()).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path, monkeypatch):
+    """``run(input, output, ...)``: ner over a file, in an empty folder; returns the exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def job(source, target, *arguments, task="ner", model=checkpoint):
+        given = ["--model", model] if model else []
+        return main(["run", task, "--input", str(source), "--output", str(target), *given, *map(str, arguments)])
+
+    return job
+
+
+@pytest.fixture
+def records(tmp_path):
+    """The records of a file of JSON Lines, each checked to be JSON and nothing more."""
+
+    def strict(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    def read(name):
+        lines = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line, parse_constant=strict) for line in lines]
+
+    return read

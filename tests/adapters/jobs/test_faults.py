@@ -1,0 +1,338 @@
+"""What used to fall: one test for every such input, output and checkpoint, and for the others of its kind."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from afterlogits.adapters.checkpoints import path as shipped
+from afterlogits.adapters.cli.commands import main
+
+GOOD = '{"id": "good", "text": "Ada was in Paris."}'
+BAD_LINES = {
+    "an integer of 5,000 digits": (
+        '{"text": "Ada", "n": ' + "9" * 5000 + "}",
+        "invalid JSON: a number of too many digits",
+    ),
+    "a negative one": ('{"text": "Ada", "n": -' + "9" * 5000 + "}", "invalid JSON: a number of too many digits"),
+    "100,000 lists in lists": ("[" * 100_000, "invalid JSON: nested too deeply"),
+    "100,000 records in records": ('{"a":' * 100_000, "invalid JSON: nested too deeply"),
+    "a number alone": ("7", "text must be a string; got int"),
+    "half a record": ('{"text": "Ada', "invalid JSON: Unterminated string starting at column 10"),
+    "nothing": ("", "invalid JSON: Expecting value at column 1"),
+    "a text with a lone surrogate": ('{"text": "\\ud800"}', None),
+    "a text that is NaN": ('{"text": NaN}', "text must be a string; got NoneType"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_a_bad_line_costs_no_other(run, records, tmp_path, capsys, kind):
+    line, reason = BAD_LINES[kind]
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n{line}\n{GOOD}\n", encoding="utf-8")
+    assert run("in.jsonl", "out.jsonl") == 3
+    first, bad, last = records("out.jsonl")
+    assert first == last and first["id"] == "good" and "result" in first
+    assert bad["id"] == 2 and (reason is None or bad["error"] == f"line 2: {reason}")
+    assert capsys.readouterr().err == f"afterlogits: 1 of 3 lines not answered; the first: {bad['error']}\n"
+    assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.jsonl"]
+
+
+IDS = {
+    '"\\ud800"': "\ud800",
+    '["\\udfff"]': ["\udfff"],
+    "NaN": None,
+    "-Infinity": None,
+    "1e999": None,
+    '{"a": [NaN]}': {"a": [None]},
+    "null": None,
+    "[1.5, true]": [1.5, True],
+    '"' + "x" * 100_000 + '"': "x" * 100_000,
+    "9" * 4000: int("9" * 4000),
+}
+
+
+@pytest.mark.parametrize("given", IDS, ids=lambda given: given[:12])
+def test_an_id_of_any_kind_comes_back_as_json(run, records, tmp_path, given):
+    (tmp_path / "in.jsonl").write_text(f'{GOOD}\n{{"id": {given}, "text": "Ada"}}\n', encoding="utf-8")
+    assert run("in.jsonl", "out.jsonl") == 0
+    assert records("out.jsonl")[1]["id"] == IDS[given]
+
+
+def test_a_carried_column_that_is_too_deep_costs_its_line_alone(run, records, tmp_path):
+    """What can just be read need not be writable: the encoder's limit is another."""
+    deep = "[" * 940 + "]" * 940
+    lines = [f'{{"text": "Ada", "deep": {"[" * n + "]" * n}}}' for n in range(900, 1000, 7)]
+    (tmp_path / "in.jsonl").write_text("\n".join([GOOD, *lines, GOOD]) + "\n", encoding="utf-8")
+    assert len(deep) == 1880
+    assert run("in.jsonl", "out.jsonl", "--keep", "deep") in (0, 3)
+    found = records("out.jsonl")
+    assert len(found) == len(lines) + 2 and found[0]["result"] == found[-1]["result"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(run, records, tmp_path):
+    mark = b"\xef\xbb\xbf"
+    lines = (GOOD + "\n" + GOOD + "\n").encode()
+    (tmp_path / "in.jsonl").write_bytes(mark + lines)
+    (tmp_path / "plain.jsonl").write_bytes(lines)
+    (tmp_path / "in.txt").write_bytes(mark + b"Ada was in Paris.\n")
+    (tmp_path / "in.data").write_bytes(mark + lines)  # a suffix that says nothing: the content does
+    (tmp_path / "in.csv").write_bytes(mark + b"text,id\nAda was in Paris.,good\n")
+    (tmp_path / "in.json").write_bytes(mark + b"[" + GOOD.encode() + b"]")
+    for name in ("in.jsonl", "plain.jsonl", "in.txt", "in.data", "in.csv", "in.json"):
+        assert run(name, "out.jsonl") == 0, name
+        assert records("out.jsonl")[0]["result"], name
+        (tmp_path / f"{name}.out").write_bytes((tmp_path / "out.jsonl").read_bytes())
+    assert (
+        len({json.dumps(records(f"{name}.out")[0]["result"]) for name in ("in.jsonl", "in.txt", "in.csv", "in.json")})
+        == 1
+    )
+    assert (tmp_path / "in.jsonl.out").read_bytes() == (tmp_path / "plain.jsonl.out").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".json.gz", ".txt.gz", ".gz", ""])
+def test_what_is_compressed_is_not_read_as_text(run, records, tmp_path, suffix):
+    text = "Ada was in Paris.\n" if suffix == ".txt.gz" else f"{GOOD}\n"
+    (tmp_path / f"in{suffix}").write_bytes(gzip.compress(text.encode()))
+    assert run(f"in{suffix}", "out.jsonl") == 0
+    assert len(records("out.jsonl")) == 1 and records("out.jsonl")[0]["result"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("in.txt", b"PAR1....", "cannot read in.txt as text: it is parquet"),
+        ("in.jsonl", b"ARROW1\0\0", "cannot read in.jsonl as jsonl: it is arrow"),
+        ("in.parquet", b"text\n", "cannot read in.parquet: it is not parquet"),
+        ("in.arrow", b"text\n", "cannot read in.arrow: it is not arrow"),
+        ("in.jsonl.gz", b"{}\n", "cannot read in.jsonl.gz: it is not compressed with gzip"),
+        ("in.xlsx", b"PK\x03\x04....", "cannot read in.xlsx: it is a zip archive or a workbook"),
+        ("in.bin", b"a\x00b", "cannot read in.bin: it is no text; name its format with --format"),
+        ("in.txt", b"\xff\xfea\x00", "cannot read in.txt: it is text in UTF-16"),
+        ("in.csv", b"a,a\n1,2\n", "the header has two columns 'a'"),
+    ],
+)
+def test_a_file_that_is_not_what_it_seems_is_one_line(run, tmp_path, capsys, name, data, text):
+    (tmp_path / name).write_bytes(data)
+    assert run(name, "out.jsonl") == 2
+    assert capsys.readouterr().err == f"afterlogits: {text}\n"
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("cut", [5, 20, 40])
+def test_a_compressed_file_that_is_cut_short_is_one_line(run, tmp_path, capsys, cut):
+    whole = gzip.compress((GOOD + "\n").encode() * 3)
+    (tmp_path / "in.jsonl.gz").write_bytes(whole[:cut])
+    assert run("in.jsonl.gz", "out.jsonl") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("afterlogits: cannot read in.jsonl.gz: ") and err.count("\n") == 1
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_json_array_is_an_item_an_element(run, records, tmp_path):
+    items = [{"id": n, "text": f"Ada, was in [Paris] \\ {{{n}}}"} for n in range(40)]
+    (tmp_path / "in.json").write_text(json.dumps(items, indent=2), encoding="utf-8")
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    assert run("in.json", "a.jsonl") == run("in.jsonl", "b.jsonl") == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert [record["id"] for record in records("a.jsonl")] == list(range(40))
+
+
+def test_every_line_bad_is_not_a_success(run, tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text("a\n" * 1200)
+    assert run("in.jsonl", "out.jsonl") == 3
+    assert "1,200 of 1,200 lines not answered; the first: line 1: invalid JSON" in capsys.readouterr().err
+
+
+def test_the_output_must_not_be_the_input(run, tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n")
+    os.symlink("in.jsonl", tmp_path / "link.jsonl")
+    os.link(tmp_path / "in.jsonl", tmp_path / "hard.jsonl")
+    for target in ("in.jsonl", "./in.jsonl", "link.jsonl", "hard.jsonl"):
+        assert run("in.jsonl", target) == 2
+        assert capsys.readouterr().err == "afterlogits: --output must not be the input; got in.jsonl for both\n"
+    assert (tmp_path / "in.jsonl").read_text() == f"{GOOD}\n"
+
+
+def test_a_link_is_written_through(run, records, tmp_path):
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "real.jsonl").write_text("old")
+    os.symlink("data/real.jsonl", tmp_path / "out.jsonl")
+    os.symlink("data/new.jsonl", tmp_path / "dangling.jsonl")
+    for name in ("out.jsonl", "dangling.jsonl"):
+        assert run("in.jsonl", name) == 0
+        assert (tmp_path / name).is_symlink() and len(records(name)) == 1
+    assert sorted(os.listdir(tmp_path / "data")) == ["new.jsonl", "real.jsonl"]
+
+
+def test_the_mode_of_an_output_that_was_there_stays(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n")
+    (tmp_path / "out.jsonl").write_text("old")
+    (tmp_path / "out.jsonl").chmod(0o640)
+    assert run("in.jsonl", "out.jsonl") == 0
+    assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_success(run, tmp_path, capsys, monkeypatch):
+    """Truncated half-way: 502 records of 3,000 were once written as if they were all."""
+    source = tmp_path / "in.jsonl"
+    source.write_text(f"{GOOD}\n" * 3000)
+    from afterlogits.adapters.jobs import answering
+
+    seen = []
+    render = answering.render
+
+    def cutting(entry, answer, noun, **options):
+        seen.append(entry.number)
+        if entry.number == 40:
+            os.truncate(source, 60_000)
+        return render(entry, answer, noun, **options)
+
+    monkeypatch.setattr(answering, "render", cutting)
+    assert run("in.jsonl", "out.jsonl") == 2
+    assert len(seen) < 3000
+    assert capsys.readouterr().err == "afterlogits: in.jsonl changed while it was read; what was answered is kept\n"
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_columns_come_along_on_request(run, records, tmp_path):
+    line = '{"id": 5, "text": "Ada", "url": "u", "result": 1, "n": 2}\n'
+    (tmp_path / "in.jsonl").write_text(line)
+    assert run("in.jsonl", "none.jsonl") == run("in.jsonl", "some.jsonl", "--keep", "url,result,absent") == 0
+    assert run("in.jsonl", "all.jsonl", "--keep", "all") == 0
+    assert list(records("none.jsonl")[0]) == ["id", "result"]
+    assert list(records("some.jsonl")[0].items())[:-1] == [
+        ("id", 5),
+        ("url", "u"),
+        ("input_result", 1),
+        ("absent", None),
+    ]
+    assert list(records("all.jsonl")[0]) == ["id", "text", "url", "input_result", "n", "result"]
+
+
+def broken(folder, name, data):
+    """A copy of the shipped ner model with one file replaced, or removed if ``data`` is None."""
+    shutil.copytree(shipped("ner"), folder)
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+    (folder / name).unlink(missing_ok=True)
+    if data is not None:
+        (folder / name).write_bytes(data)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("model.safetensors", b"", "SafetensorError: Error while deserializing header: header too small"),
+        ("model.safetensors", "half", "SafetensorError: "),
+        ("pytorch_model.bin", b"hello", "KeyError: "),
+        ("pytorch_model.bin", b"", "EOFError"),
+        ("model.safetensors", None, "Error no file named model.safetensors, or pytorch_model.bin, found in directory"),
+        (
+            "tokenizer.json",
+            None,
+            "one of: (1) a `tokenizers` library serialization file, (2) a slow tokenizer instance to",
+        ),
+        ("tokenizer.json", b"{", "JSONDecodeError: "),
+        ("tokenizer_config.json", b"[]", "AttributeError: "),
+        ("config.json", b"{", "not a valid JSON file"),
+        ("config.json", b"{}", "Unrecognized model in"),
+        ("config.json", b'{"model_type": "nope"}', "has model type `nope`"),
+        ("config.json", None, "Unrecognized model in"),
+    ],
+)
+def test_a_broken_checkpoint_is_one_whole_line(run, tmp_path, capsys, name, data, text):
+    if data == "half":
+        data = (shipped("ner") / name).read_bytes()[:5000]
+    (tmp_path / "in.txt").write_text("Ada\n")
+    folder = broken(tmp_path / "model", name, data)
+    capsys.readouterr()
+    assert run("in.txt", "out.jsonl", model=folder) == 2
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("afterlogits: ")]
+    assert len(err) == 1 and text in err[0] and not err[0].endswith(":")
+    assert sorted(os.listdir(tmp_path)) == ["in.txt", "model"]
+
+
+@pytest.mark.parametrize(
+    ("task", "folder", "names"),
+    [
+        ("question-answering", "sentiment", "qa_outputs.bias, qa_outputs.weight"),
+        ("ner", "masked-lm", "classifier.bias, classifier.weight"),
+        ("text-classification", "ner", "bert.pooler.dense.bias, bert.pooler.dense.weight"),
+        ("fill-mask", "sentiment", "cls.predictions.bias"),
+    ],
+)
+def test_a_head_that_is_not_in_the_checkpoint_is_an_error(run, tmp_path, capsys, task, folder, names):
+    (tmp_path / "in.jsonl").write_text('{"question": "Who?", "context": "Ada.", "text": "Ada [MASK]."}\n')
+    status = run("in.jsonl", "out.jsonl", task=task, model=str(shipped(folder)))
+    err = capsys.readouterr().err
+    assert status == 2 and os.listdir(tmp_path) == ["in.jsonl"]
+    assert err.count("\n") == 1 and f"holds no weights for {names}" in err
+    assert err.endswith("--allow-new-weights runs it all the same\n")
+    assert run("in.jsonl", "out.jsonl", "--allow-new-weights", task=task, model=str(shipped(folder))) == 0
+
+
+def test_a_pooler_that_no_answer_goes_through_is_no_missing_head(run, tmp_path):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "out.jsonl", task="feature-extraction", model=None) == 0
+
+
+def test_a_missing_file_of_a_folder_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "state.json").write_text('{"_data_files": [{"filename": "absent.arrow"}]}')
+    assert run("set", "out.jsonl") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("afterlogits: cannot read set: ") and err.count("\n") == 1
+
+
+def command(*arguments, **options):
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "afterlogits", "run", "ner", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_devices_and_closed_pipes_end_without_a_traceback(checkpoint, tmp_path):
+    source = tmp_path / "in.txt"
+    source.write_text("Ada was in Paris.\n" * 3000)
+    head = ("--input", source, "--model", checkpoint, "--quiet", "--output")
+    to_full = command(*head, "/dev/full")
+    with open("/dev/full", "wb") as full:
+        on_full = command(*head, "-", stdout=full)
+    closed = command(*head, "-", stdout=subprocess.PIPE)
+    assert json.loads(closed.stdout.readline())["id"] == 1
+    closed.stdout.close()
+    assert to_full.communicate()[1] == "afterlogits: cannot write /dev/full: No space left on device\n"
+    assert on_full.communicate()[1] == "afterlogits: cannot write standard output: No space left on device\n"
+    assert (to_full.returncode, on_full.returncode) == (2, 2)
+    assert closed.stderr.read() == ""
+    closed.stderr.close()
+    assert closed.wait() == 141
+    assert os.listdir(tmp_path) == ["in.txt"]
+
+
+def test_a_pipe_is_an_output_too(checkpoint, tmp_path):
+    (tmp_path / "in.txt").write_text("Ada\n" * 50)
+    os.mkfifo(tmp_path / "out")
+    writer = command("--input", tmp_path / "in.txt", "--model", checkpoint, "--output", tmp_path / "out")
+    with open(tmp_path / "out", encoding="utf-8") as reader:
+        assert len(reader.readlines()) == 50
+    assert writer.communicate()[1] == "" and writer.returncode == 0
+
+
+def test_dev_null_is_an_output(run, tmp_path):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "/dev/null") == 0
+
+
+def test_the_help_of_a_command_ends_well(capsys):
+    assert main(["run", "ner", "--help"]) == 0
+    assert "--aggregation-strategy" in capsys.readouterr().out
