@@ -5,11 +5,10 @@ with 128 and the number of its signal; nothing here reads an argument by itself 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from ..jobs.errors import CANNOT, CLOSED_PIPE, ClosedPipe, Stopped, UsageError
+from ..jobs.errors import CANNOT, CLOSED_PIPE, ClosedPipe, Stopped, UsageError, discard_standard_output
 from ..jobs.job import Job
 from ..jobs.run import run_job
 from ..jobs.signals import stopping
@@ -21,10 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with stopping():
-            return _run(arguments)
-    except SystemExit as end:  # argparse has printed a help text
-        sys.stdout.flush()
-        return int(end.code or 0)
+            status = _run(arguments)
+            sys.stdout.flush()
+            return status
     except UsageError as error:
         print(f"afterlogits: {error}", file=sys.stderr)
         return CANNOT
@@ -32,13 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"afterlogits: {str(stop) or 'interrupted'}", file=sys.stderr)
         return int(getattr(stop, "status", 130))
     except (ClosedPipe, BrokenPipeError):
-        # Python flushes standard output once more as it ends: into nothing, not into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard_standard_output()
         return CLOSED_PIPE
 
 
 def _run(arguments: Sequence[str]) -> int:
-    known, rest = parse(arguments)
+    try:
+        known, rest = parse(arguments)
+        return _carry_out(known, rest)
+    except SystemExit as end:  # argparse has printed a help text
+        return int(end.code or 0)
+
+
+def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
     if known.version:
         from ... import __version__
 

@@ -1,6 +1,9 @@
 """How a command ends: its exit statuses, and the error whose text is the one line the user sees."""
 
+import os
 import signal
+import sys
+from contextlib import suppress
 from typing import NoReturn
 
 OK = 0
@@ -35,6 +38,12 @@ class Stopped(BaseException):
 
 class ClosedPipe(BaseException):
     """Nobody reads standard output any more."""
+
+
+def discard_standard_output() -> None:
+    """Let what is still to be written to standard output go nowhere: Python flushes it once more as it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def cannot(action: str, name: str, error: OSError) -> NoReturn:

@@ -80,46 +80,38 @@ class _ArrayScan:
             self.kept.clear()
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        place = begun = 0
-        while not self.ended:
-            if self.escaped:
-                self.escaped = False
-                place += 1
-            found = (_INSIDE if self.in_string else _OUTSIDE).search(chunk, place)
-            if found is None:
-                break
+        """The elements that end in this chunk."""
+        place = int(self.escaped)
+        self.escaped = False
+        begun = 0
+        while not self.ended and (found := (_INSIDE if self.in_string else _OUTSIDE).search(chunk, place)):
             place, mark = found.end(), found.group()
-            if self.in_string:
-                if mark == b"\\":
-                    self.escaped = place >= len(chunk)
-                    place += not self.escaped
-                else:
-                    self.in_string = False
+            if self.in_string or mark == b'"':
+                place = self._quoted(mark, place, len(chunk))
                 continue
-            if mark == b'"':
-                self.in_string = True
-            elif mark in (b"[", b"{"):
-                self.depth += 1
-                if self.depth == 1:
-                    begun = place
-            elif mark == b"," and self.depth == 1:
-                self._take(chunk[begun : place - 1])
-                yield self._piece()
+            above = self.depth
+            self.depth += (mark in b"[{") - (mark in b"]}")
+            if above == 0:
                 begun = place
-            elif mark in (b"]", b"}"):
-                self.depth -= 1
-                if self.depth == 0:
-                    self._take(chunk[begun : place - 1])
-                    self.ended = True
-                    if self.size > self.limit or b"".join(self.kept).strip():
-                        yield self._piece()
-                    begun = place
-        rest = chunk[begun:] if self.depth or self.ended else b""
-        if self.ended:
-            if rest.strip():
-                raise ValueError("text after the end of the array")
-        else:
-            self._take(rest)
+            elif self.depth == 0 or (mark == b"," and self.depth == 1):
+                self._take(chunk[begun : place - 1])
+                begun = place
+                self.ended = self.depth == 0
+                # Behind the last comma, or in an empty array, there is no element.
+                if not self.ended or self.size > self.limit or b"".join(self.kept).strip():
+                    yield self._piece()
+        if self.ended and chunk[begun:].strip():
+            raise ValueError("text after the end of the array")
+        if self.depth:
+            self._take(chunk[begun:])
+
+    def _quoted(self, mark: bytes, place: int, end: int) -> int:
+        """Enter or leave a string, or pass what a backslash escapes, which may be in the next chunk."""
+        if mark == b'"':
+            self.in_string = not self.in_string
+            return place
+        self.escaped = place >= end
+        return place + 1
 
     def _piece(self) -> Piece:
         data = b"".join(self.kept).strip() if self.size <= self.limit else None

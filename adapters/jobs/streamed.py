@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from .answering import answered
-from .errors import ClosedPipe, UsageError
+from .errors import ClosedPipe, UsageError, cannot, discard_standard_output
 from .formats import Format
 from .job import Job, job_entries, job_pipeline
 from .progress import Progress
@@ -62,10 +62,13 @@ def _sink(name: str) -> Iterator[IO[bytes]]:
     try:
         if name == "-":
             yield sys.stdout.buffer
+            sys.stdout.flush()
         else:
             with open(name, "wb", buffering=0) as sink:
                 yield sink
-    except BrokenPipeError:
-        raise ClosedPipe from None
     except OSError as error:
-        raise UsageError(f"cannot write {shown}: {error.strerror or error}") from None
+        if name == "-":
+            discard_standard_output()
+        if isinstance(error, BrokenPipeError):
+            raise ClosedPipe from None
+        cannot("write", shown, error)

@@ -4,13 +4,12 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from afterlogits.adapters.checkpoints import path as shipped
 from afterlogits.adapters.cli.commands import main
+from tests.builders.forks import command
 
 GOOD = '{"id": "good", "text": "Ada was in Paris."}'
 BAD_LINES = {
@@ -290,42 +289,40 @@ def test_a_missing_file_of_a_folder_is_one_line(run, tmp_path, capsys):
     assert err.startswith("afterlogits: cannot read set: ") and err.count("\n") == 1
 
 
-def command(*arguments, **options):
-    """The command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "afterlogits", "run", "ner", *map(str, arguments)],
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def read_all(handle):
+    with open(handle, "rb") as stream:
+        return stream.read().decode()
 
 
 def test_devices_and_closed_pipes_end_without_a_traceback(checkpoint, tmp_path):
-    source = tmp_path / "in.txt"
-    source.write_text("Ada was in Paris.\n" * 3000)
-    head = ("--input", source, "--model", checkpoint, "--quiet", "--output")
-    to_full = command(*head, "/dev/full")
-    with open("/dev/full", "wb") as full:
-        on_full = command(*head, "-", stdout=full)
-    closed = command(*head, "-", stdout=subprocess.PIPE)
-    assert json.loads(closed.stdout.readline())["id"] == 1
-    closed.stdout.close()
-    assert to_full.communicate()[1] == "afterlogits: cannot write /dev/full: No space left on device\n"
-    assert on_full.communicate()[1] == "afterlogits: cannot write standard output: No space left on device\n"
-    assert (to_full.returncode, on_full.returncode) == (2, 2)
-    assert closed.stderr.read() == ""
-    closed.stderr.close()
-    assert closed.wait() == 141
+    (tmp_path / "in.txt").write_text("Ada was in Paris.\n" * 2000)
+    head = ("run", "ner", "--input", tmp_path / "in.txt", "--model", checkpoint, "--quiet", "--output")
+    full = os.open("/dev/full", os.O_WRONLY)
+    for target, name, stdout in (("/dev/full", "/dev/full", None), ("-", "standard output", full)):
+        told, tell = os.pipe()
+        job = command(*head, target, stderr=tell, **({} if stdout is None else {"stdout": stdout}))
+        os.close(tell)
+        assert read_all(told) == f"afterlogits: cannot write {name}: No space left on device\n"
+        assert job.wait() == 2
+    os.close(full)
+    told, tell = os.pipe()
+    out, to_out = os.pipe()
+    job = command(*head, "-", stdout=to_out, stderr=tell)
+    os.close(tell)
+    os.close(to_out)
+    with open(out, encoding="utf-8") as reader:  # as head -1 does
+        assert json.loads(reader.readline())["id"] == 1
+    assert (read_all(told), job.wait()) == ("", 141)
     assert os.listdir(tmp_path) == ["in.txt"]
 
 
 def test_a_pipe_is_an_output_too(checkpoint, tmp_path):
     (tmp_path / "in.txt").write_text("Ada\n" * 50)
     os.mkfifo(tmp_path / "out")
-    writer = command("--input", tmp_path / "in.txt", "--model", checkpoint, "--output", tmp_path / "out")
+    job = command("run", "ner", "--input", tmp_path / "in.txt", "--model", checkpoint, "--output", tmp_path / "out")
     with open(tmp_path / "out", encoding="utf-8") as reader:
         assert len(reader.readlines()) == 50
-    assert writer.communicate()[1] == "" and writer.returncode == 0
+    assert job.wait() == 0
 
 
 def test_dev_null_is_an_output(run, tmp_path):
