@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from ..running.item_seeds import ItemSeeds
 from ..running.runner import Failure
 from .entries import Entry
 from .errors import one_line
@@ -23,9 +26,14 @@ class Answered:
 
 
 def answered(
-    pipe: Any, windows: Iterator[list[Entry]], progress: Progress, *, start: int = 0, flat: bool = False
+    pipe: Any, windows: Iterator[list[Entry]], progress: Progress, *, start: int = 0, seed: int = 0, flat: bool = False
 ) -> Iterator[Answered]:
-    """Answer windows in order. ``start``: the number of their first entry, from 0. Counts go to ``progress``."""
+    """Answer windows in order. ``start``: the number of their first entry, from 0. Counts go to ``progress``.
+
+    What a model draws from torch's own stream depends on ``seed`` and the window, so that a job that goes on draws
+    what it would have drawn at once.
+    """
+    seeds = ItemSeeds(seed)
     waiting: deque[list[Entry]] = deque()
 
     def items() -> Iterator[list[Any]]:
@@ -33,7 +41,10 @@ def answered(
             waiting.append(window)
             yield [entry.item for entry in window]
 
+    torch.manual_seed(seeds[start])
     for answers in pipe.answer_windows(items(), start=start):
+        start += len(answers)
+        torch.manual_seed(seeds[start])
         found = _rendered(waiting.popleft(), answers, progress, flat)
         progress.advance(len(found.digests), found.failed, found.reason)
         yield found

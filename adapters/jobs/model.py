@@ -37,5 +37,7 @@ def load_pipeline(job: Any) -> Any:
 
 
 def _seeds(job: Any) -> dict[str, Any]:
-    """Seeds by line, for the tasks that pass options on to generate."""
-    return {"seeds": ItemSeeds(job.seed)} if "seeds" in find_task(job.task).forwarded() else {}
+    """Seeds by item, for the tasks over texts that pass options on to generate; see ``answering`` for the others."""
+    task = find_task(job.task)
+    by_item = "seeds" in task.forwarded() and task.needs == ("tokenizer",)
+    return {"seeds": ItemSeeds(job.seed)} if by_item else {}

@@ -20,7 +20,7 @@ def run_streamed(job: Job, source: Source, written: Format, progress: Progress) 
     """Answer everything. A format that needs all rows first is written to a file in between."""
     pipe = job_pipeline(job, source, None)
     windows = pipe.windows(job_entries(job, source), lambda entry: entry.item)
-    found = (window.rows for window in answered(pipe, windows, progress, flat=job.flat))
+    found = (window.rows for window in answered(pipe, windows, progress, seed=job.seed, flat=job.flat))
     with _sink(job.output) as sink:
         if written in (Format("jsonl"), Format("text")):
             for rows in found:

@@ -64,7 +64,7 @@ def _answer(job: Job, pipe: Any, windows: Iterator[list[Entry]], folder: WorkFol
     pending: list[Answered] = []
     committed = time.monotonic()
     try:
-        for found in answered(pipe, windows, progress, start=folder.done, flat=job.flat):
+        for found in answered(pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat):
             # The newest window waits for the next one: only the last shard says that the input ended.
             if pending and time.monotonic() - committed >= job.commit_seconds:
                 _commit(folder, pending, progress, last=False)
