@@ -123,7 +123,8 @@ def task_signatures() -> str:
     for task in TASKS.values():
         kind = "".join(part.capitalize() for part in task.name.split("-"))
         names = [name for name in [*option_names(task.options), *sorted(task.forwarded())] if name != FORWARDED]
-        own = [name for name in dict.fromkeys(names) if name not in RUN_OPTIONS and name.isidentifier()]
+        taken = (*RUN_OPTIONS, "task", "model", "tokenizer")  # arguments of pipeline itself
+        own = [name for name in dict.fromkeys(names) if name not in taken and name.isidentifier()]
         lines += ["", "", f"class {kind}Arguments(LoadArguments, total=False):", f'    """Of {task.name}."""']
         lines += ["", *(f"    {name}: Any" for name in own)] if own else []
         literal = ", ".join(f'"{name}"' for name in (task.name, *task.aliases))

@@ -84,7 +84,7 @@ def test_options_that_transformers_drops_are_told():
 def test_boxes_of_answers_and_answers_said_once():
     """Word boxes of an answer are those between its start and end; corrected, no two answers are of the same words."""
     model, tokenizer = layoutlm()
-    found = pipeline(TASK, model, tokenizer, compat=False)(PAGES[1], top_k=10, boxes=True)
+    found = pipeline(TASK, model, tokenizer=tokenizer, compat=False)(PAGES[1], top_k=10, boxes=True)
     assert len({(answer["start"], answer["end"]) for answer in found}) == len(found) > 1
     for answer in found:
         covered = [box for _, box in PAGES[1]["word_boxes"][answer["start"] : answer["end"] + 1]]
@@ -109,7 +109,7 @@ NO_PAGES = [
 @pytest.mark.parametrize(("page", "message"), NO_PAGES, ids=[message for _, message in NO_PAGES])
 def test_a_page_that_cannot_be_read_costs_no_other(page, message):
     model, tokenizer = layoutlm()
-    pipe = pipeline(TASK, model, tokenizer)
+    pipe = pipeline(TASK, model, tokenizer=tokenizer)
     alone = pipe(PAGES[0])
     found = pipe([PAGES[0], page, PAGES[0]], on_error="record")
     assert re.match(re.escape(message), found[1]["error"]) and found[1]["index"] == 1

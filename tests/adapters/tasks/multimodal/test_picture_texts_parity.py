@@ -163,7 +163,7 @@ def test_decisions():
 @only_5
 def test_decisions_that_cannot_be_made_cost_no_other():
     model, tokenizer = decider()
-    pipe = pipeline("decision", model, tokenizer)
+    pipe = pipeline("decision", model, tokenizer=tokenizer)
     found = pipe(
         [REQUEST, {"state": "hello"}, {"state": "hello", "questions": {"a": {"type": "odd"}}}], on_error="record"
     )
