@@ -508,6 +508,7 @@ def _superpoint():
         descriptor_decoder_dim=16,
         max_keypoints=32,
         keypoint_threshold=0.0,
+        initializer_range=0.3,
     )
 
 

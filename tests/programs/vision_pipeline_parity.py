@@ -72,6 +72,11 @@ CASES = {
         "detr_segmentation": [*OBJECTS, {"subtask": "semantic"}],
         "eomt": [*OBJECTS, {"subtask": "semantic"}],
     },
+    "keypoint-matching": {
+        "superglue": [{}, {"threshold": 0.05}],
+        "lightglue": [{}, {"threshold": 0.02}],
+        "efficientloftr": [{}],
+    },
     "image-feature-extraction": {"vit_features": [{}, {"pool": True}, {"return_tensors": True}]},
     "video-classification": {
         "videomae": [{}, {"num_frames": 4, "frame_sampling_rate": 3, "top_k": 2}],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -109,6 +110,41 @@ def segment_objects(
         target_sizes=sizes,
     )
     return [(each["segmentation"], each["segments_info"]) for each in found]
+
+
+def match_points(
+    processor: Any, outputs: Any, *, sizes: Tensor, threshold: float
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The matches of each pair, best first: points of both pictures [N, 2] int32 (x, y) and scores [N].
+
+    sizes: [B, 2, 2] int, height and width of both pictures.
+    """
+    found = processor.post_process_keypoint_matching(outputs, target_sizes=sizes, threshold=threshold)
+    ordered = []
+    for each in found:
+        order = each["matching_scores"].argsort(descending=True, stable=True)
+        names = ("keypoints0", "keypoints1", "matching_scores")
+        ordered.append(tuple(each[name][order].cpu() for name in names))
+    return ordered
+
+
+def find_points(processor: Any, outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
+    """The points of each picture, as ``post_process_keypoint_detection``. sizes: [B, 2] int, height and width."""
+    found: list[dict[str, Tensor]] = processor.post_process_keypoint_detection(
+        outputs, sizes.to(outputs["mask"].device)
+    )
+    return found
+
+
+def find_poses(
+    processor: Any, heatmaps: Tensor, boxes: list[list[float]], kernel_size: int, threshold: float | None
+) -> list[dict[str, Tensor]]:
+    """The points of each person, as ``post_process_pose_estimation``. heatmaps: [N, K, h, w]. boxes: N, COCO."""
+    found = processor.post_process_pose_estimation(
+        SimpleNamespace(heatmaps=heatmaps.float()), boxes=[boxes], kernel_size=kernel_size, threshold=threshold
+    )
+    people: list[dict[str, Tensor]] = found[0]
+    return people
 
 
 def of_images(found: list[dict[str, Tensor]]) -> Detections:

@@ -206,3 +206,18 @@ TASK = Task(
     window_sizes=PICTURE_WINDOWS,
     weigh=weigh_picture,
 )
+
+
+def _fixed(subtask: str, *auto_classes: str) -> Task:
+    """The task of one subtask, for models of one Auto class: without the pipeline's choice."""
+
+    def check_fixed(loaded: Loaded, options: ImageSegmentationOptions) -> ImageSegmentationOptions:
+        return check(loaded, replace(options, subtask=options.subtask or subtask))
+
+    return replace(TASK, name=f"{subtask}-segmentation", auto_classes=auto_classes, check=check_fixed)
+
+
+SEMANTIC = _fixed("semantic", "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation")
+INSTANCE = _fixed("instance", "AutoModelForInstanceSegmentation", "AutoModelForUniversalSegmentation")
+PANOPTIC = _fixed("panoptic", "AutoModelForUniversalSegmentation", "AutoModelForImageSegmentation")
+UNIVERSAL = replace(TASK, name="universal-segmentation", auto_classes=("AutoModelForUniversalSegmentation",))

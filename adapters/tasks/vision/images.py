@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,11 @@ def image_row(inputs: Mapping[str, Any], group: Any = None, **facts: Any) -> Row
     values = inputs["pixel_values"]
     channels = values.shape[-3] if values.dim() > 2 else 1
     return Row(inputs, prod(values.shape) // max(channels, 1), None, facts, group)
+
+
+def with_sizes(rows: Sequence[Row], pictures: Sequence[Picture]) -> list[Row]:
+    """Rows that know the height and width of their picture (``size``)."""
+    return [replace(row, facts={"size": each.size}) for row, each in zip(rows, pictures, strict=True)]
 
 
 def parts_of(found: Any, count: int) -> list[Part]:

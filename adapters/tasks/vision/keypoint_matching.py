@@ -1,0 +1,123 @@
+"""Points of one picture found again in another, as the keypoint-matching pipeline of transformers 5.23."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...media.pictures import weigh_picture
+from ...running.batching import Batch
+from ...running.columns import Columns
+from ...running.inputs import as_call
+from ...running.options import require
+from ...running.runner import Call, Loaded, Prepared, Task
+from .families import match_points
+from .images import PICTURE_WINDOWS, ImageOptions, Picture, image_row, read_one
+from .results import Matches, of_source
+
+
+@dataclass(frozen=True)
+class KeypointMatchingOptions(ImageOptions):
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: Picture
+    second: Picture
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        return [self.first.size, self.second.size]
+
+
+def read_pairs(inputs: Any = None, **options: Any) -> Call:
+    """``pipe([picture, other])``, a list of pairs, or any iterable of pairs."""
+    if inputs is None:
+        raise TypeError("inputs must be a pair of pictures, a list, or an iterable of pairs; got None")
+    if isinstance(inputs, list | tuple) and len(inputs) == 2 and all(map(_is_picture, inputs)):
+        return Call([inputs], "single", options)
+    return as_call(inputs, options)
+
+
+def _is_picture(value: Any) -> bool:
+    if isinstance(value, np.ndarray | Tensor):
+        return value.ndim <= 3
+    return isinstance(value, str | bytes | Path) or hasattr(value, "convert")
+
+
+def parse(loaded: Loaded, item: Any, options: KeypointMatchingOptions) -> Pair:
+    is_pair = isinstance(item, Iterable) and not isinstance(item, str | bytes) and len(list(item)) == 2
+    require(is_pair, f"a pair must hold two pictures; got {type(item).__name__}")
+    first, second = (read_one(loaded, each, options) for each in item)
+    return Pair(first, second)
+
+
+def encode(loaded: Loaded, items: Sequence[Pair], options: KeypointMatchingOptions) -> list[Prepared]:
+    """A row a pair: its pixels are [2, C, H, W]."""
+    prepared = []
+    for item in items:
+        encoded = loaded.image_processor(images=[item.first.image, item.second.image], return_tensors="pt")
+        row = image_row({name: values[0] for name, values in encoded.items()}, sizes=item.sizes)
+        prepared.append(Prepared([row], (item.first.source, item.second.source)))
+    return prepared
+
+
+def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> list[Any]:
+    """Per pair its matches, the best first: points of the first and of the second picture, and scores."""
+    sizes = torch.tensor([row.facts["sizes"] for row in batch.rows])
+    # The pipeline of transformers hands over (width, height) where (height, width) is asked for.
+    sizes = sizes.flip(-1) if loaded.compat else sizes
+    outputs = loaded.model(**batch.inputs)
+    return match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: KeypointMatchingOptions
+) -> list[Any]:
+    """A list of ``{keypoint_image_0: {x, y}, keypoint_image_1: {x, y}, score}`` a pair."""
+    finished = []
+    for item, (found,) in zip(items, outputs, strict=True):
+        rows = zip(*(column.tolist() for column in found), strict=True)
+        records = [
+            {"keypoint_image_0": {"x": x0, "y": y0}, "keypoint_image_1": {"x": x1, "y": y1}, "score": score}
+            for (x0, y0), (x1, y1), score in rows
+        ]
+        finished.append(of_source(Matches(records), item.facts))
+    return finished
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: KeypointMatchingOptions
+) -> Columns:
+    """A row a match: ``keypoint_image_0`` and ``keypoint_image_1`` [N, 2] whole pixels (x, y), and ``score``."""
+    first, second, scores = (torch.cat([found[column] for (found,) in outputs]) for column in range(3))
+    counts = torch.tensor([len(found[2]) for (found,) in outputs], dtype=torch.long)
+    return Columns(counts, {"keypoint_image_0": first, "keypoint_image_1": second, "score": scores.double()})
+
+
+def shape(results: Any, call: Call) -> Any:
+    """A list of one pair gives the matches of that pair, as in transformers."""
+    return results[0] if call.kind == "list" and len(results) == 1 else results
+
+
+TASK = Task(
+    name="keypoint-matching",
+    auto_classes=("AutoModelForKeypointMatching",),
+    options=KeypointMatchingOptions,
+    read=read_pairs,
+    parse=parse,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    columns=columns,
+    shape=shape,
+    needs=("image_processor",),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)
