@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
+from ....postprocess.vision.instances import instance_maps
+from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 
 _SUFFIX = re.compile(r"(ImageProcessor|FeatureExtractor|Processor)(Pil|Fast)?$")
@@ -99,17 +101,39 @@ def segment_objects(
     threshold: float,
     mask_threshold: float,
     overlap_mask_area_threshold: float,
+    compat: bool = True,
 ) -> list[tuple[Tensor, list[dict[str, Any]]]]:
     """The map of ids and the segments of each picture, as ``post_process_{subtask}_segmentation``."""
-    method = getattr(processor, f"post_process_{subtask}_segmentation")
-    found = method(
-        outputs,
-        threshold=threshold,
-        mask_threshold=mask_threshold,
-        overlap_mask_area_threshold=overlap_mask_area_threshold,
-        target_sizes=sizes,
-    )
-    return [(each["segmentation"], each["segments_info"]) for each in found]
+    method = f"post_process_{subtask}_segmentation"
+    family = family_of(processor, method) or ""
+    mask_size = QUERIES.get(family, {}).get("mask_size")
+    if (subtask == "panoptic" and family in QUERIES) or family in ("Detr", "ConditionalDetr"):
+        classes, masks = query_logits(outputs)
+        segmentations = panoptic_maps(
+            classes,
+            masks,
+            sizes=sizes,
+            threshold=threshold,
+            mask_threshold=mask_threshold,
+            overlap_threshold=overlap_mask_area_threshold,
+            mask_size=mask_size,
+            compat=compat,
+        )
+    elif family in ("MaskFormer", "Mask2Former"):
+        classes, masks = query_logits(outputs)
+        instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=mask_size, compat=compat)
+        segmentations = [each.segments for each in instances]
+    else:
+        found = getattr(processor, method)(
+            outputs,
+            threshold=threshold,
+            mask_threshold=mask_threshold,
+            overlap_mask_area_threshold=overlap_mask_area_threshold,
+            target_sizes=sizes,
+        )
+        return [(each["segmentation"], each["segments_info"]) for each in found]
+    records = [each.records() for each in segmentations]
+    return [(each["segmentation"], each["segments_info"]) for each in records]
 
 
 def match_points(

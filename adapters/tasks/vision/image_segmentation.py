@@ -115,6 +115,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
         threshold=min([options.threshold, *(options.label_thresholds or {}).values()]),
         mask_threshold=options.mask_threshold,
         overlap_mask_area_threshold=options.overlap_mask_area_threshold,
+        compat=loaded.compat,
     )
     return [_objects(each.to(torch.int16).cpu(), segments, names, options) for each, segments in found]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...media import drawing
 from ...media.pictures import read_picture
+from . import exports
 
 
 class Pictured:
@@ -67,7 +68,27 @@ class VideoLabels(list[Any], Pictured):
         return drawing.draw_labels(self.picture(), self)
 
 
-class Detected(list[Any], Pictured):
+class Exported(Pictured):
+    """A result in the forms that other tools read (exports.py)."""
+
+    def coco(self, image_id: Any = 0, category_ids: Any = None) -> list[dict[str, Any]]:
+        """COCO's results: a box each, and for masks their run lengths and area."""
+        return exports.to_coco(self, image_id, category_ids)
+
+    def supervision(self) -> dict[str, Any]:
+        """The fields of ``supervision.Detections``: ``Detections(**result.supervision())``."""
+        return exports.to_supervision(self)
+
+    def polygons(self) -> dict[str, Any]:
+        """A GeoJSON-like collection of features; coordinates are pixels, y downwards."""
+        return exports.to_polygons(self)
+
+    def numpy(self) -> dict[str, Any]:
+        """Boxes, scores, labels, label ids and masks as arrays."""
+        return exports.to_numpy(self)
+
+
+class Detected(list[Any], Exported):
     """Objects in a picture: label, score and box. ``boxes``: [N, 4] float, xyxy, as the model gave them; ``label_ids``
     [N] int64."""
 
@@ -78,7 +99,7 @@ class Detected(list[Any], Pictured):
         return drawing.draw_boxes(self.picture(), self, [list(record["box"].values()) for record in self])
 
 
-class Segments(list[Any], Pictured):
+class Segments(list[Any], Exported):
     """Segments of a picture: label, score and mask. ``segmentation``: [H, W] int16, the map of their ``ids``."""
 
     segmentation: Any = None
@@ -89,8 +110,12 @@ class Segments(list[Any], Pictured):
         labels, scores = [record["label"] for record in self], [record["score"] for record in self]
         return drawing.draw_segments(self.picture(), self.segmentation, self.ids, labels, scores)
 
+    def panoptic(self, image_id: Any = 0, file_name: str = "", category_ids: Any = None) -> tuple[Any, dict[str, Any]]:
+        """COCO's panoptic form: a picture of ids in its colours, and the annotation that names them."""
+        return exports.to_panoptic(self, image_id, file_name, category_ids)
 
-class Masks(dict[str, Any], Pictured):
+
+class Masks(dict[str, Any], Exported):
     """Masks of everything in a picture, with their scores."""
 
     def draw(self) -> Any:
