@@ -72,6 +72,8 @@ CASES = {
         "detr_segmentation": [*OBJECTS, {"subtask": "semantic"}],
         "eomt": [*OBJECTS, {"subtask": "semantic"}],
     },
+    "depth-estimation": {"dpt_depth": [{}], "glpn": [{}], "depth_anything": [{}]},
+    "image-to-image": {"swin2sr": [{}]},
     "keypoint-matching": {
         "superglue": [{}, {"threshold": 0.05}],
         "lightglue": [{}, {"threshold": 0.02}],

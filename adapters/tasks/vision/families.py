@@ -136,6 +136,24 @@ def segment_objects(
     return [(each["segmentation"], each["segments_info"]) for each in records]
 
 
+def depth_maps(processor: Any, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """The depth of each picture at its size, as ``post_process_depth_estimation`` where the pipeline calls it."""
+    found = processor.post_process_depth_estimation(outputs, sizes)
+    return [each["predicted_depth"] for each in found]
+
+
+def grey_levels(depth: Tensor) -> Tensor:
+    """A map as uint8: its least is 0, its largest 255; a map of one value is 0."""
+    values = depth.float()
+    low, high = values.amin(), values.amax()
+    return ((values - low) / (high - low) * 255).nan_to_num(0.0).to(torch.uint8)
+
+
+def to_pixels(values: Tensor) -> Tensor:
+    """[B, C, H, W] floats as pixels [B, H, W, C] uint8: 0 to 1 becomes 0 to 255, what is beyond is cut."""
+    return (values.float().clamp(0, 1) * 255.0).round().to(torch.uint8).movedim(1, -1).contiguous()
+
+
 def match_points(
     processor: Any, outputs: Any, *, sizes: Tensor, threshold: float
 ) -> list[tuple[Tensor, Tensor, Tensor]]:

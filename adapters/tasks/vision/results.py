@@ -129,6 +129,14 @@ class DepthMap(dict[str, Any], Pictured):
         return drawing.draw_depth(self.picture(), self["predicted_depth"])
 
 
+class Reconstruction(dict[str, Any], Pictured):
+    """A picture with its hidden patches filled in: ``image``, and ``masked_image`` as the model saw it."""
+
+    def draw(self) -> Any:
+        pictures = (self.picture(), self["masked_image"], self["image"])
+        return drawing.beside(*(drawing.fit(each, most=drawing.LEAST)[0] for each in pictures))
+
+
 class Matches(list[Any], Pictured):
     """Points of one picture found again in another; ``source`` is the pair of pictures."""
 
