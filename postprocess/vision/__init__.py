@@ -4,6 +4,8 @@ Tensors in, columns out; torch and numpy alone, no image library. ``detection`` 
 """
 
 from .boxes import clip_boxes, convert_boxes, pairwise_iou, pairwise_overlap, scale_boxes
+from .connected import clean_masks, connected_pieces
+from .crops import Crops, crop_boxes, plan_crops, point_grid
 from .detection import detect_best_label, detect_every_label, detect_sigmoid, detect_softmax
 from .detections import Detections, first_of_each, merge_images
 from .guided import (
@@ -15,23 +17,37 @@ from .guided import (
 )
 from .instances import Instances, instance_maps
 from .maps import MaskStatistics, id_masks, id_statistics, map_ids, mask_statistics
+from .mask_generation import (
+    MaskCandidates,
+    filter_masks,
+    generate_masks,
+    mask_boxes,
+    merge_candidates,
+    upscaled_masks,
+    without_overlap,
+)
 from .nms import nms, soft_nms, suppress
 from .panoptic import Segmentation, panoptic_maps
-from .run_lengths import RunLengths, encode_masks, map_runs, mask_runs, read_run_lengths
+from .run_lengths import RunLengths, encode_masks, join_run_lengths, map_runs, mask_runs, read_run_lengths
 from .semantic import class_map, class_planes, semantic_maps
 
 __all__ = [
+    "Crops",
     "Detections",
     "GroundedDetections",
     "Instances",
+    "MaskCandidates",
     "MaskStatistics",
     "RunLengths",
     "Segmentation",
     "answered_images",
     "class_map",
     "class_planes",
+    "clean_masks",
     "clip_boxes",
+    "connected_pieces",
     "convert_boxes",
+    "crop_boxes",
     "detect_best_label",
     "detect_every_label",
     "detect_grounded",
@@ -40,22 +56,31 @@ __all__ = [
     "detect_softmax",
     "detect_text_classes",
     "encode_masks",
+    "filter_masks",
     "first_of_each",
+    "generate_masks",
     "id_masks",
     "id_statistics",
     "instance_maps",
+    "join_run_lengths",
     "map_ids",
     "map_runs",
+    "mask_boxes",
     "mask_runs",
     "mask_statistics",
+    "merge_candidates",
     "merge_images",
     "nms",
     "pairwise_iou",
     "pairwise_overlap",
     "panoptic_maps",
+    "plan_crops",
+    "point_grid",
     "read_run_lengths",
     "scale_boxes",
     "semantic_maps",
     "soft_nms",
     "suppress",
+    "upscaled_masks",
+    "without_overlap",
 ]

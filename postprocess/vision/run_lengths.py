@@ -220,6 +220,12 @@ def mask_runs(mask: Tensor) -> list[int]:
     return runs[ids.index(1)] if 1 in ids else []
 
 
+def join_run_lengths(parts: Sequence[RunLengths], size: tuple[int, int]) -> RunLengths:
+    """The masks of several, one after the other; all are of one size (height, width)."""
+    lengths = [np.diff(part.bounds) for part in parts]
+    return RunLengths(_joined([part.counts for part in parts]), _bounds_of(_joined(lengths)), size)
+
+
 def _bounds_of(lengths: Any) -> Counts:
     return np.concatenate(([0], np.cumsum(np.asarray(lengths, dtype=np.int64))))
 

@@ -13,9 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.postprocess.vision import drawn_detections, drawn_segmentations
+from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_segmentations
 
-FAMILIES: dict[str, Callable[[int], None]] = {**drawn_detections.CHECKS, **drawn_segmentations.CHECKS}
+FAMILIES: dict[str, Callable[[int], None]] = {
+    **drawn_detections.CHECKS,
+    **drawn_segmentations.CHECKS,
+    **drawn_masks.CHECKS,
+}
 
 
 def run(check: Callable[[int], None], seeds: range) -> list[tuple[int, str]]:

@@ -1,0 +1,243 @@
+"""Masks of "segment everything" (SAM, SAM2): which of a model's masks are good, as run lengths, and one of each.
+
+Masks are filtered by their predicted quality first, then upsampled a few at a time; kept is what their run lengths
+take, never a stack of masks at the size of the image. No torchvision is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .nms import nms
+from .run_lengths import RunLengths, encode_masks, join_run_lengths
+from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
+
+EDGE = 20.0  # pixels from the edge of a crop at which an object counts as cut off
+
+
+@dataclass(frozen=True)
+class MaskCandidates:
+    """Masks that passed, in the order of the model. K masks."""
+
+    runs: RunLengths  # at the size of the image
+    scores: Tensor  # [K], the quality that the model predicts
+    boxes: Tensor  # [K, 4] int64 left, top, right, bottom, the last two included; float32 where no mask passed
+
+    def records(self, *, runs: bool = False, boxes: bool = False) -> dict[str, Any]:
+        """``{masks, scores}`` and, where asked for, ``rle_mask`` and ``bounding_boxes``, as the pipeline returns them.
+
+        Masks are numpy arrays of bool, views of column-major memory, as there.
+        """
+        found: dict[str, Any] = {"masks": [*self.runs.decode().numpy()], "scores": self.scores}
+        if runs:
+            found["rle_mask"] = self.runs.records()
+        if boxes:
+            found["bounding_boxes"] = self.boxes
+        return found
+
+
+def upscaled_masks(
+    logits: Tensor,
+    size: tuple[int, int],
+    *,
+    pad_size: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
+    index: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Mask logits at the size of their image, a few at a time: [c, H, W] each, bit for bit as transformers has them.
+
+    logits: [P, M, h, w], M masks of each of P prompts. pad_size: the square that the model saw, to which masks are
+    resized first; input_size: the part of it that is image. None for models that saw the image alone (SAM2).
+    index: places in P * M of the masks wanted, ascending; None means all.
+    """
+    channels = logits.shape[1]
+    flat = logits.flatten(0, 1)
+    wanted = torch.arange(len(flat), device=flat.device) if index is None else index
+    largest = max((height * width for height, width in (size, pad_size or size)), default=1)
+    budget = CHUNK_BYTES if logits.device.type == "cpu" else DEVICE_CHUNK_BYTES
+    step = channels * max(1, budget // (largest * 4 * channels))
+    for first in range(0, len(wanted), step):
+        chosen = wanted[first : first + step]
+        # torch's last bits depend on how many masks a prompt has: others fill the last prompt up.
+        short = -len(chosen) % channels
+        filled = torch.cat((chosen, chosen[-1:].expand(short))) if short else chosen
+        masks = flat[filled].view(-1, channels, *flat.shape[1:])
+        yield _resized(masks, size, pad_size, input_size).flatten(0, 1)[: len(chosen)]
+
+
+def _resized(
+    masks: Tensor, size: tuple[int, int], pad_size: tuple[int, int] | None, input_size: tuple[int, int] | None
+) -> Tensor:
+    if pad_size is not None:
+        masks = F.interpolate(masks, pad_size, mode="bilinear", align_corners=False)
+    if input_size is not None:
+        masks = masks[..., : input_size[0], : input_size[1]]
+    if masks.shape[2:] == size:
+        return masks  # a resize to the same size multiplies by 1 and adds 0
+    return F.interpolate(masks, size, mode="bilinear", align_corners=False)
+
+
+def filter_masks(
+    masks: Tensor,
+    iou_scores: Tensor,
+    *,
+    image_size: tuple[int, int],
+    crop_box: Sequence[float] | Tensor | None = None,
+    pred_iou_thresh: float = 0.88,
+    stability_score_thresh: float = 0.95,
+    mask_threshold: float = 0.0,
+    stability_score_offset: float = 1.0,
+) -> MaskCandidates:
+    """The masks that are good enough, from logits at the size of their crop.
+
+    masks: [P, M, H, W] or [N, H, W] float. iou_scores: [P, M] or [N]. image_size: (height, width) of the whole image.
+    crop_box: left, top, right, bottom of the crop; None means the whole. Kept, in that order: predicted quality above
+    ``pred_iou_thresh`` (0 or less: all), stability above ``stability_score_thresh`` (0 or less: all), and a box that
+    does not end within 20 pixels of an edge of the crop which is no edge of the image. Stability is the area at
+    ``mask_threshold + offset`` over that at ``mask_threshold - offset``; an empty mask has none and goes.
+    """
+    flat, scores = masks.reshape(-1, *masks.shape[-2:]), iou_scores.reshape(-1).to(masks.device)
+    if len(flat) != len(scores):
+        raise ValueError(f"iou_scores must be one of each of {len(flat)} masks; got {len(scores)}")
+    index = _by_quality(scores, pred_iou_thresh)
+    parts = (flat[index[first : first + 1]] for first in range(len(index)))
+    options = (stability_score_thresh, mask_threshold, stability_score_offset)
+    return _candidates(parts, scores[index], image_size, crop_box, options)
+
+
+def generate_masks(
+    logits: Tensor,
+    iou_scores: Tensor,
+    *,
+    image_size: tuple[int, int],
+    crop_box: Sequence[float] | Tensor | None = None,
+    pad_size: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
+    pred_iou_thresh: float = 0.88,
+    stability_score_thresh: float = 0.95,
+    mask_threshold: float = 0.0,
+    stability_score_offset: float = 1.0,
+) -> MaskCandidates:
+    """`filter_masks` of `upscaled_masks`, where only masks of sufficient predicted quality are upscaled.
+
+    logits: [P, M, h, w] as the model gives them. iou_scores: [P, M]. Other options as in the two.
+    """
+    scores = iou_scores.reshape(-1).to(logits.device)
+    if len(scores) != logits.shape[0] * logits.shape[1]:
+        raise ValueError(
+            f"iou_scores must be one of each of {logits.shape[0] * logits.shape[1]} masks; got {len(scores)}"
+        )
+    index = _by_quality(scores, pred_iou_thresh)
+    left, top, right, bottom = _corners_of(crop_box, image_size)
+    size = (bottom - top, right - left)
+    parts = upscaled_masks(logits, size, pad_size=pad_size, input_size=input_size, index=index)
+    options = (stability_score_thresh, mask_threshold, stability_score_offset)
+    return _candidates(parts, scores[index], image_size, crop_box, options)
+
+
+def _by_quality(scores: Tensor, threshold: float) -> Tensor:
+    if threshold > 0.0:
+        return (scores > threshold).nonzero()[:, 0]
+    return torch.arange(len(scores), device=scores.device)
+
+
+def _corners_of(crop_box: Sequence[float] | Tensor | None, image_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    if crop_box is None:
+        return 0, 0, image_size[1], image_size[0]
+    values = crop_box.tolist() if isinstance(crop_box, Tensor) else crop_box
+    left, top, right, bottom = (int(value) for value in values)
+    return left, top, right, bottom
+
+
+def _candidates(
+    parts: Iterator[Tensor],
+    scores: Tensor,
+    image_size: tuple[int, int],
+    crop_box: Sequence[float] | Tensor | None,
+    options: tuple[float, float, float],
+) -> MaskCandidates:
+    least, level, offset = options
+    corners = _corners_of(crop_box, image_size)
+    runs, boxes, kept, stable, first = [], [], [], 0, 0
+    for part in parts:
+        places = torch.arange(first, first + len(part), device=part.device)
+        first += len(part)
+        if least > 0.0:
+            good = _stability(part, level, offset) > least
+            part, places = part[good], places[good]
+        if not len(part):
+            continue
+        stable += len(part)
+        found = part > level
+        box = mask_boxes(found)
+        inside = ~_near_crop_edge(box, corners, image_size)
+        found, box, places = found[inside], box[inside], places[inside]
+        runs.append(encode_masks(_padded(found, corners, image_size)))
+        boxes.append(box + torch.tensor([corners[0], corners[1]] * 2, device=box.device))
+        kept.append(places)
+    if not stable:
+        return MaskCandidates(join_run_lengths([], image_size), scores[:0], torch.zeros(0, 4, device=scores.device))
+    return MaskCandidates(join_run_lengths(runs, image_size), scores[torch.cat(kept)], torch.cat(boxes))
+
+
+def _stability(masks: Tensor, level: float, offset: float) -> Tensor:
+    """Area at the higher level over area at the lower, [N] float32; 0 / 0 is NaN and passes nothing."""
+    high, low = ((masks > level + step).flatten(1).sum(dim=1, dtype=torch.int32) for step in (offset, -offset))
+    return high / low
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """The box of each mask [N, H, W] bool: left, top, right, bottom, all included; [N, 4] int64, zeros if empty."""
+    columns, rows = masks.any(dim=1), masks.any(dim=2)
+    edges = []
+    for line in (columns, rows):
+        ints = line.to(torch.uint8)
+        edges.append((ints.argmax(dim=1), line.shape[1] - 1 - ints.flip(1).argmax(dim=1)))
+    (left, right), (top, bottom) = edges
+    return torch.stack((left, top, right, bottom), dim=1) * rows.any(dim=1)[:, None]
+
+
+def _near_crop_edge(boxes: Tensor, corners: tuple[int, int, int, int], image_size: tuple[int, int]) -> Tensor:
+    """[N] bool: a side of the box lies within 20 pixels of the same side of the crop, and not of the image's."""
+    placed = (boxes + torch.tensor([corners[0], corners[1]] * 2, device=boxes.device)).float()
+    crop, image = (
+        torch.tensor(values, dtype=torch.float32, device=boxes.device)
+        for values in (corners, (0, 0, image_size[1], image_size[0]))
+    )
+    near = ((placed - crop).abs() <= EDGE) & ~((placed - image).abs() <= EDGE)
+    return near.any(dim=1)
+
+
+def _padded(masks: Tensor, corners: tuple[int, int, int, int], image_size: tuple[int, int]) -> Tensor:
+    left, top, right, bottom = corners
+    if (left, top, right, bottom) == (0, 0, image_size[1], image_size[0]):
+        return masks
+    return F.pad(masks, (left, image_size[1] - right, top, image_size[0] - bottom), value=False)
+
+
+def merge_candidates(parts: Sequence[MaskCandidates], *, iou_threshold: float = 0.7) -> MaskCandidates:
+    """One mask of each object, best first, from what the points and crops of an image gave.
+
+    Masks whose boxes overlap a better one's by more than ``iou_threshold`` go. Ties: as they come.
+    """
+    if not parts:
+        raise ValueError("parts must hold the candidates of at least one run; got none")
+    scores, boxes = torch.cat([part.scores for part in parts]), torch.cat([part.boxes for part in parts])
+    kept = nms(boxes.float(), scores, iou_threshold=iou_threshold)
+    runs = join_run_lengths([part.runs for part in parts], parts[0].runs.size)
+    return MaskCandidates(runs.select(kept.tolist()), scores[kept], boxes[kept])
+
+
+def without_overlap(logits: Tensor) -> Tensor:
+    """Mask logits [N, M, H, W] in which every pixel stays with the best of the N: the others are at most -10 (SAM2)."""
+    if logits.shape[0] == 1:
+        return logits
+    best = logits.argmax(dim=0, keepdim=True)
+    mine = torch.arange(logits.shape[0], device=logits.device)[:, None, None, None] == best
+    return torch.where(mine, logits, logits.clamp(max=-10.0))
