@@ -105,7 +105,7 @@ def check_upscaled(seed: int) -> None:
 
 def check_crops(seed: int) -> None:
     choose, _ = draw(seed)
-    size = (choose.randint(20, 900), choose.randint(20, 900))
+    size = (choose.randint(70, 900), choose.randint(70, 900))
     layers, points = choose.randint(0, 3), choose.choice((1, 4, 7))
     edge, overlap = choose.choice((64, 1024)), choose.choice((512 / 1500, 0.2))
     image = np.zeros((3, *size), dtype=np.uint8)

@@ -27,7 +27,7 @@ def test_boxes_include_their_last_pixels():
 
 
 def test_what_a_crop_cuts_off_goes():
-    """A crop of columns 100-200: an object 15 pixels from its right edge is cut off, unless the image ends there too."""
+    """A crop of columns 100-200: an object 15 pixels from its right edge is cut off, unless the image ends too."""
     masks = torch.full((1, 100, 100), -9.0)
     masks[0, 40:60, 50:85] = 9.0  # column 184 of the image, 16 from 200
     options = {"crop_box": (100, 0, 200, 100), "pred_iou_thresh": 0.0}
