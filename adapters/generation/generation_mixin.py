@@ -29,12 +29,19 @@ _WARNED: set[tuple[str, str]] = set()
 class Engine(GenerationMixin):  # type: ignore[misc]
     """Mixed in before a model's own class; see ``generation.install``."""
 
-    def generate(self, *arguments: Any, seeds: Any = None, compact: bool = False, **options: Any) -> Any:
+    def generate(
+        self,
+        *arguments: Any,
+        seeds: Any = None,
+        compact: bool = False,
+        shared_prefill: bool = True,
+        **options: Any,
+    ) -> Any:
         """The model's own ``generate``, which also takes the options of ``generation.generate``."""
         check_seeds(seeds)
         given = options
         try:
-            request, options = split_request(seeds, compact, options)
+            request, options = split_request(seeds, compact, options, shared_prefill=shared_prefill)
             with requested(request):
                 return super().generate(*arguments, **options)
         except BaseException as error:
@@ -84,7 +91,8 @@ class Engine(GenerationMixin):  # type: ignore[misc]
 # For whoever asks a model what its generate takes, as pipelines and trainers do.
 _parameters = inspect.signature(GenerationMixin.generate).parameters
 _named = [one for one in _parameters.values() if one.kind is not one.VAR_KEYWORD]
-_further = [one for one in inspect.signature(Engine.generate).parameters.values() if one.name in ("seeds", "compact")]
+_own = ("seeds", "compact", "shared_prefill")
+_further = [one for one in inspect.signature(Engine.generate).parameters.values() if one.name in _own]
 Engine.generate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [*_named, *_further, *(one for one in _parameters.values() if one.kind is one.VAR_KEYWORD)]
 )

@@ -5,8 +5,6 @@ import functools
 import warnings
 from typing import Any
 
-from transformers import GenerationMixin
-
 from .arguments import check_seeds
 from .generation_mixin import Engine
 from .modes.beam import run_beam_search
@@ -14,12 +12,23 @@ from .modes.removed_modes import REMOVED_MODES
 from .modes.sample import run_sample
 from .request import split_request
 from .speculation import run_assisted, why_not_assisted
+from .wrapped_models import generating_model, with_inner, without_compilation
 
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
 
+# Options of the engine that a wrapper's own generate is told of only where they are asked for.
+_OFF = {"seeds": None, "compact": False, "shared_prefill": True}
+
+
 def generate(
-    model: Any, inputs: Any = None, *arguments: Any, seeds: Any = None, compact: bool = False, **kwargs: Any
+    model: Any,
+    inputs: Any = None,
+    *arguments: Any,
+    seeds: Any = None,
+    compact: bool = False,
+    shared_prefill: bool = True,
+    **kwargs: Any,
 ) -> Any:
     """``model.generate(inputs, ...)`` on this engine: the same arguments, the same tokens, and more per row.
 
@@ -34,17 +43,21 @@ def generate(
     seeds the draws are torch's, and the library's.
     compact: rows that have finished leave the batch, where nothing that is asked for or looks on needs every row. The
     tokens of the others stay the same up to near ties that other matrix sizes may round differently.
-    The model itself is left as it is, for other threads too. What this engine does not cover runs on the library's
-    loops, with one warning that says why.
+    shared_prefill: run a prompt once for all its beams or returned sequences. Off where a forward hook that is not
+    torch's, transformers' or accelerate's looks on, for it may count rows; rows do not leave then either.
+    The model itself is left as it is, for other threads too. It may be wrapped: by PEFT, torch.compile, data
+    parallelism, a value head. What this engine does not cover runs on the library's loops, with one warning that says
+    why.
     Raises TypeError if ``model`` cannot generate; ValueError naming an option whose rows do not fit.
     """
-    # torch.compile wraps a model; the library generates with what is inside, too.
-    model = getattr(model, "_orig_mod", model)
     # Some models' own generate knows no positional input, so none is passed where none was given.
     positional = () if inputs is None and not arguments else (inputs, *arguments)
-    if not isinstance(model, GenerationMixin):
+    if generating_model(model) is None:
         return _by_its_own_generate(model, positional, kwargs, asks_for_more=seeds is not None)
-    return _view(model).generate(*positional, seeds=seeds, compact=compact, **kwargs)
+    view = with_inner(without_compilation(model), _view)
+    own = {"seeds": seeds, "compact": compact, "shared_prefill": shared_prefill}
+    asked = {name: value for name, value in own.items() if value is not _OFF[name]}
+    return view.generate(*positional, **asked, **kwargs)
 
 
 def install(model: Any) -> Any:
@@ -52,11 +65,11 @@ def install(model: Any) -> Any:
 
     It also takes the further options of ``generate``. The model keeps its class name, is an instance of its class,
     saves, loads, moves, compiles and deep-copies as before; what is pickled is the plain model, which loads anywhere.
-    Of a model that torch.compile has wrapped, what is inside is installed.
+    Of a model that is wrapped (by PEFT, torch.compile, data parallelism, a value head), what is inside is installed.
     Raises TypeError if ``model`` cannot generate.
     """
-    inner = getattr(model, "_orig_mod", model)
-    if not isinstance(inner, GenerationMixin):
+    inner = generating_model(model)
+    if inner is None:
         raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
     if not isinstance(inner, Engine):
         kind: Any = type(inner)
@@ -66,7 +79,7 @@ def install(model: Any) -> Any:
 
 def uninstall(model: Any) -> Any:
     """Undo ``install``; return the model. A model that is not installed is left as it is."""
-    inner = getattr(model, "_orig_mod", model)
+    inner = generating_model(model)
     if isinstance(inner, Engine):
         inner.__class__ = type(inner)._afterlogits_base
     return model
@@ -81,16 +94,18 @@ def custom_generate(
     *,
     seeds: Any = None,
     compact: bool = False,
+    shared_prefill: bool = True,
     row_options: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
     """The engine for one call: ``model.generate(..., custom_generate=custom_generate)``.
 
-    seeds, compact: as in ``generate``. row_options: the per-row options by name, because ``model.generate`` itself
-    takes one value for all rows. A streamer does not reach a custom loop of the library: use ``generate`` with it.
+    seeds, compact, shared_prefill: as in ``generate``. row_options: the per-row options by name, because
+    ``model.generate`` itself takes one value for all rows. A streamer does not reach a custom loop of transformers: use
+    ``generate`` with it.
     """
     check_seeds(seeds)
-    request, _ = split_request(seeds, compact, dict(row_options or {}))
+    request, _ = split_request(seeds, compact, dict(row_options or {}), shared_prefill=shared_prefill)
     unused = [name for name in row_options or () if name not in request.asked]
     if unused:
         raise ValueError(f"row_options must hold options with a value per row; got {unused[0]}")
@@ -148,11 +163,28 @@ def _view(model: Any) -> Any:
 def _engine_class(base: Any) -> Any:
     """``base`` with the engine's loops, under the same name: saved configurations name the architecture by it."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    return type(base.__name__, (_Installed, Engine, base), {**names, "_afterlogits_base": base})
+    kind = type(base.__name__, (_Installed, Engine, base), {**names, "_afterlogits_base": base})
+    # Not as methods: wrappers hand every attribute that they lack to the model, and would be copied as the model alone.
+    copy._copy_dispatch[kind] = _copied  # type: ignore[attr-defined]
+    copy._deepcopy_dispatch[kind] = _deep_copied  # type: ignore[attr-defined]
+    return kind
+
+
+def _copied(model: Any) -> Any:
+    twin = type(model).__new__(type(model))
+    twin.__dict__.update(model.__dict__)
+    return twin
+
+
+def _deep_copied(model: Any, memo: dict[int, Any]) -> Any:
+    twin = type(model).__new__(type(model))
+    memo[id(model)] = twin
+    twin.__dict__.update(copy.deepcopy(model.__dict__, memo))
+    return twin
 
 
 class _Installed:
-    """How an installed model is copied and pickled, its class not being one that can be found by name."""
+    """How an installed model is pickled, its class not being one that can be found by name."""
 
     _afterlogits_base: Any
 
@@ -161,14 +193,3 @@ class _Installed:
         plain = self._afterlogits_base.__new__(self._afterlogits_base)
         object.__setattr__(plain, "__dict__", self.__dict__)
         return (object.__new__, (self._afterlogits_base,), *plain.__reduce_ex__(max(protocol, 2))[2:])
-
-    def __copy__(self) -> Any:
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin

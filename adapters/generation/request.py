@@ -42,6 +42,7 @@ class Request:
     rules: dict[str, Any] = field(default_factory=dict)
     max_new_tokens: Any = None
     eos_token_id: Any = None
+    shared_prefill: bool = True
 
     @property
     def asks_for_more(self) -> bool:
@@ -123,7 +124,9 @@ NEW_NAMES = (
 )
 
 
-def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
+def split_request(
+    seeds: Any, compact: bool, kwargs: dict[str, Any], *, shared_prefill: bool = True
+) -> tuple[Request, dict[str, Any]]:
     """Take the per-row options, and those the library lacks, out of the arguments for the library.
 
     Raises ValueError where a processor of the call's own stands in the place of an option with a value per row.
@@ -157,7 +160,8 @@ def split_request(seeds: Any, compact: bool, kwargs: dict[str, Any]) -> tuple[Re
             [row] if isinstance(row, int) else [token_id(one, "eos_token_id") for one in row] for row in eos
         ]
         kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
-    return Request(seeds=seeds, compact=compact, rows=rows, rules=rules, **ends), kwargs
+    own = {"seeds": seeds, "compact": compact, "shared_prefill": shared_prefill}
+    return Request(**own, rows=rows, rules=rules, **ends), kwargs
 
 
 def has_rows(name: str, value: Any) -> bool:

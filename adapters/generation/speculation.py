@@ -13,6 +13,7 @@ from ...decoding.speculation.prompt_lookup import PromptLookup
 from ...decoding.speculation.speculative import Drafter, speculate
 from .outputs import OutputRecorder
 from .request import Request
+from .row_hooks import sees_rows
 from .row_rules import with_row_rules
 from .selection import build_sampler, require_draws
 from .stopping import add_row_limits, read_criteria
@@ -134,6 +135,7 @@ def run_assisted(
         or streamer is not None
         or any(type(rule) not in _BLIND for rule in rules)
         or not stepper.rows_may_differ()
+        or sees_rows(model)
         or (draft_stepper is not None and not draft_stepper.rows_may_differ())
     )
     drafter: Drafter

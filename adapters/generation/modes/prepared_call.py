@@ -16,6 +16,7 @@ from ....decoding.search.stopping import Stopping
 from ..hidden_model import HiddenAutoStepModel
 from ..outputs import OutputRecorder
 from ..request import DRAWS, ENDS, Request, current_request
+from ..row_hooks import sees_rows
 from ..row_rules import RowRule, with_row_rules
 from ..step_model import AutoStepModel
 from ..stopping import add_row_limits, read_criteria
@@ -119,7 +120,15 @@ def open_call(
     if mode.hidden:
         stepper = HiddenAutoStepModel(model, input_ids, model_kwargs, config, follow_rows=needs_outputs)
     else:
-        stepper = AutoStepModel(model, input_ids, model_kwargs, config, copies=copies, keep_outputs=needs_outputs)
+        stepper = AutoStepModel(
+            model,
+            input_ids,
+            model_kwargs,
+            config,
+            copies=copies,
+            shared_prefill=request.shared_prefill and copies > 1 and not sees_rows(model),
+            keep_outputs=needs_outputs,
+        )
     stopping, has_eos = read_criteria(stopping_criteria)
     has_row_limits = add_row_limits(stopping, request, config, input_ids)
     pad = config._pad_token_tensor if has_eos or has_row_limits else None

@@ -9,6 +9,7 @@ from ....decoding.search.decode_loop import decode
 from ....decoding.search.history import History
 from ..outputs import OutputRecorder
 from ..processors import keeps_rows_apart
+from ..row_hooks import sees_rows
 from ..selection import build_selection
 from .prepared_call import Mode, PreparedCall, open_call
 
@@ -51,6 +52,7 @@ def _rows_may_leave(call: PreparedCall) -> bool:
         and not call.stopping.needs_ids
         and keeps_rows_apart(call.processors)
         and call.stepper.can_select_rows()
+        and not sees_rows(call.model)
     )
 
 
