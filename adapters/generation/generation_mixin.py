@@ -18,7 +18,7 @@ from .arguments import check_seeds, explain
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
 from .modes.sample import run_sample
-from .request import Request, current_request, requested, split_request
+from .request import Pending, Request, current_request, requested, split_request
 from .speculation import run_assisted, why_not_assisted
 
 __all__ = ["Engine"]
@@ -41,9 +41,15 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         check_seeds(seeds)
         given = options
         try:
-            request, options = split_request(seeds, compact, options, shared_prefill=shared_prefill)
-            with requested(request):
-                return super().generate(*arguments, **options)
+            request, options = split_request(
+                seeds, compact, options, shared_prefill=shared_prefill, own_sequences=self._own_sequences
+            )
+            pending, options = self._pending(request, options)
+            with requested(pending):
+                answer = super().generate(*arguments, **options)
+            if not pending.taken and _has_own_generate(self):
+                _fall_through(self, "its own generate uses none of its decoding loops", request)
+            return answer
         except BaseException as error:
             # Whoever iterates over a stream in another thread must not wait for ever.
             fail = getattr(options.get("streamer"), "fail", None)
@@ -53,6 +59,13 @@ class Engine(GenerationMixin):  # type: ignore[misc]
             if named is not None:
                 raise named from error
             raise
+
+    # Options of which a model's own generate takes several with a meaning of its own.
+    _own_sequences: frozenset[str] = frozenset()
+
+    def _pending(self, request: Request, options: dict[str, Any]) -> tuple[Pending, dict[str, Any]]:
+        """How ``request`` is handed to the loops of a call, and the arguments for the model's own ``generate``."""
+        return Pending(request), options
 
     def _sample(self, input_ids: Tensor, **prepared: Any) -> Any:
         return self._decode("_sample", run_sample, input_ids, prepared)
@@ -74,8 +87,8 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         why_not: Callable[..., str | None] = lambda *_: None,
     ) -> Any:
         """This engine's loop on what the library prepared, or the library's own loop where this one does not serve."""
-        request = current_request()
         config = prepared["generation_config"]
+        request = current_request(config, input_ids.shape[0] // int(config.num_beams or 1))
         reason = _not_covered(self, method, bool(prepared.get("synced_gpus")), config)
         reason = reason or why_not(self, input_ids, prepared)
         if reason is not None:
@@ -100,6 +113,11 @@ Engine.generate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 # The library finds the loop of such a mode by the name of its repository; see ``generate``.
 for _mode, _run in REMOVED_MODES.items():
     setattr(Engine, library.GENERATION_MODES_MAPPING[_mode], _run)
+
+
+def _has_own_generate(model: Any) -> bool:
+    own = next(kind for kind in type(model).__mro__ if "generate" in vars(kind) and not issubclass(kind, Engine))
+    return own is not GenerationMixin
 
 
 def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:

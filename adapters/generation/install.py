@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from .arguments import check_seeds
+from .fallback import FallbackEngine
 from .generation_mixin import Engine
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
@@ -163,7 +164,8 @@ def _view(model: Any) -> Any:
 def _engine_class(base: Any) -> Any:
     """``base`` with the engine's loops, under the same name: saved configurations name the architecture by it."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    kind = type(base.__name__, (_Installed, Engine, base), {**names, "_afterlogits_base": base})
+    engine = FallbackEngine if hasattr(base, "generate_with_fallback") else Engine
+    kind = type(base.__name__, (_Installed, engine, base), {**names, "_afterlogits_base": base})
     # Not as methods: wrappers hand every attribute that they lack to the model, and would be copied as the model alone.
     copy._copy_dispatch[kind] = _copied  # type: ignore[attr-defined]
     copy._deepcopy_dispatch[kind] = _deep_copied  # type: ignore[attr-defined]

@@ -19,7 +19,9 @@ __all__ = [
     "NEW_NAMES",
     "OWN_OPTIONS",
     "RULE_NAMES",
+    "Pending",
     "Request",
+    "current_pending",
     "current_request",
     "has_rows",
     "per_row",
@@ -62,20 +64,43 @@ class Request:
             raise ValueError(f"{unusable[0]} must not be given per row for {mode}: {why}")
 
 
-_PENDING: ContextVar[Request | None] = ContextVar("afterlogits_request", default=None)
+class Pending:
+    """A request on its way to the loop that serves it."""
+
+    def __init__(self, request: Request):
+        self.request = request
+        self.taken = 0
+
+    def take(self, config: Any, rows: int) -> Request:
+        """The request for a loop of ``rows`` prompts, under ``config``.
+
+        Raises ValueError where a model's own generate decodes once more: which rows those are, nobody knows here.
+        """
+        self.taken += 1
+        if self.taken > 1 and self.request.asks_for_more:
+            name = self.request.asked[0]
+            raise ValueError(f"{name} must not be given per row for a model whose own generate decodes several times")
+        return self.request
 
 
-def current_request() -> Request:
-    """The request of the call in progress. It is handed out once: calls nested in this one start without it."""
-    request = _PENDING.get()
-    _PENDING.set(None)
-    return request or Request()
+_PENDING: ContextVar[Pending | None] = ContextVar("afterlogits_request", default=None)
+
+
+def current_pending() -> Pending | None:
+    """What the call in progress asks for, or None outside of a call."""
+    return _PENDING.get()
+
+
+def current_request(config: Any, rows: int) -> Request:
+    """The request of the call in progress for a loop of ``rows`` prompts; an empty one outside of a call."""
+    pending = _PENDING.get()
+    return Request() if pending is None else pending.take(config, rows)
 
 
 @contextmanager
-def requested(request: Request) -> Iterator[None]:
-    """Make ``request`` the one that the next loop of this thread takes."""
-    token = _PENDING.set(request)
+def requested(pending: Pending) -> Iterator[None]:
+    """Make ``pending`` what the loops of this thread take."""
+    token = _PENDING.set(pending)
     try:
         yield
     finally:
@@ -125,9 +150,16 @@ NEW_NAMES = (
 
 
 def split_request(
-    seeds: Any, compact: bool, kwargs: dict[str, Any], *, shared_prefill: bool = True
+    seeds: Any,
+    compact: bool,
+    kwargs: dict[str, Any],
+    *,
+    shared_prefill: bool = True,
+    own_sequences: frozenset[str] = frozenset(),
 ) -> tuple[Request, dict[str, Any]]:
     """Take the per-row options, and those the library lacks, out of the arguments for the library.
+
+    own_sequences: options of which the model's own generate takes several with a meaning of its own.
 
     Raises ValueError where a processor of the call's own stands in the place of an option with a value per row.
     """
@@ -136,7 +168,7 @@ def split_request(
     rules: dict[str, Any] = {}
     ends: dict[str, Any] = {}
     for name, off in ROW_OPTIONS.items():
-        if has_rows(name, kwargs.get(name)):
+        if name not in own_sequences and has_rows(name, kwargs.get(name)):
             rows[name] = _without_none(name, kwargs.pop(name))
             kwargs[name] = off
     for name, told in _TOLD.items():

@@ -105,7 +105,8 @@ def open_call(
     Raises ValueError for options that ``mode`` has no use for.
     """
     config, input_ids = generation_config, input_ids.long()
-    request = request if request is not None else current_request()
+    if request is None:
+        request = current_request(config, input_ids.shape[0] // mode.copies(config))
     for kind, names in (("draws", DRAWS), ("ends", ENDS)):
         if kind in mode.refused:
             request.refuse(names, mode.name, mode.refused[kind])

@@ -44,7 +44,7 @@ def test_signature_of_an_installed_model(model: Any) -> None:
     """Whoever asks which arguments generate takes is told all of the library's, and this engine's."""
     names = list(inspect.signature(install(seeded_model("llama")).generate).parameters)
     expected = list(inspect.signature(model.generate).parameters)
-    assert sorted(names) == sorted([*expected, "seeds", "compact"])
+    assert sorted(names) == sorted([*expected, "seeds", "compact", "shared_prefill"])
     assert names[:2] == ["inputs", "generation_config"]
 
 

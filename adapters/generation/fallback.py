@@ -1,0 +1,126 @@
+"""Models that decode a sound window after window and again at higher temperatures: Whisper and its like.
+
+Their ``generate`` calls its loop once a window and temperature, on the clips that are still going or have failed. What
+a request holds for a clip follows the clip: its seed also knows the window and the attempt, so that a clip's tokens
+depend on its seed alone, whatever else is in the batch.
+"""
+
+import hashlib
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from .generation_mixin import Engine
+from .request import Pending, Request, current_pending, has_rows, per_row
+from .selection import require_draws
+
+__all__ = ["FallbackEngine"]
+
+
+class FallbackEngine(Engine):
+    """The engine under a ``generate`` that takes temperatures as what to try in turn."""
+
+    # A tuple of them is the model's own, not one a row.
+    _own_sequences = frozenset({"temperature"})
+
+    def _pending(self, request: Request, options: dict[str, Any]) -> tuple[Pending, dict[str, Any]]:
+        config = options.get("generation_config") or self.generation_config
+        if request.rows or request.seeds is not None:
+            asked = options.get("temperature")
+            tried = list(asked) if isinstance(asked, (list, tuple)) else [asked]
+            if not any(temperature is not None and temperature > 0 for temperature in tried):
+                # Without a temperature transformers would not draw here, whatever do_sample says.
+                require_draws(_Sampling(options.get("do_sample", getattr(config, "do_sample", False))), request)
+                options = {**options, "temperature": 1.0}
+        copies = options.get("num_return_sequences") or getattr(config, "num_return_sequences", None) or 1
+        return Windows(request, int(copies)), options
+
+    def generate_with_fallback(self, *arguments: Any, **options: Any) -> Any:
+        pending = current_pending()
+        if isinstance(pending, Windows):
+            bound = inspect.signature(super().generate_with_fallback).bind(*arguments, **options)
+            pending.open([int(clip) for clip in bound.arguments["batch_idx_map"]])
+        return super().generate_with_fallback(*arguments, **options)
+
+    def _need_fallback(self, *arguments: Any, **options: Any) -> Any:
+        found = super()._need_fallback(*arguments, **options)
+        pending = current_pending()
+        if isinstance(pending, Windows):
+            pending.failed.append(bool(found[0]))
+        return found
+
+
+class _Sampling:
+    """As much of a configuration as says whether tokens are drawn."""
+
+    def __init__(self, do_sample: Any):
+        self.do_sample = do_sample
+
+
+class Windows(Pending):
+    """Hands each loop the request of the clips it decodes."""
+
+    def __init__(self, request: Request, copies: int):
+        super().__init__(request)
+        self.copies = copies
+        self.total: int | None = None  # rows of the whole call, returned sequences counted
+        self.window = self.attempt = -1
+        self.clips: list[int] = []
+        self.failed: list[bool] = []
+
+    def open(self, clips: list[int]) -> None:
+        """A new window of ``clips`` begins."""
+        self.total = len(clips) if self.total is None else self.total
+        self.window, self.attempt, self.clips, self.failed = self.window + 1, -1, clips, []
+
+    def take(self, config: Any, rows: int) -> Request:
+        self.taken += 1
+        if self.total is None:  # a loop outside of the windows
+            return replace(Request(), compact=self.request.compact, shared_prefill=self.request.shared_prefill)
+        if self.failed:
+            self.clips = [clip for clip, failed in zip(self.clips, self.failed, strict=False) if failed]
+        self.attempt, self.failed = self.attempt + 1, []
+        # A static cache keeps its rows: those without a clip are given the first clip's options.
+        clips = (self.clips + self.clips[:1] * rows)[:rows]
+        return self._of(clips, draws=bool(config.do_sample))
+
+    def _of(self, clips: list[int], *, draws: bool) -> Request:
+        request = self.request
+        chosen: dict[str, Any] = {
+            "rows": {name: self._select(name, value, clips) for name, value in request.rows.items()} if draws else {},
+            "rules": {name: self._select(name, value, clips) for name, value in request.rules.items()},
+            "seeds": None,
+        }
+        for name in ("max_new_tokens", "eos_token_id"):
+            value = getattr(request, name)
+            chosen[name] = None if value is None else self._expanded(name, value, clips)
+        if request.seeds is not None and draws:
+            seeds = per_row("seeds", request.seeds, self._rows, self.copies)
+            if len(request.seeds) != self._rows:  # copies of one clip are draws of their own
+                seeds = [int(seed) + index % self.copies for index, seed in enumerate(seeds)]
+            chosen["seeds"] = [_seed_at(int(seeds[clip]), self.window, self.attempt) for clip in clips]
+        return replace(request, **chosen)
+
+    @property
+    def _rows(self) -> int:
+        assert self.total is not None
+        return self.total
+
+    def _select(self, name: str, value: Any, clips: list[int]) -> Any:
+        return self._expanded(name, value, clips) if has_rows(name, value) else value
+
+    def _expanded(self, name: str, value: Any, clips: list[int]) -> list[Any]:
+        rows = per_row(name, value, self._rows, self.copies)
+        return [rows[clip] for clip in clips]
+
+
+def _seed_at(seed: int, window: int, attempt: int) -> int:
+    """The seed of a clip's ``attempt`` at a window: its own at first, unlike ones later.
+
+    >>> _seed_at(7, 0, 0), _seed_at(7, 1, 0) == _seed_at(7, 0, 1)
+    (7, False)
+    """
+    if window == attempt == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} {window} {attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
