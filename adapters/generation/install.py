@@ -164,8 +164,8 @@ def _view(model: Any) -> Any:
 def _engine_class(base: Any) -> Any:
     """``base`` with the engine's loops, under the same name: saved configurations name the architecture by it."""
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-    engine = FallbackEngine if hasattr(base, "generate_with_fallback") else Engine
-    kind = type(base.__name__, (_Installed, engine, base), {**names, "_afterlogits_base": base})
+    engine: Any = FallbackEngine if hasattr(base, "generate_with_fallback") else Engine
+    kind: Any = type(base.__name__, (_Installed, engine, base), {**names, "_afterlogits_base": base})
     # Not as methods: wrappers hand every attribute that they lack to the model, and would be copied as the model alone.
     copy._copy_dispatch[kind] = _copied  # type: ignore[attr-defined]
     copy._deepcopy_dispatch[kind] = _deep_copied  # type: ignore[attr-defined]
@@ -173,13 +173,15 @@ def _engine_class(base: Any) -> Any:
 
 
 def _copied(model: Any) -> Any:
-    twin = type(model).__new__(type(model))
+    kind: Any = type(model)
+    twin = kind.__new__(kind)
     twin.__dict__.update(model.__dict__)
     return twin
 
 
 def _deep_copied(model: Any, memo: dict[int, Any]) -> Any:
-    twin = type(model).__new__(type(model))
+    kind: Any = type(model)
+    twin = kind.__new__(kind)
     memo[id(model)] = twin
     twin.__dict__.update(copy.deepcopy(model.__dict__, memo))
     return twin
