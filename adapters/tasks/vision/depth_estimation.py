@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from ....postprocess.vision.depth import depth_pictures
 from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.runner import Loaded, Prepared, Task
-from .families import depth_maps, grey_levels
+from .families import depth_of
 from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one, with_sizes
 from .results import DepthMap, from_mask, of_source
 
@@ -30,8 +32,10 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DepthOptions) -> l
 def forward(loaded: Loaded, batch: Batch, options: DepthOptions) -> list[Any]:
     """Per picture its depth [H, W], at the picture's size, and the same as grey levels."""
     outputs = loaded.model(**batch.inputs)
-    found = depth_maps(loaded.image_processor, outputs, [row.facts["size"] for row in batch.rows])
-    return [(depth.cpu(), grey_levels(depth).cpu()) for depth in found]
+    sizes = [row.facts["size"] for row in batch.rows]
+    found = depth_of(loaded.image_processor, outputs, sizes, compat=loaded.compat)
+    greys = depth_pictures([depth.float() for depth in found])
+    return [(depth.cpu(), grey.cpu()) for depth, grey in zip(found, greys, strict=True)]
 
 
 def finish(
@@ -39,7 +43,9 @@ def finish(
 ) -> list[Any]:
     """``{predicted_depth, depth}``: a tensor in the model's unit, and a grey PIL image."""
     return [
-        of_source(DepthMap({"predicted_depth": depth, "depth": from_mask(grey.numpy())}), item.facts.source)
+        of_source(
+            DepthMap({"predicted_depth": depth, "depth": from_mask(np.atleast_2d(grey.numpy()))}), item.facts.source
+        )
         for item, ((depth, grey),) in zip(items, outputs, strict=True)
     ]
 

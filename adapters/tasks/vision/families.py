@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....postprocess.vision.depth import depth_maps, unpadded_depth_maps
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
 from ....postprocess.vision.instances import instance_maps
+from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_both_ways, match_keypoints
 from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 
@@ -136,17 +138,16 @@ def segment_objects(
     return [(each["segmentation"], each["segments_info"]) for each in records]
 
 
-def depth_maps(processor: Any, outputs: Any, sizes: list[tuple[int, int]]) -> list[Tensor]:
+def depth_of(processor: Any, outputs: Any, sizes: list[tuple[int, int]], *, compat: bool = True) -> list[Tensor]:
     """The depth of each picture at its size, as ``post_process_depth_estimation`` where the pipeline calls it."""
+    family = family_of(processor, "post_process_depth_estimation")
+    if family in ("DPT", "PromptDepthAnything", "GLPN"):
+        return depth_maps(outputs["predicted_depth"], sizes=sizes, compat=compat and family != "GLPN")
+    if family == "ZoeDepth":
+        padded = bool(getattr(processor, "do_pad", True))
+        return unpadded_depth_maps(outputs["predicted_depth"], source_sizes=sizes, remove_padding=padded)
     found = processor.post_process_depth_estimation(outputs, sizes)
     return [each["predicted_depth"] for each in found]
-
-
-def grey_levels(depth: Tensor) -> Tensor:
-    """A map as uint8: its least is 0, its largest 255; a map of one value is 0."""
-    values = depth.float()
-    low, high = values.amin(), values.amax()
-    return ((values - low) / (high - low) * 255).nan_to_num(0.0).to(torch.uint8)
 
 
 def to_pixels(values: Tensor) -> Tensor:
@@ -154,28 +155,26 @@ def to_pixels(values: Tensor) -> Tensor:
     return (values.float().clamp(0, 1) * 255.0).round().to(torch.uint8).movedim(1, -1).contiguous()
 
 
-def match_points(
-    processor: Any, outputs: Any, *, sizes: Tensor, threshold: float
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The matches of each pair, best first: points of both pictures [N, 2] int32 (x, y) and scores [N].
-
-    sizes: [B, 2, 2] int, height and width of both pictures.
-    """
+def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: float) -> Matches:
+    """The matches of each pair, as ``post_process_keypoint_matching``. sizes: [B, 2, 2], height and width of both."""
+    family = family_of(processor, "post_process_keypoint_matching")
+    if family == "EfficientLoFTR":
+        columns = (outputs["keypoints"], outputs["matches"], outputs["matching_scores"])
+        return match_both_ways(*columns, sizes=sizes, threshold=threshold)
+    if family in ("SuperGlue", "LightGlue"):
+        columns = (outputs["keypoints"], outputs["matches"][:, 0], outputs["matching_scores"][:, 0])
+        return match_keypoints(*columns, sizes=sizes, mask=outputs["mask"], threshold=threshold)
     found = processor.post_process_keypoint_matching(outputs, target_sizes=sizes, threshold=threshold)
-    ordered = []
-    for each in found:
-        order = each["matching_scores"].argsort(descending=True, stable=True)
-        names = ("keypoints0", "keypoints1", "matching_scores")
-        ordered.append(tuple(each[name][order].cpu() for name in names))
-    return ordered
+    names = ("keypoints0", "keypoints1", "matching_scores")
+    first, second, scores = (torch.cat([each[name] for each in found]) for name in names)
+    counts = torch.tensor([len(each["matching_scores"]) for each in found])
+    return Matches(first, second, scores, torch.arange(len(found)).repeat_interleave(counts), len(found))
 
 
-def find_points(processor: Any, outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
+def find_points(outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
     """The points of each picture, as ``post_process_keypoint_detection``. sizes: [B, 2] int, height and width."""
-    found: list[dict[str, Tensor]] = processor.post_process_keypoint_detection(
-        outputs, sizes.to(outputs["mask"].device)
-    )
-    return found
+    columns = (outputs["keypoints"], outputs["scores"], outputs["descriptors"], outputs["mask"])
+    return detect_keypoints(*columns, sizes=sizes.to(outputs["mask"].device)).per_image()
 
 
 def find_poses(

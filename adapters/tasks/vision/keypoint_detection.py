@@ -32,7 +32,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: KeypointDetectionO
 
 def forward(loaded: Loaded, batch: Batch, options: KeypointDetectionOptions) -> list[Any]:
     """Per picture ``{keypoints [N, 2] int32 (x, y), scores [N], descriptors [N, D]}``."""
-    found = find_points(loaded.image_processor, loaded.model(**batch.inputs), sizes_of(batch.rows))
+    found = find_points(loaded.model(**batch.inputs), sizes_of(batch.rows))
     return [{name: values.cpu() for name, values in each.items()} for each in (_chosen(own, options) for own in found)]
 
 

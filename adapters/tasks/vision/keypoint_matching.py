@@ -1,7 +1,7 @@
 """Points of one picture found again in another, as the keypoint-matching pipeline of transformers 5.23."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...media.pictures import weigh_picture
 from ...running.batching import Batch
-from ...running.columns import Columns
+from ...running.columns import Columns, join_parts
 from ...running.inputs import as_call
 from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
 from .families import match_points
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, image_row, read_one
+from .images import PICTURE_WINDOWS, ImageOptions, Picture, image_row, parts_of, per_row, read_one
 from .results import Matches, of_source
 
 
@@ -68,36 +68,39 @@ def encode(loaded: Loaded, items: Sequence[Pair], options: KeypointMatchingOptio
 
 
 def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> list[Any]:
-    """Per pair its matches, the best first: points of the first and of the second picture, and scores."""
+    """Per pair, its part of the batch's matches."""
     sizes = torch.tensor([row.facts["sizes"] for row in batch.rows])
     # The pipeline of transformers hands over (width, height) where (height, width) is asked for.
     sizes = sizes.flip(-1) if loaded.compat else sizes
     outputs = loaded.model(**batch.inputs)
-    return match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
+    found = match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
+    columns = {name: getattr(found, name).cpu() for name in ("first", "second", "scores", "pair")}
+    return parts_of(replace(found, **columns), len(batch.rows))
 
 
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: KeypointMatchingOptions
 ) -> list[Any]:
-    """A list of ``{keypoint_image_0: {x, y}, keypoint_image_1: {x, y}, score}`` a pair."""
-    finished = []
-    for item, (found,) in zip(items, outputs, strict=True):
-        rows = zip(*(column.tolist() for column in found), strict=True)
-        records = [
-            {"keypoint_image_0": {"x": x0, "y": y0}, "keypoint_image_1": {"x": x1, "y": y1}, "score": score}
-            for (x0, y0), (x1, y1), score in rows
-        ]
-        finished.append(of_source(Matches(records), item.facts))
-    return finished
+    """A list of ``{keypoint_image_0: {x, y}, keypoint_image_1: {x, y}, score}`` a pair, best first."""
+    found = per_row([rows[0] for rows in outputs], lambda batch: batch.records())
+    return [of_source(Matches(own), item.facts) for own, item in zip(found, items, strict=True)]
 
 
 def columns(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: KeypointMatchingOptions
 ) -> Columns:
-    """A row a match: ``keypoint_image_0`` and ``keypoint_image_1`` [N, 2] whole pixels (x, y), and ``score``."""
-    first, second, scores = (torch.cat([found[column] for (found,) in outputs]) for column in range(3))
-    counts = torch.tensor([len(found[2]) for (found,) in outputs], dtype=torch.long)
-    return Columns(counts, {"keypoint_image_0": first, "keypoint_image_1": second, "score": scores.double()})
+    """A row a match, in the model's order: ``keypoint_image_0`` and ``keypoint_image_1`` [N, 2] whole pixels (x, y),
+    and ``score``."""
+
+    def columns_of(found: Any) -> Columns:
+        values = {
+            "keypoint_image_0": found.first,
+            "keypoint_image_1": found.second,
+            "score": found.scores.double(),
+        }
+        return Columns(torch.bincount(found.pair, minlength=found.num_pairs), values)
+
+    return join_parts([rows[0] for rows in outputs], columns_of)
 
 
 def shape(results: Any, call: Call) -> Any:

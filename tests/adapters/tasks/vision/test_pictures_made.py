@@ -70,3 +70,11 @@ def test_depth_in_bfloat16():
         assert estimate(PICTURE)["depth"].size == (64, 48)
     finally:
         model.float()
+
+
+def test_zoedepth_without_torchvision():
+    """transformers 5.23 stops there with a NameError: only sizes are looked at here,
+    the arithmetic is that of tests/postprocess/vision/test_depth.py."""
+    found = pipeline("depth-estimation", **parts("zoedepth"), device="cpu")([PICTURE, picture(50, 70)])
+    assert [each["predicted_depth"].shape for each in found] == [(48, 64), (70, 50)]
+    assert all(each["predicted_depth"].isfinite().all() for each in found)

@@ -1,0 +1,172 @@
+"""Masks of everything in pictures, as the mask-generation pipeline of transformers 5.23, without torchvision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....postprocess.vision.connected import clean_masks
+from ....postprocess.vision.crops import plan_crops
+from ....postprocess.vision.mask_generation import MaskCandidates, generate_masks, mask_boxes, merge_candidates
+from ....postprocess.vision.run_lengths import encode_masks
+from ...media.pictures import weigh_picture
+from ...running.batching import Batch, Row
+from ...running.columns import Columns
+from ...running.options import require_count
+from ...running.runner import Loaded, Prepared, Task
+from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, image_row, read_images, read_one
+from .results import Masks, of_source
+
+
+@dataclass(frozen=True)
+class MaskGenerationOptions(ImageOptions):
+    """transformers' own options and defaults. max_hole_area, max_sprinkle_area: holes and islands of up to so many
+    pixels go; with ``compat`` nothing comes of them, as there. points_per_batch: None asks all points at once."""
+
+    points_per_batch: int | None = 64
+    points_per_crop: int = 32
+    crops_n_layers: int = 0
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    mask_threshold: float = 0.0
+    stability_score_offset: float = 1.0
+    crops_nms_thresh: float = 0.7
+    max_hole_area: float | None = None
+    max_sprinkle_area: float | None = None
+    output_rle_mask: bool = False
+    output_bboxes_mask: bool = False
+
+    def __post_init__(self) -> None:
+        require_count("points_per_batch", self.points_per_batch, optional=True)
+        require_count("points_per_crop", self.points_per_crop)
+        require_count("crops_n_layers", self.crops_n_layers, least=0)
+        require_count("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor)
+
+
+def encode(loaded: Loaded, items: Sequence[Picture], options: MaskGenerationOptions) -> list[Prepared]:
+    """A row a crop: the picture itself, then its parts."""
+    return [Prepared(_rows(loaded, item, options), item) for item in items]
+
+
+def _rows(loaded: Loaded, item: Picture, options: MaskGenerationOptions) -> list[Row]:
+    asked = loaded.image_processor.size
+    crops = plan_crops(
+        item.size,
+        input_edge=_side(asked, "longest_edge") or _side(asked, "height"),
+        layers=options.crops_n_layers,
+        points_per_side=options.points_per_crop,
+        downscale=options.crop_n_points_downscale_factor,
+        overlap_ratio=options.crop_overlap_ratio,
+    )
+    parts = [item.image.crop(tuple(box)) for box in crops.boxes.tolist()]
+    rows = []
+    for row, box, points in zip(encode_images(loaded, parts), crops.boxes, crops.points, strict=True):
+        seen = row.inputs.get("reshaped_input_sizes")
+        facts = {"crop": box, "points": points, "size": item.size, "seen": None if seen is None else seen.tolist()}
+        rows.append(image_row({"pixel_values": row.inputs["pixel_values"]}, **facts))
+    return rows
+
+
+def _side(size: Any, name: str) -> Any:
+    return size.get(name) if hasattr(size, "get") else getattr(size, name, None)
+
+
+def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[Any]:
+    """Per crop the masks that its points give and that are good enough, a set for each group of points."""
+    embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
+    return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
+
+
+def _of_crop(embeddings: Any, number: int) -> Any:
+    """One crop of what the encoder gives: a tensor, or several levels of them."""
+    if isinstance(embeddings, Tensor):
+        return embeddings[number : number + 1]
+    return type(embeddings)(_of_crop(each, number) for each in embeddings)
+
+
+def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerationOptions) -> list[MaskCandidates]:
+    # SAM-HQ's encoder gives its early layers as well, which its decoder takes by another name.
+    images = (
+        dict(zip(("image_embeddings", "intermediate_embeddings"), embeddings, strict=True))
+        if isinstance(embeddings, tuple)
+        else {"image_embeddings": embeddings}
+    )
+    points = row.facts["points"].to(loaded.device)
+    step = options.points_per_batch or len(points)
+    pad = getattr(loaded.image_processor, "pad_size", None) if row.facts["seen"] is not None else None
+    found = []
+    for first in range(0, len(points), step):
+        asked = points[None, first : first + step, None]
+        labels = torch.ones(asked.shape[:3], dtype=torch.long, device=loaded.device)
+        outputs = loaded.model(input_points=asked, input_labels=labels, **images)
+        found.append(
+            generate_masks(
+                outputs["pred_masks"][0],
+                outputs["iou_scores"][0],
+                image_size=row.facts["size"],
+                crop_box=row.facts["crop"],
+                pad_size=None if pad is None else (_side(pad, "height"), _side(pad, "width")),
+                input_size=None if row.facts["seen"] is None else tuple(row.facts["seen"]),
+                pred_iou_thresh=options.pred_iou_thresh,
+                stability_score_thresh=options.stability_score_thresh,
+                mask_threshold=options.mask_threshold,
+                stability_score_offset=options.stability_score_offset,
+            )
+        )
+    return found
+
+
+def _merged(loaded: Loaded, crops: Sequence[Any], options: MaskGenerationOptions) -> MaskCandidates:
+    """One mask of each object of a picture, best first."""
+    found = merge_candidates([own for crop in crops for own in crop], iou_threshold=options.crops_nms_thresh)
+    holes, islands = options.max_hole_area or 0, options.max_sprinkle_area or 0
+    if loaded.compat or not (holes or islands) or not len(found.runs):
+        return found
+    masks = clean_masks(found.runs.decode(), max_hole_area=holes, max_sprinkle_area=islands)
+    return MaskCandidates(encode_masks(masks), found.scores, mask_boxes(masks))
+
+
+def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: MaskGenerationOptions
+) -> list[Any]:
+    """``{masks, scores}`` a picture, and where asked for ``rle_mask`` and ``bounding_boxes``."""
+    asked = {"runs": options.output_rle_mask, "boxes": options.output_bboxes_mask}
+    return [
+        of_source(Masks(_merged(loaded, crops, options).records(**asked)), item.facts.source)
+        for item, crops in zip(items, outputs, strict=True)
+    ]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: MaskGenerationOptions
+) -> Columns:
+    """A row a mask: score, area, box (the last two included), and COCO's compressed run lengths."""
+    found = [_merged(loaded, crops, options) for crops in outputs]
+    values = {
+        "score": torch.cat([each.scores for each in found]).double(),
+        "area": torch.cat([each.runs.areas() for each in found]),
+        "box": torch.cat([each.boxes.long() for each in found]),
+        "counts": [run["counts"] for each in found for run in each.runs.compressed()],
+    }
+    return Columns(torch.tensor([len(each.runs) for each in found]), values)
+
+
+TASK = Task(
+    name="mask-generation",
+    auto_classes=("AutoModelForMaskGeneration",),
+    options=MaskGenerationOptions,
+    read=read_images,
+    parse=read_one,
+    encode=encode,
+    forward=forward,
+    finish=finish,
+    columns=columns,
+    needs=("image_processor",),
+    unit="pixels",
+    window_sizes=PICTURE_WINDOWS,
+    weigh=weigh_picture,
+)
