@@ -13,13 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_segmentations
+from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_points, drawn_segmentations
 
-FAMILIES: dict[str, Callable[[int], None]] = {
-    **drawn_detections.CHECKS,
-    **drawn_segmentations.CHECKS,
-    **drawn_masks.CHECKS,
-}
+DRAWN = (drawn_detections, drawn_segmentations, drawn_masks, drawn_points)
+FAMILIES: dict[str, Callable[[int], None]] = {name: check for drawn in DRAWN for name, check in drawn.CHECKS.items()}
 
 
 def run(check: Callable[[int], None], seeds: range) -> list[tuple[int, str]]:
