@@ -115,7 +115,8 @@ def _refined(peaks: Array, maps: Array, kernel_size: int) -> Array:
     inverse = np.linalg.inv(hessian + np.finfo(np.float32).eps * np.eye(2))
     gradient = np.stack((dx, dy), axis=1).reshape(*peaks.shape[:2], 2, 1)
     step = np.einsum("ijmn,ijnk->ijmk", inverse, gradient)[..., 0]
-    return (peaks - step).astype(np.float32)
+    moved: Array = (peaks - step).astype(np.float32)
+    return moved
 
 
 def _windows(peaks: Array, maps: Array, radius: int) -> Array:
@@ -124,7 +125,7 @@ def _windows(peaks: Array, maps: Array, radius: int) -> Array:
     x, y = peaks.reshape(-1, 2).T.astype(np.int64)
     flat = maps.reshape(persons * points, height, width)
     found = _smoothed(flat, np.arange(len(flat)), np.maximum(x, 0), np.maximum(y, 0), radius)
-    for place in np.flatnonzero(x < 0):
+    for place in np.flatnonzero(x < 0).tolist():
         found[place] = _window_of_no_peak(flat, place, radius)
     return found
 
@@ -157,31 +158,28 @@ def _filtered(patch: Array, axis: int, radius: int) -> Array:
 def _gaussian(radius: int) -> Array:
     places = np.arange(-radius, radius + 1)
     heights = np.exp(-0.5 / (SIGMA * SIGMA) * places**2)
-    return heights / heights.sum()
+    weights: Array = heights / heights.sum()
+    return weights
 
 
 def _reflected(places: Array, size: int) -> Array:
     """Places beyond an edge mirrored at it, the edge twice: -1 is 0, -2 is 1."""
     folded = places % (2 * size)
-    return np.minimum(folded, 2 * size - 1 - folded)
+    mirrored: Array = np.minimum(folded, 2 * size - 1 - folded)
+    return mirrored
 
 
 def _window_of_no_peak(flat: Array, place: int, radius: int) -> Array:
     """What transformers reads for a peak at -1, -1: its padded maps lie in one row, and the window wraps around."""
     count, height, width = flat.shape
-    line = width + 2
-    start = place * line * (height + 2)
-    window = np.zeros((3, 3), dtype=np.float32)
-    for row in range(3):
-        for column in range(3):
-            at = (start + (row - 1) * line + column - 1) % (count * line * (height + 2))
-            index, rest = divmod(at, line * (height + 2))
-            y, x = (
-                min(max(value - 1, 0), most - 1)
-                for value, most in zip(divmod(rest, line), (height, width), strict=True)
-            )
-            window[row, column] = _smoothed(flat, *(np.array([value]) for value in (index, x, y)), radius)[0, 1, 1]
-    return window
+    line, whole = width + 2, (width + 2) * (height + 2)
+    around = np.arange(-1, 2)
+    at = (place * whole + around[:, None] * line + around).reshape(-1) % (count * whole)
+    index, rest = np.divmod(at, whole)
+    row, column = np.divmod(rest, line)
+    inner = np.clip(column - 1, 0, width - 1), np.clip(row - 1, 0, height - 1)
+    middle: Array = _smoothed(flat, index, *inner, radius)[:, 1, 1]
+    return middle.reshape(3, 3)
 
 
 def _in_image(points: Array, centers: Array, scales: Array, size: tuple[int, int]) -> Array:
