@@ -19,6 +19,7 @@ TABLES = {
     "modes": "Generation, the other modes",
     "text kernels": "Postprocessing kernels",
     "text tasks": "Text tasks, whole calls",
+    "vision tasks": "Vision tasks, whole calls",
     "peers": "Other engines",
     "baselines": "The building blocks of torch",
 }
