@@ -254,7 +254,8 @@ def apply_dynamic_temperature(
     number of entries above -inf and low is at least 0.
     logits: [B, V] float. temperature: > 0, spread: >= 0, exponent: > 0, each float or [B]; spread 0 is plain
     ``apply_temperature``.
-    Returns [B, V]. A row with one entry is unchanged; a row whose T comes out as 0 keeps only its largest logits.
+    Returns [B, V]. A row with one entry is unchanged; a row whose T comes out as 0, or so small that the quotient
+    overflows, keeps only its largest logits, undivided.
     Cost: one softmax, its entropy and one pass over the logits.
     Source: llama.cpp ``llama_sampler_init_temp_ext``.
     >>> apply_dynamic_temperature(torch.tensor([[1.0, 1.0]]), 1.0, spread=0.5)
@@ -275,9 +276,11 @@ def apply_dynamic_temperature(
     low = (middle - delta).clamp(min=0)
     chosen = torch.where(delta > 0, low + (middle + delta - low) * share**power, middle)
     chosen = chosen.masked_fill(count < 2, 1.0)
-    frozen = chosen <= 0
+    # A temperature that float32 does not tell from 0, or that puts the largest logit out of its range.
+    top = logits.amax(-1, keepdim=True)
+    frozen = (chosen.float() <= 0) | (top.isfinite() & ~(top.double() / chosen).float().isfinite())
     result = divided(logits, chosen.masked_fill(frozen, 1.0))
-    return result.masked_fill(frozen & (logits < logits.amax(-1, keepdim=True)), -math.inf)
+    return result.masked_fill(frozen & (logits < top), -math.inf)
 
 
 def _column(value: float | Tensor, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ _SHARPNESS = 10.0
 def apply_adaptive_p(logits: Tensor, target: RowOption) -> Tensor:
     """Replace each logit by a bump around ``target``: 5 where the token's probability equals it, less further away.
 
-    logits: [B, V]. target: a probability, clamped to [0, 1], float or [B]; negative is off. -inf stays -inf. With
+    logits: [B, V]. target: a probability of at most 1, float or [B]; negative is off. -inf stays -inf. With
     d = abs(p - target) / 0.3 the new logit is 5 - 10 * d * d / (1 + d): quadratic near the target, linear further out.
     Order among tokens is lost on purpose, so it must be the last step before the draw.
     Cost: one softmax and five passes.
@@ -35,7 +35,9 @@ class AdaptivePStep:
     """Adaptive-p as a step of a loop: the target moves against the average probability of the tokens drawn so far.
 
     target: in [0, 1], float or [B]; negative is off. decay: in [0, 0.99], float or [B], how long the average remembers,
-    about ``1 / (1 - decay)`` tokens. The average starts at the target; a step aims at ``2 * target - average``.
+    about ``1 / (1 - decay)`` tokens. The average starts at the target; a step aims at ``2 * target - average``. A token
+    that could not be drawn (its logit was -inf: it was forced, say) teaches nothing, and nor do rows of which
+    ``advance`` is told that another one was drawn.
     """
 
     def __init__(
@@ -65,16 +67,19 @@ class AdaptivePStep:
         return torch.where(self.target < 0, self.target, aim)
 
     def apply(self, logits: Tensor) -> Tensor:
-        self._probs = logits.float().softmax(dim=-1)
-        return _reshape(logits, self._probs, self.aim()[:, None])
+        probs = logits.float().softmax(dim=-1)
+        self._probs = probs.masked_fill(logits.isneginf(), -1.0)
+        return _reshape(logits, probs, self.aim()[:, None])
 
-    def advance(self, token_ids: Tensor) -> None:
+    def advance(self, token_ids: Tensor, *, drawn: Tensor | None = None) -> None:
+        """Learn from ``token_ids`` [N]. drawn: [N], what the draw gave, where something else was appended."""
         if self._probs is None:
             raise RuntimeError("AdaptivePStep.advance must follow apply; got no apply in this step")
         chosen = self._probs.gather(1, token_ids.reshape(-1, 1).long().clamp(max=self._probs.shape[1] - 1))[:, 0]
         self._probs = None
-        self.weighted_sum = chosen + self.decay * self.weighted_sum
-        self.total_weight = 1.0 + self.decay * self.total_weight
+        learns = chosen >= 0 if drawn is None else (chosen >= 0) & (drawn.reshape(-1) == token_ids.reshape(-1))
+        self.weighted_sum = torch.where(learns, chosen + self.decay * self.weighted_sum, self.weighted_sum)
+        self.total_weight = torch.where(learns, 1.0 + self.decay * self.total_weight, self.total_weight)
 
     def select_rows(self, rows: Tensor) -> None:
         self.target = self.target[rows]

@@ -27,7 +27,7 @@ from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, as_tensor, namespace, on_host
 from ..options.validation import check_row_maxima
 from .plan import Plan
-from .reference_draw import divisor, filtered, multinomial, winner, xtc_chance
+from .reference_draw import check_drawable, divisor, filtered, multinomial, winner, xtc_chance
 
 if TYPE_CHECKING:
     from .sampler import Sampler
@@ -303,6 +303,8 @@ def _filtered_rows(batch: Batch) -> None:
     if not np.isfinite(batch.top()).all():  # not validated: torch says what it says of such rows
         return
     kept = _filtered(rest)
+    if batch.sampler.validate:
+        check_drawable(kept, rest.params, rest.original)
     top, noise = kept.amax(1, keepdim=True).numpy(), _row_noise(rest)
     tokens, certain = whole_row_winners(kept, top, RowFilters(), noise, seeded)
     if isinstance(rest.params.greedy, Tensor):
@@ -329,6 +331,8 @@ def _filtered(batch: Batch) -> Tensor:
 
 def _exact(kept: Tensor, divided: Tensor | None, batch: Batch, place: int) -> Tensor:
     """The token of one row from its filtered logits [1, V]; divided: the logits where they are raced undivided."""
+    if batch.sampler.validate:
+        check_drawable(kept, batch.one(place)[1], [batch.original[place]])
     if batch.keys is None:
         noise = batch.again(place) if batch.again is not None else row_exponentials(batch.states[place], kept.shape[1])
         return winner(kept, noise)[0]
@@ -357,6 +361,8 @@ def _exactly_together(batch: Batch) -> Tensor:
     """The same of a batch whose stream has not moved on, or with counters, on any device."""
     batch.top()
     kept, params, steps = _filtered(batch), batch.params, batch.sampler.draw_steps
+    if batch.sampler.validate:
+        check_drawable(kept, params, batch.original)
     if batch.keys is None:
         drawn = multinomial(kept, batch.rows, batch.sampler.batch_size, batch.sampler.generator)
     else:

@@ -57,7 +57,9 @@ class MirostatStep:
         self._kept = truncated.float().softmax(dim=-1)
         return truncated
 
-    def advance(self, token_ids: Tensor) -> None:
+    def advance(self, token_ids: Tensor, *, drawn: Tensor | None = None) -> None:
+        """Learn from ``token_ids`` [N]. drawn: [N], what the draw gave, where something else was appended."""
+        token_ids = token_ids if drawn is None else drawn
         if self._kept is None:
             raise RuntimeError("MirostatStep.advance must follow apply; got no apply in this step")
         chosen = self._kept.gather(1, token_ids.reshape(-1, 1).long().clamp(max=self._kept.shape[1] - 1))[:, 0]

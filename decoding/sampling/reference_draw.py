@@ -1,5 +1,7 @@
 """Draws by transformers' operations over whole vocabularies: what no short way covers or can prove."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from ..kernels.counter_noise import counter_uniform
 from ..options.batch_options import CompiledParams
 from .chain import apply_chain
 
-__all__ = ["divisor", "filtered", "multinomial", "winner", "xtc_chance"]
+__all__ = ["check_drawable", "divisor", "filtered", "multinomial", "winner", "xtc_chance"]
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
@@ -33,6 +35,22 @@ def xtc_chance(
 def filtered(logits: Tensor, params: CompiledParams, chance: Tensor | None = None) -> Tensor:
     """The logits [N, V] through every filter, in float32 at least."""
     return apply_chain(logits.to(torch.promote_types(logits.dtype, torch.float32)), params, chance=chance)
+
+
+def check_drawable(kept: Tensor, params: CompiledParams, rows: Sequence[int]) -> None:
+    """Raise ValueError unless the filters left every row of ``kept`` [N, V] a finite largest logit.
+
+    rows: what these rows are called. A quotient by a tiny temperature overflows, here as in transformers, which raises
+    too. Greedy rows need none.
+    """
+    top = kept.amax(1)
+    bad = ~top.isfinite()
+    if isinstance(params.greedy, Tensor):
+        bad &= ~params.greedy[:, 0].to(bad.device)
+    if bool(bad.any()):
+        place = int(bad.nonzero()[0, 0])
+        names = ", ".join(params.active) or "logits"
+        raise ValueError(f"{names} must leave a finite logit to draw; got {float(top[place])} in row {rows[place]}")
 
 
 def divisor(params: CompiledParams) -> float | Tensor | None:
