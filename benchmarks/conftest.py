@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from afterlogits.benchmarks import grid as grids
 from afterlogits.benchmarks.growth import Growth
 from afterlogits.benchmarks.page import growth_page, page
 from afterlogits.benchmarks.pairing import FULL, QUICK, Pair
@@ -16,6 +17,7 @@ from afterlogits.benchmarks.summary import machine, versions
 
 _pairs: list[dict[str, Any]] = []
 _growths: list[dict[str, Any]] = []
+_cells: list[dict[str, Any]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +70,22 @@ def growth(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Growth]:
     _growths.extend(entry.results)
 
 
+@pytest.fixture
+def grid(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Callable[[], None]]:
+    """Measure the cells of the grid, thin ones in ``--quick``; with timing off only the answers are checked."""
+    thin = request.config.getoption("--quick") or benchmark.disabled
+    cells = list(grids.thin_cells() if thin else grids.bounded_cells())
+
+    def run() -> None:
+        records = [grids.check(cell) for cell in cells] if benchmark.disabled else grids.measure_all(cells)
+        benchmark.pedantic(lambda: None)
+        if not benchmark.disabled:
+            benchmark.extra_info["grid"] = records
+            _cells.extend(records)
+
+    yield run
+
+
 def _options(config: pytest.Config) -> tuple[Any, ...]:
     dtype = getattr(torch, config.getoption("--dtype"), None)
     if not isinstance(dtype, torch.dtype):
@@ -88,3 +106,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _growths:
         terminalreporter.section("growth")
         terminalreporter.write_line(growth_page(_growths))
+    if _cells:
+        terminalreporter.section("the grid of sampling calls")
+        terminalreporter.write_line("\n".join(grids.lines(_cells)))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from afterlogits.benchmarks import summary as summaries
+from afterlogits.benchmarks.grid import below
 from afterlogits.benchmarks.page import figure
 
 SHARED_MACHINE = 1.5
@@ -126,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failures(stored: Mapping[str, Any], measured: Mapping[str, Any], width: float) -> dict[str, str]:
     found = {f"{item.entry}: {item.what}": str(item) for item in compare(stored, measured, width=width)}
-    return found | {text.split(":")[0]: text for text in growth_failures(measured)}
+    found |= {text.split(":")[0]: text for text in growth_failures(measured)}
+    return found | {text.split(":")[0]: text for text in below(measured.get("grid", []))}
 
 
 def _baseline(folder: Path) -> tuple[dict[str, Any], float]:

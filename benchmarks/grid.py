@@ -4,8 +4,8 @@ A cell is one combination. transformers' side is its processors, softmax and mul
 by turns in one process, answers first: with torch's stream the tokens are equal, with seeds each must be one that
 transformers' filters leave. A ratio is the least time of the one over the least time of the other.
 
-All cells are 17,280 and take hours. The bounded form measures every vocabulary x filter x spread, with and without
-seeds, and lets the batch and the dtype rotate over them; the thin form is for the regression gate.
+All 4,320 cells with both kinds of noise take hours. The bounded form measures every vocabulary x filter x spread, with
+and without seeds, and lets the batch and the dtype rotate over them; the thin form is for the regression gate.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from afterlogits.benchmarks import library, workloads
 from afterlogits.benchmarks.answers import require_same
+from afterlogits.benchmarks.page import figure
 from afterlogits.decoding import sample
 
 VOCABULARIES = (1_000, 32_000, 50_257, 128_256, 151_936, 262_144)
@@ -47,6 +48,8 @@ FILTERS: dict[str, tuple[dict[str, float], ...]] = {
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
 LARGEST = 2_500_000
 """Logits of a batch in the bounded form; every vocabulary takes part with several batch sizes all the same."""
+NOISES = {"stream": 1.5, "seeds": 3.0}
+"""torch's stream and seeds, with the median asked of each."""
 FLOOR = 0.95
 """No cell may be slower than this share of transformers' speed."""
 
@@ -124,25 +127,29 @@ def thin_cells() -> Iterator[Cell]:
             yield Cell(vocab_size, batch_size, spread, name, "float32")
 
 
-def measure(cell: Cell, *, rounds: int = 3, least_seconds: float = 0.002) -> dict[str, Any]:
-    """Check the answers, then time the three sides by turns: a record with the ratio of each kind of noise."""
+Sides: TypeAlias = dict[str, Callable[[], Tensor]]
+
+
+def check(cell: Cell) -> Sides:
+    """Raise unless the answers agree; returns the three sides, ready to be timed."""
     logits, options, warp = cell.logits(), cell.options(), cell.warp()
     seeds = list(range(cell.batch_size))
-
-    def theirs() -> Tensor:
-        return library.draw(warp, logits)
-
-    sides: dict[str, Callable[[], Tensor]] = {
-        "transformers": theirs,
+    sides: Sides = {
+        "transformers": lambda: library.draw(warp, logits),
         "stream": lambda: sample(logits, **options),
         "seeds": lambda: sample(logits, seeds=seeds, **options),
     }
     torch.manual_seed(0)
-    expected = theirs()
+    expected = sides["transformers"]()
     torch.manual_seed(0)
     require_same(sides["stream"](), expected)
-    seeded = sides["seeds"]()
-    library.in_support(warp, logits.to(torch.float32))(seeded, expected)
+    library.in_support(warp, logits.to(torch.float32))(sides["seeds"](), expected)
+    return sides
+
+
+def measure(cell: Cell, *, rounds: int = 3, least_seconds: float = 0.002) -> dict[str, Any]:
+    """Check the answers, then time the three sides by turns: a record with the ratio of each kind of noise."""
+    sides = check(cell)
     times: dict[str, list[float]] = {side: [] for side in sides}
     spent, turn = 0.0, 0
     while turn < rounds or (spent < least_seconds and turn < 50 * rounds):
@@ -152,12 +159,8 @@ def measure(cell: Cell, *, rounds: int = 3, least_seconds: float = 0.002) -> dic
             times[side].append(time.perf_counter() - start)
         spent, turn = spent + sum(values[-1] for values in times.values()), turn + 1
     least = {side: min(values) for side, values in times.items()}
-    return {
-        "vocab_size": cell.vocab_size,
-        "batch_size": cell.batch_size,
-        "spread": cell.spread,
-        "filter": cell.filter,
-        "dtype": cell.dtype,
+    return asdict(cell) | {
+        "threads": torch.get_num_threads(),
         "milliseconds": least["transformers"] * 1e3,
         "stream": least["transformers"] / least["stream"],
         "seeds": least["transformers"] / least["seeds"],
@@ -170,18 +173,31 @@ def measure_all(cells: Sequence[Cell], *, rounds: int = 3) -> list[dict[str, Any
     for cell in cells:
         record = measure(cell, rounds=rounds)
         for _ in range(2):
-            if min(record["stream"], record["seeds"]) < FLOOR:
+            if below([record]):
                 again = measure(cell, rounds=2 * rounds)
-                record |= {noise: max(record[noise], again[noise]) for noise in ("stream", "seeds")}
+                record |= {noise: max(record[noise], again[noise]) for noise in NOISES}
         found.append(record)
     return found
 
 
-def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of both kinds of noise, and the cells below the floor."""
-    return {
-        "cells": 2 * len(records),
-        "stream_median": statistics.median(record["stream"] for record in records),
-        "seeds_median": statistics.median(record["seeds"] for record in records),
-        "below": [record for record in records if min(record["stream"], record["seeds"]) < FLOOR],
-    }
+def below(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is slower than the floor, a line for each cell and kind of noise."""
+    return [
+        f"{record['filter']}, {noise}, V={record['vocab_size']:,}, B={record['batch_size']}, {record['dtype']}, "
+        f"spread {record['spread']}: {figure(record[noise])} x transformers' speed, the floor is {FLOOR}"
+        for record in records
+        for noise in NOISES
+        if record[noise] < FLOOR
+    ]
+
+
+def lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Medians, extremes and what is below the floor, as text."""
+    said = []
+    for noise, wanted in NOISES.items():
+        ratios = [record[noise] for record in records]
+        said.append(
+            f"{noise}: {len(ratios)} cells, median {figure(statistics.median(ratios))} x faster (asked {wanted:g}), "
+            f"least {figure(min(ratios))} (asked {FLOOR}), most {figure(max(ratios))}"
+        )
+    return [*said, *below(records)]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from afterlogits.benchmarks.grid import lines as grid_lines
+from afterlogits.benchmarks.heat_map import heat_map
 from afterlogits.benchmarks.page import GROWTH_COLUMNS, figure, growth_row, quartiles, rows_of, verdicts
 from afterlogits.benchmarks.pictures import growth_curves, ratio_bars
 
@@ -103,6 +105,13 @@ def _verdicts(summary: Summary, pictures: dict[str, str]) -> str:
         lines += [*markdown(header, map(_cost_row, entries)), ""]
         notes = [f"- {entry['name']}: {entry['note']}" for entry in entries if entry.get("note")]
         lines += [*notes, ""] if notes else []
+    if cells := summary.get("grid"):
+        lines += ["### The grid of sampling calls", ""]
+        for noise, said in (("stream", "torch's stream, transformers' tokens"), ("seeds", "a seed for each row")):
+            file = f"{summary['machine']['kind']}-grid-{noise}.svg"
+            pictures[file] = heat_map(f"Times faster than transformers: {said}", cells, noise)
+            lines += [f"![{noise}](benchmarks/{file})", ""]
+        lines += [*(f"- {line}" for line in grid_lines(cells)), ""]
     if summary["growth"]:
         file = f"{summary['machine']['kind']}-growth.svg"
         pictures[file] = growth_curves("Time against size; dashed: the documented cost", summary["growth"])

@@ -68,14 +68,16 @@ def summarise(raw: Mapping[str, Any], *, command: str) -> dict[str, Any]:
     run = raw.get("afterlogits", {}) or {}
     pairs = [compact(entry["pair"]) for entry in info if "pair" in entry]
     growths = [compact(entry["growth"]) for entry in info if "growth" in entry]
+    grid = [compact(cell) for entry in info for cell in entry.get("grid", [])]
     device = next((entry["pair"]["device"] for entry in info if "pair" in entry), "cpu")
     record = {
         "command": command,
         "date": raw["datetime"][:10],
-        "threads": next((entry["pair"]["threads"] for entry in info if "pair" in entry), None),
+        "threads": next((entry["threads"] for entry in [*pairs, *grid]), None),
         "versions": run.get("versions") or versions(),
     }
-    return {"machine": run.get("machine") or machine(device), "runs": [record], "pairs": pairs, "growth": growths}
+    parts = {"pairs": pairs, "growth": growths, "grid": grid}
+    return {"machine": run.get("machine") or machine(device), "runs": [record], **parts}
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,10 +93,13 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     for entry in shifted:
         part = "growth" if "exponent" in entry else "pairs"
         kept[part][_key(entry)] = entry
-    entries = [entry for part in kept.values() for entry in part.values()]
+    fresh = [cell | {"run": cell.get("run", 0) + len(old["runs"])} for cell in new.get("grid", [])]
+    cells = fresh or old.get("grid", [])
+    entries = [*(entry for part in kept.values() for entry in part.values()), *cells]
     used = sorted({entry.get("run", 0) for entry in entries})
     for part, by_key in kept.items():
         merged[part] = [entry | {"run": used.index(entry.get("run", 0))} for entry in by_key.values()]
+    merged["grid"] = [cell | {"run": used.index(cell.get("run", 0))} for cell in cells]
     return merged | {"runs": [runs[index] for index in used]}
 
 
@@ -120,8 +125,8 @@ def save(summary: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     """Write one entry per line, so that a new measurement is a readable difference."""
     path = folder / f"{summary['machine']['kind']}.json"
     parts = [f'"machine": {json.dumps(summary["machine"])}']
-    for part in ("runs", "pairs", "growth"):
-        lines = ",\n    ".join(json.dumps(entry, ensure_ascii=False) for entry in summary[part])
+    for part in ("runs", "pairs", "growth", "grid"):
+        lines = ",\n    ".join(json.dumps(entry, ensure_ascii=False) for entry in summary.get(part, []))
         parts.append(f'"{part}": [\n    {lines}\n  ]')
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n  " + ",\n  ".join(parts) + "\n}\n", encoding="utf-8")
