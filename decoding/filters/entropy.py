@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..kernels.candidates import largest
 from ..kernels.row_blocks import by_pieces
-from ..kernels.sorting import sort_ascending
-from ..kernels.threshold_masks import is_cuttable
 from ..options.validation import (
     HALF_OPEN_UNIT,
     NON_NEGATIVE,
@@ -48,7 +46,8 @@ def apply_typical_p(logits: Tensor, typical_p: RowOption, *, min_tokens_to_keep:
 
     logits: [B, V] float. typical_p: in (0, 1], float or [B]; 1.0 keeps every token.
     Returns [B, V]; dropped entries are -inf. Tokens as typical as the last one kept survive too.
-    Cost: one sort of every row.
+    Cost: one sort of every row, for rounding depends on where torch's sort leaves equal distances; a draw alone
+    (``sample``) needs none.
     Source: Meister et al. 2022, arXiv:2202.00666.
     >>> apply_typical_p(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), 0.2)
     tensor([[-inf, 1., -inf, -inf]])
@@ -65,8 +64,7 @@ def _typical(logits: Tensor, mass: float | Tensor, min_tokens_to_keep: int) -> T
     logprobs = logits.log_softmax(-1)
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True)
     surprise = (-logprobs - entropy).abs()
-    plain = is_cuttable(logits) and bool(entropy.isfinite().all())
-    distance, order = sort_ascending(surprise) if plain else surprise.sort(dim=-1)
+    distance, order = surprise.sort(dim=-1)
     reached = logits.gather(-1, order).softmax(-1).cumsum(-1)
     last = (reached < as_border(mass, logits.dtype)).sum(1, keepdim=True).clamp_(max=logits.shape[1] - 1)
     kept = surprise <= distance.gather(1, last)

@@ -1,8 +1,8 @@
 """Top-p's masked logits without a sort of tokens: from each row's largest logits, or from sorted values.
 
 Where the nucleus is small the decision of ``sample`` proves what is in it. Elsewhere the values alone are sorted;
-transformers' own running sum over them gives the least value that is kept. Where equal logits straddle it, the first of
-them in the row are dropped, if torch's sort leaves equal values in their order.
+transformers' own running sum over them gives the least value that is kept. Only where equal logits straddle it do the
+places matter that torch's sort gives them, and the row is sorted as transformers does.
 """
 
 import math
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ..kernels.decision import RowFilters, border_of, keep, may_settle
 from ..kernels.large_logits import GroupMaxima
-from ..kernels.sorting import sorts_stably
 from ..kernels.threshold_masks import keep_from
 from ..options.numpy_or_torch import Array, on_host
 from ..options.validation import as_border
 
 _COUNT = 384  # so many of the largest logits are looked at
+_SAMPLE, _DIFFERENT = 512, 0.9  # values looked at, and the share of different ones that makes a cut between equals rare
 
 
 def keep_nucleus(
@@ -86,19 +86,15 @@ def _fill_from_lists(
 
 
 def _from_sorted(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor | None:
-    """One row [1, V] by transformers' running sum over its sorted values; None where equal values cannot be told."""
+    """One row [1, V] by transformers' running sum over its sorted values; None where equal values are many or cut."""
     row = logits.detach()[0].numpy()
+    if len(np.unique(row[:_SAMPLE])) < min(_SAMPLE, len(row)) * _DIFFERENT:
+        return None
     values = np.sort(row)
     ordered = torch.from_numpy(values)[None]
     tail = ordered.softmax(-1).cumsum(-1)
     dropped = min(int((tail <= as_border(1 - top_p, logits.dtype)).sum()), max(len(row) - min_tokens_to_keep, 0))
-    least = values[dropped]
-    equal = dropped - int(np.searchsorted(values, least))  # so many of the equal ones are dropped, the first in the row
-    if np.isnan(values[-1]) or (equal and not sorts_stably(len(row))):
+    if np.isnan(values[-1]) or (dropped and values[dropped - 1] == values[dropped]):
         return None
-    kept, left = keep_from(logits, [float(least)])
-    if left:
-        return None
-    if equal:
-        kept[0, torch.from_numpy((row == least).nonzero()[0][:equal])] = -math.inf
-    return kept
+    kept, left = keep_from(logits, [float(values[dropped])])
+    return None if left else kept

@@ -31,7 +31,8 @@ class RowFilters:
     """What temperature, top-k, top-p and min-p ask of N rows; each a float, [N, 1] float64, or None for off.
 
     border: 1 - top_p as transformers compares with it; negative in rows without top-p. largest_top_k: over the rows.
-    joint: top-p is judged on the distribution before top-k. keep: no filter leaves fewer.
+    joint: top-p is judged on the distribution before top-k. keep: no filter leaves fewer. typical: typical-p, which
+    then is on alone.
     """
 
     temperature: Any = None
@@ -41,10 +42,13 @@ class RowFilters:
     joint: bool = False
     keep: int = 1
     largest_top_k: int = 0
+    typical: Any = None
 
     @classmethod
     def of(cls, params: CompiledParams) -> "RowFilters | None":
         """The filters of ``params``; None if there are others, or these in another order than transformers'."""
+        if tuple(name for name in params.active if name != "temperature") == ("typical_p",):
+            return cls._of_typical(params)
         in_order = params.active == tuple(name for name in _FILTERS if name in params.active)
         if not in_order or "dynamic_temperature" in params.on:
             return None
@@ -53,9 +57,16 @@ class RowFilters:
         border = None if top_p is None else border_of(top_p)
         return cls(temperature, top_k, border, min_p, params.joint, params.min_tokens_to_keep, params.largest_top_k)
 
+    @classmethod
+    def _of_typical(cls, params: CompiledParams) -> "RowFilters | None":
+        on = params.arrays
+        if "dynamic_temperature" in params.on or params.active[-1] != "typical_p":
+            return None
+        return cls(on.get("temperature"), keep=params.min_tokens_to_keep, typical=on["typical_p"])
+
     @property
-    def truncating(self) -> bool:
-        """Whether anything is dropped."""
+    def listable(self) -> bool:
+        """Whether the largest logits may decide."""
         return not (self.top_k is None and self.border is None and self.min_p is None)
 
     @property
@@ -65,11 +76,13 @@ class RowFilters:
 
     def rows(self, some: Any) -> "RowFilters":
         """Those of some rows."""
-        parts = (self.temperature, self.top_k, self.border, self.min_p)
+        parts = (self.temperature, self.top_k, self.border, self.min_p, self.typical)
         if all(x is None or isinstance(x, float) for x in parts):
             return self
-        temperature, top_k, border, min_p = (x if x is None or isinstance(x, float) else x[some] for x in parts)
-        return RowFilters(temperature, top_k, border, min_p, self.joint, self.keep, self.largest_top_k)
+        temperature, top_k, border, min_p, typical = (
+            x if x is None or isinstance(x, float) else x[some] for x in parts
+        )
+        return RowFilters(temperature, top_k, border, min_p, self.joint, self.keep, self.largest_top_k, typical)
 
     def divided(self, logits: Array) -> Array:
         """The logits divided by the temperature as transformers divides them; the argument itself where it is off."""

@@ -45,3 +45,13 @@ def scaled_error(largest: Any) -> Any:
     """Absolute, of a logit divided by the temperature, by a product with its reciprocal: three roundings of a number
     of at most this size, and of one within 50 of it. As an exponent it is the relative error of a weight."""
     return 2.4e-7 * (abs(largest) + 50)
+
+
+def typical_error(entropy: Any) -> Any:
+    """Absolute, of the difference of two tokens' distances from the entropy.
+
+    transformers' entropy is a cascade sum of products p * log p, each within EXP_ERROR, so within 2 * EXP_ERROR of
+    itself; ours within MASS_ERROR. The end of the interval of closer tokens moves by twice that, and each surprise and
+    distance is rounded at the size of a logprob, at most 100 where it matters: 4 * 100 * UNIT.
+    """
+    return 4 * (EXP_ERROR + MASS_ERROR) * (1 + abs(entropy)) + 400 * UNIT

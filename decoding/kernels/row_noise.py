@@ -81,8 +81,8 @@ class StreamNoise:
                 here = sorted((self.places[row], line) for line, row in enumerate(rows) if row in self.places)
                 rows, lines = [place for place, _ in here], [line for _, line in here]
             block = StreamBlock(self.generator, count, self.vocab_size, rows, lines)
-            self._passed.append(block)
             if rows:
+                self._passed.append(block)
                 yield block
             block.finish()
 
@@ -108,6 +108,12 @@ class RestoredNoise:
         return row_exponentials(self.states[row], self.vocab_size)
 
 
+# SplitMix64's finaliser; doubled in the end, which drops the highest bit. Made odd, it is the middle of an interval of
+# 2**-63, so that no noise is 0.
+_ROUNDS = [(np.uint64(shift), np.uint64(factor % 2**64)) for shift, factor in ((30, MIX1), (27, MIX2), (31, 2))]
+_ONE = np.uint64(1)
+
+
 class CounterBlock:
     """Rows with counters: keys [n, 1] int64."""
 
@@ -116,14 +122,13 @@ class CounterBlock:
 
     def negatives(self, left: int, right: int) -> Floats:
         """Minus the noise of the columns, [n, columns]: ``counter_exponential`` but for rounding to float32."""
-        z = self.keys + np.uint64(left * GOLDEN % 2**64) + _counters(right - left)
+        z = (self.keys + np.uint64(left * GOLDEN % 2**64) if left else self.keys) + _counters(right - left)
         shifted = np.empty_like(z)
-        for shift, factor in ((30, MIX1), (27, MIX2), (31, 2)):
-            z ^= np.right_shift(z, np.uint64(shift), out=shifted)
-            z *= np.uint64(factor % 2**64)  # the last one drops the highest bit
-        z |= np.uint64(1)  # the middle of an interval of 2**-63, so that no noise is 0
-        noise: NDArray[np.float64] = z.astype(np.float64)
-        noise *= -(2.0**-64)
+        for shift, factor in _ROUNDS:
+            z ^= np.right_shift(z, shift, out=shifted)
+            z *= factor
+        z |= _ONE
+        noise: NDArray[np.float64] = np.multiply(z, -(2.0**-64), dtype=np.float64)
         np.log1p(noise, out=noise)
         return noise.astype(np.float32)
 

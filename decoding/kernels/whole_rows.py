@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .candidates import largest
 from .decision import RowFilters, nucleus_ends
-from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, RACE_MARGIN, running_sum_error, scaled_error
+from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, RACE_MARGIN, running_sum_error, scaled_error, typical_error
 from .row_noise import PIECE
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -83,20 +83,25 @@ class Block:
         """The winning token ids [n], and whether each is certain."""
         times, filters = self.times, self.filters
         tokens, best, alone = _first(times, margin)
-        if filters.border is None and filters.min_p is None:
+        if filters.border is None and filters.min_p is None and filters.typical is None:
             return tokens, alone
         kept, dropped = self._asked(None, tokens)
         certain, left = alone & kept, (dropped & (best < 0)).nonzero()[0]
-        while len(left):  # what is as large as a dropped token or smaller is dropped too: the next one wins
-            weights = self.weights[left]
-            limit = weights[_lines(len(left)), tokens[left]] * np.float32(1 + NEAR)
-            times = np.where(weights <= limit[:, None], np.float32(0), self.times[left])
+        while len(left):  # what the filter ranks no better is dropped too: the next one wins
+            times = np.where(self._no_better(left, tokens[left]), np.float32(0), self.times[left])
             self.times[left] = times
             tokens[left], best, alone = _first(times, margin if isinstance(margin, float) else margin[left])
             kept, dropped = self._asked(left, tokens[left])
             certain[left] = alone & kept
             left = left[dropped & (best < 0)]
         return tokens, certain
+
+    def _no_better(self, rows: NDArray[np.int64], won: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which tokens of these rows are certainly dropped if those of ``won`` are, [n, V]."""
+        weights = self.weights[rows]
+        limit = weights[_lines(len(rows)), won] * np.float32(1 + NEAR)
+        found: NDArray[np.bool_] = weights <= limit[:, None]
+        return found
 
     def _asked(
         self, rows: NDArray[np.int64] | None, won: NDArray[np.int64]
@@ -117,6 +122,41 @@ class Block:
             if not inside.all():
                 dropped = ~inside & (_above(weights, weight * (1 + NEAR)) >= limit)
         return kept, dropped
+
+
+class TypicalBlock(Block):
+    """The same where typical-p is on: a token is kept if those whose surprise is closer to the entropy weigh less than
+    typical-p together. In units of the largest logit: surprise less entropy is the mean of the gaps less the gap.
+    """
+
+    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
+        super().__init__(scaled, top, filters, negatives)
+        self._weigh()
+        gaps = scaled - top
+        spread = self.weights * np.maximum(gaps, np.float32(-1e30))  # no 0 * inf
+        mean = spread.sum(1).astype(np.float64) / self.mass
+        self.distance = np.abs(gaps - mean.astype(np.float32)[:, None])
+        self.error = typical_error(np.log(self.mass) - mean)
+
+    def _no_better(self, rows: NDArray[np.int64], won: NDArray[np.int64]) -> NDArray[np.bool_]:
+        distance = self.distance[rows]
+        found: NDArray[np.bool_] = distance >= distance[_lines(len(rows)), won][:, None]
+        return found
+
+    def _asked(
+        self, rows: NDArray[np.int64] | None, won: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        chosen = slice(None) if rows is None else rows
+        typical = self.filters.typical if isinstance(self.filters.typical, float) else self.filters.typical[chosen, 0]
+        distance, weights, mass = self.distance[chosen], self.weights[chosen], np.asarray(self.mass)[chosen]
+        own, error = distance[_lines(len(won)), won], self.error[chosen]
+        off, room = typical >= 1.0, running_sum_error(weights.shape[1]) + 2 * MASS_ERROR
+        closer_at_most = (weights * (distance < (own + error)[:, None])).sum(1)
+        kept = off | (closer_at_most < typical * mass * (1 - room))
+        if kept.all():
+            return kept, ~kept
+        closer_at_least = (weights * (distance < (own - error)[:, None])).sum(1)
+        return kept, ~kept & (closer_at_least >= typical * mass * (1 + room))
 
 
 def _first(times: Floats, margin: Any) -> tuple[NDArray[np.int64], Floats, NDArray[np.bool_]]:
@@ -156,21 +196,28 @@ def whole_row_winners(
     with seeds that of ``full_winner``, which divides in float64.
     Cost: the noise of a row, one exponential a logit, and a sum of the larger weights for each token asked about.
     """
-    count = len(logits)
+    count, kind = logits.shape[0], Block if filters.typical is None else TypicalBlock
     tokens, certain = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
     for block in noise:
         rows = block.rows
+        if len(rows) == count:
+            return _winners(kind, logits, top, filters, block, seeded)
         one_after_another = rows[-1] - rows[0] + 1 == len(rows)
         some = slice(rows[0], rows[-1] + 1) if one_after_another else list(rows)
-        asked = filters.rows(some)
-        part = logits if len(rows) == count else logits[some]
-        scaled, best = asked.divided(part.to(torch.float32).numpy()), asked.divided(top[some])
-        margin = RACE_MARGIN + scaled_error(best[:, 0]) if seeded else RACE_MARGIN
-        won = Block(scaled, best, asked, block.negatives).winners(margin)
-        if len(rows) == count and one_after_another:
-            return won
-        tokens[some], certain[some] = won
+        part, asked = logits[some], filters.rows(some)
+        tokens[some], certain[some] = _winners(kind, part, top[some], asked, block, seeded)
     return tokens, certain
+
+
+def _winners(
+    kind: type[Block], logits: Tensor, top: Floats, filters: RowFilters, block: NoiseBlock, seeded: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The same of one block."""
+    wide: Floats = (logits if logits.dtype == torch.float32 else logits.to(torch.float32)).numpy()
+    if filters.temperature is not None:
+        wide, top = filters.divided(wide), filters.divided(top)
+    margin = RACE_MARGIN + scaled_error(top[:, 0]) if seeded else RACE_MARGIN
+    return kind(wide, top, filters, block.negatives).winners(margin)
 
 
 def _kth(scaled: Floats, top_k: Any) -> Floats:

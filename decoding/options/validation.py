@@ -73,18 +73,7 @@ def per_row(
         if not _number_holds(requirement, float(value)):
             raise ValueError(f"{name} must be {requirement[0]}; got {value}")
         return float(value)
-    if isinstance(value, Tensor):
-        if value.is_complex() or value.dtype == torch.bool:
-            raise TypeError(f"{name} must be a tensor of numbers; got {value.dtype}")
-        values = as_written(value.detach())
-    elif isinstance(value, tuple):
-        for row, number in enumerate(value):
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                raise TypeError(f"{name} must be a number, or numbers, one per row; got {number!r} in row {row}")
-        values = torch.tensor(value, dtype=torch.float64)
-    else:
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got {kind}")
+    values = _numbers(name, value)
     if values.dim() == 0:
         values = values.reshape(1) if batch_size is None else values.expand(batch_size)
     if values.dim() == 2 and values.shape[1] == 1:
@@ -98,6 +87,21 @@ def per_row(
             row = int(bad.nonzero()[0])
             raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
     return values.to(device)[:, None] if device is not None else values[:, None]
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    """A tensor or a tuple of numbers as float64."""
+    if isinstance(value, Tensor):
+        if value.is_complex() or value.dtype == torch.bool:
+            raise TypeError(f"{name} must be a tensor of numbers; got {value.dtype}")
+        return as_written(value.detach())
+    if not isinstance(value, tuple):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a number, a sequence of numbers or a tensor; got {kind}")
+    for row, number in enumerate(value):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name} must be a number, or numbers, one per row; got {number!r} in row {row}")
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def as_option(value: Any) -> Any:
@@ -170,6 +174,12 @@ def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
     """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
+    if (
+        type(seeds) is list
+        and len(seeds) == batch_size
+        and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    ):
+        return torch.tensor(seeds, dtype=torch.int64, device=device)
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
     if not isinstance(seeds, Tensor):

@@ -19,12 +19,12 @@ from ..kernels.decision import RowFilters, keep, may_settle, needs_mass
 from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.exponential_race import full_winner, listed_winners
 from ..kernels.large_logits import GroupMaxima, LargeLogits, read
-from ..kernels.rejection import draw_flat, flat_rows
+from ..kernels.rejection import LEAST, PART, draw_flat, flat_rows
 from ..kernels.row_noise import CounterNoise, RestoredNoise, StreamNoise
 from ..kernels.torch_stream import exponentials_at, row_exponentials, stream_is_known
 from ..kernels.whole_rows import whole_row_winners
 from ..options.batch_options import CompiledParams
-from ..options.numpy_or_torch import Array, as_tensor, namespace, on_host
+from ..options.numpy_or_torch import Array, as_tensor, on_host
 from ..options.validation import check_row_maxima
 from .plan import Plan
 from .reference_draw import check_drawable, divisor, filtered, multinomial, winner, xtc_chance
@@ -75,13 +75,14 @@ class Batch:
     @property
     def on_host(self) -> bool:
         """Whether rows are raced here: float32 or less on the CPU, with seeds or torch's stream as it is known."""
-        plain = self.logits.device.type == "cpu" and self.logits.dtype != torch.float64
-        return plain and (self.sampler.seeds is not None or stream_is_known())
+        sampler = self.sampler
+        plain = sampler.plan.on_cpu and self.logits.dtype != torch.float64
+        return plain and (sampler.seeds is not None or stream_is_known())
 
     def known(self) -> GroupMaxima | LargeLogits | None:
         """The rows read once, where a list of their largest logits may serve; bad rows raise."""
         filters, vocab_size = self.filters, self.logits.shape[1]
-        if self._known is not None or filters is None or not filters.truncating:
+        if self._known is not None or filters is None or not filters.listable:
             return self._known
         if vocab_size < _SHORT if self.on_host else self.sampler.seeds is None or self.logits.dtype == torch.float64:
             return None
@@ -100,10 +101,14 @@ class Batch:
 
     def _read_top(self) -> Array:
         top = self.logits.amax(1, keepdim=True)
-        if self.logits.dtype != torch.float64:
+        if self.logits.dtype not in (torch.float32, torch.float64):
             top = top.to(torch.float32)
-        found = on_host(top)
-        if self.sampler.validate and not bool(namespace(found).isfinite(found).all()):
+        if not self.sampler.plan.on_cpu:
+            if self.sampler.validate:
+                check_row_maxima(top[:, 0])
+            return top
+        found = top.numpy()
+        if not np.isfinite(found).all():
             check_row_maxima(top[:, 0])
         return found
 
@@ -394,13 +399,13 @@ LADDER: tuple[Way, ...] = (
     Way(
         "proposals",
         "flat rows with seeds: temperature, top-p from 0.5 up, min-p",
-        lambda plan, seeded: seeded and plan.params.proposing is not False,
+        lambda plan, seeded: seeded and plan.params.proposing is not False and plan.vocab_size >= PART * LEAST,
         _proposals,
     ),
     Way(
         "largest logits",
         "rows whose top-k, top-p or min-p a list of their largest logits settles",
-        lambda plan, _: _four_filters(plan) and plan.filters is not None and plan.filters.truncating,
+        lambda plan, _: _four_filters(plan) and plan.filters is not None and plan.filters.listable,
         _largest_logits,
     ),
     Way("whole rows", "rows with these filters or none, on the CPU", lambda plan, _: _raced(plan), _whole_rows),

@@ -266,7 +266,9 @@ class SamplingParams:
         for name, requirement in _REQUIREMENTS.items():
             if self.is_on(name):
                 value = per_row(name, getattr(self, name), batch_size, None, requirement, validate=False)
-                if isinstance(value, float) or name not in OFF or not bool((value == OFF[name]).all()):
+                if isinstance(value, Tensor) and len(value) and bool((value == value[0]).all()):
+                    value = float(value[0])
+                if isinstance(value, Tensor) or value != OFF.get(name):  # of a tensor here, some row is on
                     on[name] = value
         temperature = on.get("temperature", 1.0)
         greedy: bool | Tensor = temperature == 0

@@ -24,7 +24,8 @@ class Plan:
 
     def __init__(self, options: SamplingParams, batch_size: int, vocab_size: int, device: torch.device):
         self.options, self.batch_size, self.vocab_size, self.device = options, batch_size, vocab_size, device
-        self.validate: bool = options.validate or device.type == "cpu"
+        self.on_cpu = device.type == "cpu"
+        self.validate: bool = options.validate or self.on_cpu
         self.before_filters, self.needs_history = options.before_filters, options.needs_history
         steps = DrawSteps(options, batch_size=batch_size, device=device)
         self.has_steps = bool(steps)

@@ -76,8 +76,10 @@ def _plan_of(logits: Tensor, params: SamplingParams | None, options: dict[str, A
     """The options read for these logits; kept for later calls where they are plain numbers."""
     batch_size, vocab_size = logits.shape
     if params is None:
-        for value in options.values():
-            if value is not None and type(value) not in _PLAIN:
+        for name, value in options.items():
+            if type(value) is list and all(type(number) in _PLAIN for number in value):
+                options[name] = tuple(value)
+            elif value is not None and type(value) not in _PLAIN:
                 return Plan(_params_of(options), batch_size, vocab_size, logits.device)
         return _cached_plan(batch_size, vocab_size, logits.device, **options)
     if options:

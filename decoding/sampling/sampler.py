@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.counter_noise import counter_keys
+from ..kernels.counter_noise import counter_keys, row_key
 from ..options.numpy_or_torch import as_tensor, on_host
 from ..options.validation import Steps, check_count, check_logits, check_rows, check_seeds, check_step
 from .draw_steps import DrawSteps
@@ -16,6 +16,8 @@ from .logprobs import Sampled, with_logprobs
 from .params import SamplingParams
 from .plan import Plan
 from .reference_draw import filtered, xtc_chance
+
+_FEW = 4  # up to so many counters are formed in Python
 
 
 class Sampler:
@@ -121,6 +123,9 @@ class Sampler:
         if self.seeds is None:
             return None
         seeds = on_host(self.seeds if rows is None else self.seeds[rows])
+        if not isinstance(step, Tensor) and self.batch_size <= _FEW and self.plan.on_cpu:
+            few = [[row_key(seed, int(step))] for seed in seeds.tolist()]
+            return torch.from_numpy(np.array(few, dtype=np.uint64).reshape(-1, 1).view(np.int64))
         if not isinstance(step, Tensor):
             return as_tensor(counter_keys(seeds, int(step)))
         steps = step if rows is None or not step.dim() else step[rows]

@@ -281,7 +281,7 @@ class FewRows:
 def few_rows(params: CompiledParams, device: torch.device) -> FewRows | None:
     """The draw of few rows for these options; None where they differ by row, are extreme or no shortlist's."""
     plain = params.uniform and not (params.greedy or params.joint) and params.min_tokens_to_keep == 1
-    if not plain or device.type != "cpu" or (filters := RowFilters.of(params)) is None or not filters.truncating:
+    if not plain or device.type != "cpu" or (filters := RowFilters.of(params)) is None or not filters.listable:
         return None
     on = {name: value for name, value in params.on.items() if isinstance(value, float)}
     temperature, top_k = on.get("temperature", 1.0), int(on.get("top_k", 0))
