@@ -71,7 +71,7 @@ def _fill_from_lists(
     """
     with np.errstate(all="ignore"):  # what overflows is uncertain
         known = GroupMaxima(source, _COUNT)
-        large = known.listed(known.count_reach())
+        large = known.listed(known.floor())
         worth = may_settle(large.bounded(1.0), filters).nonzero()[0]
         if not len(worth):
             return set()

@@ -8,8 +8,9 @@ Source: a list that grows until it holds the nucleus is llama.cpp's, a bound of 
 (``FindNucleus``); what is certain of the result is proven here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ class RowFilters:
     border: 1 - top_p as transformers compares with it; negative in rows without top-p. largest_top_k: over the rows.
     joint: top-p is judged on the distribution before top-k. keep: no filter leaves fewer. typical: typical-p, which
     then is on alone.
+    What follows from these: divisor: the temperature, 1.0 where it is off. listable: whether the largest logits may
+    decide. by_floor: whether min-p alone does, so that what it may keep is known from the largest. needs_mass: whether
+    a row's mass, of what is not listed too, decides anything. protects_best: whether a filter might drop the best
+    token but for the rule that ``keep`` stay.
     """
 
     temperature: Any = None
@@ -43,6 +48,24 @@ class RowFilters:
     keep: int = 1
     largest_top_k: int = 0
     typical: Any = None
+    divisor: Any = field(init=False)
+    listable: bool = field(init=False)
+    by_floor: bool = field(init=False)
+    needs_mass: bool = field(init=False)
+    protects_best: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        off = self.top_k is None or self.joint or (not isinstance(self.top_k, float) and bool((self.top_k == 0).any()))
+        alone = self.top_k is None and self.border is None and self.min_p is not None
+        derived = {
+            "divisor": 1.0 if self.temperature is None else self.temperature,
+            "listable": not (self.top_k is None and self.border is None and self.min_p is None),
+            "by_floor": alone and bool(self.min_p > 0 if isinstance(self.min_p, float) else (self.min_p > 0).all()),
+            "needs_mass": self.border is not None and off,
+            "protects_best": self.keep > 1 or max(_largest(self.border), _largest(self.min_p)) > 0.9,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(cls, params: CompiledParams) -> "RowFilters | None":
@@ -63,16 +86,6 @@ class RowFilters:
         if "dynamic_temperature" in params.on or params.active[-1] != "typical_p":
             return None
         return cls(on.get("temperature"), keep=params.min_tokens_to_keep, typical=on["typical_p"])
-
-    @property
-    def listable(self) -> bool:
-        """Whether the largest logits may decide."""
-        return not (self.top_k is None and self.border is None and self.min_p is None)
-
-    @property
-    def divisor(self) -> Any:
-        """The temperature, 1.0 where it is off."""
-        return 1.0 if self.temperature is None else self.temperature
 
     def rows(self, some: Any) -> "RowFilters":
         """Those of some rows."""
@@ -112,7 +125,7 @@ class Kept:
 
     scaled: [N, M] float32, the logits divided by the temperature. possible: [N, M] bool, what transformers may keep.
     certain: [N, M] bool, what it keeps for sure, if it is possible. settled: [N] bool, whether every token that is not
-    listed is certainly dropped.
+    listed is certainly dropped. xp: numpy or torch, whichever the arrays are of.
     """
 
     large: LargeLogits
@@ -120,12 +133,16 @@ class Kept:
     possible: Array
     certain: Array
     settled: Array
+    xp: ModuleType
 
 
 def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
     """Decide about the listed logits; where top-p needs a row's mass, ``large`` must know what the others weigh."""
-    scaled, bound = filters.divided(large.values), filters.divided(large.bound)
-    weight = namespace(scaled).exp(double(scaled - scaled[:, :1]))  # 1 for the best
+    xp: ModuleType = torch if isinstance(large.values, Tensor) else np
+    scaled, bound = large.values, large.bound
+    if filters.temperature is not None:
+        scaled, bound = filters.divided(scaled), filters.divided(bound)
+    weight = xp.exp(xp.asarray(scaled - scaled[:, :1], dtype=xp.float64))  # 1 for the best
     settled = bound == -torch.inf
     certain = possible = scaled > -torch.inf
     inside: Array = weight
@@ -137,23 +154,12 @@ def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
         if not filters.joint:
             inside, others = weight * possible, _without_top_k(large, filters.top_k)
     if filters.border is not None:
-        above, within, done = _in_nucleus(scaled, inside, bound, others, filters, vocab_size)
+        above, within, done = _in_nucleus(scaled, inside, bound, others, filters, xp, vocab_size)
         certain, possible, settled = certain & above, possible & within, settled | done
     if filters.min_p is not None:
-        above, within, done = _above_min_p(weight, scaled, bound, filters.min_p, filters.keep)
+        above, within, done = _above_min_p(weight, scaled, bound, filters, xp)
         certain, possible, settled = certain & above, possible & within, settled | done
-    return Kept(large, scaled, possible, certain, settled[:, 0])
-
-
-def needs_mass(filters: RowFilters) -> bool:
-    """Whether a row's mass, of what is not listed too, decides anything."""
-    if filters.border is None:
-        return False
-    return (
-        filters.top_k is None
-        or filters.joint
-        or (not isinstance(filters.top_k, float) and bool((filters.top_k == 0).any()))
-    )
+    return Kept(large, scaled, possible, certain, settled[:, 0], xp)
 
 
 def may_settle(large: LargeLogits, filters: RowFilters) -> Array:
@@ -204,13 +210,19 @@ def _without_top_k(large: LargeLogits, top_k: float | Array) -> LargeLogits | No
 
 
 def _in_nucleus(
-    scaled: Array, inside: Array, bound: Array, others: LargeLogits | None, filters: RowFilters, vocab_size: int
+    scaled: Array,
+    inside: Array,
+    bound: Array,
+    others: LargeLogits | None,
+    filters: RowFilters,
+    xp: ModuleType,
+    vocab_size: int,
 ) -> tuple[Array, Array, Array | bool]:
     """Which tokens top-p certainly keeps, which it may keep, [N, M] bool each, and whether it keeps nothing else.
 
     inside: [N, M] float64, the weights, 0 for what top-k dropped. others: what is not listed weighs; None if nothing.
     """
-    xp, listed, border = namespace(scaled), scaled.shape[1], filters.border
+    listed, border = scaled.shape[1], filters.border
     upto = inside.cumsum(1)
     before = upto - inside  # the weight of all tokens larger than this one
     least = most = upto[:, -1:]
@@ -231,7 +243,7 @@ def _in_nucleus(
         over = scaled > bound
         above = above & over  # a run that ends the list may go on behind it
         done = (inside * over).sum(1)[:, None] >= limit
-    if filters.keep > 1 or _largest(border) > 0.9:
+    if filters.protects_best:
         above, within, done = _but_the_best(scaled, bound, filters.keep, 0.0, above, within, done)
     if not isinstance(border, float):
         off = border < 0
@@ -240,13 +252,14 @@ def _in_nucleus(
 
 
 def _above_min_p(
-    weight: Array, scaled: Array, bound: Array, min_p: float | Array, keep: int
+    weight: Array, scaled: Array, bound: Array, filters: RowFilters, xp: ModuleType
 ) -> tuple[Array, Array, Array]:
     """Which tokens min-p certainly keeps, which it may keep, and whether it keeps nothing that is not listed."""
+    min_p, keep = filters.min_p, filters.keep
     above, within = weight > min_p * (1 + 2 * EXP_ERROR), weight >= min_p * (1 - 2 * EXP_ERROR)
-    limit = namespace(bound).exp(double(bound - scaled[:, :1]))
+    limit = xp.exp(xp.asarray(bound - scaled[:, :1], dtype=xp.float64))
     done = limit < min_p * (1 - 2 * EXP_ERROR)
-    if keep > 1 or _largest(min_p) > 0.9:
+    if filters.protects_best:
         above, within, done = _but_the_best(weight, limit, keep, 2 * EXP_ERROR, above, within, done)
     return above, within, done
 
@@ -264,5 +277,8 @@ def _but_the_best(
     return above | (size > size[:, keep : keep + 1] * (1 + error)), within | (size >= last), done & (bound < last)
 
 
-def _largest(option: float | Array) -> float:
-    return option if isinstance(option, float) else float(option.max()) if len(option) else 0.0
+def _largest(option: Any) -> float:
+    """Of a number or one for each row; 0 where it is off."""
+    if option is None or isinstance(option, float):
+        return option or 0.0
+    return float(option.max()) if len(option) else 0.0

@@ -9,42 +9,44 @@ import math
 import torch
 from torch import Tensor
 
-from ..options.numpy_or_torch import Array, along, double, namespace
+from ..options.numpy_or_torch import Array
 from .counter_noise import counter_exponential, counter_uniform
-from .decision import Kept
+from .decision import Kept, RowFilters
 from .error_bounds import RACE_MARGIN, SEEDED_MARGIN
 
 
-def race(weights: Array, noise: Array, margin: float | Array) -> tuple[Array, Array]:
+def race(weights: Array, noise: Array, margin: float | Array, lines: Array) -> tuple[Array, Array]:
     """The place [N] of the largest weight / noise of each row, and whether it is ahead by ``margin``, relative, [N].
 
-    weights, noise: [N, M] float64, weights of 0 for what takes no part.
+    weights, noise: [N, M] float64, weights of 0 for what takes no part. lines: 0 to N - 1.
     """
     ratio = weights / noise
     winner = ratio.argmax(1)
-    best = along(ratio, winner[:, None])
+    best = ratio[lines, winner][:, None]
     return winner, (ratio > best * (1 - margin)).sum(1) == 1
 
 
 def listed_winners(
-    kept: Kept, noise: Array, temperature: float | Array, greedy: Array | None, seeded: bool
+    kept: Kept, noise: Array, filters: RowFilters, greedy: Array | None, seeded: bool
 ) -> tuple[Array, Array]:
     """The drawn tokens [N] of what the filters left of the listed logits, and whether each is certain, [N].
 
     noise: of each listed token, [N, M] float64. With seeds everything is float64 from the logits as given; without, the
     winner is transformers' unless its rounding decides. greedy: [N, 1] bool, rows that take their largest logit.
     """
-    xp, large = namespace(noise), kept.large
+    large, xp = kept.large, kept.xp
+    lines = xp.arange(len(noise))
+    margin: float | Array = RACE_MARGIN
     if seeded:
-        gap = (double(large.values) - double(large.top)) / temperature
+        values = xp.asarray(large.values, dtype=xp.float64)
+        gap, temperature = values - values[:, :1], filters.divisor
         # Scores logit / T - log(noise) are at most this large where a token may win: noise is above 2**-64.
-        weight, margin = xp.exp(gap), SEEDED_MARGIN * (46 + abs(double(large.top) / temperature))
+        weight, margin = xp.exp(gap / temperature), SEEDED_MARGIN * (46 + abs(values[:, :1] / temperature))
     else:
-        weight, margin = xp.exp(double(kept.scaled - kept.scaled[:, :1])), RACE_MARGIN
-    winner, alone = race(xp.where(kept.possible, weight, 0.0), noise, margin)
-    winner = winner[:, None]
-    drawn = along(large.token_ids, winner)[:, 0]
-    certain = alone & along(kept.certain & kept.possible, winner)[:, 0] & kept.settled
+        weight = xp.exp(xp.asarray(kept.scaled - kept.scaled[:, :1], dtype=xp.float64))
+    winner, alone = race(xp.where(kept.possible, weight, 0.0), noise, margin, lines)
+    drawn = large.token_ids[lines, winner]
+    certain = alone & (kept.certain & kept.possible)[lines, winner] & kept.settled
     if greedy is not None:
         greedy, values = greedy[:, 0], large.values
         drawn = xp.where(greedy, large.token_ids[:, 0], drawn)

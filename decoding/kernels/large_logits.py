@@ -12,6 +12,7 @@ Source: group maxima as bounds of what is not looked at, the idea of the thresho
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,11 +66,13 @@ class LargeLogits:
         """With the weight of the others bounded: each exceeds neither its group's maximum nor the bound."""
         if self.maxima is None:
             raise ValueError("maxima must be known to bound a row's mass; got None")
-        top, bound = torch.from_numpy(self.values[:, :1]), torch.from_numpy(self.bound)
-        inverse = 1 / temperature if isinstance(temperature, float) else torch.from_numpy(single(1 / temperature))
-        weight = torch.minimum(self.maxima, bound).sub_(top).mul_(inverse).exp_()
-        most = double(weight.sum(1, keepdim=True).numpy()) * (1.001 * self.width) + 1e-30
-        return replace(self, least=0.0 * most, most=most, error=0.0 * most)
+        weight = np.minimum(self.maxima.numpy(), self.bound)
+        weight -= self.values[:, :1]
+        weight *= np.float32(1 / temperature)
+        np.exp(weight, out=weight)
+        most = weight.sum(1, keepdims=True).astype(np.float64) * (1.001 * self.width) + 1e-30
+        nothing = 0.0 * most
+        return LargeLogits(self.values, self.token_ids, self.bound, self.maxima, self.width, nothing, most, nothing)
 
     def weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
         """With the weight of the others formed, from the rows' logits [N, V], up to the error of ``row_mass``."""
@@ -117,7 +120,7 @@ class GroupMaxima:
         if not np.isfinite(self.top).all():
             check_row_maxima(torch.from_numpy(self.top[:, 0]))
 
-    def count_reach(self) -> NDArray[np.float32]:
+    def floor(self) -> NDArray[np.float32]:
         """What at least ``count`` logits of each row reach, [N, 1]."""
         if self.count == self.logits.shape[1]:
             return np.full_like(self.top, _LOWEST)
@@ -198,6 +201,7 @@ def _side_by_side(
     return spread.take(order), ids.take(order)
 
 
+@lru_cache(maxsize=256)
 def _group_width(size: int, count: int) -> int:
     """How many to a group: at least four groups for each of the largest asked for, so that few of them share one."""
     width = _WIDTH

@@ -71,8 +71,8 @@ def exponentials_at(
                 found[done:upto] = drawn.take(ordered[done:upto] - start)
                 done = upto
     noise = np.empty(len(positions))
-    noise[order] = _exponential(found)
-    return noise
+    noise[order] = negative_exponentials(found)
+    return np.negative(noise, out=noise)
 
 
 def exponentials_of(

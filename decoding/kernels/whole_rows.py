@@ -50,7 +50,8 @@ class Block:
     """
 
     def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
-        self.filters, self.mass = filters, None
+        self.filters = filters
+        self.mass: NDArray[np.float64] | None = None  # of each row, [n], where a filter asks
         self.weights = weights = scaled - top
         np.exp(weights, out=weights)
         if filters.joint:
@@ -131,12 +132,12 @@ class TypicalBlock(Block):
 
     def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
         super().__init__(scaled, top, filters, negatives)
-        self._weigh()
+        mass = self.mass = self.weights.sum(1).astype(np.float64)
         gaps = scaled - top
         spread = self.weights * np.maximum(gaps, np.float32(-1e30))  # no 0 * inf
-        mean = spread.sum(1).astype(np.float64) / self.mass
+        mean = spread.sum(1).astype(np.float64) / mass
         self.distance = np.abs(gaps - mean.astype(np.float32)[:, None])
-        self.error = typical_error(np.log(self.mass) - mean)
+        self.error = typical_error(np.log(mass) - mean)
 
     def _no_better(self, rows: NDArray[np.int64], won: NDArray[np.int64]) -> NDArray[np.bool_]:
         distance = self.distance[rows]

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from ..options.token_ids import check_token_ids
-from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits, check_step
+from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits, check_seeds, check_step
+from .batch import Batch
+from .draw_steps import DrawSteps
 from .history_steps import HistorySteps
+from .ladder import draw
 from .logprobs import Sampled, with_logprobs
 from .params import PARAM_NAMES, SamplingParams
 from .plan import Plan
@@ -67,8 +70,11 @@ def sample(
     given = logits
     if plan.before_filters:
         logits = _after_history(plan, logits, token_ids, prompt_length, ignore_length)
-    sampler = Sampler.of_plan(plan, seeds, generator)
-    drawn = sampler.draw(logits, step if type(step) is int else check_step(step, plan.batch_size), None)
+    if type(step) is not int:
+        step = check_step(step, plan.batch_size)
+    known_seeds = None if seeds is None else check_seeds(seeds, plan.batch_size, plan.device)
+    steps = DrawSteps(plan.options, batch_size=plan.batch_size, device=plan.device) if plan.has_steps else None
+    drawn = draw(Batch(plan, logits, known_seeds, generator, step, None, steps))
     return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
 
 

@@ -28,7 +28,10 @@ def trace(call: Callable[[], object]) -> Counter[tuple[str, str]]:
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-            passed[frame.f_code.co_filename.removeprefix(PACKAGE + "/"), frame.f_code.co_qualname] += 1
+            passed[
+                frame.f_code.co_filename.removeprefix(PACKAGE + "/"),
+                getattr(frame.f_code, "co_qualname", frame.f_code.co_name),
+            ] += 1
 
     sys.setprofile(note)
     try:

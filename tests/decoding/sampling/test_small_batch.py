@@ -150,8 +150,8 @@ def test_it_is_no_longer_tried_where_it_always_fails() -> None:
     sampler = sampler_of(params, 1, 4, seeds=[1])
     for step in range(20):
         sampler.select(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), step=step)
-    assert sampler.few is not None
-    assert sampler.few.failed == 8
+    assert sampler.plan.few is not None
+    assert sampler.plan.few.failed == 8
 
 
 # property
@@ -198,7 +198,7 @@ def test_tokens_are_those_of_the_general_path(seed: int) -> None:
             generator = torch.Generator().manual_seed(seed)
             sampler = sampler_of(params, len(logits), logits.shape[1], generator=generator, **options)
             if without:
-                sampler.few = None
+                sampler.plan.few = None
             drawn = [sampler.select(logits, step=3), sampler.select(logits[rows], step=4, rows=rows)]
             assert all(token.dtype == torch.int64 for token in drawn)
             tokens.append([token.tolist() for token in drawn])
@@ -225,11 +225,11 @@ def test_several_rows_and_odd_vocabularies_are_drawn_here(options: dict, vocab_s
     logits[2, -1] = logits[3, -1] = 40.0
     sampler = sampler_of(SamplingParams(**options), 5, vocab_size, seeds=range(5))
     tokens = sampler.select(logits)
-    assert sampler.few is not None and sampler.few.failed == 0
+    assert sampler.plan.few is not None and sampler.plan.few.failed == 0
     assert tokens[2:4].tolist() == [vocab_size - 1] * 2
     alone = [sampler.select(logits[i : i + 1], rows=torch.tensor([i])).item() for i in range(5)]
-    assert sampler.few.failed == 0
-    sampler.few = None
+    assert sampler.plan.few.failed == 0
+    sampler.plan.few = None
     assert tokens.tolist() == alone == sampler.select(logits).tolist()
 
 
