@@ -150,9 +150,10 @@ class TypicalBlock(Block):
         chosen = slice(None) if rows is None else rows
         typical = self.filters.typical if isinstance(self.filters.typical, float) else self.filters.typical[chosen, 0]
         distance, weights, mass = self.distance[chosen], self.weights[chosen], np.asarray(self.mass)[chosen]
-        own, error = distance[_lines(len(won)), won], self.error[chosen]
+        lines, error = _lines(len(won)), self.error[chosen]
+        own, weight = distance[lines, won], weights[lines, won]
         off, room = typical >= 1.0, running_sum_error(weights.shape[1]) + 2 * MASS_ERROR
-        closer_at_most = (weights * (distance < (own + error)[:, None])).sum(1)
+        closer_at_most = (weights * (distance < (own + error)[:, None])).sum(1) - weight
         kept = off | (closer_at_most < typical * mass * (1 - room))
         if kept.all():
             return kept, ~kept

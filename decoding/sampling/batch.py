@@ -25,6 +25,7 @@ __all__ = ["Batch", "keys_of"]
 
 _SHORT = 4096  # below this many logits in a row its whole noise costs less than a list
 _COUNT, _COUNT_FOR_MIN_P = 384, 48
+_HALF, _SMALL = (torch.float16, torch.bfloat16), 2**16  # 16-bit batches of so many logits are widened at once
 _FEW = 4  # up to so many counters are formed in Python
 
 
@@ -51,11 +52,13 @@ class Batch:
         self.plan, self.seeds, self.generator, self.step = plan, seeds, generator, step
         self.rows, self.steps = rows, steps
         self.logits = logits.detach() if logits.requires_grad else logits
+        if logits.dtype in _HALF and logits.numel() <= _SMALL:
+            self.logits = self.logits.to(torch.float32)
         self.params: CompiledParams = plan.params if rows is None else plan.params.select_rows(rows)
         filters = plan.filters
         self.filters: RowFilters | None = filters if filters is None or rows is None else filters.rows(on_host(rows))
         self.count, self.vocab_size = logits.shape
-        self.on_host = plan.on_cpu and logits.dtype != torch.float64 and (seeds is not None or stream_is_known())
+        self.on_host = plan.on_cpu and self.logits.dtype != torch.float64 and (seeds is not None or stream_is_known())
         self.original: Sequence[int] = range(self.count) if rows is None else rows.tolist()
         self.left: Sequence[int] = range(self.count)
         self.tokens: Tensor | None = None
