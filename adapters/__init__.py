@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .generation.text_streams import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
     from .patching import patch, unpatch
     from .pipelines import pipeline
+    from .tasks.vision.post_process import install_postprocess, post_process, uninstall_postprocess
 
 __all__ = [
     "AsyncBatchTextIteratorStreamer",
@@ -18,16 +19,22 @@ __all__ = [
     "custom_generate",
     "generate",
     "install",
+    "install_postprocess",
     "patch",
     "pipeline",
+    "post_process",
     "uninstall",
+    "uninstall_postprocess",
     "unpatch",
 ]
 _ELSEWHERE = {
     "AsyncBatchTextIteratorStreamer": ".generation.text_streams",
     "BatchTextIteratorStreamer": ".generation.text_streams",
+    "install_postprocess": ".tasks.vision.post_process",
     "patch": ".patching",
     "pipeline": ".pipelines",
+    "post_process": ".tasks.vision.post_process",
+    "uninstall_postprocess": ".tasks.vision.post_process",
     "unpatch": ".patching",
 }
 

@@ -47,7 +47,7 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
 def family_of(processor: Any, method: str) -> str | None:
     """The family whose class defines ``method``: "Detr" for a YOLOS processor that inherits DETR's. None: no method."""
     for kind in type(processor).__mro__:
-        if method in vars(kind):
+        if method in vars(kind) and "_afterlogits_plain" not in vars(kind):
             return _SUFFIX.sub("", kind.__name__)
     return None
 

@@ -1,0 +1,288 @@
+"""What image processors' ``post_process_*`` methods return, by the kernels: one function a method, told by family.
+
+Each takes the processor, the arguments of transformers' method by name, and the method itself for what the kernels
+leave to it (scores of every class at full size, RT-DETR without focal loss). Where a family is not listed, its method
+stays.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ....postprocess import vision
+
+Arguments = Mapping[str, Any]
+Method = Callable[[Any, Arguments, Callable[..., Any]], Any]
+
+
+def _softmax(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs = given["outputs"]
+    options = {"sizes": given["target_sizes"], "threshold": given["threshold"]}
+    return vision.detect_softmax(outputs.logits, outputs.pred_boxes, **options).per_image()
+
+
+def _sigmoid(processor: Any, given: Arguments, plain: Callable[..., Any], *, as_float: bool = True) -> Any:
+    if not given.get("use_focal_loss", True):
+        return plain(**given)
+    outputs = given["outputs"]
+    found = vision.detect_sigmoid(
+        outputs.logits,
+        outputs.pred_boxes,
+        sizes=given["target_sizes"],
+        threshold=given["threshold"],
+        top_k=given.get("top_k"),
+        as_float=as_float,
+    )
+    return found.per_image()
+
+
+def _sigmoid_of_queries(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _sigmoid(processor, given, plain, as_float=False)
+
+
+def _best_label(processor: Any, given: Arguments, plain: Callable[..., Any], *, square: bool = False) -> Any:
+    outputs = given["outputs"]
+    options = {"sizes": given["target_sizes"], "threshold": given["threshold"], "square": square}
+    return vision.detect_best_label(outputs.logits, outputs.pred_boxes, **options).per_image()
+
+
+def _best_label_of_square(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _best_label(processor, given, plain, square=True)
+
+
+def _image_guided(processor: Any, given: Arguments, plain: Callable[..., Any], *, square: bool = False) -> Any:
+    logits, boxes = given["outputs"].logits, given["outputs"].target_pred_boxes
+    found = vision.detect_image_guided(
+        logits,
+        boxes,
+        sizes=given["target_sizes"],
+        threshold=given["threshold"],
+        iou_threshold=given["nms_threshold"],
+        square=square,
+    )
+    answered = vision.answered_images(logits).tolist()
+    return [
+        {"scores": row["scores"], "labels": None, "boxes": row["boxes"]}
+        for row, there in zip(found.per_image(), answered, strict=True)
+        if there
+    ]
+
+
+def _image_guided_of_square(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _image_guided(processor, given, plain, square=True)
+
+
+def _grounded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs = given["outputs"]
+    input_ids = outputs.input_ids if given["input_ids"] is None else given["input_ids"]
+    found = vision.detect_grounded(
+        outputs.logits,
+        outputs.pred_boxes,
+        sizes=given["target_sizes"],
+        threshold=given["threshold"],
+        text_threshold=given["text_threshold"],
+    )
+    names = processor.batch_decode(found.token_ids(torch.as_tensor(input_ids)))
+    # transformers returns a dict that warns of a name to come; where it has one, so do we.
+    kind = getattr(sys.modules[type(processor).__module__], "DictWithDeprecationWarning", dict)
+    results, first = [], 0
+    for row in found.detections.per_image():
+        own = names[first : first + len(row["scores"])]
+        first += len(own)
+        results.append(kind({"scores": row["scores"], "boxes": row["boxes"], "text_labels": own, "labels": own}))
+    return results
+
+
+def _planes(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    if given.get("return_segmentation_scores"):
+        return plain(**given)
+    return vision.semantic_maps(given["outputs"].logits, sizes=given["target_sizes"])
+
+
+def _queries(
+    processor: Any, given: Arguments, plain: Callable[..., Any], *, keep_last: bool = False, mask_size: Any = None
+) -> Any:
+    if given.get("return_segmentation_scores"):
+        return plain(**given)
+    classes, masks = _query_logits(given["outputs"])
+    planes = vision.class_planes(classes, masks, keep_last=keep_last, mask_size=mask_size)
+    return vision.semantic_maps(planes, sizes=given["target_sizes"])
+
+
+def _query_logits(outputs: Any) -> tuple[Any, Any]:
+    if hasattr(outputs, "class_queries_logits"):
+        return outputs.class_queries_logits, outputs.masks_queries_logits
+    return outputs.logits, outputs.pred_masks
+
+
+def _queries_with_last(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _queries(processor, given, plain, keep_last=True)
+
+
+def _queries_at_384(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _queries(processor, given, plain, mask_size=(384, 384))
+
+
+def _segments(given: Arguments, mask_size: Any) -> list[vision.Segmentation]:
+    return vision.panoptic_maps(
+        *_query_logits(given["outputs"]),
+        sizes=given["target_sizes"],
+        threshold=given["threshold"],
+        mask_threshold=given["mask_threshold"],
+        overlap_threshold=given["overlap_mask_area_threshold"],
+        fuse=given.get("label_ids_to_fuse") or (),
+        mask_size=mask_size,
+    )
+
+
+def _panoptic(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return [found.records() for found in _segments(given, None)]
+
+
+def _panoptic_at_384(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return [found.records() for found in _segments(given, (384, 384))]
+
+
+def _instances_as_segments(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    records = [found.records() for found in _segments(given, None)]
+    for record in records:
+        # The map of an image without a kept query is left as it is, there too.
+        if given.get("return_coco_annotation") and not record["segmentation"].is_floating_point():
+            record["segmentation"] = vision.map_runs(record["segmentation"])[1]
+    return records
+
+
+def _instances(processor: Any, given: Arguments, plain: Callable[..., Any], *, mask_size: Any = None) -> Any:
+    runs, maps = given.get("return_coco_annotation"), given.get("return_binary_maps")
+    if runs and maps:
+        return plain(**given)  # which says that both cannot be had
+    found = vision.instance_maps(
+        *_query_logits(given["outputs"]),
+        sizes=given["target_sizes"],
+        threshold=given["threshold"],
+        mask_size=mask_size,
+    )
+    records = []
+    for instances in found:
+        record = instances.segments.records()
+        if runs:
+            record["segmentation"] = vision.map_runs(record["segmentation"])[1]
+        elif maps and len(instances.masks):
+            record["segmentation"] = instances.full_masks().float()
+        records.append(record)
+    return records
+
+
+def _instances_at_384(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _instances(processor, given, plain, mask_size=(384, 384))
+
+
+def _depth(processor: Any, given: Arguments, plain: Callable[..., Any], *, compat: bool = True) -> Any:
+    maps = vision.depth_maps(given["outputs"].predicted_depth, sizes=given["target_sizes"], compat=compat)
+    return [{"predicted_depth": depth} for depth in maps]
+
+
+def _depth_whole(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    return _depth(processor, given, plain, compat=False)
+
+
+def _depth_unpadded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    remove = processor.do_pad if given["do_remove_padding"] is None else given["do_remove_padding"]
+    if remove and given["source_sizes"] is None:
+        return plain(**given)  # which says that they are needed
+    flipped = given["outputs_flipped"]
+    maps = vision.unpadded_depth_maps(
+        given["outputs"].predicted_depth,
+        source_sizes=given["source_sizes"],
+        sizes=given["target_sizes"],
+        flipped=None if flipped is None else flipped.predicted_depth,
+        remove_padding=remove,
+    )
+    return [{"predicted_depth": depth} for depth in maps]
+
+
+def _matches(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs = given["outputs"]
+    found = vision.match_keypoints(
+        outputs.keypoints,
+        outputs.matches[:, 0],
+        outputs.matching_scores[:, 0],
+        sizes=given["target_sizes"],
+        mask=outputs.mask,
+        threshold=given["threshold"],
+    )
+    return found.per_pair()
+
+
+def _matches_both_ways(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs = given["outputs"]
+    options = {"sizes": given["target_sizes"], "threshold": given["threshold"]}
+    found = vision.match_both_ways(outputs.keypoints, outputs.matches, outputs.matching_scores, **options)
+    return found.per_pair()
+
+
+def _keypoints(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs = given["outputs"]
+    columns = (outputs.keypoints, outputs.scores, outputs.descriptors, outputs.mask)
+    return vision.detect_keypoints(*columns, sizes=given["target_sizes"]).per_image()
+
+
+def _poses(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    heatmaps, groups = given["outputs"].heatmaps, [[*boxes] for boxes in given["boxes"]]
+    flat = [[float(value) for value in box[:4]] for boxes in groups for box in boxes][: len(heatmaps)]
+    if given["target_sizes"] is not None or len(flat) < len(heatmaps):
+        return plain(**given)
+    boxes = torch.tensor(flat, dtype=torch.float64).reshape(-1, 4)
+    size = (processor.size["height"], processor.size["width"])
+    found = vision.decode_poses(heatmaps, boxes, input_size=size, kernel_size=given["kernel_size"])
+    return found.records([len(boxes) for boxes in groups], threshold=given["threshold"])
+
+
+DETECTORS: Mapping[str, Method] = {
+    "Detr": _softmax,
+    "Yolos": _softmax,
+    "ConditionalDetr": _sigmoid,
+    "DeformableDetr": _sigmoid,
+    "RTDetr": _sigmoid_of_queries,
+    "RfDetr": _sigmoid_of_queries,
+    "OwlViT": _best_label,
+    "Owlv2": _best_label_of_square,
+    "GroundingDino": _best_label,
+}
+PLANES = ("Beit", "CHMv2", "DPT", "MobileNetV2", "MobileViT", "Sapiens2", "Segformer")
+"""Families whose logits are one plane a class."""
+METHODS: Mapping[str, Mapping[str, Method]] = {
+    "post_process_object_detection": DETECTORS,
+    "post_process_image_guided_detection": {"OwlViT": _image_guided, "Owlv2": _image_guided_of_square},
+    "post_process_grounded_object_detection": {"GroundingDino": _grounded},
+    "post_process_semantic_segmentation": {
+        **dict.fromkeys(PLANES, _planes),
+        "Detr": _queries,
+        "MaskFormer": _queries,
+        "OneFormer": _queries,
+        "ConditionalDetr": _queries_with_last,
+        "Mask2Former": _queries_at_384,
+    },
+    "post_process_panoptic_segmentation": {
+        **dict.fromkeys(("Detr", "ConditionalDetr", "MaskFormer"), _panoptic),
+        "Mask2Former": _panoptic_at_384,
+    },
+    "post_process_instance_segmentation": {
+        **dict.fromkeys(("Detr", "ConditionalDetr"), _instances_as_segments),
+        "MaskFormer": _instances,
+        "Mask2Former": _instances_at_384,
+    },
+    "post_process_depth_estimation": {
+        **dict.fromkeys(("DPT", "PromptDepthAnything"), _depth),
+        "GLPN": _depth_whole,
+        "ZoeDepth": _depth_unpadded,
+    },
+    "post_process_keypoint_matching": {
+        **dict.fromkeys(("SuperGlue", "LightGlue"), _matches),
+        "EfficientLoFTR": _matches_both_ways,
+    },
+    "post_process_keypoint_detection": {"SuperPoint": _keypoints},
+    "post_process_pose_estimation": {"VitPose": _poses},
+}
