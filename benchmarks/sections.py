@@ -21,6 +21,7 @@ TABLES = {
     "modes": "Generation, the other modes",
     "text kernels": "Postprocessing kernels",
     "text tasks": "Text tasks, whole calls",
+    "vision kernels": "Vision postprocessing kernels",
     "vision tasks": "Vision tasks, whole calls",
     "peers": "Other engines",
     "baselines": "The building blocks of torch",

@@ -41,7 +41,8 @@ def install_postprocess(processor: Any) -> Any:
         raise TypeError(f"processor must have a post_process method that is known here; got {type(processor).__name__}")
     for part in known:
         if not _installed(part):
-            part.__class__ = _installed_class(type(part))
+            kind: Any = type(part)
+            part.__class__ = _installed_class(kind)
     return processor
 
 

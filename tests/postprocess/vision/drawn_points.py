@@ -71,6 +71,8 @@ def check_matching(seed: int) -> None:
     sizes = torch.tensor(sizes) if choose.random() < 0.5 else sizes
     outputs = SimpleNamespace(mask=mask, keypoints=keypoints, matches=matches, matching_scores=scores)
     name = choose.choice(("SuperGlueImageProcessor", "LightGlueImageProcessor"))
+    if transformers.__version__.startswith("4."):
+        matches.clamp_(max=int((mask[:, 1] > 0).sum(dim=1).min()) - 1)  # 4.57.6 raises IndexError beyond the points
     theirs = getattr(transformers, name)().post_process_keypoint_matching(outputs, sizes, threshold)
     options: dict[str, Any] = {"sizes": sizes, "mask": mask, "threshold": threshold}
     ours = vision.match_keypoints(keypoints, matches[:, 0], scores[:, 0], **options)
