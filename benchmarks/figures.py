@@ -21,7 +21,8 @@ class Bound:
 
     def __str__(self) -> str:
         sign = ">=" if self.kind == "at_least" else "<="
-        unit = "of the data, peak memory" if self.kind == "memory_at_most" else f"x {self.side}"
+        whose = "the data" if self.side == "data" else f"{self.side}'s"
+        unit = f"of {whose}, peak memory" if self.kind == "memory_at_most" else f"x {self.side}"
         return f"{sign} {self.factor:g} {unit}"
 
 
@@ -35,9 +36,9 @@ def at_most(factor: float, side: str) -> Bound:
     return Bound("at_most", factor, side)
 
 
-def memory_at_most(share: float) -> Bound:
-    """Ask that the peak of extra memory of one call is at most ``share`` of the bytes of ``data``."""
-    return Bound("memory_at_most", share, "data")
+def memory_at_most(share: float, side: str = "data") -> Bound:
+    """Ask that the peak of extra memory of one call is at most ``share`` of the bytes of ``data``, or of a side's."""
+    return Bound("memory_at_most", share, side)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _judge(
     bound: Bound, speedups: Mapping[str, Spread], costs: Mapping[str, Spread], result: Mapping[str, Any]
 ) -> dict[str, Any]:
     if bound.kind == "memory_at_most":
-        measured = result["peak_bytes"]["ours"] / result["data_bytes"]
+        whole = result["data_bytes"] if bound.side == "data" else result["peak_bytes"][bound.side]
+        measured = result["peak_bytes"]["ours"] / whole
     elif bound.kind == "at_least":
         measured = speedups[bound.side].median if bound.side in speedups else 1 / costs[bound.side].median
     else:

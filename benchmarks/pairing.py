@@ -17,7 +17,7 @@ An entry of the suite is a function ``bench_*`` in a file ``benchmarks/bench_<mo
 - ``rivals`` do the whole job; a speed-up is rival time / our time, and ``at_least(5, "transformers")`` asks for it.
 - ``limits`` do part of it (a bare forward loop, one read of the data): a cost is our time / limit time, and
   ``at_most(1.25, "bare")`` asks for it. ``data=`` gives the limit "read" and the effective bytes per second.
-- ``memory_at_most(0.25)`` bounds the peak of extra memory of one call, as a share of ``data``.
+- ``memory_at_most(0.25)`` bounds the peak of extra memory of one call, as a share of ``data`` (or of a side's peak).
 - ``same(ours, theirs)`` compares the answers of us and each rival, and raises if they differ (`require_same` unless
   given); it must not return a verdict. Where the answers cannot be equal (other noise), pass a function that checks
   what must hold, such as the support of the draw. ``limit_answers`` names limits whose answers must be the same too.
@@ -179,7 +179,7 @@ def _require_known_sides(
     asked: Sequence[Bound], rivals: Mapping[str, Run], limits: Mapping[str, Run], data: torch.Tensor | None
 ) -> None:
     for bound in asked:
-        if bound.kind == "memory_at_most":
+        if bound.kind == "memory_at_most" and bound.side == "data":
             if data is None:
                 raise ValueError("data must be given to ask for memory_at_most; got None")
         elif bound.side not in {**rivals, **limits}:

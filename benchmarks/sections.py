@@ -20,6 +20,7 @@ TABLES = {
     "generation": "Generation",
     "modes": "Generation, the other modes",
     "text kernels": "Postprocessing kernels",
+    "audio kernels": "Audio and multimodal kernels",
     "text tasks": "Text tasks, whole calls",
     "vision kernels": "Vision postprocessing kernels",
     "vision tasks": "Vision tasks, whole calls",

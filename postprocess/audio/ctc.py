@@ -19,6 +19,8 @@ from torch import Tensor
 from ..records import by_row, collection_paused
 
 Array = np.ndarray[Any, Any]
+LARGE_VOCABULARY = 512  # below, argmax is about as fast
+LOGITS_AT_ONCE = 1 << 17  # of a block of frames: 512 KiB of float32
 MOST_CHARACTERS = 1 << 22  # of emissions written out at one width; beyond, they are joined one by one
 
 
@@ -158,11 +160,31 @@ class CtcTranscripts:
 
 
 def frame_ids(logits: Tensor) -> Tensor:
-    """The best id of every frame. logits: [B, T, V]; returns [B, T] int64, the first of equal logits.
+    """The best id of every frame. logits: [B, T, V]; returns [B, T] int64, the first of equal logits, as argmax.
 
-    ``max`` finds on the CPU the indices of ``argmax`` in about half of its time; NaN counts as the largest in both.
+    On the CPU the largest logit of each frame is found first and then looked for, block by block of frames: two passes
+    over numbers that the cache holds, in a fraction of the time of argmax. Frames that hold NaN go through argmax.
     """
-    return logits.max(dim=-1).indices
+    vocab_size = logits.shape[-1]
+    if logits.device.type != "cpu" or vocab_size < LARGE_VOCABULARY:
+        return logits.argmax(dim=-1)
+    rows = logits.detach().reshape(-1, vocab_size)
+    best = torch.empty(len(rows), dtype=torch.long)
+    step = max(1, LOGITS_AT_ONCE // vocab_size)
+    for first in range(0, len(rows), step):
+        best[first : first + step] = _best_ids(rows[first : first + step])
+    return best.reshape(logits.shape[:-1])
+
+
+def _best_ids(rows: Tensor) -> Tensor:
+    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    # numpy compares with one number a row several times faster than torch.
+    hits = np.flatnonzero(rows.numpy() == rows.amax(dim=1, keepdim=True).numpy())
+    row, place = np.divmod(hits, rows.shape[1])
+    opens = np.flatnonzero(np.append(True, row[1:] != row[:-1])) if len(row) else row
+    if len(opens) < len(rows):  # NaN is equal to nothing
+        return rows.argmax(dim=1)
+    return torch.from_numpy(place[opens])
 
 
 def collapse_ctc(

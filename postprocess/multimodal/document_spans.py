@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -37,24 +37,32 @@ class DocumentAnswers:
         """
         columns = [c.tolist() for c in (self.scores, self.first_word, self.last_word, self.empty)]
         rows = list(zip(*columns, strict=True))
-        found = []
-        for question, (a, b) in enumerate(pairwise(self.question_splits.tolist())):
-            page = None if boxes is None else boxes[question]
-            found.append([_record(row, words[question], page) for row in rows[a:b]])
+        splits = pairwise(self.question_splits.tolist())
+        found = [
+            [
+                {
+                    "score": score,
+                    "answer": "" if empty else " ".join(page[first : last + 1]),
+                    "start": first,
+                    "end": last,
+                }
+                for score, first, last, empty in rows[a:b]
+            ]
+            for (a, b), page in zip(splits, words, strict=True)
+        ]
+        if boxes is not None:
+            for answers, places in zip(found, boxes, strict=True):
+                for answer in answers:
+                    answer |= _boxes_of(answer, places)
         return found
 
 
-def _record(
-    row: tuple[float, int, int, bool], words: Sequence[str], boxes: Sequence[Sequence[float]] | None
-) -> dict[str, Any]:
-    score, first, last, empty = row
-    record = {"score": score, "answer": "" if empty else " ".join(words[first : last + 1]), "start": first, "end": last}
-    if boxes is not None:
-        covered = [] if empty else [list(box) for box in boxes[first : last + 1]]
-        left, top, right, bottom = zip(*covered, strict=True) if covered else ((), (), (), ())
-        record["boxes"] = covered
-        record["box"] = [min(left), min(top), max(right), max(bottom)] if covered else None
-    return record
+def _boxes_of(answer: Mapping[str, Any], boxes: Sequence[Sequence[float]]) -> dict[str, Any]:
+    if not answer["answer"]:
+        return {"boxes": [], "box": None}
+    covered = [list(box) for box in boxes[answer["start"] : answer["end"] + 1]]
+    left, top, right, bottom = zip(*covered, strict=True)
+    return {"boxes": covered, "box": [min(left), min(top), max(right), max(bottom)]}
 
 
 def select_document_answers(
@@ -100,23 +108,25 @@ def select_document_answers(
     spans = select_spans(
         start, end, allowed, top_k=fetched, max_answer_len=max_answer_len, lengths=lengths, compat=compat
     )
-    first, last = (word_ids.gather(1, places).cpu() for places in (spans.first_token, spans.last_token))
-    kept = spans.valid.cpu() & (first >= 0) & (last >= 0)
-    window = kept.nonzero()[:, 0]
+    asked, ids = questions.cpu().numpy(), word_ids.cpu().numpy()
+    row = np.arange(len(ids))[:, None]
+    first, last = (ids[row, places.cpu().numpy()] for places in (spans.first_token, spans.last_token))
+    kept = np.flatnonzero(spans.valid.cpu().numpy() & (first >= 0) & (last >= 0))
+    window = kept // fetched
     columns = [
-        questions.cpu()[window].numpy(),
-        first[kept].numpy(),
-        last[kept].numpy(),
-        spans.scores.cpu()[kept].numpy(),
+        asked[window],
+        first.reshape(-1)[kept],
+        last.reshape(-1)[kept],
+        spans.scores.cpu().numpy().reshape(-1)[kept],
     ]
     if not compat:
-        columns = _merged(window.numpy(), *columns)
+        columns = _merged(window, *columns)
     empty = np.zeros(len(columns[0]), dtype=bool)
     if handle_impossible_answer:
-        asked, null = _no_answers(spans, questions.cpu().numpy(), count)
-        nothing = np.zeros(len(asked), dtype=np.int64)
-        columns = [np.concatenate(pair) for pair in zip(columns, (asked, nothing, nothing, null), strict=True)]
-        empty = np.concatenate((empty, np.ones(len(asked), dtype=bool)))
+        question, null = _no_answers(spans, asked, count)
+        nothing = np.zeros(len(question), dtype=np.int64)
+        columns = [np.concatenate(pair) for pair in zip(columns, (question, nothing, nothing, null), strict=True)]
+        empty = np.concatenate((empty, np.ones(len(question), dtype=bool)))
     return _best(columns, empty, count, top_k)
 
 

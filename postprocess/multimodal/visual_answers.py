@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ class VisualAnswers:
 
     best: TopLabels
 
-    def records(self, names: Sequence[str]) -> list[list[dict[str, Any]]]:
+    def records(self, names: Sequence[str] | Mapping[int, str]) -> list[list[dict[str, Any]]]:
         """One list of ``{"score", "answer"}`` per question."""
         return self.best.records(names, key="answer")
 
