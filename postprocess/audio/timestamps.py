@@ -106,7 +106,7 @@ def decode_whisper(
         for output in outputs:
             reader.read(output)
         segments, unfinished = reader.finish()
-        texts = tuple([vocabulary.write(segment.token_ids.tolist()) for segment in segments])
+        texts = tuple(vocabulary.write_all([segment.token_ids for segment in segments]))
     return Transcript("".join(texts), segments, texts, unfinished, vocabulary)
 
 
@@ -132,7 +132,10 @@ class _Reader:
 
     def _close(self, end: float | None, *, timed: bool) -> None:
         """Merge what waits into a segment."""
-        ids, times = merge_overlaps_of_tokens(self.waiting, self.waiting_times if timed else None)
+        if len(self.waiting) == 1:
+            ids, times = self.waiting[0], self.waiting_times[0] if timed else None
+        else:
+            ids, times = merge_overlaps_of_tokens(self.waiting, self.waiting_times if timed else None)
         self.segments.append(Segment(ids, self.start, end, self.segment_language, self.language, times))
         self.waiting = []
         self._open()

@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,15 @@ class WhisperVocabulary:
         text = b"".join([self.pieces[i] for i in ids]).decode("utf-8", "replace")
         return text if self.clean is None else self.clean(text)
 
-    def write(self, ids: Sequence[int]) -> str:
-        """The text of tokens without times that are written out in it."""
-        text = self.read(ids)
-        return WRITTEN_TIMES.sub("", text) if "<|" in text else text
+    def write_all(self, sequences: Sequence[Array]) -> list[str]:
+        """The text of each sequence of tokens [n_k] without times that are written out in it."""
+        if not sequences:
+            return []
+        pieces = [self.pieces[i] for i in np.concatenate(sequences).tolist()]
+        ends = accumulate(map(len, sequences), initial=0)
+        texts = [b"".join(pieces[a:b]).decode("utf-8", "replace") for a, b in pairwise(ends)]
+        texts = texts if self.clean is None else [self.clean(text) for text in texts]
+        return [WRITTEN_TIMES.sub("", text) if "<|" in text else text for text in texts]
 
 
 def opens_word(text: str) -> bool:
