@@ -85,12 +85,13 @@ def _stand_in(*args: Any, **kwargs: Any) -> Any:
 def build(*args: Any, **kwargs: Any) -> Any:
     """A pipeline for a call of ``transformers.pipeline`` while it is patched."""
     assert _original is not None
-    given = inspect.signature(_original).bind_partial(*args, **kwargs).arguments
+    given = dict(inspect.signature(_original).bind_partial(*args, **kwargs).arguments)
+    given.update(given.pop("kwargs", {}))
     task, kind = given.get("task"), given.get("pipeline_class")
     own = kind is None or getattr(kind, "__module__", "").startswith("transformers.")
     if own and (task is None or _known(task)):
         # By name: the order of the last parameters is not the same in versions 4 and 5.
-        built = pipeline(**{**given, **given.pop("kwargs", {})})
+        built = pipeline(**given)
         _count("built", built.task)
         return built
     left = _original(*args, **kwargs)

@@ -211,6 +211,8 @@ def class_of(task: str) -> type[Pipeline]:
         found = getattr(transformers, base, None)
         if found is not None:
             found.register(own)
+            # Some programs (gradio) tell a pipeline by the module of its class.
+            own.__module__ = found.__module__
     return own
 
 

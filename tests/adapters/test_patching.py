@@ -57,6 +57,12 @@ def test_every_binding_is_reached_and_counted(given):
     assert patched.calls == {"text-classification": len(ways)}
 
 
+def test_options_and_positions_arrive(given):
+    with patch():
+        found = bound_at_import("text-classification", given["model"], None, given["tokenizer"], device="cpu", top_k=2)
+        assert isinstance(found, Pipeline) and len(found(["the river"])[0]) == 2
+
+
 def test_a_program_imported_afterwards_is_reached(given):
     module = ModuleType("late")
     with patch():
@@ -125,8 +131,9 @@ def test_without_transformers_loaded_it_is_loaded():
 
     code = (
         "import sys; from afterlogits import patch; p = patch(); from transformers import pipeline;"
-        "pipe = pipeline('sentiment-analysis'); pipe('good'); print(type(pipe).__module__, dict(p.calls))"
+        "from afterlogits.adapters.pipelines import Pipeline; pipe = pipeline('sentiment-analysis'); pipe('good');"
+        "print(type(pipe).__module__, isinstance(pipe, Pipeline), dict(p.calls))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    expected = "afterlogits.adapters.running.pipeline_object {'text-classification': 1}"
+    expected = "transformers.pipelines.text_classification True {'text-classification': 1}"
     assert done.stdout.strip() == expected, done.stdout + done.stderr

@@ -133,7 +133,7 @@ def test_attributes_that_programs_read():
 def test_the_generation_configuration_can_be_set():
     call = build("text-generation")
     config = copy.deepcopy(call.model.generation_config)
-    config.update(max_new_tokens=3, do_sample=False)
+    config.update(max_new_tokens=3, do_sample=True, top_k=1)
     expected = call("the river", generation_config=config)
     call.generation_config = config
     assert call.generation_config is config and call("the river") == expected

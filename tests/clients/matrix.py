@@ -1,0 +1,173 @@
+"""The matrix of clients: a row for all that was run in another project's program, written into docs/clients.md.
+
+``compare`` runs the program as it is and on this package, by turns, asks for equal answers and for calls that reached
+this package, and keeps the ratio of their times.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from afterlogits.adapters import checkpoints
+from afterlogits.adapters.generation import generation_mixin
+from afterlogits.adapters.pipelines import CALLS
+
+# The folders of trained checkpoints that ship: programs load them by path as they would a model of the hub.
+CLASSIFIER, NER, NLI, QA, MASKED, DECODER, SEQ2SEQ = (
+    str(checkpoints.path(task))
+    for task in (
+        "text-classification",
+        "token-classification",
+        "zero-shot-classification",
+        "question-answering",
+        "fill-mask",
+        "text-generation",
+        "summarization",
+    )
+)
+TEXTS = [
+    "A wonderful film, I loved every minute of it.",
+    "The food was cold and the waiter was rude.",
+    "Anna Berg is a baker. She lives in Oslo.",
+    "Peter Schmidt works for Siemens in Munich since March.",
+    "It rained all day, so we stayed at home.",
+    "The hotel was clean and the staff were friendly.",
+] * 4
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    client: str
+    what: str
+    calls: int
+    equal: str
+    ratio: float | None
+
+
+ROWS: list[Row] = []
+
+
+class Reached:
+    """How many calls reached this package: of pipelines, and of decoding loops."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+@contextmanager
+def counting():
+    """Count the calls of pipelines and of decoding loops within."""
+    reached = Reached()
+    pipelines = sum(CALLS.values())
+    plain = generation_mixin.Engine._decode
+
+    def counted(self: Any, method: str, run: Any, input_ids: Any, prepared: Any, *more: Any) -> Any:
+        def running(*args: Any, **kwargs: Any) -> Any:  # only where this engine's own loop runs
+            reached.calls += 1
+            return run(*args, **kwargs)
+
+        return plain(self, method, running, input_ids, prepared, *more)
+
+    generation_mixin.Engine._decode = counted
+    try:
+        yield reached
+    finally:
+        generation_mixin.Engine._decode = plain
+        reached.calls += sum(CALLS.values()) - pipelines
+
+
+def compare(
+    client: str,
+    what: str,
+    theirs: Callable[[], Any],
+    ours: Callable[[], Any],
+    *,
+    same: Callable[[Any, Any], bool] = lambda a, b: bool(a == b),
+    rounds: int = ROUNDS,
+) -> None:
+    """One row: equal answers, at least one call that reached this package in ours and none in theirs."""
+    times: dict[str, list[float]] = {"theirs": [], "ours": []}
+    calls = 0
+    for _ in range(rounds):
+        with counting() as none:
+            expected = _timed(theirs, times["theirs"])
+        with counting() as reached:
+            found = _timed(ours, times["ours"])
+        calls += reached.calls
+        assert none.calls == 0, f"{none.calls} calls of {client} as it is reached this package"
+        assert reached.calls > 0, f"no call of {client} reached this package"
+        assert same(expected, found), f"{client}, {what}: {expected!r} is not {found!r}"
+    # The first round warms both up.
+    warm = {side: min(each[1:] or each) for side, each in times.items()}
+    ROWS.append(Row(client, what, calls, "equal", warm["theirs"] / warm["ours"]))
+
+
+def note(client: str, what: str, reached: Reached, equal: str = "equal") -> None:
+    """A row without a ratio: what transformers cannot run, or what is a property rather than an answer."""
+    assert reached.calls > 0, f"no call of {client} reached this package"
+    ROWS.append(Row(client, what, reached.calls, equal, None))
+
+
+def _timed(work: Callable[[], Any], times: list[float]) -> Any:
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    result = work()
+    times.append(time.perf_counter() - start)
+    return result
+
+
+def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
+    """Equal but for the last bits of numbers, whatever holds them."""
+    if isinstance(a, torch.Tensor):
+        return torch.allclose(a.float(), torch.as_tensor(b).float(), rtol=1e-4, atol=tolerance)
+    if hasattr(a, "tolist") and not isinstance(a, str):
+        return close(a.tolist(), b.tolist() if hasattr(b, "tolist") else b, tolerance)
+    if isinstance(a, float) or isinstance(b, float):
+        return abs(a - b) <= tolerance * max(1.0, abs(a))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[name], b[name], tolerance) for name in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(close(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+HEAD = """# Clients
+
+Other projects' programs, each run as it is and on this package, by turns in one process: are answers equal, how many
+calls reached this package (counted, for a program that binds its names early may never reach it), how long does the
+program take of its own time. Written by `make test-clients`; each row is a test in `tests/clients/`.
+
+"""
+
+
+def write_page(page: str, *, complete: bool) -> None:
+    """``docs/clients.md``: a table of all rows of this run, and the versions they ran with."""
+    lines = [
+        "| client | version | what ran | calls that reached us | answers | times faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(ROWS, key=lambda row: (row.client.lower(), row.what)):
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        lines.append(f"| {row.client} | {_version(row.client)} | {row.what} | {row.calls} | {row.equal} | {ratio} |")
+    with_what = ", ".join(f"{name} {_version(name)}" for name in ("transformers", "torch", "tokenizers", "numpy"))
+    foot = f"\nRun on {time.strftime('%Y-%m-%d')} with Python {platform.python_version()}, {with_what}, on a CPU.\n"
+    if not complete:
+        foot += "Some tests of this run failed: their rows are missing.\n"
+    Path(page).write_text(HEAD + "\n".join(lines) + "\n" + foot)
+
+
+def _version(client: str) -> str:
+    for name in (client, client.split(" ")[0]):
+        try:
+            return version(name)
+        except ModuleNotFoundError:  # PackageNotFoundError is one
+            continue
+    return "?"
