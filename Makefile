@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -26,6 +26,16 @@ parity-tasks-v4: .venv-v4/.ready-test
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)
+
+# Other projects' programs, as they are and on this package; warnings of theirs are not ours.
+CLIENTS = -m pytest -q tests/clients -W ignore -p no:cacheprovider -p no:hypothesispytest -p no:unraisableexception
+
+test-clients: .venv-clients/.ready .venv-clients-v4/.ready  ## programs of other projects, in environments of their own; writes docs/clients.md (ten minutes)
+	AFTERLOGITS_CLIENTS=all AFTERLOGITS_CLIENTS_PAGE=docs/clients.md .venv-clients/bin/python $(CLIENTS) $(ARGS)
+	AFTERLOGITS_CLIENTS=all AFTERLOGITS_CLIENTS_PAGE=docs/clients.md .venv-clients-v4/bin/python $(CLIENTS) $(ARGS)
+
+test-clients-quick: .venv-clients/.ready  ## the first case of every test of a client, with transformers 5
+	AFTERLOGITS_CLIENTS=quick .venv-clients/bin/python $(CLIENTS) $(ARGS)
 
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
 	$(RUN) -m tests.programs.fuzz $(ARGS)
@@ -94,7 +104,7 @@ train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 
 	$(RUN) -m afterlogits.adapters.checkpoints.training.train $(ARGS)
 
 clean:
-	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-wheel build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-clients .venv-clients-v4 .venv-wheel build dist *.egg-info src/*.egg-info
 
 # torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
@@ -125,6 +135,22 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	test -x .venv-v455/bin/python || $(PYTHON) -m venv .venv-v455
 	.venv-v455/$(INSTALL) -c constraints-v455.txt torch==2.13.0
 	.venv-v455/$(INSTALL) -c constraints-v455.txt transformers==4.55.4 numpy
+	touch $@
+
+# Other projects' programs; those that do not run on transformers 5 have an environment with what they pin.
+.venv-clients/.ready: pyproject.toml constraints-clients.txt
+	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	.venv-clients/$(INSTALL) -c constraints-clients.txt torch==2.13.0
+	.venv-clients/$(INSTALL) -c constraints-clients.txt -e '.[test]' accelerate bertopic datasets gradio haystack-ai \
+		langchain-huggingface llguidance lm-format-enforcer lm_eval outlines peft sentence-transformers setfit torchao \
+		transformers-haystack trl txtai xgrammar
+	touch $@
+
+.venv-clients-v4/.ready: pyproject.toml constraints-clients-v4.txt
+	test -x .venv-clients-v4/bin/python || $(PYTHON) -m venv .venv-clients-v4
+	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt torch==2.13.0
+	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt -e '.[test]' datasets 'evaluate[evaluator]' gradio \
+		haystack-ai langchain-huggingface lm-format-enforcer 'optimum-onnx[onnxruntime]' peft transformers-haystack trl txtai
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.

@@ -1,4 +1,8 @@
-"""Client tests run in an environment of their own (``make test-clients``); elsewhere they are not collected."""
+"""Client tests run in environments of their own (``make test-clients``); elsewhere they are not collected.
+
+AFTERLOGITS_CLIENTS: "all", or "quick" for the first case of every test (``make test-clients-quick``).
+AFTERLOGITS_CLIENTS_PAGE: the page that the rows of this run are written into.
+"""
 
 import os
 
@@ -19,10 +23,16 @@ def unpatched():
     unpatch()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("AFTERLOGITS_CLIENTS") != "quick":
+        return
+    seen, kept, left = set(), [], []
     for item in items:
-        if item.path.parent.name == "clients":
-            item.add_marker(pytest.mark.filterwarnings("ignore"))
+        name = (item.path, getattr(item, "originalname", item.name))
+        (left if name in seen else kept).append(item)
+        seen.add(name)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
 
 
 def pytest_sessionfinish(session):
