@@ -67,6 +67,14 @@ class Loaded:
         return self.token_texts[token_id]
 
     @property
+    def row_by_row(self) -> bool:
+        """Whether a row's answer hangs on its neighbours: layers that quantize what goes through them by its range."""
+        if "row_by_row" not in self.findings:
+            modules = self.model.modules() if hasattr(self.model, "modules") else ()
+            self.findings["row_by_row"] = any("quantized.dynamic" in type(each).__module__ for each in modules)
+        return bool(self.findings["row_by_row"])
+
+    @property
     def no_cache(self) -> dict[str, bool]:
         """``use_cache=False`` where the model's forward takes it: one pass needs no cache."""
         if "no_cache" not in self.findings:
@@ -261,7 +269,7 @@ def _run(
         batches = plan_batches(
             [row.length for _, row in rows],
             batch_tokens=loaded.batch_tokens,
-            batch_size=loaded.batch_size,
+            batch_size=1 if loaded.batch_size is None and loaded.row_by_row else loaded.batch_size,
             may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
             groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
         )

@@ -86,6 +86,12 @@ class SeenTokens:
             self._since = int(used.min()) if len(used) else 0  # the first column that holds new tokens
             self._index()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy has the arrays and the tensors apart, which must be one memory.
+        self.__dict__.update(state)
+        if self._on_cpu:
+            self._index()
+
     def _index(self) -> None:
         """Arrays on the host over the same memory: a step is a dozen small calls, which cost less there."""
         rows, width = self._sorted.shape
@@ -193,6 +199,11 @@ class SeenSet:
         self.width = ids.shape[1]
         self.empty = used == 0
         self.maybe_empty = bool(self.empty.any())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy has the array and the tensor apart, which must be one memory.
+        self.__dict__.update(state)
+        self._open_host()
 
     def _open_host(self) -> None:
         """An array over the same memory, whose small writes cost less than a tensor's; None on a device."""

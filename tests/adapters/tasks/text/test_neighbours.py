@@ -101,6 +101,17 @@ def test_a_text_in_a_batch_is_the_text_alone(task):
         assert equal(alone, call(texts, batch_size=size, **options))
 
 
+def test_a_model_that_quantizes_by_the_range_of_its_batch_answers_row_by_row():
+    """Dynamic quantization takes one scale for all rows: texts of a list are answered as each alone, unless asked."""
+    tokenizer = wordpiece()
+    model = tiny_model("text-classification", tokenizer)
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    call = pipeline("text-classification", model=quantized, tokenizer=tokenizer, device="cpu")
+    alone = [call(text)[0] for text in TEXTS]
+    assert call(TEXTS) == alone
+    assert call(TEXTS, batch_size=3) != alone
+
+
 @pytest.mark.skipif(V4, reason="5.23 is the rule where the task exists in it")
 @pytest.mark.parametrize("strategy", ["none", "simple", "max"])
 @pytest.mark.parametrize("left_out", [0, 1])
