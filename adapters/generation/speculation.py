@@ -172,14 +172,17 @@ def run_assisted(
         recorder=recorder,
         on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
     )
+    if assistant_model is not None and assistant_model.generation_config.num_assistant_tokens_schedule == "heuristic":
+        # The number learnt stays with the draft model, as in transformers.
+        assistant_model.generation_config.num_assistant_tokens = drafter.num_tokens
     if streamer is not None:
         streamer.end()
     return sequences if recorder is None else recorder.output(sequences)
 
 
 def _given(first: Any, second: Any, default: Any) -> Any:
-    """The first of the values that is set: the assistant's own, the call's, the library's default."""
-    return next((value for value in (second, first) if value is not None), default)
+    """The first of the values that is set: the assistant's own, the call's, transformers' default."""
+    return next((value for value in (first, second) if value is not None), default)
 
 
 def _draft_stepper(

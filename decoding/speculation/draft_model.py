@@ -86,6 +86,11 @@ class DraftModel:
         self._read = None if self._read is None else self._read[rows]
         self._counts = None if self._counts is None else self._counts[rows]
 
+    def finish(self, lengths: Tensor) -> None:
+        """Learn from the last round how many to guess; ``num_tokens`` is what a next call may start with."""
+        if self._read is not None:
+            self._adapt((lengths - self._read - 1).clamp(min=0))
+
     def _catch_up(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits [N, V] after each row's last token; whatever else had been read is taken back."""
         self._read_prompt()

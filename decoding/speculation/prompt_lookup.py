@@ -116,6 +116,9 @@ class PromptLookup:
         drafted = torch.tensor(padded, dtype=torch.long, device=device).reshape(len(rows), width)
         return Draft(drafted, torch.tensor(self._counts, device=device))
 
+    def finish(self, lengths: Tensor) -> None:
+        """Nothing is learnt."""
+
     def select_rows(self, rows: Tensor) -> None:
         if self._rows is None:
             self.starts = None if self.starts is None else self.starts[rows]

@@ -43,6 +43,10 @@ class Drafter(Protocol):
 
     def select_rows(self, rows: Tensor) -> None: ...
 
+    def finish(self, lengths: Tensor) -> None:
+        """Hear how far the rows came in the last round."""
+        ...
+
 
 def accept_equal(chosen: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:
     """New tokens [N, T + 1] and how many of them count, given the model's own choice at every position [N, T + 1].
@@ -123,6 +127,7 @@ def speculate(
         alive = ~rows.finished
         num_alive = int(alive.sum())
         if num_alive == 0 or stopping.everywhere(rows.shortest()):
+            drafter.finish(rows.known()[1])
             return rows.output()
         if compact and not lockstep and num_alive < alive.shape[0]:
             keep = alive.nonzero().squeeze(1)

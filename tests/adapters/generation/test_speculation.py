@@ -196,3 +196,24 @@ def test_errors(models: dict[str, Any], options: dict[str, Any], message: str) -
     with pytest.raises(ValueError) as caught:
         generate(models["llama"], **prompts(models["llama"], 1), max_new_tokens=3, **options)
     assert str(caught.value) == message
+
+
+@quiet
+def test_the_number_of_guesses_that_a_draft_has_learnt() -> None:
+    """Under the schedule "heuristic" the draft's own number is where a call starts, and what it learnt is left there.
+
+    Two more after a round of right guesses, one less after another; transformers learns from its rounds likewise. Other
+    schedules leave nothing, and neither does a number in the call's configuration take the place of the draft's own.
+    """
+    model, learnt = seeded_model("llama"), {}
+    asked = {**prompts(model, 1), "max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
+    for schedule in ("heuristic", "heuristic_transient", "constant"):
+        draft = seeded_model("llama")  # the model itself: every guess is right
+        own = draft.generation_config
+        own.num_assistant_tokens, own.num_assistant_tokens_schedule = 2, schedule
+        own.assistant_confidence_threshold = 0.0
+        plain = generate(model, **asked).tolist()
+        assert generate(model, assistant_model=draft, **asked).tolist() == plain
+        learnt[schedule] = own.num_assistant_tokens
+    # One token by the prompt, then rounds of 2 + 1 and 4 + 1; of the last 6, room is left for 2 guesses: all right.
+    assert learnt == {"heuristic": 8, "heuristic_transient": 2, "constant": 2}
