@@ -101,7 +101,7 @@ def test_a_text_in_a_batch_is_the_text_alone(task):
         assert equal(alone, call(texts, batch_size=size, **options))
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize:UserWarning")
 def test_a_model_that_quantizes_by_the_range_of_its_batch_answers_row_by_row():
     """Dynamic quantization takes one scale for all rows: texts of a list are answered as each alone, unless asked."""
     tokenizer = wordpiece()
