@@ -15,7 +15,7 @@ from .runner import Loaded, Task
 # one busy and still in cache, the other busy and within its memory.
 BATCH_BUDGETS = {
     "tokens": (2048, 32768),
-    "pixels": (1 << 20, 1 << 24),
+    "pixels": (1 << 19, 1 << 24),
     "samples": (1 << 22, 1 << 25),
 }
 
