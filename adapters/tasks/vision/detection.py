@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....postprocess.vision.detections import Detections, merge_images
+from ....postprocess.vision.detections import Detections, first_of_each, merge_images
+from ....postprocess.vision.fusion import fuse, plan_tiles
 from ....postprocess.vision.nms import suppress
 from ...running.columns import Columns, Part
 from ...running.options import require, require_choice, require_count
@@ -20,7 +21,8 @@ from .results import Detected, of_source
 class DetectionOptions(ImageOptions):
     """threshold: scores above it are kept, label_thresholds: in its place for labels by name.
 
-    iou_threshold: of boxes of one label that overlap more, the best stays (None: all stay, as in transformers).
+    iou_threshold: of boxes of one label that overlap more, the best stays (None: all stay, as in transformers), or with
+    merge="fusion" they become one, their mean weighted by their scores.
     tile: side of the square tiles that a larger picture is cut into, which overlap by ``overlap`` of it.
     """
 
@@ -29,10 +31,12 @@ class DetectionOptions(ImageOptions):
     iou_threshold: float | None = None
     tile: int | None = None
     overlap: float = 0.2
+    merge: str = "nms"
 
     def __post_init__(self) -> None:
         require_count("tile", self.tile, optional=True)
         require(0 <= self.overlap < 1, f"overlap must be in [0, 1); got {self.overlap}")
+        require_choice("merge", self.merge, ("nms", "fusion"))
         iou = self.iou_threshold
         require(iou is None or 0 <= iou <= 1, f"iou_threshold must be in [0, 1]; got {iou}")
 
@@ -64,17 +68,9 @@ def tiles_of(picture: Picture, options: DetectionOptions) -> tuple[list[Any], li
     side = options.tile
     if side is None or (height <= side and width <= side):
         return [picture.image], [(0, 0)]
-    places = [(left, top) for top in _starts(height, side, options) for left in _starts(width, side, options)]
-    crops = [picture.image.crop((left, top, min(left + side, width), min(top + side, height))) for left, top in places]
-    return crops, places
-
-
-def _starts(length: int, side: int, options: DetectionOptions) -> list[int]:
-    """Where tiles begin along an axis; the last one ends where the picture does."""
-    if length <= side:
-        return [0]
-    step = max(1, round(side * (1 - options.overlap)))
-    return [*range(0, length - side, step), length - side]
+    shared = round(side * options.overlap)
+    tiles = plan_tiles((height, width), (side, side), overlap=(shared, shared)).tolist()
+    return [picture.image.crop(tuple(tile)) for tile in tiles], [(left, top) for left, top, _, _ in tiles]
 
 
 def gather(parts: Sequence[Part]) -> Detections:
@@ -114,10 +110,11 @@ def found_in(
             labels=torch.where(labels < 0, found.labels, labels),
         )
         owner = [number for number, item in enumerate(items) for _ in item.rows]
-        found = merge_images(found, owner, num_images=len(items), top_k=None if options.iou_threshold else top_k)
+        found = merge_images(found, owner, num_images=len(items))
     if options.iou_threshold is not None:
-        found = suppress(found, iou_threshold=options.iou_threshold)
-    return found
+        merge = fuse if options.merge == "fusion" else suppress
+        found = merge(found, iou_threshold=options.iou_threshold)
+    return first_of_each(found, top_k) if top_k else found
 
 
 def detection_records(items: Sequence[Prepared], found: Detections, names: Callable[[int], Any]) -> list[Any]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ....postprocess.vision.detections import Detections
 from ....postprocess.vision.instances import instance_maps
 from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_both_ways, match_keypoints
 from ....postprocess.vision.panoptic import panoptic_maps
+from ....postprocess.vision.pose import decode_poses
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 
 _SUFFIX = re.compile(r"(ImageProcessor|FeatureExtractor|Processor)(Pil|Fast)?$")
@@ -178,13 +178,23 @@ def find_points(outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
 
 
 def find_poses(
-    processor: Any, heatmaps: Tensor, boxes: list[list[float]], kernel_size: int, threshold: float | None
+    processor: Any,
+    heatmaps: Tensor,
+    boxes: list[list[float]],
+    *,
+    kernel_size: int,
+    threshold: float | None,
+    compat: bool = True,
 ) -> list[dict[str, Tensor]]:
     """The points of each person, as ``post_process_pose_estimation``. heatmaps: [N, K, h, w]. boxes: N, COCO."""
-    found = processor.post_process_pose_estimation(
-        SimpleNamespace(heatmaps=heatmaps.float()), boxes=[boxes], kernel_size=kernel_size, threshold=threshold
+    found = decode_poses(
+        heatmaps,
+        torch.tensor(boxes, dtype=torch.float64),
+        input_size=(processor.size["height"], processor.size["width"]),
+        kernel_size=kernel_size,
+        compat=compat,
     )
-    people: list[dict[str, Tensor]] = found[0]
+    (people,) = found.records([len(boxes)], threshold=threshold)
     return people
 
 

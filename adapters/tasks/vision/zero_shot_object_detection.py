@@ -128,7 +128,6 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
         sizes=sizes.to(boxes.device),
         threshold=options.threshold,
         label_thresholds=thresholds_of(labels_asked, options),
-        top_k=None if options.tile or options.iou_threshold else options.top_k,
         square=square,
     )
     return parts_of(on_cpu(found), len(batch.rows))

@@ -113,7 +113,19 @@ def test_tiles_that_see_one_object_twice_are_merged():
     merged = detect(PICTURE, threshold=0.1, tile=48, overlap=0.5, iou_threshold=0.5)
     assert 0 < len(merged) < len(every)
     assert all(record in every for record in merged)
+    fused = detect(PICTURE, threshold=0.1, tile=48, overlap=0.5, iou_threshold=0.5, merge="fusion")
+    assert 0 < len(fused) < len(every)
+    assert [each["score"] for each in fused] == sorted((each["score"] for each in fused), reverse=True)
     assert detect(PICTURE, threshold=0.1, tile=96) == detect(PICTURE, threshold=0.1)
+
+
+def test_the_best_of_a_zero_shot_detection():
+    """top_k counts what is left after tiles and merging."""
+    detect = pipe("zero-shot-object-detection", candidate_labels=["cat", "dog"], threshold=0.0)
+    every = detect(PICTURE, iou_threshold=0.9)
+    assert detect(PICTURE, iou_threshold=0.9, top_k=3) == every[:3]
+    assert detect(PICTURE, top_k=3) == detect(PICTURE)[:3]
+    assert len(detect(PICTURE, tile=48, top_k=5)) == 5
 
 
 def test_wrong_options_are_refused():
