@@ -1,6 +1,6 @@
 """The small trained models that ship with the package; ``train.py`` made them.
 
-Each folder holds one model with its tokenizer and card, and loads with plain ``from_pretrained``:
+Each folder holds one model with its tokenizer or image processor and a card, and loads with ``from_pretrained``:
 
 >>> from afterlogits.adapters.checkpoints import path
 >>> path("ner").name
@@ -11,7 +11,9 @@ Each folder holds one model with its tokenizer and card, and loads with plain ``
 
 from pathlib import Path
 
-FOLDERS = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
+TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
+VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
+FOLDERS = (*TEXT, *VISION)
 
 _TASKS = {
     "question-answering": "question-answering",
@@ -26,6 +28,12 @@ _TASKS = {
     "text2text-generation": "seq2seq",
     "summarization": "seq2seq",
     "translation": "seq2seq",
+    "depth-estimation": "distances",
+    "image-classification": "shapes",
+    "image-feature-extraction": "shapes",
+    "image-segmentation": "shape-maps",
+    "object-detection": "shape-boxes",
+    "video-classification": "directions",
 }
 
 

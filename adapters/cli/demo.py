@@ -1,4 +1,4 @@
-"""``make demo``: every text task on real text, with the checkpoints that ship. What went in, and what came out.
+"""``make demo``: every task that has a shipped checkpoint. What went in, and what came out, as text and pictures.
 
 What goes in is fixed by rule: the classic example of each task, then items drawn with one seed from the held-out side
 of the generators that the checkpoints learned from. Where a drawn item has one right answer and the model gives
@@ -7,8 +7,6 @@ another, the right one is printed below it.
 
 import argparse
 import json
-import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoints
+from .demo_pictures import pictures
+from .demo_text import percent, show, title
 
 _PARAGRAPH = (
     "Hugging Face was founded by Ada Lovelace in 1987. The company is based in New York City. It makes telescopes. "
@@ -39,88 +39,74 @@ def _drawn() -> Any:
     return json.loads(Path(checkpoints.__file__).with_name("demo_items.json").read_text())
 
 
-def _title(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}")
-
-
-def _show(mark: str, text: str) -> None:
-    """One line in (``>``) or out, wrapped under itself."""
-    indent = "  " + mark + " "
-    print(textwrap.fill(" ".join(text.split()), 110, initial_indent=indent, subsequent_indent=" " * len(indent)))
-
-
-def _percent(score: float) -> str:
-    return f"{100 * float(score):.1f} %"
-
-
 def _answer(said: str, right: str, note: str = "") -> None:
     """What the model said of a drawn item and, if it is wrong, what is right."""
-    _show("out", said + note)
+    show("out", said + note)
     if said != right:
-        _show("not", f"the right answer is: {right}")
+        show("not", f"the right answer is: {right}")
 
 
 def question_answering(pipeline: Any) -> None:
-    _title("Question answering")
+    title("Question answering")
     answer = pipeline("question-answering")
-    _show("in ", _PARAGRAPH)
+    show("in ", _PARAGRAPH)
     for question in _QUESTIONS:
         found = answer(question=question, context=_PARAGRAPH)
-        _show("ask", question)
-        _show("out", f"{found['answer']}  ({_percent(found['score'])}, characters {found['start']}-{found['end']})")
+        show("ask", question)
+        show("out", f"{found['answer']}  ({percent(found['score'])}, characters {found['start']}-{found['end']})")
     for drawn in _drawn()["questions"]:
         found = answer(question=drawn["question"], context=drawn["context"])
-        _show("in ", drawn["context"])
-        _show("ask", drawn["question"])
-        _answer(found["answer"], drawn["answer"], f"  ({_percent(found['score'])})")
+        show("in ", drawn["context"])
+        show("ask", drawn["question"])
+        _answer(found["answer"], drawn["answer"], f"  ({percent(found['score'])})")
 
 
 def named_entities(pipeline: Any) -> None:
-    _title("Named entities")
+    title("Named entities")
     find = pipeline("ner", aggregation_strategy="simple")
     drawn = _drawn()["entities"]
     for text in (_COMPANY, drawn["text"]):
-        _show("in ", text)
+        show("in ", text)
         found = find(text)
         for entity in found:
-            _show("out", f"{entity['entity_group']:4} {entity['word']}  ({_percent(entity['score'])})")
+            show("out", f"{entity['entity_group']:4} {entity['word']}  ({percent(entity['score'])})")
     if [[entity["entity_group"], entity["start"], entity["end"]] for entity in found] != drawn["entities"]:
         right = ", ".join(f"{tag} {drawn['text'][start:end]}" for tag, start, end in drawn["entities"])
-        _show("not", f"the right answer is: {right}")
+        show("not", f"the right answer is: {right}")
 
 
 def text_classification(pipeline: Any) -> None:
-    _title("Text classification")
+    title("Text classification")
     reviews = _drawn()["reviews"]
     for review, found in zip(reviews, pipeline("text-classification")([r["text"] for r in reviews]), strict=True):
-        _show("in ", review["text"])
-        _answer(found["label"], review["label"], f"  ({_percent(found['score'])})")
+        show("in ", review["text"])
+        _answer(found["label"], review["label"], f"  ({percent(found['score'])})")
 
 
 def zero_shot(pipeline: Any) -> None:
-    _title("Zero-shot classification")
+    title("Zero-shot classification")
     classify = pipeline("zero-shot-classification")
     drawn = _drawn()["topic"]
     for text, labels in (_TOPIC, (drawn["text"], drawn["labels"])):
         found = classify(text, candidate_labels=labels)
-        _show("in ", f"{text}  [{', '.join(labels)}]")
-        _show("out", ", ".join(f"{n} {_percent(s)}" for n, s in zip(found["labels"], found["scores"], strict=True)))
+        show("in ", f"{text}  [{', '.join(labels)}]")
+        show("out", ", ".join(f"{n} {percent(s)}" for n, s in zip(found["labels"], found["scores"], strict=True)))
     if found["labels"][0] != drawn["topic"]:
-        _show("not", f"the right answer is: {drawn['topic']}")
+        show("not", f"the right answer is: {drawn['topic']}")
 
 
 def fill_mask(pipeline: Any) -> None:
-    _title("Fill the mask")
-    _show("in ", _MASKED)
+    title("Fill the mask")
+    show("in ", _MASKED)
     found = pipeline("fill-mask")(_MASKED)
-    _show("out", ", ".join(f"{item['token_str']} {_percent(item['score'])}" for item in found))
+    show("out", ", ".join(f"{item['token_str']} {percent(item['score'])}" for item in found))
 
 
 def rewriting(pipeline: Any) -> None:
-    _title("Sequence to sequence: dates and numbers, a summary, translation")
+    title("Sequence to sequence: dates and numbers, a summary, translation")
     rewrite = pipeline("text2text-generation")
     for drawn in _drawn()["rewritings"]:
-        _show("in ", drawn["source"])
+        show("in ", drawn["source"])
         _answer(rewrite(drawn["source"], max_new_tokens=64)[0]["generated_text"], drawn["target"])
 
 
@@ -134,8 +120,8 @@ def text_generation() -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     inputs = tokenizer("<s>" + _PROMPT, return_tensors="pt")
-    _title("Text generation")
-    _show("in ", _PROMPT)
+    title("Text generation")
+    show("in ", _PROMPT)
     ways: dict[str, dict[str, Any]] = {
         "greedy": {},
         "sampling, top_k=50, top_p=0.9, temperature=0.8": {
@@ -149,14 +135,14 @@ def text_generation() -> None:
     for name, options in ways.items():
         torch.manual_seed(0)
         token_ids = generate(model, **inputs, max_new_tokens=60, **options)
-        _show("out", f"{name}: {tokenizer.decode(token_ids[0], skip_special_tokens=True)}")
+        show("out", f"{name}: {tokenizer.decode(token_ids[0], skip_special_tokens=True)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the whole demonstration; returns the exit status."""
-    argparse.ArgumentParser(
-        prog="afterlogits demo", description="Every text task, with what went in and out."
-    ).parse_args(argv)
+    parser = argparse.ArgumentParser(prog="afterlogits demo", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pictures", type=Path, default=Path("afterlogits-demo"), help="where drawings are written")
+    folder = parser.parse_args(argv).pictures
     from transformers.utils import logging
 
     from .. import pipeline
@@ -167,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in (question_answering, named_entities, text_classification, zero_shot, fill_mask, rewriting):
         part(pipeline)
     text_generation()
+    pictures(pipeline, folder)
     print(f"\nDone in {time.perf_counter() - began:.1f} s.")
     return 0
 

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from afterlogits.adapters.checkpoints import FOLDERS, path
+from afterlogits.adapters.checkpoints import TEXT, path
 from tests.builders.shipped_models import loaded
 
 
 def test_all_seven_take_at_most_ten_megabytes() -> None:
     """Weights, tokenizers, configurations and cards together."""
-    sizes = [file.stat().st_size for folder in FOLDERS for file in path(folder).iterdir()]
+    sizes = [file.stat().st_size for folder in TEXT for file in path(folder).iterdir()]
     assert sum(sizes) <= 10_000_000
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", TEXT)
 def test_plain_loading_gives_a_float32_model_of_the_stated_size(folder: str) -> None:
     """Half precision on disk, float32 in memory, 0.5 to 1 million parameters, and the card says how many."""
     model, tokenizer = loaded(folder)

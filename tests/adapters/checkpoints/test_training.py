@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from afterlogits.adapters.checkpoints import FOLDERS, path
+from afterlogits.adapters.checkpoints import TEXT, path
 from afterlogits.adapters.checkpoints.training import demo_items
 from afterlogits.adapters.checkpoints.training import examples as shown
 from afterlogits.adapters.checkpoints.training.corpus_entities import LABELS, tagged
@@ -45,7 +45,7 @@ def test_labels_are_the_fields_own() -> None:
     assert loaded("nli")[0].config.label2id == {"contradiction": 0, "entailment": 1, "neutral": 2}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", TEXT)
 def test_a_held_out_sample_agrees_with_the_card(folder: str) -> None:
     """A smaller draw from the same held-out source, so the figure may miss the card's by its sampling error.
 
@@ -65,7 +65,7 @@ def test_a_held_out_sample_agrees_with_the_card(folder: str) -> None:
         assert value == pytest.approx(stated[measure], abs=0.02 + 4 * (share * (1 - share) / size) ** 0.5), measure
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", TEXT)
 def test_the_cards_examples_are_what_the_model_answers(folder: str) -> None:
     """Every example of the card, but for the second digit of a probability."""
     text = re.sub(r"0?[.]\d\d|1[.]00", "", (path(folder) / "README.md").read_text())
