@@ -45,7 +45,7 @@ def test_all_of_them_take_at_most_three_megabytes() -> None:
 
 @pytest.mark.parametrize("folder", VISION)
 def test_a_held_out_sample_agrees_with_the_card(folder: str) -> None:
-    """A smaller draw of the same scenes: within 0.06 of the card, three standard errors of 300 boxes at 0.9 and more."""
+    """A smaller draw of the same scenes: within 0.06 of the card, three standard errors of 300 boxes at 0.9 and up."""
     model = _loaded(folder)
     assert model.dtype == torch.float32
     found, stated = EVALUATIONS[folder](model, 100), _card(folder)
