@@ -61,8 +61,9 @@ def load_part(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
 
 
 def _load_if_there(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
-    # A checkpoint without the part is told by an OSError (no such file) or a ValueError (no class for the model).
+    # A checkpoint without the part is told by an OSError (no such file) or a ValueError (no class for the model), an
+    # environment without what the part runs on (torchvision, for processors of videos) by an ImportError.
     try:
         return load_part(part, name, hub)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ImportError):
         return None

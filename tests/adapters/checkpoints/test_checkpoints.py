@@ -32,8 +32,8 @@ def test_chat_template_writes_the_trained_format() -> None:
 
 
 def test_path_of_an_unknown_task() -> None:
-    with pytest.raises(ValueError, match=r"^task must be one of .* or translation_XX_to_YY; got 'image-segmentation'$"):
-        path("image-segmentation")
+    with pytest.raises(ValueError, match=r"^task must be one of .* or translation_XX_to_YY; got 'mask-generation'$"):
+        path("mask-generation")
 
 
 def test_path_of_every_text_task() -> None:
