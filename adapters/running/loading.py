@@ -16,7 +16,7 @@ from .runner import Loaded, Task
 BATCH_BUDGETS = {
     "tokens": (2048, 32768),
     "pixels": (1 << 19, 1 << 24),
-    "samples": (1 << 22, 1 << 25),
+    "samples": (1 << 20, 1 << 25),
 }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...media.sounds import Samples
 from ...running.batching import Row
 from ...running.runner import Loaded
+from .extractors import quick
 
 # Model inputs that hold the sound itself; they are padded with the extractor's value, all others with 0.
 SOUNDS = ("input_values", "input_features")
@@ -22,7 +23,9 @@ Frames = Callable[[int], int]
 
 def extract(loaded: Loaded, samples: Samples, **options: Any) -> dict[str, Tensor]:
     """The feature extractor's inputs for one sound, without their batch axis, as transformers' pipelines call it."""
-    extractor = loaded.feature_extractor
+    if "extractor" not in loaded.findings:
+        loaded.findings["extractor"] = quick(loaded.feature_extractor)
+    extractor = loaded.findings["extractor"]
     found = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt", **options)
     return {name: value[0] for name, value in found.items()}
 

@@ -56,7 +56,7 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) 
         own = []
         for number, (samples, stride) in enumerate(_chunks(loaded, sound, options)):
             inputs = _inputs(loaded, samples, kind, chunked=bool(options.chunk_length_s))
-            own.append(Row(inputs, len(samples), None, {"stride": stride, "chunk": number}))
+            own.append(Row(inputs, _weight(loaded, samples, kind), None, {"stride": stride, "chunk": number}))
         rows.append(own)
     grouped = _grouped(loaded, rows, kind, words=timestamps_of(loaded, options) == "word")
     return [Prepared(own, sound) for own, sound in zip(grouped, items, strict=True)]
@@ -71,6 +71,12 @@ def _chunks(loaded: Loaded, sound: Sound, options: RecognitionOptions) -> list[t
         (sound.samples[chunk.start : chunk.start + chunk.stride[0]], chunk.stride)
         for chunk in chunks_of(len(sound.samples), lengths)
     ]
+
+
+def _weight(loaded: Loaded, samples: Any, kind: str) -> int:
+    """What a row takes of a batch's budget: its samples; for Whisper, which reads one window at a time and spends
+    itself on the tokens, an eighth of a window."""
+    return loaded.feature_extractor.n_samples // 8 if kind == WHISPER else len(samples)
 
 
 def _inputs(loaded: Loaded, samples: Any, kind: str, *, chunked: bool) -> dict[str, Tensor]:
