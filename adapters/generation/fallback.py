@@ -13,11 +13,12 @@ from typing import Any
 from .generation_mixin import Engine
 from .request import Pending, Request, current_pending, has_rows, per_row
 from .selection import require_draws
+from .word_times import WordTimes
 
 __all__ = ["FallbackEngine"]
 
 
-class FallbackEngine(Engine):
+class FallbackEngine(WordTimes, Engine):
     """The engine under a ``generate`` that takes temperatures as what to try in turn."""
 
     # A tuple of them is the model's own, not one a row.

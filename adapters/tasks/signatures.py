@@ -189,6 +189,14 @@ class TextToAudioArguments(LoadArguments, total=False):
     generate_kwargs: Any
 
 
+class ForcedAlignmentArguments(LoadArguments, total=False):
+    """Of forced-alignment."""
+
+    unknown: Any
+    allow_urls: Any
+    timeout: Any
+
+
 class DocumentQuestionAnsweringArguments(LoadArguments, total=False):
     """Of document-question-answering."""
 
@@ -1217,6 +1225,15 @@ class NextSentencePredictionArguments(LoadArguments, total=False):
     truncation_side: Any
 
 
+class DepthEstimationArguments(LoadArguments, total=False):
+    """Of depth-estimation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    parameters: Any
+
+
 class GroundedDetectionArguments(LoadArguments, total=False):
     """Of grounded-detection."""
 
@@ -1274,6 +1291,124 @@ class ImageSegmentationArguments(LoadArguments, total=False):
     masks: Any
 
 
+class InstanceSegmentationArguments(LoadArguments, total=False):
+    """Of instance-segmentation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    subtask: Any
+    threshold: Any
+    mask_threshold: Any
+    overlap_mask_area_threshold: Any
+    label_thresholds: Any
+    masks: Any
+
+
+class PanopticSegmentationArguments(LoadArguments, total=False):
+    """Of panoptic-segmentation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    subtask: Any
+    threshold: Any
+    mask_threshold: Any
+    overlap_mask_area_threshold: Any
+    label_thresholds: Any
+    masks: Any
+
+
+class SemanticSegmentationArguments(LoadArguments, total=False):
+    """Of semantic-segmentation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    subtask: Any
+    threshold: Any
+    mask_threshold: Any
+    overlap_mask_area_threshold: Any
+    label_thresholds: Any
+    masks: Any
+
+
+class UniversalSegmentationArguments(LoadArguments, total=False):
+    """Of universal-segmentation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    subtask: Any
+    threshold: Any
+    mask_threshold: Any
+    overlap_mask_area_threshold: Any
+    label_thresholds: Any
+    masks: Any
+
+
+class ImageToImageArguments(LoadArguments, total=False):
+    """Of image-to-image."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    head_mask: Any
+
+
+class MaskedImageModelingArguments(LoadArguments, total=False):
+    """Of masked-image-modeling."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    mask_ratio: Any
+    seed: Any
+    bool_masked_pos: Any
+
+
+class KeypointDetectionArguments(LoadArguments, total=False):
+    """Of keypoint-detection."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    threshold: Any
+    top_k: Any
+    descriptors: Any
+
+
+class KeypointMatchingArguments(LoadArguments, total=False):
+    """Of keypoint-matching."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    threshold: Any
+
+
+class MaskGenerationArguments(LoadArguments, total=False):
+    """Of mask-generation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    points_per_batch: Any
+    points_per_crop: Any
+    crops_n_layers: Any
+    crop_overlap_ratio: Any
+    crop_n_points_downscale_factor: Any
+    pred_iou_thresh: Any
+    stability_score_thresh: Any
+    mask_threshold: Any
+    stability_score_offset: Any
+    crops_nms_thresh: Any
+    max_hole_area: Any
+    max_sprinkle_area: Any
+    output_rle_mask: Any
+    output_bboxes_mask: Any
+
+
 class ObjectDetectionArguments(LoadArguments, total=False):
     """Of object-detection."""
 
@@ -1285,6 +1420,18 @@ class ObjectDetectionArguments(LoadArguments, total=False):
     iou_threshold: Any
     tile: Any
     overlap: Any
+
+
+class PoseEstimationArguments(LoadArguments, total=False):
+    """Of pose-estimation."""
+
+    timeout: Any
+    allow_urls: Any
+    input_data_format: Any
+    threshold: Any
+    kernel_size: Any
+    boxes: Any
+    dataset_index: Any
 
 
 class VideoClassificationArguments(LoadArguments, total=False):
@@ -1352,6 +1499,13 @@ def pipeline(
     model: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TextToAudioArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["forced-alignment"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ForcedAlignmentArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
@@ -1473,6 +1627,13 @@ def pipeline(
 ) -> Pipeline: ...
 @overload
 def pipeline(
+    task: Literal["depth-estimation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[DepthEstimationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
     task: Literal["grounded-detection"],
     model: Any = None,
     tokenizer: Any = None,
@@ -1508,10 +1669,80 @@ def pipeline(
 ) -> Pipeline: ...
 @overload
 def pipeline(
+    task: Literal["instance-segmentation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[InstanceSegmentationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["panoptic-segmentation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[PanopticSegmentationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["semantic-segmentation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[SemanticSegmentationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["universal-segmentation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[UniversalSegmentationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["image-to-image"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageToImageArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["masked-image-modeling"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MaskedImageModelingArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["keypoint-detection"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[KeypointDetectionArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["keypoint-matching"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[KeypointMatchingArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["mask-generation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MaskGenerationArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
     task: Literal["object-detection"],
     model: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ObjectDetectionArguments],
+) -> Pipeline: ...
+@overload
+def pipeline(
+    task: Literal["pose-estimation"],
+    model: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[PoseEstimationArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(

@@ -5,7 +5,7 @@ import copyreg
 from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
 from ..running.runner import Task
-from .audio import audio_classification, speech_recognition, text_to_audio, zero_shot_audio
+from .audio import audio_classification, forced_alignment, speech_recognition, text_to_audio, zero_shot_audio
 from .multimodal import (
     any_to_any,
     decision,
@@ -50,6 +50,7 @@ TASKS: dict[str, Task] = {
         audio_classification.TASK,
         zero_shot_audio.TASK,
         text_to_audio.TASK,
+        forced_alignment.TASK,
         document_question_answering.TASK,
         visual_question_answering.TASK,
         image_to_text.TASK,

@@ -29,10 +29,11 @@ def spectrum(
 ) -> Array:
     """The Fourier transform of every frame of a sound.
 
-    waveform: [n] real. window: [frame_length]. A frame begins every ``hop_length`` samples; ``center`` pads the sound so
-    that the first frame lies around its first sample. fft_length: frames are padded with zeros to it. dither: noise of
-    numpy's stream, frame after frame. remove_dc_offset, preemphasis: each frame less its mean, then each sample less a
-    share of the one before it. Returns [frames, fft_length // 2 + 1] complex64 (all fft_length where not ``onesided``).
+    waveform: [n] real. window: [frame_length]. A frame begins every ``hop_length`` samples; ``center`` pads the sound
+    so that the first frame lies around its first sample. fft_length: frames are padded with zeros to it. dither:
+    noise of numpy's stream, frame after frame. remove_dc_offset, preemphasis: each frame less its mean, then each
+    sample less a share of the one before it. Returns [frames, fft_length // 2 + 1] complex64 (all fft_length where not
+    ``onesided``).
     Raises ValueError for a sound that is shorter than one frame.
     >>> spectrum(np.ones(8), np.ones(4), frame_length=4, hop_length=2, center=False).real.tolist()
     [[4.0, 0.0, 0.0], [4.0, 0.0, 0.0], [4.0, 0.0, 0.0]]
@@ -42,8 +43,8 @@ def spectrum(
         raise ValueError(f"waveform must be [n] real numbers; got shape {waveform.shape} of {waveform.dtype}")
     if hop_length < 1 or frame_length > size or len(window) != frame_length:
         raise ValueError(
-            f"hop_length must be at least 1, frame_length at most fft_length and the window's length; got {hop_length}, "
-            f"{frame_length}, {size}, {len(window)}"
+            f"hop_length must be at least 1, frame_length at most fft_length and the window's length; "
+            f"got {hop_length}, {frame_length}, {size}, {len(window)}"
         )
     if center:
         waveform = np.pad(waveform, frame_length // 2, mode=pad_mode)  # type: ignore[call-overload]

@@ -15,7 +15,7 @@ from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import take_logits
 from ...running.views import Labels
 from ..text.text_classification import label_names
-from .features import batch_groups, extract, frames_of, pad_rows
+from .features import batch_groups, extract, frames_of, pad_rows, require_frames
 
 WINDOWS = WindowSizes(8, 128, 128)
 
@@ -49,13 +49,10 @@ def read(inputs: Any = None, **options: Any) -> Call:
 
 
 def parse(loaded: Loaded, item: Any, options: AudioClassificationOptions) -> Sound:
-    return read_sound(
-        item,
-        loaded.feature_extractor.sampling_rate,
-        allow_urls=options.allow_urls,
-        timeout=options.timeout,
-        compat=loaded.compat,
-    )
+    rate, urls, wait = loaded.feature_extractor.sampling_rate, options.allow_urls, options.timeout
+    sound = read_sound(item, rate, allow_urls=urls, timeout=wait, compat=loaded.compat)
+    require_frames(loaded, sound.samples)
+    return sound
 
 
 def encode(loaded: Loaded, items: Sequence[Sound], options: AudioClassificationOptions) -> list[Prepared]:

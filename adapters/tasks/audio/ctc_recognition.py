@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from ....postprocess.audio.ctc import CtcAlphabet, collapse_chunks, ctc_alphabet, frame_ids
+from ....postprocess.audio.confidence import character_confidences, frame_probabilities, word_confidences
+from ....postprocess.audio.ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, ctc_alphabet, frame_ids
 from ....postprocess.audio.strides import rescale_stride
 from ...running.batching import Batch, Row
 from ...running.runner import Loaded
@@ -16,19 +18,22 @@ from .recognition_options import CTC_WITH_LM, RecognitionOptions, kind_of, sampl
 
 @dataclass(frozen=True)
 class Frames:
-    """The output for one row: ids [T] of its frames, or with a decoder their logits [T, V]."""
+    """The output for one row: ids [T] of its frames, or with a decoder their logits [T, V]; how probable each id is
+    [T], where that is asked for."""
 
     values: Tensor
+    probabilities: Tensor | None = None
 
 
 def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[Frames]:
     logits: Tensor = loaded.model(**batch.inputs).logits
     values = logits if kind_of(loaded, options) == CTC_WITH_LM else frame_ids(logits)
     values = (values.float() if values.is_floating_point() else values).cpu()
+    sure = frame_probabilities(logits).cpu() if options.confidence else None
     found = []
-    for row, own in zip(batch.rows, values, strict=True):
-        frames = row.facts.get("frames")
-        found.append(Frames(own if frames is None else own[:frames]))
+    for place, row in enumerate(batch.rows):
+        own = slice(row.facts.get("frames"))
+        found.append(Frames(values[place][own], None if sure is None else sure[place][own]))
     return found
 
 
@@ -58,11 +63,32 @@ def transcribe(
         texts = [text.lower() for text in texts]
     if loaded.tokenizer.clean_up_tokenization_spaces:
         texts = [loaded.tokenizer.clean_up_tokenization(text) for text in texts]
-    if not options.return_timestamps:
-        return [{"text": text} for text in texts]
-    rate = loaded.feature_extractor.sampling_rate
-    times = found.times(options.return_timestamps, samples_per_frame(loaded), rate)
-    return [{"text": text, "chunks": own} for text, own in zip(texts, times, strict=True)]
+    records: list[dict[str, Any]] = [{"text": text} for text in texts]
+    kind = options.return_timestamps
+    if kind:
+        rate = loaded.feature_extractor.sampling_rate
+        times = found.times(kind, samples_per_frame(loaded), rate)
+        for record, own in zip(records, times, strict=True):
+            record["chunks"] = own
+    if options.confidence:
+        _add_confidences(records, found, _joined(strides, outputs, "probabilities"), kind)
+    return records
+
+
+def _add_confidences(
+    records: Sequence[dict[str, Any]], found: CtcTranscripts, probabilities: Sequence[Tensor], kind: str | None
+) -> None:
+    """``confidence`` of every chunk, and of a record the mean over its letters (1 where nothing was said)."""
+    padded = pad_sequence(list(probabilities), batch_first=True)
+    letters = character_confidences(padded, found).tolist()
+    splits = found.row_splits.tolist()
+    chunks = letters if kind == "char" else word_confidences(padded, found).tolist() if kind else []
+    remaining = iter(chunks)
+    for record, first, last in zip(records, splits[:-1], splits[1:], strict=True):
+        own = letters[first:last]
+        record["confidence"] = sum(own) / len(own) if own else 1.0
+        for chunk in record.get("chunks", ()):
+            chunk["confidence"] = next(remaining)
 
 
 def alphabet_of(loaded: Loaded) -> CtcAlphabet | None:
@@ -92,14 +118,15 @@ def _read_alphabet(tokenizer: Any) -> CtcAlphabet | None:
     )
 
 
-def _kept(frames: Frames, stride: tuple[int, int, int] | None) -> Tensor:
-    return frames.values if stride is None else frames.values[stride[1] : stride[0] - stride[2]]
+def kept(values: Tensor, stride: tuple[int, int, int] | None) -> Tensor:
+    """The frames of a chunk that are its own."""
+    return values if stride is None else values[stride[1] : stride[0] - stride[2]]
 
 
-def _joined(strides: Sequence[Any], outputs: Sequence[Sequence[Frames]]) -> list[Tensor]:
+def _joined(strides: Sequence[Any], outputs: Sequence[Sequence[Frames]], name: str = "values") -> list[Tensor]:
     """The frames of every recording, without the context of its chunks."""
     remaining = iter(strides)
-    return [torch.cat([_kept(frames, next(remaining)) for frames in own]) for own in outputs]
+    return [torch.cat([kept(getattr(frames, name), next(remaining)) for frames in own]) for own in outputs]
 
 
 def _by_tokenizer(

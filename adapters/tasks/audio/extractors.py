@@ -56,12 +56,14 @@ def _after(
 ) -> NDArray[Any]:
     """Magnitudes to a power, mel filters and a logarithm, each by numpy's operations as transformers applies them."""
     if power is None:
-        return found.T
+        complex_values: NDArray[Any] = found.T
+        return complex_values
     values = (np.abs(found, dtype=np.float64) ** power).T
     if mel_filters is not None:
         values = np.maximum(mel_floor, np.dot(mel_filters.T, values))
     if log_mel is None:
-        return values
+        plain: NDArray[Any] = values
+        return plain
     if log_mel in ("log", "log10"):
         values = np.log(values) if log_mel == "log" else np.log10(values)
     elif log_mel == "dB" and power in (1.0, 2.0):
@@ -69,7 +71,8 @@ def _after(
         values = to_db(values, reference, min_value, db_range)
     else:
         raise ValueError(f"log_mel must be None, 'log', 'log10' or (of power 1 or 2) 'dB'; got {log_mel!r}")
-    return np.asarray(values, dtype)
+    cast: NDArray[Any] = np.asarray(values, dtype)
+    return cast
 
 
 def quick(extractor: Any) -> Any:

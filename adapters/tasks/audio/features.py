@@ -16,6 +16,7 @@ SOUNDS = ("input_values", "input_features")
 # Methods that tell how many frames a model makes of an input of some length.
 _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length", "_get_output_lengths")
 _TOLERANCE = 1e-4
+LEAST_DOUBTED = 4096  # samples; any model of raw samples makes a frame of more
 _PROBE_SECONDS = (0.5, 0.8)
 
 Frames = Callable[[int], int]
@@ -104,6 +105,19 @@ def _logits(loaded: Loaded, inputs: Mapping[str, Tensor]) -> Tensor:
     }
     logits: Tensor = loaded.model(**placed).logits
     return logits.float().cpu()
+
+
+def require_frames(loaded: Loaded, samples: Samples) -> None:
+    """Refuse a sound of which a model of raw samples makes no frame, naming the least that it can read."""
+    name = "_get_feat_extract_output_lengths"
+    raw = getattr(loaded.model, "main_input_name", None) == "input_values" and hasattr(loaded.model, name)
+    if not raw or len(samples) > LEAST_DOUBTED:
+        return
+    frames = _stated_frames(loaded)
+    if frames(len(samples)) >= 1:
+        return
+    least = next(count for count in range(len(samples), LEAST_DOUBTED) if frames(count) >= 1)
+    raise ValueError(f"audio must have at least {least} samples for {type(loaded.model).__name__}; got {len(samples)}")
 
 
 def _stated_frames(loaded: Loaded) -> Frames:

@@ -99,6 +99,12 @@ def check(loaded: Loaded, options: RecognitionOptions) -> RecognitionOptions:
         not options.return_language or kind == WHISPER,
         f"return_language must be None unless the model is a Whisper; got {options.return_language!r}",
     )
+    if options.confidence:
+        require(
+            kind == CTC or (kind == WHISPER and not options.chunk_length_s and times is not None),
+            "confidence must be False but for a CTC model without a decoder, or a Whisper with return_timestamps and "
+            "without chunk_length_s",
+        )
     if options.chunk_length_s:
         chunk_samples(loaded, options)
     return options
@@ -128,6 +134,8 @@ def generate_arguments(loaded: Loaded, options: RecognitionOptions) -> dict[str,
             given["return_token_timestamps"] = given["return_segments"] = True
     if kind == WHISPER and options.return_language:
         given["return_segments"] = True
+    if kind == WHISPER and options.confidence:
+        given["return_segments"] = given["return_dict_in_generate"] = given["output_scores"] = True
     if kind == TRANSDUCER:
         return given
     defaults = dict(DEFAULTS)

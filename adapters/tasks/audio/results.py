@@ -3,18 +3,52 @@
 import base64
 import io
 import wave
+from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...media.sounds import Sound
+from .formats import write_recognition
+from .waveforms import draw_waveform
 
 
 class Recognised(dict[str, Any]):
     """What was said: ``text`` and perhaps ``chunks`` with times."""
 
     sound: Sound | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the recording is."""
+        return None if self.sound is None else self.sound.seconds
+
+    def write(self, form: str, **options: Any) -> str:
+        """The content of an SRT, WebVTT, TextGrid, TSV or JSON file ("srt", "vtt", "textgrid", "tsv", "json"); see
+        ``formats.write_recognition`` for the options."""
+        return write_recognition(self, form, **{"seconds": self.seconds, **options})
+
+    def to_srt(self, **options: Any) -> str:
+        return self.write("srt", **options)
+
+    def to_vtt(self, **options: Any) -> str:
+        return self.write("vtt", **options)
+
+    def to_textgrid(self, **options: Any) -> str:
+        return self.write("textgrid", **options)
+
+    def waveform(self, **options: Any) -> str:
+        """The sound as an SVG picture with the words under it; see ``waveforms.draw_waveform``."""
+        if self.sound is None:
+            raise ValueError("a result must know its sound to draw it; this one was made by hand")
+        return draw_waveform(self.sound.samples, self.sound.rate, self.get("chunks", ()), **options)
+
+    def _repr_html_(self) -> str:
+        head = f"<div>{escape(str(self['text']))}</div>"
+        if self.sound is None:
+            return head
+        return head + player(self.sound.samples, self.sound.rate) + f"<div>{self.waveform()}</div>"
 
 
 class Speech(dict[str, Any]):

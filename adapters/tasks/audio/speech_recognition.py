@@ -14,7 +14,7 @@ from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.runner import Loaded, Prepared, Task
 from . import ctc_recognition, whisper_recognition
-from .features import batch_groups, extract, frames_of, main_input, pad_rows
+from .features import batch_groups, extract, frames_of, main_input, pad_rows, require_frames
 from .recognition_options import (
     CTC,
     CTC_WITH_LM,
@@ -45,6 +45,7 @@ def parse(loaded: Loaded, item: Any, options: RecognitionOptions) -> Sound:
     )
     if sound.stride is not None and kind_of(loaded, options) == SEQ2SEQ:
         raise ValueError("stride must be left out for a model that is neither CTC nor Whisper")
+    require_frames(loaded, sound.samples)
     return sound
 
 
@@ -58,7 +59,7 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) 
             inputs = _inputs(loaded, samples, kind, chunked=bool(options.chunk_length_s))
             own.append(Row(inputs, _weight(loaded, samples, kind), None, {"stride": stride, "chunk": number}))
         rows.append(own)
-    grouped = _grouped(loaded, rows, kind, words=timestamps_of(loaded, options) == "word")
+    grouped = _grouped(loaded, rows, kind)
     return [Prepared(own, sound) for own, sound in zip(grouped, items, strict=True)]
 
 
@@ -89,7 +90,7 @@ def _inputs(loaded: Loaded, samples: Any, kind: str, *, chunked: bool) -> dict[s
     return {name: sound} if mask is None else {name: sound, "attention_mask": mask}
 
 
-def _grouped(loaded: Loaded, rows: Sequence[Sequence[Row]], kind: str, *, words: bool) -> list[list[Row]]:
+def _grouped(loaded: Loaded, rows: Sequence[Sequence[Row]], kind: str) -> list[list[Row]]:
     """Rows with what keeps them apart: shapes, unless padding is harmless or the library's batches are asked for."""
     flat = [row for own in rows for row in own]
     frames = None
@@ -98,9 +99,6 @@ def _grouped(loaded: Loaded, rows: Sequence[Sequence[Row]], kind: str, *, words:
         # A window and a longer recording run in different loops of generate; both know each row's own length.
         longest = loaded.feature_extractor.nb_max_frames
         groups = [main_input(row.inputs).shape[-1] > longest for row in flat]
-        if words:
-            # In a batch transformers' times of words depend on the lengths of the other rows.
-            groups = list(range(len(flat)))
     elif loaded.batch_size is not None and loaded.compat:
         groups = [None] * len(flat)
     else:
@@ -138,17 +136,25 @@ def finish(
     if kind in (CTC, CTC_WITH_LM):
         records = ctc_recognition.transcribe(loaded, [item.rows for item in items], outputs, options)
     elif kind == WHISPER:
-        times = timestamps_of(loaded, options)
-        records = [
-            whisper_recognition.record(whisper_recognition.transcribe(loaded, item.rows, own, options), options, times)
-            for item, own in zip(items, outputs, strict=True)
-        ]
+        records = [_of_whisper(loaded, item, own, options) for item, own in zip(items, outputs, strict=True)]
     else:
         records = [_generated(loaded, item, own, kind) for item, own in zip(items, outputs, strict=True)]
     for item, record in zip(items, records, strict=True):
         # Whatever else the caller's dict held comes back, once for every chunk.
         record.update({name: [value] * len(item.rows) for name, value in item.facts.extra.items()})
     return [of_sound(Recognised(record), item.facts) for record, item in zip(records, items, strict=True)]
+
+
+def _of_whisper(loaded: Loaded, item: Prepared, outputs: Sequence[Any], options: RecognitionOptions) -> dict[str, Any]:
+    times = timestamps_of(loaded, options)
+    transcript = whisper_recognition.transcribe(loaded, item.rows, outputs, options)
+    if options.confidence:
+        ids, logprobs = outputs[0].token_ids, outputs[0].logprobs
+        is_text = torch.from_numpy(transcript.vocabulary.text_mask(ids.numpy()))
+        plain = whisper_recognition.record(transcript, options, times, seconds=None)
+        return whisper_recognition.add_confidences(plain, transcript, logprobs[is_text], times)
+    seconds = None if loaded.compat else item.facts.seconds
+    return whisper_recognition.record(transcript, options, times, seconds=seconds)
 
 
 def _generated(loaded: Loaded, item: Prepared, outputs: Sequence[Tensor], kind: str) -> dict[str, Any]:

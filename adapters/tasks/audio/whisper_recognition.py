@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 from warnings import warn
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ....postprocess.audio.confidence import token_word_confidences
+from ....postprocess.audio.repairs import cut_chunk_loops, repair_chunks
 from ....postprocess.audio.timestamps import Transcript, WhisperOutput, decode_whisper
-from ....postprocess.audio.word_splits import WhisperVocabulary
+from ....postprocess.audio.word_splits import WhisperVocabulary, split_words
 from ...generation.install import generate
+from ...generation.word_times import rows_timed_alone
 from ...running.batching import Batch, Row
 from ...running.runner import Loaded
 from .recognition_options import RecognitionOptions, generate_arguments, timestamps_of
@@ -25,6 +29,7 @@ class WhisperTokens:
     token_ids: Tensor
     times: Tensor | None = None
     language: int | None = None
+    logprobs: Tensor | None = None  # [T], where confidences are asked for
 
 
 def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[WhisperTokens]:
@@ -36,8 +41,9 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
     if seeds is not None:
         arguments["seeds"] = _row_seeds(seeds, batch)
     arguments = {**batch.inputs, **arguments}
-    output = generate(loaded.model, **arguments)
-    segments = output.get("segments") if isinstance(output, Mapping) else None
+    with rows_timed_alone():
+        output = generate(loaded.model, **arguments)
+    segments: Any = output.get("segments") if isinstance(output, Mapping) else None
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
     words = timestamps_of(loaded, options) == "word"
     found = []
@@ -47,8 +53,25 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
             times = _token_times(output, segments, row)
             tokens = tokens[: len(times)]
         language = _language(loaded, segments[row]) if options.return_language and segments is not None else None
-        found.append(WhisperTokens(tokens, times, language))
+        logprobs = None
+        if options.confidence:
+            logprobs = _token_logprobs(segments[row])
+            tokens = tokens[: len(logprobs)]
+        found.append(WhisperTokens(tokens, times, language, logprobs))
     return found
+
+
+def _token_logprobs(segments: Sequence[Mapping[str, Any]]) -> Tensor:
+    """The log-probability of every token that was kept, from the scores of the windows' steps."""
+    offsets: dict[int, int] = {}
+    found = []
+    for segment in segments:
+        first, last = segment["idxs"]
+        scores = segment["result"]["scores"]
+        begin = offsets.setdefault(id(segment["result"]), first)
+        steps = torch.stack(list(scores[first - begin : last - begin])).float().log_softmax(-1).cpu()
+        found.append(steps.gather(-1, segment["tokens"].cpu()[: len(steps), None])[:, 0])
+    return torch.cat(found) if found else torch.zeros(0)
 
 
 def _row_seeds(seeds: Any, batch: Batch) -> list[int]:
@@ -105,14 +128,39 @@ def transcribe(
     return transcript
 
 
-def record(transcript: Transcript, options: RecognitionOptions, times: Any) -> dict[str, Any]:
-    """``text`` and, where times or languages are asked for, ``chunks``."""
+def record(transcript: Transcript, options: RecognitionOptions, times: Any, *, seconds: float | None) -> dict[str, Any]:
+    """``text`` and, where times or languages are asked for, ``chunks``. seconds: of the recording, where its chunks are
+    to be put right: times that are there and in order, no loops, nothing said twice at a border."""
     language = bool(options.return_language)
-    if times == "word":
-        return {"text": transcript.text, "chunks": transcript.words(language=language)}
-    if times or language:
-        return {"text": transcript.text, "chunks": transcript.chunks(times=bool(times), language=language)}
-    return {"text": transcript.text}
+    if not times and not language:
+        return {"text": transcript.text}
+    words = times == "word"
+    chunks = transcript.words(language=language) if words else transcript.chunks(times=bool(times), language=language)
+    if seconds is None or not times:
+        return {"text": transcript.text, "chunks": chunks}
+    chunks = repair_chunks(cut_chunk_loops(chunks), seconds=seconds)
+    return {"text": "".join(chunk["text"] for chunk in chunks), "chunks": chunks}
+
+
+def add_confidences(result: dict[str, Any], transcript: Transcript, logprobs: Tensor, times: Any) -> dict[str, Any]:
+    """``confidence`` of every word or segment and of the whole: exp of the mean log-probability of its tokens.
+
+    logprobs: [n] of the transcript's text tokens, in order.
+    """
+    values = logprobs.double().numpy()
+    counts = [len(segment.token_ids) for segment in transcript.segments]
+    own = np.split(values, np.cumsum(counts)[:-1]) if counts else []
+    sure: list[float] = []
+    for segment, scores in zip(transcript.segments, own, strict=True):
+        if times == "word":
+            words = split_words(segment.token_ids.tolist(), transcript.vocabulary, segment.spoken)
+            sure += token_word_confidences(scores, words)
+        else:
+            sure.append(float(np.exp(scores.mean())) if len(scores) else 1.0)
+    result["confidence"] = float(np.exp(values.mean())) if len(values) else 1.0
+    for chunk, value in zip(result.get("chunks", ()), sure, strict=bool(times)):
+        chunk["confidence"] = value
+    return result
 
 
 def vocabulary_of(loaded: Loaded) -> WhisperVocabulary:

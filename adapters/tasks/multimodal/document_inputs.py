@@ -17,7 +17,7 @@ from ...running.tokenising import encode_rows, group_by_item
 
 DONUT, LAYOUTLM, LAYOUTLM_WITH_PICTURES = "donut", "layoutlm", "layoutlmv2"
 # A token counts as so many of the pixels that a batch has a budget of.
-TOKEN_PIXELS = 512
+TOKEN_PIXELS = 256
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from transformers.audio_utils import spectrogram, window_function
 
 from afterlogits.postprocess.audio.spectrogram import FRAMES_AT_ONCE, spectrum
 
+KALDI = {"center": False, "preemphasis": 0.97, "remove_dc_offset": True}
 SETTINGS = [
-    {"frame_length": 400, "hop_length": 160, "fft_length": 512, "center": False, "preemphasis": 0.97, "remove_dc_offset": True},
+    {"frame_length": 400, "hop_length": 160, "fft_length": 512, **KALDI},
     {"frame_length": 400, "hop_length": 160},
     {"frame_length": 1024, "hop_length": 480, "onesided": False},
     {"frame_length": 64, "hop_length": 64, "dither": 0.5, "center": False},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)

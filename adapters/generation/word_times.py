@@ -1,0 +1,94 @@
+"""Whisper's times of tokens from the cross-attentions of a generation, by the kernels of ``postprocess.audio``."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...postprocess.audio.attention_times import follow_beams, select_heads, token_times
+
+_alone: ContextVar[bool] = ContextVar("rows_timed_alone", default=False)
+
+
+@contextmanager
+def rows_timed_alone() -> Iterator[None]:
+    """Within, a row of a batch has the times it has alone. transformers aligns all rows up to the longest one's last
+    step, so that what a row has attended to after its end moves its times."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+class WordTimes:
+    """Mixed in before a model of Whisper's family."""
+
+    config: Any
+
+    def _extract_token_timestamps(
+        self,
+        generate_outputs: Any,
+        alignment_heads: Any,
+        time_precision: float = 0.02,
+        num_frames: Any = None,
+        num_input_ids: int | None = None,
+    ) -> Tensor:
+        """The time [B, T + 1] at which each token ends, in seconds; tokens that were given have time 0."""
+        given = num_input_ids or 0
+        weights = select_heads(generate_outputs.cross_attentions, [tuple(head) for head in alignment_heads])
+        beams = generate_outputs.get("beam_indices")
+        if beams is not None:
+            weights = follow_beams(weights, beams, given)
+        options = {
+            "num_input_ids": given,
+            "time_precision": time_precision,
+            "filter_width": self.config.median_filter_width,
+        }
+        rows, available = len(weights), weights.shape[-1]
+        frames = _frames(num_frames, rows, available, alone=_alone.get())
+        if not _alone.get() or rows < 2:
+            return token_times(weights, frames=frames, **options)
+        steps = _own_steps(generate_outputs.sequences, beams, given, self.config.eos_token_id, weights.shape[2])
+        times = weights.new_zeros(rows, weights.shape[2] + 1, dtype=torch.float32)
+        for count in sorted(set(steps)):
+            own = [row for row, each in enumerate(steps) if each == count]
+            chosen = frames if not isinstance(frames, list) else [frames[row] for row in own]
+            times[own, : count + 1] = token_times(weights[own, :, :count], frames=chosen, **options)
+        return times
+
+
+def _frames(num_frames: Any, rows: int, available: int, *, alone: bool) -> int | list[int] | None:
+    """Attention positions that hold sound, two frames each: one number, one for every row, or None for all.
+
+    A window that the model has put beyond the end of the sound has a negative number of frames. transformers slices by
+    it, which leaves positions at the beginning; twice where all rows (or one alone) have one number.
+    """
+    if num_frames is None or isinstance(num_frames, int):
+        return None if num_frames is None else _sliced(available, num_frames // 2)
+    listed: Sequence[Any] = num_frames.tolist() if hasattr(num_frames, "tolist") else list(num_frames)
+    ends = [int(count) // 2 for count in listed for _ in range(rows // len(listed))]
+    twice = alone or len(set(listed)) == 1
+    return [_sliced(_sliced(available, end), end) if twice else _sliced(available, end) for end in ends]
+
+
+def _sliced(length: int, end: int) -> int:
+    """How many of ``length`` values ``[:end]`` leaves."""
+    return len(range(length)[:end])
+
+
+def _own_steps(sequences: Tensor, beams: Tensor | None, given: int, end: Any, longest: int) -> list[int]:
+    """How many attended positions each row has up to its own end."""
+    if beams is not None:
+        counts = (beams != -1).sum(-1) + max(given - 1, 0)
+    else:
+        generated = sequences[:, given:]
+        ends = torch.as_tensor(end, device=sequences.device).reshape(-1)
+        ended = torch.isin(generated, ends)
+        # argmax of no end is 0: rows that never end have all steps.
+        first = torch.where(ended.any(-1), ended.int().argmax(-1) + 1, generated.shape[1])
+        counts = first + given - 1
+    return [min(int(count), longest) for count in counts.tolist()]

@@ -1,0 +1,83 @@
+"""A sound that cannot be recognised is named with its reason and costs no other; wrong options are refused."""
+
+import numpy as np
+import pytest
+
+from afterlogits.adapters.pipelines import pipeline
+from tests.adapters.tasks.parity import both
+from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, wav2vec2, whisper
+
+GOOD = noise(1.0, 1)
+BAD = {
+    "empty": (np.zeros(0, dtype=np.float32), "audio must have samples; got an empty one"),
+    "a text": ("hello there", "audio must be a file that exists, not a text; got 'hello there'"),
+    "a broken file": (b"RIFFnothing", "audio must be a recording that soundfile"),
+    "channels last": (np.zeros((900, 2)), "audio must have at most two channels; got shape (900, 2)"),
+    "no rate": ({"raw": GOOD}, "audio must be a dict with sampling_rate beside raw or array; got none"),
+    "a number": (3.5, "audio must be a path, bytes"),
+    "an address": ("http://localhost/a.wav", "audio must not be a web address unless allow_urls=True"),
+}
+
+
+def ctc(**options):
+    model, extractor = wav2vec2()
+    parts = {"tokenizer": ctc_tokenizer(), "feature_extractor": extractor}
+    return pipeline("automatic-speech-recognition", model=model, **parts, **options)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_sound_costs_no_other(name):
+    bad, message = BAD[name]
+    pipe = ctc()
+    found = pipe([GOOD, bad, GOOD], on_error="record")
+    assert found[1]["error"].startswith(message) and found[1]["index"] == 1
+    assert found[0] == found[2] == pipe(GOOD)
+    model, extractor = sound_classifier()
+    labels = pipeline("audio-classification", model=model, feature_extractor=extractor)
+    found = labels([GOOD, bad], on_error="record")
+    assert found[1]["error"].startswith(message) and found[0] == labels(GOOD)
+
+
+def test_a_sound_too_short_for_the_model_costs_no_other():
+    """400 samples are the least that seven strided convolutions can read."""
+    pipe = ctc()
+    found = pipe([GOOD, GOOD[:399], GOOD[:400]], on_error="record")
+    assert found[0] == pipe(GOOD) and "error" in found[1] and "error" not in found[2]
+    assert found[1]["error"] == "audio must have at least 400 samples for Wav2Vec2ForCTC; got 399"
+
+
+def test_samples_that_are_no_numbers_answer_as_there_with_a_warning():
+    broken = GOOD.copy()
+    broken[7] = np.nan
+    model, extractor = wav2vec2()
+    parts = {"tokenizer": ctc_tokenizer(), "feature_extractor": extractor}
+    want, got = both("automatic-speech-recognition", model, parts, broken)
+    assert want == got == {"text": ""}
+    with pytest.warns(UserWarning, match="audio must hold finite samples; got nan at sample 7"):
+        ctc()(broken)
+    found = ctc(compat=False)([GOOD, broken], on_error="record")
+    assert found[1]["error"] == "audio must hold finite samples; got nan at sample 7"
+
+
+WRONG = [
+    ({"return_timestamps": True}, "return_timestamps must be 'char' or 'word' or None for Wav2Vec2ForCTC; got True"),
+    ({"return_language": True}, "return_language must be None unless the model is a Whisper; got True"),
+    ({"chunk_length_s": -1}, "chunk_length_s must be at least 0; got -1"),
+    ({"chunk_length_s": 1.0, "stride_length_s": 0.5}, "chunk_seconds must be longer than its overlaps"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError) as error:
+        ctc()(GOOD, **options)
+    assert str(error.value).startswith(message)
+
+
+def test_wrong_options_of_whisper():
+    model, tokenizer, extractor = whisper(longest=16)
+    pipe = pipeline("automatic-speech-recognition", model=model, tokenizer=tokenizer, feature_extractor=extractor)
+    with pytest.raises(ValueError, match="return_timestamps must be True or 'word' or None"):
+        pipe(GOOD, return_timestamps="char")
+    with pytest.raises(ValueError, match="confidence must be False but for a CTC model"):
+        pipe(GOOD, confidence=True)
