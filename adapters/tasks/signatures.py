@@ -1420,6 +1420,7 @@ class ObjectDetectionArguments(LoadArguments, total=False):
     iou_threshold: Any
     tile: Any
     overlap: Any
+    merge: Any
 
 
 class PoseEstimationArguments(LoadArguments, total=False):
@@ -1468,6 +1469,7 @@ class ZeroShotObjectDetectionArguments(LoadArguments, total=False):
     iou_threshold: Any
     tile: Any
     overlap: Any
+    merge: Any
     top_k: Any
     candidate_labels: Any
 
