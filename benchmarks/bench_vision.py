@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +29,7 @@ def close(ours, theirs):
 
 def pipeline_stage(module, name, processor, labels):
     """What a pipeline's ``postprocess`` needs of its pipeline, and the method."""
-    pipeline = getattr(getattr(transformers.pipelines, module), name)
+    pipeline = getattr(import_module(f"transformers.pipelines.{module}"), name)
     config = SimpleNamespace(id2label=dict(enumerate(labels)), num_labels=len(labels), problem_type=None)
     stage = SimpleNamespace(image_processor=processor, tokenizer=None, model=SimpleNamespace(config=config))
     stage.framework = "pt"
