@@ -144,6 +144,11 @@ def shrunk_config(model_type: str) -> Any:
     return _shrink(CONFIG_MAPPING[model_type], model_type)
 
 
+def shrunk_class_config(config_class: Any) -> Any:
+    """The same for a class of configurations, which need not be one that generates text."""
+    return _shrink(config_class, config_class.model_type)
+
+
 def _shrink(config_class: Any, model_type: str) -> Any:
     defaults = config_class()
     current = defaults.to_dict()

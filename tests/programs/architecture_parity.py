@@ -20,6 +20,7 @@ import transformers
 
 from afterlogits.adapters import generate
 from tests.builders.architectures import DECODER_ONLY, ENCODER_DECODER, EOS, PAD, tiny_inputs, tiny_model
+from tests.programs import own_generate_parity
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 MODES: dict[str, dict[str, Any]] = {
@@ -128,7 +129,7 @@ def run(chosen: Iterable[tuple[str, bool]], kept: Path | None = None) -> dict[tu
     return results
 
 
-def page(results: dict[tuple[str, bool], dict[str, str]]) -> str:
+def page(results: dict[tuple[str, bool], dict[str, str]], own: dict[str, str]) -> str:
     """docs/architectures.md."""
     same, rest = [], []
     for (model_type, encoder_decoder), outcome in results.items():
@@ -162,6 +163,7 @@ def page(results: dict[tuple[str, bool], dict[str, str]]) -> str:
         "|---|---|---|---|",
         *rest,
         "",
+        *own_generate_parity.section(own),
     ]
     return "\n".join(lines)
 
@@ -175,7 +177,7 @@ def main(names: list[str]) -> int:
     chosen = [case for case in cases() if not names or case[0] in names]
     results = run(chosen, kept)
     if not names:
-        PAGE.write_text(page({case: results[case] for case in sorted(results)}))
+        PAGE.write_text(page({case: results[case] for case in sorted(results)}, own_generate_parity.run([])))
     wrong = [
         case
         for case, outcome in results.items()
