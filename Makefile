@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 coverage train train-vision wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -23,6 +23,10 @@ parity-tasks-v5: $(VENV)/.ready-test
 
 parity-tasks-v4: .venv-v4/.ready-test
 	PYTHONPATH=src:. .venv-v4/bin/python -m tests.programs.pipeline_parity --write docs/parity.md $(ARGS)
+
+parity-vision: $(VENV)/.ready-test .venv-v4/.ready-test  ## the vision tasks over thousands of drawn pictures, both versions; writes docs/parity.md (half an hour)
+	PYTHONPATH=src:. $(RUN) -m tests.programs.vision_pipeline_parity --write docs/parity.md $(ARGS)
+	PYTHONPATH=src:. .venv-v4/bin/python -m tests.programs.vision_pipeline_parity --write docs/parity.md $(ARGS)
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
 	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)

@@ -92,6 +92,7 @@ def job_of(known: argparse.Namespace) -> Job:
         allow_new_weights=known.allow_new_weights,
         dry_run=known.dry_run,
         log=known.log,
+        pictures=known.pictures,
         quiet=known.quiet,
         pipeline={name: value for name, value in pipeline.items() if value is not None},
         options=task_options(known),

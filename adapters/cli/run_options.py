@@ -30,6 +30,7 @@ def _add_files(group: Any) -> None:
         "--columns", metavar="FIELD=COLUMN,...", help="which column holds a field: question=q,context=doc"
     )
     group.add_argument("--keep", metavar="NAMES", help="input columns to carry into the output, or all")
+    group.add_argument("--pictures", metavar="FOLDER", help="draw every answer on its picture, a PNG each")
     group.add_argument("--flat", action="store_true", help="one row an answer instead of one an item")
     group.add_argument(
         "--max-line",

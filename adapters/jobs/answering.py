@@ -9,6 +9,7 @@ import torch
 
 from ..running.item_seeds import ItemSeeds
 from ..running.runner import Failure
+from .drawings import Drawings
 from .entries import Entry
 from .errors import one_line
 from .progress import Progress
@@ -26,12 +27,19 @@ class Answered:
 
 
 def answered(
-    pipe: Any, windows: Iterator[list[Entry]], progress: Progress, *, start: int = 0, seed: int = 0, flat: bool = False
+    pipe: Any,
+    windows: Iterator[list[Entry]],
+    progress: Progress,
+    *,
+    start: int = 0,
+    seed: int = 0,
+    flat: bool = False,
+    drawings: Drawings | None = None,
 ) -> Iterator[Answered]:
     """Answer windows in order. ``start``: the number of their first entry, from 0. Counts go to ``progress``.
 
     What a model draws from torch's own stream depends on ``seed`` and the window, so that a job that goes on draws
-    what it would have drawn at once.
+    what it would have drawn at once. ``drawings`` takes the answers drawn on their pictures.
     """
     seeds = ItemSeeds(seed)
     waiting: deque[list[Entry]] = deque()
@@ -45,7 +53,11 @@ def answered(
     for answers in pipe.answer_windows(items(), start=start):
         start += len(answers)
         torch.manual_seed(seeds[start])
-        found = _rendered(waiting.popleft(), answers, progress, flat)
+        window = waiting.popleft()
+        if drawings is not None:
+            for entry, answer in zip(window, answers, strict=True):
+                drawings.add(entry, answer)
+        found = _rendered(window, answers, progress, flat)
         progress.advance(len(found.digests), found.failed, found.reason)
         yield found
 

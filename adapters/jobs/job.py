@@ -37,6 +37,7 @@ class Job:
     allow_new_weights: bool = False
     dry_run: bool = False
     log: str | None = None
+    pictures: str | None = None
     quiet: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)

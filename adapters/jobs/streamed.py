@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from .answering import answered
+from .drawings import drawings_of
 from .errors import ClosedPipe, UsageError, cannot, discard_standard_output
 from .formats import Format
 from .job import Job, job_entries, job_pipeline
@@ -20,7 +21,9 @@ def run_streamed(job: Job, source: Source, written: Format, progress: Progress) 
     """Answer everything. A format that needs all rows first is written to a file in between."""
     pipe = job_pipeline(job, source, None)
     windows = pipe.windows(job_entries(job, source), lambda entry: entry.item)
-    found = (window.rows for window in answered(pipe, windows, progress, seed=job.seed, flat=job.flat))
+    drawings = drawings_of(job.pictures)
+    answers = answered(pipe, windows, progress, seed=job.seed, flat=job.flat, drawings=drawings)
+    found = (window.rows for window in answers)
     with _sink(job.output) as sink:
         if written in (Format("jsonl"), Format("text")):
             for rows in found:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .answering import Answered, answered
+from .drawings import drawings_of
 from .entries import Entry
 from .errors import Stopped, UsageError, cannot
 from .fingerprint import fingerprint_of
@@ -64,7 +65,10 @@ def _answer(job: Job, pipe: Any, windows: Iterator[list[Entry]], folder: WorkFol
     pending: list[Answered] = []
     committed = time.monotonic()
     try:
-        for found in answered(pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat):
+        drawings = drawings_of(job.pictures)
+        for found in answered(
+            pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat, drawings=drawings
+        ):
             # The newest window waits for the next one: only the last shard says that the input ended.
             if pending and time.monotonic() - committed >= job.commit_seconds:
                 _commit(folder, pending, progress, last=False)

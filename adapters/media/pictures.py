@@ -9,7 +9,7 @@ import torch
 
 from ..running.batching import WINDOW_WEIGHT
 from ..running.extras import need
-from .sources import is_web_address, read_bytes, shown
+from .sources import is_file, is_web_address, read_bytes, shown
 
 CHANNELS = (1, 3, 4)
 WINDOW_PIXELS = 1 << 26  # of the pictures read ahead at once, 200 MB of RGB
@@ -47,7 +47,7 @@ def read_picture(
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = f": {error}" if isinstance(error, Image.DecompressionBombError) else ""
         expected = "a picture that Pillow can open"
-        if isinstance(source, str) and not is_web_address(source):
+        if isinstance(source, str) and not is_file(source) and not is_web_address(source):
             expected = "a file that exists, or base64 or a data URL of a picture"
         raise ValueError(f"image must be {expected}; got {shown(source)}{reason}") from None
     return _rgb(picture, source, compat)

@@ -27,7 +27,7 @@ def read_bytes(kind: str, source: Any, *, allow_urls: bool = False, timeout: flo
     if hasattr(source, "read"):
         content = source.read()
         return content if isinstance(content, bytes) else bytes(content, "latin-1")
-    if isinstance(source, Path) or (isinstance(source, str) and _is_file(source)):
+    if is_file(source):
         return _file(kind, source)
     if not isinstance(source, str):
         raise TypeError(f"{kind} must be a path, bytes, base64 or a data URL; got {type(source).__name__}")
@@ -50,7 +50,10 @@ def shown(source: Any) -> str:
     return type(source).__name__
 
 
-def _is_file(source: str) -> bool:
+def is_file(source: Any) -> bool:
+    """Whether a source names a file: any Path does, a string where there is one."""
+    if not isinstance(source, str):
+        return isinstance(source, Path)
     try:
         return os.path.isfile(source)
     except ValueError:  # base64 and data URLs may hold what no path can
