@@ -47,6 +47,8 @@ def join_parts(parts: Sequence[Part], read: Callable[[Any], Columns]) -> Columns
     """The rows of ``parts`` in their order, a part an item. read: the columns of a batch, called once for each."""
     batches = {id(part.batch): part.batch for part in parts}
     columns = [read(batch) for batch in batches.values()]
+    if len(parts) == 1 and columns[0].counts.shape[0] == 1:
+        return columns[0]
     joined = join(columns)
     base = torch.tensor([0, *(each.counts.shape[0] for each in columns)]).cumsum(0).tolist()
     first = dict(zip(batches, base, strict=False))

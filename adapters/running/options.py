@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar
 from warnings import warn
 
@@ -23,7 +24,18 @@ RENAMED = {
 
 def option_names(kind: type[Any]) -> list[str]:
     """The names a task documents, in order."""
-    return [field.name for field in fields(kind) if field.name != FORWARDED and not field.metadata.get("internal")]
+    return list(_names(kind))
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    listed = (field for field in fields(kind) if not field.metadata.get("internal"))
+    return tuple(field.name for field in listed if field.name != FORWARDED)
+
+
+@cache
+def _forwards(kind: type[Any]) -> bool:
+    return any(field.name == FORWARDED for field in fields(kind))
 
 
 def build_options(
@@ -43,7 +55,7 @@ def build_options(
     if unknown is not None:
         raise TypeError(unknown_option(unknown, task, option_names(kind), [*sorted(forwarded), *beside]))
     values = {name: value for name, value in given.items() if name in own}
-    if any(field.name == FORWARDED for field in fields(kind)):  # type: ignore[arg-type]
+    if _forwards(kind):
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
     return kind(**values)
 

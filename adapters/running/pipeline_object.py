@@ -112,7 +112,7 @@ class Pipeline(AskedOfPipelines):
         loaded = for_call(self._loaded, *(own.get(name) for name in ("batch_size", "batch_tokens", "compat")))
         given = self._effective({name: value for name, value in call.options.items() if name not in RUN_OPTIONS})
         run = {**self._run, **{name: value for name, value in own.items() if name in self._run}}
-        return loaded, self._resolve(given, loaded, signature(self._task.read).parameters), run
+        return loaded, self._resolve(given, loaded, _parameters(self._task.read)), run
 
     def _effective(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Options by their names of today, without those that transformers makes nothing of."""
@@ -177,6 +177,11 @@ def _named(error: Exception, index: int) -> Exception:
     plain_kinds = (ValueError, TypeError, IndexError, KeyError, RuntimeError)
     kind = type(error) if isinstance(error, InputError) or type(error) in plain_kinds else RuntimeError
     return kind(f"item {index}: {error}")
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(signature(function).parameters)
 
 
 def _check_run(given: Mapping[str, Any]) -> None:

@@ -316,10 +316,14 @@ def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options
             device=loaded.device,
             left=task.pad_left,
             items=[item for item, _ in rows],
-            dtype=loaded.dtype,
+            dtype=None if task.collate is None and not _has_floats(own[0]) else loaded.dtype,
             joined=None if task.collate is None else task.collate(loaded, own),
         )
         return task.forward(loaded, batch, options)
+
+
+def _has_floats(row: Row) -> bool:
+    return any(isinstance(value, torch.Tensor) and value.is_floating_point() for value in row.inputs.values())
 
 
 def group_of(task: Task, row: Row) -> Any:
