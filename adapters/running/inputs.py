@@ -34,6 +34,8 @@ def as_list(inputs: Any) -> Any:
     >>> as_list(np.array(["a", "b"]))
     ['a', 'b']
     """
+    if isinstance(inputs, str | list | tuple | dict):
+        return inputs
     inputs = plain(inputs)
     library = type(inputs).__module__.partition(".")[0]
     if isinstance(inputs, np.ndarray):
@@ -44,7 +46,7 @@ def as_list(inputs: Any) -> Any:
         if hasattr(inputs, "to_dicts"):  # a frame of polars
             return inputs.to_dicts()
         return inputs.to_dict("records") if hasattr(inputs, "iterrows") else inputs.to_list()
-    if isinstance(inputs, Sequence) and not isinstance(inputs, list | tuple | str | bytes):
+    if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes | tuple | list):
         return list(inputs)
     return inputs
 

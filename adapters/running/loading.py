@@ -81,6 +81,8 @@ def load(
 
 def for_call(loaded: Loaded, batch_size: int | None, batch_tokens: int | None, compat: bool | None) -> Loaded:
     """``loaded`` with the batch sizes of one call."""
+    if batch_size is None and batch_tokens is None and compat is None:
+        return loaded
     return replace(
         loaded,
         batch_size=loaded.batch_size if batch_size is None else batch_size,
