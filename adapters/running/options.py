@@ -24,17 +24,17 @@ RENAMED = {
 
 def option_names(kind: type[Any]) -> list[str]:
     """The names a task documents, in order."""
-    return list(_names(kind))
+    return list(_names(kind))  # type: ignore[arg-type]
 
 
 @cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     listed = (field for field in fields(kind) if not field.metadata.get("internal"))
     return tuple(field.name for field in listed if field.name != FORWARDED)
 
 
 @cache
-def _forwards(kind: type[Any]) -> bool:
+def _forwards(kind: Any) -> bool:
     return any(field.name == FORWARDED for field in fields(kind))
 
 
@@ -55,7 +55,7 @@ def build_options(
     if unknown is not None:
         raise TypeError(unknown_option(unknown, task, option_names(kind), [*sorted(forwarded), *beside]))
     values = {name: value for name, value in given.items() if name in own}
-    if _forwards(kind):
+    if _forwards(kind):  # type: ignore[arg-type]
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
     return kind(**values)
 
