@@ -136,7 +136,12 @@ def _smooth(weights: Tensor, filter_width: int) -> Tensor:
     """
     mean, std = weights.mean(dim=-2, keepdim=True), weights.std(dim=-2, keepdim=True, unbiased=False)
     batch_size, heads, length, frames = weights.shape
-    filtered = weights.new_empty(batch_size, heads, length, frames, 2)[..., 0]
+    if frames <= filter_width // 2:  # too few to filter: neighbours stay neighbours
+        return ((weights - mean) / std).mean(dim=1)
+    if frames < filter_width:  # torch.sort lays out its result along the longer of frames and window
+        filtered = weights.new_empty(batch_size, heads, length, 2, frames)[..., 0, :]
+    else:
+        filtered = weights.new_empty(batch_size, heads, length, frames, 2)[..., 0]
     step = max(1, VALUES_AT_ONCE // max(1, heads * frames))
     for first in range(0, length, step):
         rows = slice(first, first + step)

@@ -88,7 +88,7 @@ def test_smoothing_has_the_same_bits():
     """Standardised, filtered, averaged; batches together and clips of their own lengths, 1 to 24 heads."""
     for heads in (1, 2, 3, 4, 6, 10, 24):
         weights = torch.rand(heads, 3, 37, 123, generator=torch.Generator().manual_seed(heads)).permute(1, 0, 2, 3)
-        for count in (123, 77):
+        for count in (123, 77, 8, 7, 6, 5, 4, 3, 2, 1):
             part = weights[..., :count]
             scaled = (part - part.mean(-2, keepdim=True)) / part.std(-2, keepdim=True, unbiased=False)
             expected = _median_filter(scaled, 7).mean(dim=1)
