@@ -15,6 +15,20 @@ from .tasks.table import task_names
 
 __all__ = ["Patch", "patch", "unpatch"]
 
+# The models that 4.57.6 takes where none is given, for the tasks that version 5 dropped, with their revisions.
+_T5 = ("google-t5/t5-base", "a9723ea")
+_DROPPED = {
+    "question-answering": ("distilbert/distilbert-base-cased-distilled-squad", "564e9b5"),
+    "summarization": ("sshleifer/distilbart-cnn-12-6", "a4f8f3e"),
+    "translation_en_to_fr": _T5,
+    "translation_en_to_de": _T5,
+    "translation_en_to_ro": _T5,
+    "text2text-generation": _T5,
+    "visual-question-answering": ("dandelin/vilt-b32-finetuned-vqa", "d0a1f6a"),
+    "vqa": ("dandelin/vilt-b32-finetuned-vqa", "d0a1f6a"),
+    "image-to-text": ("ydshieh/vit-gpt2-coco-en", "5bebf1e"),
+    "image-to-image": ("caidas/swin2SR-classical-sr-x2-64", "cee1c92"),
+}
 _patches: list["Patch"] = []
 _original: FunctionType | None = None  # transformers' own body, under another name
 _code: CodeType | None = None
@@ -57,7 +71,8 @@ class Patch(ContextDecorator):
 def patch() -> Patch:
     """Put this package's pipelines under ``transformers.pipeline``, wherever that name is already bound.
 
-    A task that only transformers has, and a ``pipeline_class`` of the caller's own, stay with transformers.
+    A task that only transformers has, and a ``pipeline_class`` of the caller's own, stay with transformers. Where no
+    model is given, it is the one that transformers takes.
     The result counts the pipelines it built and the calls that reached them.
 
     >>> with patch() as patched:  # doctest: +SKIP
@@ -90,6 +105,9 @@ def build(*args: Any, **kwargs: Any) -> Any:
     task, kind = given.get("task"), given.get("pipeline_class")
     own = kind is None or getattr(kind, "__module__", "").startswith("transformers.")
     if own and (task is None or _known(task)):
+        if given.get("model") is None and task is not None:
+            given["model"], revision = _default_model(task)
+            given.setdefault("revision", revision)
         # By name: the order of the last parameters is not the same in versions 4 and 5.
         built = pipeline(**given)
         _count("built", built.task)
@@ -97,6 +115,23 @@ def build(*args: Any, **kwargs: Any) -> Any:
     left = _original(*args, **kwargs)
     _count("left", str(task))
     return left
+
+
+def _default_model(task: str) -> tuple[Any, Any]:
+    """The model that transformers takes where none is given, and its revision; (None, None) where it has none either.
+
+    Never the checkpoint of this package: a program that cannot be edited expects what it always got.
+    """
+    from transformers import pipelines
+
+    try:
+        _, row, languages = pipelines.check_task(task)
+    except (KeyError, ValueError):
+        return _DROPPED.get(task, (None, None))
+    default = row.get("default", {})
+    found = default.get(languages, {}).get("model") if languages else default.get("model")
+    found = found.get("pt") if isinstance(found, dict) else found
+    return found or (None, None)
 
 
 def _known(task: Any) -> bool:

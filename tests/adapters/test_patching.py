@@ -125,13 +125,39 @@ def test_a_task_that_version_5_dropped_is_there_again():
     assert patched.calls == {"question-answering": 1}
 
 
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        ("sentiment-analysis", "distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
+        ("ner", "dbmdz/bert-large-cased-finetuned-conll03-english"),
+        ("question-answering", "distilbert/distilbert-base-cased-distilled-squad"),
+        ("translation_en_to_fr", "google-t5/t5-base"),
+        ("vqa", "dandelin/vilt-b32-finetuned-vqa"),
+    ],
+)
+def test_without_a_model_it_is_the_one_of_transformers(task, model, monkeypatch):
+    """Not the checkpoint of this package: the program's answers must stay its own."""
+    taken = []
+
+    def build(**given):
+        taken.append((given["task"], given["model"], len(given["revision"])))
+        raise OSError("offline")
+
+    monkeypatch.setattr("afterlogits.adapters.patching.pipeline", build)
+    with patch(), pytest.raises(OSError, match=r"^offline$"):
+        bound_at_import(task)
+    assert taken == [(task, model, 7)]
+
+
 def test_without_transformers_loaded_it_is_loaded():
     """In a process of its own, where nothing was imported before ``patch()``."""
     import subprocess
 
     code = (
         "import sys; from afterlogits import patch; p = patch(); from transformers import pipeline;"
-        "from afterlogits.adapters.pipelines import Pipeline; pipe = pipeline('sentiment-analysis'); pipe('good');"
+        "from afterlogits.adapters.checkpoints import path; folder = str(path('sentiment-analysis'));"
+        "from afterlogits.adapters.pipelines import Pipeline; "
+        "pipe = pipeline('sentiment-analysis', folder); pipe('good');"
         "print(type(pipe).__module__, isinstance(pipe, Pipeline), dict(p.calls))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
