@@ -17,11 +17,9 @@ def sees_rows(model: Any) -> bool:
     everywhere = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)
     if any(_counts(hook) for hooks in everywhere for hook in hooks.values()):
         return True
+    modules = model.modules() if hasattr(model, "modules") else ()  # an ONNX session has none
     return any(
-        _counts(hook)
-        for module in model.modules()
-        for name in _HOOKS
-        for hook in (module.__dict__.get(name) or {}).values()
+        _counts(hook) for module in modules for name in _HOOKS for hook in (module.__dict__.get(name) or {}).values()
     )
 
 
