@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .generation.install import custom_generate, generate, install, uninstall
     from .generation.text_streams import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
     from .patching import patch, unpatch
-    from .pipelines import pipeline
+    from .tasks.signatures import pipeline
     from .tasks.vision.post_process import install_postprocess, post_process, uninstall_postprocess
 
 __all__ = [

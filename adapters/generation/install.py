@@ -3,7 +3,7 @@
 import copy
 import functools
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .arguments import check_seeds
 from .fallback import FallbackEngine
@@ -15,6 +15,11 @@ from .request import split_request
 from .speculation import run_assisted, why_not_assisted
 from .wrapped_models import generating_model, with_inner, without_compilation
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .generate_arguments import GenerateArguments
+
 __all__ = ["custom_generate", "generate", "install", "uninstall"]
 
 
@@ -22,6 +27,18 @@ __all__ = ["custom_generate", "generate", "install", "uninstall"]
 _OFF = {"seeds": None, "compact": False, "shared_prefill": True}
 
 
+@overload
+def generate(
+    model: Any,
+    inputs: Any = None,
+    *,
+    seeds: Any = None,
+    compact: bool = False,
+    shared_prefill: bool = True,
+    **kwargs: "Unpack[GenerateArguments]",
+) -> Any: ...
+@overload  # a model's own inputs, whatever their names
+def generate(model: Any, inputs: Any = None, *arguments: Any, **kwargs: Any) -> Any: ...
 def generate(
     model: Any,
     inputs: Any = None,

@@ -3,6 +3,7 @@
 Written by ``python -m tests.programs.typed_options``; a test holds it to the code.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, overload
 
 from typing_extensions import Unpack
@@ -13,6 +14,19 @@ from ..pipelines import Pipeline
 class LoadArguments(TypedDict, total=False):
     """What every task takes at construction."""
 
+    feature_extractor: Any
+    image_processor: Any
+    video_processor: Any
+    processor: Any
+    revision: str | None
+    use_fast: bool | None
+    token: str | bool | None
+    device: Any
+    device_map: Any
+    dtype: Any
+    trust_remote_code: bool | None
+    model_kwargs: Mapping[str, Any] | None
+    pipeline_class: Any
     torch_dtype: Any
     framework: str | None
     modelcard: Any
@@ -1478,6 +1492,7 @@ class ZeroShotObjectDetectionArguments(LoadArguments, total=False):
 def pipeline(
     task: Literal["automatic-speech-recognition", "asr"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[AutomaticSpeechRecognitionArguments],
 ) -> Pipeline: ...
@@ -1485,6 +1500,7 @@ def pipeline(
 def pipeline(
     task: Literal["audio-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[AudioClassificationArguments],
 ) -> Pipeline: ...
@@ -1492,6 +1508,7 @@ def pipeline(
 def pipeline(
     task: Literal["zero-shot-audio-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ZeroShotAudioClassificationArguments],
 ) -> Pipeline: ...
@@ -1499,6 +1516,7 @@ def pipeline(
 def pipeline(
     task: Literal["text-to-audio", "text-to-speech"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TextToAudioArguments],
 ) -> Pipeline: ...
@@ -1506,6 +1524,7 @@ def pipeline(
 def pipeline(
     task: Literal["forced-alignment"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ForcedAlignmentArguments],
 ) -> Pipeline: ...
@@ -1513,6 +1532,7 @@ def pipeline(
 def pipeline(
     task: Literal["document-question-answering"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[DocumentQuestionAnsweringArguments],
 ) -> Pipeline: ...
@@ -1520,32 +1540,47 @@ def pipeline(
 def pipeline(
     task: Literal["visual-question-answering", "vqa"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[VisualQuestionAnsweringArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
-    task: Literal["image-to-text"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageToTextArguments]
+    task: Literal["image-to-text"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageToTextArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
     task: Literal["image-text-to-text"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageTextToTextArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
-    task: Literal["any-to-any"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[AnyToAnyArguments]
+    task: Literal["any-to-any"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[AnyToAnyArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
-    task: Literal["decision"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[DecisionArguments]
+    task: Literal["decision"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[DecisionArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
     task: Literal["question-answering"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[QuestionAnsweringArguments],
 ) -> Pipeline: ...
@@ -1553,6 +1588,7 @@ def pipeline(
 def pipeline(
     task: Literal["token-classification", "ner"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TokenClassificationArguments],
 ) -> Pipeline: ...
@@ -1560,6 +1596,7 @@ def pipeline(
 def pipeline(
     task: Literal["text-classification", "sentiment-analysis"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TextClassificationArguments],
 ) -> Pipeline: ...
@@ -1567,17 +1604,23 @@ def pipeline(
 def pipeline(
     task: Literal["zero-shot-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ZeroShotClassificationArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
-    task: Literal["fill-mask"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[FillMaskArguments]
+    task: Literal["fill-mask"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[FillMaskArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
     task: Literal["text-generation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TextGenerationArguments],
 ) -> Pipeline: ...
@@ -1585,6 +1628,7 @@ def pipeline(
 def pipeline(
     task: Literal["text2text-generation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[Text2textGenerationArguments],
 ) -> Pipeline: ...
@@ -1592,17 +1636,23 @@ def pipeline(
 def pipeline(
     task: Literal["summarization"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[SummarizationArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
-    task: Literal["translation"], model: Any = None, tokenizer: Any = None, **arguments: Unpack[TranslationArguments]
+    task: Literal["translation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TranslationArguments],
 ) -> Pipeline: ...
 @overload
 def pipeline(
     task: Literal["feature-extraction"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[FeatureExtractionArguments],
 ) -> Pipeline: ...
@@ -1610,6 +1660,7 @@ def pipeline(
 def pipeline(
     task: Literal["table-question-answering"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[TableQuestionAnsweringArguments],
 ) -> Pipeline: ...
@@ -1617,6 +1668,7 @@ def pipeline(
 def pipeline(
     task: Literal["multiple-choice"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[MultipleChoiceArguments],
 ) -> Pipeline: ...
@@ -1624,6 +1676,7 @@ def pipeline(
 def pipeline(
     task: Literal["next-sentence-prediction"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[NextSentencePredictionArguments],
 ) -> Pipeline: ...
@@ -1631,6 +1684,7 @@ def pipeline(
 def pipeline(
     task: Literal["depth-estimation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[DepthEstimationArguments],
 ) -> Pipeline: ...
@@ -1638,6 +1692,7 @@ def pipeline(
 def pipeline(
     task: Literal["grounded-detection"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[GroundedDetectionArguments],
 ) -> Pipeline: ...
@@ -1645,6 +1700,7 @@ def pipeline(
 def pipeline(
     task: Literal["image-guided-detection"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageGuidedDetectionArguments],
 ) -> Pipeline: ...
@@ -1652,6 +1708,7 @@ def pipeline(
 def pipeline(
     task: Literal["image-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageClassificationArguments],
 ) -> Pipeline: ...
@@ -1659,6 +1716,7 @@ def pipeline(
 def pipeline(
     task: Literal["image-feature-extraction"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageFeatureExtractionArguments],
 ) -> Pipeline: ...
@@ -1666,6 +1724,7 @@ def pipeline(
 def pipeline(
     task: Literal["image-segmentation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageSegmentationArguments],
 ) -> Pipeline: ...
@@ -1673,6 +1732,7 @@ def pipeline(
 def pipeline(
     task: Literal["instance-segmentation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[InstanceSegmentationArguments],
 ) -> Pipeline: ...
@@ -1680,6 +1740,7 @@ def pipeline(
 def pipeline(
     task: Literal["panoptic-segmentation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[PanopticSegmentationArguments],
 ) -> Pipeline: ...
@@ -1687,6 +1748,7 @@ def pipeline(
 def pipeline(
     task: Literal["semantic-segmentation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[SemanticSegmentationArguments],
 ) -> Pipeline: ...
@@ -1694,6 +1756,7 @@ def pipeline(
 def pipeline(
     task: Literal["universal-segmentation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[UniversalSegmentationArguments],
 ) -> Pipeline: ...
@@ -1701,6 +1764,7 @@ def pipeline(
 def pipeline(
     task: Literal["image-to-image"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ImageToImageArguments],
 ) -> Pipeline: ...
@@ -1708,6 +1772,7 @@ def pipeline(
 def pipeline(
     task: Literal["masked-image-modeling"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[MaskedImageModelingArguments],
 ) -> Pipeline: ...
@@ -1715,6 +1780,7 @@ def pipeline(
 def pipeline(
     task: Literal["keypoint-detection"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[KeypointDetectionArguments],
 ) -> Pipeline: ...
@@ -1722,6 +1788,7 @@ def pipeline(
 def pipeline(
     task: Literal["keypoint-matching"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[KeypointMatchingArguments],
 ) -> Pipeline: ...
@@ -1729,6 +1796,7 @@ def pipeline(
 def pipeline(
     task: Literal["mask-generation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[MaskGenerationArguments],
 ) -> Pipeline: ...
@@ -1736,6 +1804,7 @@ def pipeline(
 def pipeline(
     task: Literal["object-detection"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ObjectDetectionArguments],
 ) -> Pipeline: ...
@@ -1743,6 +1812,7 @@ def pipeline(
 def pipeline(
     task: Literal["pose-estimation"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[PoseEstimationArguments],
 ) -> Pipeline: ...
@@ -1750,6 +1820,7 @@ def pipeline(
 def pipeline(
     task: Literal["video-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[VideoClassificationArguments],
 ) -> Pipeline: ...
@@ -1757,6 +1828,7 @@ def pipeline(
 def pipeline(
     task: Literal["zero-shot-image-classification"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ZeroShotImageClassificationArguments],
 ) -> Pipeline: ...
@@ -1764,11 +1836,16 @@ def pipeline(
 def pipeline(
     task: Literal["zero-shot-object-detection"],
     model: Any = None,
+    config: Any = None,
     tokenizer: Any = None,
     **arguments: Unpack[ZeroShotObjectDetectionArguments],
 ) -> Pipeline: ...
 @overload
-def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline: ...
-def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline:
+def pipeline(
+    task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any
+) -> Pipeline: ...
+def pipeline(
+    task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any
+) -> Pipeline:
     """For type checkers alone; ``adapters.pipelines.pipeline`` is what runs."""
     raise NotImplementedError

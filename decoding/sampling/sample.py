@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -19,15 +19,42 @@ from .params import PARAM_NAMES, SamplingParams
 from .plan import Plan
 from .sampler import Sampler
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .sample_options import SampleOptions
+
 __all__ = ["Sampled", "Sampler", "sample"]
 
 
 @overload
 def sample(
-    logits: Tensor, params: SamplingParams | None = None, *, logprobs: None = None, **options: Any
+    logits: Tensor,
+    params: SamplingParams | None = None,
+    *,
+    token_ids: Tensor | None = None,
+    prompt_length: RowOption = 0,
+    ignore_length: RowOption = 0,
+    seeds: Sequence[int] | Tensor | None = None,
+    step: Steps = 0,
+    generator: torch.Generator | None = None,
+    logprobs: None = None,
+    **options: "Unpack[SampleOptions]",
 ) -> Tensor: ...
 @overload
-def sample(logits: Tensor, params: SamplingParams | None = None, *, logprobs: int, **options: Any) -> Sampled: ...
+def sample(
+    logits: Tensor,
+    params: SamplingParams | None = None,
+    *,
+    token_ids: Tensor | None = None,
+    prompt_length: RowOption = 0,
+    ignore_length: RowOption = 0,
+    seeds: Sequence[int] | Tensor | None = None,
+    step: Steps = 0,
+    generator: torch.Generator | None = None,
+    logprobs: int,
+    **options: "Unpack[SampleOptions]",
+) -> Sampled: ...
 def sample(
     logits: Tensor,
     params: SamplingParams | None = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters.generation.install import custom_generate, generate, install, uninstall
     from .adapters.patching import patch, unpatch
-    from .adapters.pipelines import pipeline
+    from .adapters.tasks.signatures import pipeline
     from .decoding import SamplingParams, sample, top_k_top_p_filtering
 
 __version__ = "0.1.0"

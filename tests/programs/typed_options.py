@@ -120,22 +120,21 @@ def task_signatures() -> str:
         *_common(),
     ]
     overloads = []
+    parts = ", ".join(f"{name}: Any = None" for name in ("model", "config", "tokenizer"))
+    rest = "**arguments: {}) -> Pipeline".format
     for task in TASKS.values():
         kind = "".join(part.capitalize() for part in task.name.split("-"))
         names = [name for name in [*option_names(task.options), *sorted(task.forwarded())] if name != FORWARDED]
-        taken = (*RUN_OPTIONS, "task", "model", "tokenizer")  # arguments of pipeline itself
+        taken = (*RUN_OPTIONS, "task", "model", "config", "tokenizer")  # arguments of pipeline itself
         own = [name for name in dict.fromkeys(names) if name not in taken and name.isidentifier()]
         lines += ["", "", f"class {kind}Arguments(LoadArguments, total=False):", f'    """Of {task.name}."""']
         lines += ["", *(f"    {name}: Any" for name in own)] if own else []
         literal = ", ".join(f'"{name}"' for name in (task.name, *task.aliases))
-        overloads += ["@overload", f"def pipeline(task: Literal[{literal}], model: Any = None, tokenizer: Any = None,"]
-        overloads += [f"    **arguments: Unpack[{kind}Arguments]) -> Pipeline: ..."]
-    overloads += ["@overload", "def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments: Any"]
-    overloads += [") -> Pipeline: ...", "def pipeline(task: str, model: Any = None, tokenizer: Any = None, **arguments"]
-    overloads += [
-        ": Any) -> Pipeline:",
-        '    """For type checkers alone; ``adapters.pipelines.pipeline`` is what runs."""',
-    ]
+        signature = f"def pipeline(task: Literal[{literal}], {parts}, {rest(f'Unpack[{kind}Arguments]')}: ..."
+        overloads += ["@overload", signature]
+    whole = f"def pipeline(task: str | None = None, {parts}, {rest('Any')}:"
+    overloads += ["@overload", f"{whole} ...", whole]
+    overloads += ['    """For type checkers alone; ``adapters.pipelines.pipeline`` is what runs."""']
     overloads += ["    raise NotImplementedError"]
     return "\n".join([*lines, "", "", *overloads, ""])
 
@@ -146,7 +145,12 @@ def _common() -> list[str]:
 
     source = ast.parse(inspect.getsource(pipeline)).body[0]
     assert isinstance(source, ast.FunctionDef)
-    kinds = {a.arg: ast.unparse(a.annotation) if a.annotation else "Any" for a in source.args.kwonlyargs}
+    kinds = {
+        a.arg: ast.unparse(a.annotation) if a.annotation else "Any"
+        for a in [*source.args.args, *source.args.kwonlyargs]
+    }
+    for name in ("task", "model", "config", "tokenizer"):
+        kinds.pop(name, None)
     lines = ["class LoadArguments(TypedDict, total=False):", '    """What every task takes at construction."""', ""]
     return lines + [f"    {name}: {kind}" for name, kind in kinds.items()]
 
