@@ -59,11 +59,15 @@ def scale_boxes(boxes: Tensor, sizes: Sizes, *, square: bool = False, as_float: 
     tensor([[[  0.,  25., 100., 100.]]])
     """
     _check_boxes("boxes", boxes)
-    height, width = size_columns(sizes, boxes.shape[0], as_float=as_float)
+    return boxes * box_scales(sizes, boxes.shape[0], square=square, as_float=as_float).to(boxes.device)[:, None]
+
+
+def box_scales(sizes: Sizes, count: int, *, square: bool = False, as_float: bool = False) -> Tensor:
+    """What the values of a relative box of each image are multiplied by, [B, 4]; see `scale_boxes`."""
+    height, width = size_columns(sizes, count, as_float=as_float)
     if square:
         height = width = torch.maximum(height, width)
-    scale = torch.stack((width, height, width, height), dim=1).to(boxes.device)
-    return boxes * scale[:, None]
+    return torch.stack((width, height, width, height), dim=1)
 
 
 def size_columns(sizes: Sizes, count: int, *, as_float: bool = False) -> tuple[Tensor, Tensor]:

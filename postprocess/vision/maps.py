@@ -19,10 +19,10 @@ def id_masks(segmentation: Tensor, ids: Tensor | list[int] | None = None) -> tup
     ([0, 2], [[255, 0], [255, 255]])
     """
     _check_map(segmentation)
-    found = map_ids(segmentation) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
+    narrow = _narrowed(segmentation)
+    found = map_ids(narrow) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
     wanted: list[int] = found.tolist()
     masks = torch.empty(len(wanted), *segmentation.shape, dtype=torch.uint8, device=segmentation.device)
-    narrow = _narrowed(segmentation)
     for place, value in enumerate(wanted):
         mask = masks[place]
         if segmentation.device.type == "cpu":
@@ -48,7 +48,7 @@ def map_ids(segmentation: Tensor) -> Tensor:
 
 def _narrowed(segmentation: Tensor) -> Tensor:
     """The same integers in one or two bytes, where they fit: eight times less to read for each mask."""
-    if segmentation.numel() == 0:
+    if segmentation.dtype == torch.uint8 or segmentation.numel() == 0:
         return segmentation.to(torch.uint8)
     low, high = (int(value) for value in segmentation.aminmax())
     if low >= 0 and high < 256:

@@ -198,17 +198,20 @@ def resize_parts(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, T
         yield from _resize_few(planes, size)
 
 
-def _resize_few(planes: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
-    """Any number of planes but three at a time, so that torch takes its usual way."""
+def _resize_few(planes: Tensor, size: tuple[int, int], out: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Any number of planes but three at a time, so that torch takes its usual way; into ``out`` [1, C, H, W] if given.
+
+    A part is overwritten by the next otherwise.
+    """
     # Reused memory of a few MB stays in cache; fresh memory costs as much as the upsampling.
     step = max(1, CHUNK_BYTES // (size[0] * size[1] * planes.element_size()))
     step = min(2 if step == 3 else step, max(planes.shape[0], 1))
-    held = planes.new_empty(1, step, *size)
+    held = planes.new_empty(1, step, *size) if out is None else out
     planes, first = planes.detach(), 0
     while first < planes.shape[0]:
         count = min(step, planes.shape[0] - first)
         count = 2 if count == 3 else count
-        part = held[:, :count]
+        part = held[:, :count] if out is None else held[:, first : first + count]
         torch.ops.aten.upsample_bilinear2d.out(planes[None, first : first + count], size, False, None, None, out=part)
         yield first, part[0]
         first += count
@@ -237,10 +240,12 @@ def resize_some(planes: Tensor, index: list[int], size: tuple[int, int]) -> Iter
 
 def resize_chosen(planes: Tensor, index: list[int], size: tuple[int, int]) -> Tensor:
     """`resize_some` in one tensor, laid out in memory as the resize of the whole stack is."""
-    if goes_whole(planes, size):
+    if goes_whole(planes, size) or planes.device.type != "cpu":
         return resize(planes, size)[index]
-    parts = [part.clone() for _, part in resize_some(planes, index, size)]
-    return torch.cat(parts) if parts else planes.new_zeros(0, *size)
+    found = planes.new_empty(1, len(index), *size)
+    for _ in _resize_few(planes[index], size, found):
+        pass
+    return found[0]
 
 
 def rounding(planes: Tensor) -> float:
