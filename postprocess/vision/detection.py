@@ -186,8 +186,8 @@ def largest_pairs(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rows, length = values.shape
     usual = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
     if not usual or not FEW < count < length or not rows:
-        best = values.topk(count, dim=1)
-        return best.values, best.indices
+        found = values.topk(count, dim=1)
+        return found.values, found.indices
     places = np.argpartition(values.detach().numpy(), length - count - 1, axis=1)[:, length - count - 1 :]
     place = torch.from_numpy(np.ascontiguousarray(places))
     best, order = values.gather(1, place).sort(dim=1, descending=True)
@@ -196,9 +196,9 @@ def largest_pairs(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     doubtful = ~(best[:, :-1] > best[:, 1:]).all(dim=1)
     best = best[:, :count]
     if bool(doubtful.any()):
-        found = values[doubtful].topk(count, dim=1)
+        theirs = values[doubtful].topk(count, dim=1)
         best, place = best.clone(), place.clone()
-        best[doubtful], place[doubtful] = found.values, found.indices
+        best[doubtful], place[doubtful] = theirs.values, theirs.indices
     return best, place
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from ....postprocess.vision.depth import depth_maps, unpadded_depth_maps
@@ -17,6 +18,8 @@ from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.pose import decode_poses
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 
+# 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
+VERSION_4 = transformers.__version__.startswith("4.")
 _SUFFIX = re.compile(r"(ImageProcessor|FeatureExtractor|Processor)(Pil|Fast)?$")
 
 # The rule of each family; its options are those of ``post_process_object_detection`` where the pipeline calls it.
@@ -37,7 +40,7 @@ DETECTORS: Mapping[str, Callable[..., Detections]] = {
 PLANES = frozenset({"Beit", "CHMv2", "DPT", "Sapiens2", "Segformer", "MobileNetV2", "MobileViT"})
 QUERIES: Mapping[str, Mapping[str, Any]] = {
     "Detr": {},
-    "ConditionalDetr": {"keep_last": True},
+    "ConditionalDetr": {"keep_last": not VERSION_4},
     "MaskFormer": {},
     "OneFormer": {},
     "Mask2Former": {"mask_size": (384, 384)},
@@ -142,7 +145,7 @@ def depth_of(processor: Any, outputs: Any, sizes: list[tuple[int, int]], *, comp
     """The depth of each picture at its size, as ``post_process_depth_estimation`` where the pipeline calls it."""
     family = family_of(processor, "post_process_depth_estimation")
     if family in ("DPT", "PromptDepthAnything", "GLPN"):
-        return depth_maps(outputs["predicted_depth"], sizes=sizes, compat=compat and family != "GLPN")
+        return depth_maps(outputs["predicted_depth"], sizes=sizes, compat=compat and (VERSION_4 or family != "GLPN"))
     if family == "ZoeDepth":
         padded = bool(getattr(processor, "do_pad", True))
         return unpadded_depth_maps(outputs["predicted_depth"], source_sizes=sizes, remove_padding=padded)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import transformers
 
 from ....postprocess import vision
 
 Arguments = Mapping[str, Any]
 Method = Callable[[Any, Arguments, Callable[..., Any]], Any]
+# 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
+VERSION_4 = transformers.__version__.startswith("4.")
 
 
 def _softmax(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
@@ -262,7 +265,7 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
         "Detr": _queries,
         "MaskFormer": _queries,
         "OneFormer": _queries,
-        "ConditionalDetr": _queries_with_last,
+        "ConditionalDetr": _queries if VERSION_4 else _queries_with_last,
         "Mask2Former": _queries_at_384,
     },
     "post_process_panoptic_segmentation": {
@@ -276,7 +279,7 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
     },
     "post_process_depth_estimation": {
         **dict.fromkeys(("DPT", "PromptDepthAnything"), _depth),
-        "GLPN": _depth_whole,
+        "GLPN": _depth if VERSION_4 else _depth_whole,
         "ZoeDepth": _depth_unpadded,
     },
     "post_process_keypoint_matching": {

@@ -37,7 +37,8 @@ def check_depth(seed: int) -> None:
     processor = getattr(transformers, name)()
     outputs = SimpleNamespace(predicted_depth=predicted)
     theirs = [row["predicted_depth"] for row in processor.post_process_depth_estimation(outputs, sizes)]
-    ours = vision.depth_maps(predicted, sizes=sizes, compat=name.startswith("DPT"))
+    lost = name.startswith("DPT") or transformers.__version__.startswith("4.")  # axes of length 1
+    ours = vision.depth_maps(predicted, sizes=sizes, compat=lost)
     require_same(ours, theirs)
     target = (choose.randint(2, 60), choose.randint(2, 60))
     given = {"predicted_depth": predicted[:1], "target_size": target}
