@@ -59,6 +59,11 @@ def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
     if known.command == "completion":
         print(completion_script(known.shell))
         return 0
+    if known.command == "run" and known.engine == "ray":
+        from ..ray.job import run_on_ray
+
+        on = {"workers": known.workers, "gpus_per_worker": known.gpus_per_worker, "address": known.address}
+        return run_on_ray(job_of(known), **on)
     if known.command == "run":
         return run_job(job_of(known))
     build_parser().print_help()

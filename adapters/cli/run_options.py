@@ -1,4 +1,4 @@
-"""The options of ``afterlogits run`` that every task has: files, model and batches, the job."""
+"""The options of ``afterlogits run`` that every task has: files, model and batches, the job, other machines."""
 
 import argparse
 from typing import Any
@@ -9,10 +9,11 @@ MAX_LINE = 8_000_000
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Files, model and job, each a group of the help."""
+    """Files, model, job and engine, each a group of the help."""
     _add_files(parser.add_argument_group("files"))
     _add_model(parser.add_argument_group("model"))
     _add_job(parser.add_argument_group("the job"))
+    _add_engine(parser.add_argument_group("many machines"))
 
 
 def _add_files(group: Any) -> None:
@@ -69,3 +70,10 @@ def _add_job(group: Any) -> None:
     group.add_argument("--dry-run", action="store_true", help="answer five items, and say what the job would do")
     group.add_argument("--log", metavar="FILE", help="append JSON events: start, commit, failure, end")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_engine(group: Any) -> None:
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: the same job on Ray Data")
+    group.add_argument("--workers", type=int, metavar="N", help="actors of Ray; default: one fewer than its CPUs")
+    group.add_argument("--gpus-per-worker", type=float, metavar="F", help="GPUs, or a fraction of one, for each")
+    group.add_argument("--address", help="of a running cluster; default: this machine")

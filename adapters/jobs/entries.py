@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from ..running.runner import Failure
@@ -60,9 +61,13 @@ def entries(
     mapping: Mapping[str, str],
     keep: tuple[str, ...] | None,
     wrap: Callable[[Any], Any] | None = None,
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[Entry]:
-    """Number the records, map their columns, take id and kept columns out. ``wrap``: what the item is made of last."""
-    for number, (value, digest) in enumerate(records, 1):
+    """Number the records, map their columns, take id and kept columns out.
+
+    ``wrap``: what the item is made of last. ``numbers``: theirs, where they do not count from 1.
+    """
+    for number, (value, digest) in zip(count(1) if numbers is None else numbers, records, strict=False):
         if not isinstance(value, dict):
             yield Entry(number, value, number, digest)
             continue

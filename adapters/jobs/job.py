@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .entries import Entry, entries, read_columns, read_keep
+from ..tasks.table import find_task
+from .entries import Entry, check_columns, entries, read_columns, read_keep
 from .errors import UsageError
 from .formats import Format
 from .model import load_pipeline
@@ -76,5 +77,22 @@ def job_pipeline(job: Job, source: Source, target: Path | None) -> Any:
 
 def job_entries(job: Job, source: Source) -> Iterator[Entry]:
     """The entries of a job, as its columns say."""
-    wrap = (lambda item: item["file"]) if source.format.name == "files" else None
+    wrap = item_of_file if source.format.name == "files" else None
     return entries(source.records(), read_columns(job.columns), read_keep(job.keep), wrap)
+
+
+def item_of_file(fields: dict[str, Any]) -> Any:
+    """The item that a file is: its path."""
+    return fields["file"]
+
+
+def check_input(job: Job, source: Source) -> None:
+    """Refuse what is known to be wrong of an input before a model is loaded."""
+    check_columns(source.columns, read_columns(job.columns), read_keep(job.keep), job.input)
+    if source.format.name == "files":
+        try:
+            needs = set(find_task(job.task).needs)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if needs <= {"tokenizer"}:
+            raise UsageError(f"cannot read {job.input}: it is a directory, and {job.task} answers texts")

@@ -37,7 +37,13 @@ def load_pipeline(job: Any) -> Any:
 
 
 def _seeds(job: Any) -> dict[str, Any]:
-    """Seeds by item, for the tasks over texts that pass options on to generate; see ``answering`` for the others."""
-    task = find_task(job.task)
-    by_item = "seeds" in task.forwarded() and task.needs == ("tokenizer",)
-    return {"seeds": ItemSeeds(job.seed)} if by_item else {}
+    return {"seeds": ItemSeeds(job.seed)} if seeds_by_item(job.task) else {}
+
+
+def seeds_by_item(name: str) -> bool:
+    """Whether a task takes a seed for every item: those over texts that pass options on to generate.
+
+    What others draw is seeded window by window (answering.py).
+    """
+    task = find_task(name)
+    return "seeds" in task.forwarded() and task.needs == ("tokenizer",)

@@ -15,6 +15,7 @@ class Progress:
         self, task: str, noun: str, *, total: int | None = None, bar: bool = False, log: str | None = None
     ) -> None:
         self.noun = noun
+        self.total = total
         self.done = self.failed = 0
         self.reason: str | None = None
         self._log = None

@@ -53,7 +53,7 @@ def _joined(head: Row, answer: Row) -> Row:
     return {**{f"input_{name}" if name in answer and name != "id" else name: head[name] for name in head}, **answer}
 
 
-def encode_row(row: Row) -> bytes:
+def encode_row(row: Any) -> bytes:
     """A row as one line of JSON in UTF-8. NaN and the infinities become null, lone surrogates stay as their escapes.
 
     >>> encode_row({"id": float("nan"), "result": "ü"}).decode()

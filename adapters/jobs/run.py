@@ -2,12 +2,10 @@
 
 import sys
 
-from ..tasks.table import find_task
 from .dry_run import rehearse
-from .entries import check_columns, read_columns, read_keep
 from .errors import OK, SOME_FAILED, Stopped, UsageError
 from .formats import Format, output_format
-from .job import Job, target_of
+from .job import Job, check_input, target_of
 from .progress import Progress
 from .source import Source
 from .streamed import run_streamed
@@ -24,7 +22,7 @@ def run_job(job: Job) -> int:
     written = output_format(job.output, job.output_format)
     source = Source(job.input, job.format, job.max_line)
     try:
-        _check_files(job, source)
+        check_input(job, source)
         if job.dry_run:
             return rehearse(job, source, written)
         progress = Progress(
@@ -58,16 +56,3 @@ def _carry_out(job: Job, source: Source, written: Format, progress: Progress) ->
         run_streamed(job, source, written, progress)
     else:
         run_with_shards(job, source, written, target, progress)
-
-
-def _check_files(job: Job, source: Source) -> None:
-    """Refuse what is known to be wrong before a model is loaded."""
-    mapping, keep = read_columns(job.columns), read_keep(job.keep)
-    check_columns(source.columns, mapping, keep, job.input)
-    if source.format.name == "files":
-        try:
-            needs = set(find_task(job.task).needs)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        if needs <= {"tokenizer"}:
-            raise UsageError(f"cannot read {job.input}: it is a directory, and {job.task} answers texts")

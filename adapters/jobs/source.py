@@ -113,8 +113,8 @@ class Source:
 
             return file_records(self.name)
         if name == "json":
-            return (_parsed(piece, limit, as_json=True) for piece in array_elements(self._bytes, limit))
-        return (_parsed(piece, limit, as_json=name == "jsonl") for piece in bounded_lines(self._bytes, limit))
+            return (parsed_record(piece, limit, as_json=True) for piece in array_elements(self._bytes, limit))
+        return (parsed_record(piece, limit, as_json=name == "jsonl") for piece in bounded_lines(self._bytes, limit))
 
     def _guarded(self, read: Callable[[], Any]) -> Any:
         """What ``read`` returns; the errors of a broken stream (truncated, not what it says) as one line."""
@@ -151,7 +151,7 @@ class Source:
         self._closing.close()
 
 
-def _parsed(piece: Piece, limit: int, *, as_json: bool) -> Record:
+def parsed_record(piece: Piece, limit: int, *, as_json: bool) -> Record:
     if piece.data is None:
         return Failure(ValueError(f"{piece.size:,} bytes, longer than --max-line ({limit:,})")), piece.digest
     try:

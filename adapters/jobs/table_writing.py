@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .rows import encode_row
 from .tables import needs_pyarrow
 from .work_folder import fsync_folder
 from .writing import Rows, chunks
@@ -101,6 +102,20 @@ def _array(values: Sequence[Any], type_: Any) -> Any:
         if type_ is None:
             raise
         return pyarrow.array([_rounded(value) for value in values], type_)
+
+
+def column_of(values: Sequence[Any], type_: Any = None) -> Any:
+    """Values as an array of Arrow: of one type where they have one in common, else as JSON texts."""
+    import pyarrow
+
+    if type_ is None:
+        values = [
+            value if value is None or isinstance(value, str) else json.loads(encode_row(value)) for value in values
+        ]
+        type_ = _common(None, values)
+    if type_ == AS_JSON or _is_void(type_):
+        return pyarrow.array([_as_json(value) for value in values], pyarrow.string())
+    return _array(values, type_)
 
 
 def _rounded(value: Any) -> Any:

@@ -17,7 +17,7 @@ from .job import Job, job_entries, job_pipeline
 from .progress import Progress
 from .source import Source
 from .work_folder import WorkFolder, fsync_folder, remove
-from .writing import write
+from .writing import Rows, write
 
 
 def run_with_shards(job: Job, source: Source, written: Format, target: Path, progress: Progress) -> None:
@@ -32,7 +32,7 @@ def run_with_shards(job: Job, source: Source, written: Format, target: Path, pro
             progress.event("resume", done=folder.done)
         _answer(job, pipe, rest, folder, progress)
         progress.event("join", done=progress.done)
-        _join(folder, written, target)
+        join(folder.path, written, target, folder.rows, folder.bodies)
         folder.finish()
 
 
@@ -95,11 +95,11 @@ def _commit(folder: WorkFolder, pending: list[Answered], progress: Progress, *, 
     progress.event("commit", done=folder.done)
 
 
-def _join(folder: WorkFolder, written: Format, target: Path) -> None:
-    """All shards as one file (or folder), complete before it has the output's name."""
-    part = folder.path / "output.part"
+def join(folder: Path, written: Format, target: Path, rows: Rows, bodies: Rows) -> None:
+    """All rows as one file (or folder), complete in the work folder before it has the output's name."""
+    part = folder / "output.part"
     try:
-        write(written, part, folder.rows, folder.bodies)
+        write(written, part, rows, bodies)
         if part.is_dir():
             _replace_folder(folder, part, target)
         else:
@@ -112,9 +112,9 @@ def _join(folder: WorkFolder, written: Format, target: Path) -> None:
         cannot("write", str(target), error)
 
 
-def _replace_folder(folder: WorkFolder, part: Path, target: Path) -> None:
+def _replace_folder(folder: Path, part: Path, target: Path) -> None:
     """A folder takes no other's name: the old one goes aside first."""
-    old = folder.path / "replaced.part"
+    old = folder / "replaced.part"
     remove(old)
     if target.exists():
         os.replace(target, old)

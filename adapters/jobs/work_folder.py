@@ -19,6 +19,7 @@ from .lines import DIGEST_BYTES
 from .lock import Lock
 
 _SUFFIX = ".shard"
+KEPT = ("parts", "checkpoint")  # what an engine other than this one has done
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class WorkFolder:
     def __exit__(self, *error: Any) -> None:
         if self._lock is None:
             return
-        if self.path.exists() and not any(name.endswith(_SUFFIX) for name in os.listdir(self.path)):
+        if self.path.exists() and not any(name.endswith(_SUFFIX) or name in KEPT for name in os.listdir(self.path)):
             self._drop()  # nothing was answered: leave no trace
         self._lock.release()
 

@@ -97,13 +97,16 @@ class Pipeline(AskedOfPipelines):
         options = self._resolve({}, self._loaded, ())
         return cut_windows(self._task, self._loaded, items, options, item_of=item_of)
 
-    def answer_windows(self, windows: Iterator[list[Any]], *, start: int = 0) -> Iterator[list[Any]]:
-        """Answer windows of items one after the other, with this pipeline's own options.
+    def answer_windows(
+        self, windows: Iterator[list[Any]], *, start: int = 0, options: Mapping[str, Any] | None = None
+    ) -> Iterator[list[Any]]:
+        """Answer windows of items one after the other, with this pipeline's own options and ``options`` above them.
 
         Yields a list a window: records, and a Failure for each item without one. ``start``: the number of the first
         item, which seeds by item go by. A Failure among the items stays one.
         """
-        return answer_windows(self._task, self._loaded, windows, self._resolve({}, self._loaded, ()), start=start)
+        resolved = self._resolve(self._effective(options or {}), self._loaded, ())
+        return answer_windows(self._task, self._loaded, windows, resolved, start=start)
 
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
         """What is loaded, the task's options and the run options of one call."""

@@ -165,14 +165,14 @@ def test_an_input_that_grew_after_its_end_was_answered(run, tmp_path, capsys, mo
     from afterlogits.adapters.jobs import with_shards
 
     (tmp_path / "in.jsonl").write_text("".join(LINES))
-    join = with_shards._join
+    join = with_shards.join
 
     def stopped(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(with_shards, "_join", stopped)
+    monkeypatch.setattr(with_shards, "join", stopped)
     assert run("in.jsonl", "out.jsonl") == 130
-    monkeypatch.setattr(with_shards, "_join", join)
+    monkeypatch.setattr(with_shards, "join", join)
     capsys.readouterr()
     (tmp_path / "in.jsonl").write_text("".join([*LINES, '"new"\n']))
     assert run("in.jsonl", "out.jsonl") == 2

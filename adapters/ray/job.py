@@ -1,0 +1,159 @@
+"""``afterlogits run --engine ray``: a job's input in parts over a cluster, resumed by Ray's own checkpoints.
+
+The work folder beside the output holds Ray's parts and checkpoints, so it must be where every node sees it. At the end
+the parts are joined in input order into the one output, as the local engine joins its shards.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..jobs.entries import read_columns, read_keep
+from ..jobs.errors import OK, SOME_FAILED, UsageError, one_line
+from ..jobs.fingerprint import fingerprint_of
+from ..jobs.formats import output_format
+from ..jobs.job import Job, check_input, target_of
+from ..jobs.model import load_pipeline
+from ..jobs.progress import Progress
+from ..jobs.signals import stopping
+from ..jobs.source import Source, check_distinct
+from ..jobs.splits import Split, cut
+from ..jobs.with_shards import join
+from ..jobs.work_folder import WorkFolder
+from .parts import lines, ordered
+from .resources import need_ray
+
+
+def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, address: str | None) -> int:
+    """Carry out a job on Ray Data; the exit status is that of a local job."""
+    written = output_format(job.output, job.output_format)
+    target = target_of(job.output, written)
+    if target is None:
+        raise UsageError("--output must be a file with --engine ray")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers must be at least 1; got {workers}")
+    check_distinct(job.input, target)
+    try:
+        ray = need_ray()
+    except ImportError as error:
+        raise UsageError(str(error)) from None
+    splits, digest, noun = _splits(job)
+    _start(ray, job, address)
+    progress = Progress(job.task, noun, total=sum(split.count for split in splits), log=job.log)
+    with stopping(), WorkFolder(target) as folder:  # Ray's own handler of SIGTERM would drop the lock too late
+        facts = _checked(ray, job, written, gpus_per_worker)
+        folder.begin({**facts, "input": {"digest": digest}}, restart=job.restart)
+        parts = folder.path / "parts"
+        os.makedirs(parts, exist_ok=True)
+        if splits:
+            _answer(job, splits, noun, folder.path, workers, gpus_per_worker)
+        _count(parts, progress)
+        join(folder.path, written, target, lambda: lines(str(parts)), lambda: lines(str(parts)))
+        folder.finish()
+    progress.close("done")
+    line = progress.summary()
+    if line is not None:
+        print(f"afterlogits: {line}", file=sys.stderr)
+    return OK if line is None else SOME_FAILED
+
+
+def _splits(job: Job) -> tuple[list[Split], str, str]:
+    source = Source(job.input, job.format, job.max_line)
+    try:
+        check_input(job, source)
+        return *cut(source), source.noun
+    finally:
+        source.close()
+
+
+def _start(ray: Any, job: Job, address: str | None) -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"cannot start Ray: {one_line(error)}") from None
+
+
+def _checked(ray: Any, job: Job, written: Any, gpus: float | None) -> dict[str, Any]:
+    """The fingerprint of the job, made where a worker runs: what is wrong with its model is told in one line."""
+    task = ray.remote(num_cpus=0.5, num_gpus=gpus or 0, max_retries=0)(_facts)
+    try:
+        found: dict[str, Any] | str = ray.get(task.remote(job, written))
+    except ray.exceptions.RayError as error:
+        raise UsageError(f"a worker of Ray failed: {one_line(error)}") from None
+    if isinstance(found, str):
+        raise UsageError(found)
+    return found
+
+
+def _facts(job: Job, written: Any) -> dict[str, Any] | str:
+    try:
+        return fingerprint_of(job, load_pipeline(job), written)
+    except UsageError as error:
+        return str(error)
+
+
+def _answer(job: Job, splits: list[Split], noun: str, folder: Path, workers: int | None, gpus: float | None) -> None:
+    """Answer what no checkpoint holds. Rows of parts: number, rows of the output, error."""
+    import ray
+
+    from .blocks import NUMBER, AnswerBlocks, datasource
+    from .processor import actor_arguments
+
+    settings = {
+        "checkpoint_config": {
+            "id_column": NUMBER,
+            "checkpoint_path": str(folder / "checkpoint"),
+            "delete_checkpoint_on_success": False,  # the work folder goes as a whole, when the output stands
+        },
+        "enable_progress_bars": not job.quiet and sys.stderr.isatty(),
+    }
+    with _context(settings):
+        entries = ray.data.read_datasource(datasource(splits), override_num_blocks=len(splits))
+        answers = entries.map_batches(
+            AnswerBlocks,
+            fn_constructor_args=(job, noun, read_columns(job.columns), read_keep(job.keep)),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            **actor_arguments(workers, gpus, None),
+        )
+        try:
+            answers.write_parquet(str(folder / "parts"))
+        except ray.exceptions.RayError as error:
+            raise UsageError(f"Ray stopped: {one_line(error.__cause__ or error)}; the same command goes on") from None
+
+
+@contextmanager
+def _context(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Ray Data's settings of this job, and its own again afterwards."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    before = {name: getattr(context, name) for name in settings}
+    order = context.execution_options.preserve_order
+    for name, value in settings.items():
+        setattr(context, name, value)
+    context.execution_options.preserve_order = True
+    try:
+        yield
+    finally:
+        context.execution_options.preserve_order = order
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+def _count(parts: Path, progress: Progress) -> None:
+    """Count what was answered; every item must be there."""
+    for item in ordered(str(parts)):
+        progress.advance(1, int(item.error is not None), item.error)
+        if item.error is not None:
+            progress.event("failure", number=item.number, error=item.error)
+        if item.number != progress.done:
+            raise UsageError(f"{progress.noun} {progress.done} is missing in {parts}; --restart begins anew")
+    if progress.total is not None and progress.done != progress.total:
+        raise UsageError(f"{progress.done} of {progress.total} answers are in {parts}; --restart begins anew")
