@@ -134,14 +134,15 @@ def _like(batch: Any, added: Mapping[str, list[Any]]) -> Any:
             table = table.append_column(name, column_of(values, pyarrow.string() if name == ERROR else None))
         return table
     if hasattr(batch, "to_dict"):
-        return batch.assign(**{name: _objects(values) for name, values in added.items()})
+        return batch.assign(**{name: _objects(values, batch.index) for name, values in added.items()})
     return {**batch, **added}
 
 
-def _objects(values: Sequence[Any]) -> Any:
-    """A column of pandas that holds lists as they are."""
+def _objects(values: Sequence[Any], index: Any) -> Any:
+    """A column of pandas that holds lists, records and None as they are."""
     import numpy as np
+    import pandas
 
     held = np.empty(len(values), dtype=object)
     held[:] = list(values)
-    return held
+    return pandas.Series(held, index=index, dtype=object)

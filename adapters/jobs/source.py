@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,17 +96,21 @@ class Source:
         self.format = Format(found, self.format.compression)
         self._bytes = unpacked
 
-    def records(self) -> Iterator[Record]:
-        """Every record in order. Raises UsageError where the input ends too early or changed while it was read."""
-        reading = self._reading()
+    def records(self, first: int = 0) -> Iterator[Record]:
+        """Every record from number ``first`` (from 0) on, in order.
+
+        Raises UsageError where the input ends too early or changed while it was read.
+        """
+        if self.format.name in TABLES:
+            reading = self._table.records(self.max_line, first)
+        else:
+            reading = islice(self._reading(), first, None)
         while (record := self._guarded(lambda: next(reading, None))) is not None:
             yield record
         self._check_unchanged()
 
     def _reading(self) -> Iterator[Record]:
         name, limit = self.format.name, self.max_line
-        if name in TABLES:
-            return self._table.records(limit)
         if name in ("csv", "tsv"):
             return self._rows.records()
         if name == "files":

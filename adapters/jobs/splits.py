@@ -7,10 +7,13 @@ from itertools import islice
 from typing import IO, Any
 
 from .errors import UsageError
+from .formats import TABLES
 from .lines import BOM, bounded_lines
 from .source import Record, Source, parsed_record
 
-SPLIT_ROWS = 2048
+LEAST_ROWS = 256
+MOST_PARTS = 2000
+MOST_PARTS_FROM_THE_START = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Split:
         if self.offset is None:
             source = Source(self.name, self.format, self.max_line)
             try:
-                yield from islice(source.records(), self.first, self.first + self.count)
+                yield from islice(source.records(self.first), self.count)
             finally:
                 source.close()
             return
@@ -39,32 +42,38 @@ class Split:
                 yield parsed_record(piece, self.max_line, as_json=self.format == "jsonl")
 
 
-def cut(source: Source, rows: int = SPLIT_ROWS) -> tuple[list[Split], str]:
+def cut(source: Source) -> tuple[list[Split], str]:
     """The parts of an input, and a digest of all of it; reads it once.
 
-    Uncompressed lines are found again at their byte; what is compressed or nested is read by every part from the start.
+    Parts of LEAST_ROWS, or larger ones where there would be too many: a part is what is lost with a machine. Lines are
+    found again at their byte and rows of tables at their row group; what is compressed or nested every part reads from
+    the start, so it has few.
     """
     if source.name == "-":
         raise UsageError("standard input cannot be read by several machines; --input must be a file")
-    digest = blake2b(digest_size=16)
-    counts: list[int] = []
-    offsets: list[int] = []
     lines = source.format.name in ("jsonl", "text") and not source.format.compression
-    walk = _walk_lines(source) if lines else ((None, each) for _, each in source.records())
-    for number, (offset, each) in enumerate(walk):
+    digest = blake2b(digest_size=16)
+    offsets: list[int | None] = []
+    total = 0
+    walk: Iterator[tuple[int | None, bytes]] = (
+        _walk_lines(source) if lines else ((None, d) for _, d in source.records())
+    )
+    for offset, each in walk:
         digest.update(each)
-        if number % rows == 0:
-            counts.append(0)
-            offsets.append(offset or 0)
-        counts[-1] += 1
+        if total % LEAST_ROWS == 0:
+            offsets.append(offset)
+        total += 1
+    parts = MOST_PARTS if lines or source.format.name in TABLES else MOST_PARTS_FROM_THE_START
+    step = max(1, -(-len(offsets) // parts))
+    rows = step * LEAST_ROWS
     splits = [
-        Split(source.name, source.format.name, source.max_line, index * rows, count, offsets[index] if lines else None)
-        for index, count in enumerate(counts)
+        Split(source.name, source.format.name, source.max_line, first, min(rows, total - first), offset)
+        for first, offset in zip(range(0, total, rows), offsets[::step], strict=True)
     ]
     return splits, digest.hexdigest()
 
 
-def _walk_lines(source: Source) -> Iterator[tuple[int, bytes]]:
+def _walk_lines(source: Source) -> Iterator[tuple[int | None, bytes]]:
     """The byte where each line begins, and its digest."""
     with open(source.name, "rb") as file:
         place = _behind_mark(file)

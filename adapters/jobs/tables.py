@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from ..running.extras import need
@@ -14,20 +15,35 @@ from .lines import digest_of
 ROWS = 1024  # of a table at a time
 
 
-class Table:
-    """``columns``; ``batches``: a function that starts over; ``count``: how many rows, or None."""
+Batches = Callable[[int], tuple[int, Iterator[Any]]]
 
-    def __init__(self, schema: Any, batches: Callable[[], Iterator[Any]], count: Callable[[], int | None]) -> None:
+
+class Table:
+    """``columns``; ``count``: how many rows, or None.
+
+    ``batches``: of a row's number, a batch's first row at or before it, and the batches from there on.
+    """
+
+    def __init__(self, schema: Any, batches: Batches, count: Callable[[], int | None]) -> None:
         self.schema = schema
         self.columns = list(schema.names)
         self._batches = batches
         self.total = count
 
-    def records(self, limit: int) -> Iterator[tuple[Any, bytes]]:
-        for batch in self._batches():
+    def records(self, limit: int, first: int = 0) -> Iterator[tuple[Any, bytes]]:
+        for batch in self.batches(first):
             for start in range(0, batch.num_rows, ROWS):
                 for row in _rows(batch.slice(start, ROWS)):
                     yield _bounded(row, limit), digest_of(repr(row).encode("utf-8", "surrogatepass"))
+
+    def batches(self, first: int) -> Iterator[Any]:
+        """The rows from number ``first`` on; what lies before is passed without being read as Python's values."""
+        reached, batches = self._batches(first)
+        for batch in batches:
+            behind = reached + batch.num_rows
+            if behind > first:
+                yield batch.slice(max(first - reached, 0))
+            reached = behind
 
 
 def needs_pyarrow(what: str) -> Any:
@@ -46,12 +62,23 @@ def open_table(name: str, kind: str, stream: Any, closing: ExitStack) -> Table:
             from pyarrow import parquet
 
             file = closing.enter_context(parquet.ParquetFile(stream))
-            return Table(file.schema_arrow, lambda: file.iter_batches(batch_size=ROWS), lambda: file.metadata.num_rows)
+            return Table(file.schema_arrow, partial(_row_groups, file), lambda: file.metadata.num_rows)
         if kind == "arrow":
             return _arrow(name, closing)
         return _data_set(name, closing)
     except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
         raise UsageError(f"cannot read {name}: {one_line(error)}") from None
+
+
+def _row_groups(file: Any, first: int) -> tuple[int, Iterator[Any]]:
+    """The batches of a Parquet file from the row group on that holds a row."""
+    reached, skipped = 0, 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if reached + rows > first:
+            break
+        reached, skipped = reached + rows, group + 1
+    return reached, file.iter_batches(batch_size=ROWS, row_groups=range(skipped, file.num_row_groups))
 
 
 def _arrow(name: str, closing: ExitStack) -> Table:
@@ -64,11 +91,11 @@ def _arrow(name: str, closing: ExitStack) -> Table:
     except ArrowInvalid:
         mapped.seek(0)
         stream = ipc.open_stream(mapped)
-        return Table(stream.schema, lambda: iter(stream), lambda: None)
+        return Table(stream.schema, lambda first: (0, iter(stream)), lambda: None)
     numbers = range(file.num_record_batches)
     return Table(
         file.schema,
-        lambda: (file.get_batch(number) for number in numbers),
+        lambda first: (0, (file.get_batch(number) for number in numbers)),
         lambda: sum(file.get_batch(number).num_rows for number in numbers),
     )
 
@@ -78,15 +105,15 @@ def _data_set(folder: str, closing: ExitStack) -> Table:
         names = [os.path.join(folder, each["filename"]) for each in json.load(state)["_data_files"]]
     if not names:
         pyarrow = needs_pyarrow("dataset")
-        return Table(pyarrow.schema([]), lambda: iter(()), lambda: 0)
+        return Table(pyarrow.schema([]), lambda first: (0, iter(())), lambda: 0)
     schema = _arrow(names[0], closing).schema
 
     def batches() -> Iterator[Any]:
         for name in names:
             with ExitStack() as own:
-                yield from _arrow(name, own)._batches()
+                yield from _arrow(name, own).batches(0)
 
-    return Table(schema, batches, lambda: None)
+    return Table(schema, lambda first: (0, batches()), lambda: None)
 
 
 def _mapped(name: str) -> Any:

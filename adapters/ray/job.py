@@ -4,6 +4,7 @@ The work folder beside the output holds Ray's parts and checkpoints, so it must 
 the parts are joined in input order into the one output, as the local engine joins its shards.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,9 @@ def _splits(job: Job) -> tuple[list[Split], str, str]:
 def _start(ray: Any, job: Job, address: str | None) -> None:
     if ray.is_initialized():
         return
+    # Ray's own processes write notes to standard error that are no errors of the job.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -119,7 +123,6 @@ def _answer(job: Job, splits: list[Split], noun: str, folder: Path, workers: int
             fn_constructor_args=(job, noun, read_columns(job.columns), read_keep(job.keep)),
             batch_size=None,
             batch_format="pyarrow",
-            zero_copy_batch=True,
             **actor_arguments(workers, gpus, None),
         )
         try:
