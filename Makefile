@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -40,6 +40,12 @@ test-clients: .venv-clients/.ready .venv-clients-v4/.ready  ## programs of other
 
 test-clients-quick: .venv-clients/.ready  ## the first case of every test of a client, with transformers 5
 	AFTERLOGITS_CLIENTS=quick .venv-clients/bin/python $(CLIENTS) $(ARGS)
+
+test-ray: .venv-ray/.ready-test  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
+	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
+
+job-kills: $(VENV)/.ready-test  ## file jobs killed 200 times at random and before each file-system call, for every format; counts printed (20 minutes)
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.job_kills $(ARGS)
 
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
 	$(RUN) -m tests.programs.fuzz $(ARGS)
@@ -111,7 +117,7 @@ train-vision: $(VENV)/.ready  ## the vision checkpoints again, from drawn scenes
 	$(RUN) -m afterlogits.adapters.checkpoints.training.pictures.train $(ARGS)
 
 clean:
-	rm -rf .venv .venv-v4 .venv-v455 .venv-peers .venv-clients .venv-clients-v4 .venv-wheel build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-wheel build dist *.egg-info src/*.egg-info
 
 # torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
@@ -158,6 +164,11 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt torch==2.13.0
 	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt -e '.[test]' datasets 'evaluate[evaluator]' gradio \
 		haystack-ai langchain-huggingface lm-format-enforcer 'optimum-onnx[onnxruntime]' peft transformers-haystack trl txtai
+
+.venv-ray/.ready-test: pyproject.toml constraints.txt constraints-ray.txt
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/$(INSTALL) -c constraints.txt torch==2.13.0
+	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.

@@ -25,7 +25,8 @@ class TaskOnBatches:
     as_json: the results as JSON texts, one type whatever they hold.
 
     A batch is a ``pyarrow.Table`` or ``RecordBatch``, a ``pandas.DataFrame``, or a dict of lists or arrays; what is
-    returned is of the same kind (an Arrow table for both of Arrow's) and has all columns of the batch.
+    returned is of the same kind (an Arrow table for both of Arrow's) and has all columns of the batch. In Arrow, where
+    the rows of a batch have one answer or several by parameters of their own, every result is a list.
 
     >>> answer = TaskOnBatches("sentiment-analysis")
     >>> answer({"text": ["A wonderful film.", ""]})["error"]
@@ -131,11 +132,18 @@ def _like(batch: Any, added: Mapping[str, list[Any]]) -> Any:
         table = pyarrow.Table.from_batches([batch]) if isinstance(batch, pyarrow.RecordBatch) else batch
         table = table.drop_columns([name for name in added if name in table.column_names])
         for name, values in added.items():
-            table = table.append_column(name, column_of(values, pyarrow.string() if name == ERROR else None))
+            table = table.append_column(name, column_of(_alike(values), pyarrow.string() if name == ERROR else None))
         return table
     if hasattr(batch, "to_dict"):
         return batch.assign(**{name: _objects(values, batch.index) for name, values in added.items()})
     return {**batch, **added}
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Answers for a column of one type: where some rows have several, by parameters of their own, all are lists."""
+    if any(isinstance(value, list) for value in values) and any(isinstance(value, Mapping) for value in values):
+        return [[value] if isinstance(value, Mapping) else value for value in values]
+    return values
 
 
 def _objects(values: Sequence[Any], index: Any) -> Any:

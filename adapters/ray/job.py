@@ -27,6 +27,11 @@ from ..jobs.work_folder import WorkFolder
 from .parts import lines, ordered
 from .resources import need_ray
 
+TASK_CPUS = 0.25  # of a task that reads or writes
+# What the actors leave free: a task that reads, one that writes, and the actor that looks ids up in the checkpoints,
+# which Ray gives a CPU of its own once there are any. Without it a job that goes on would wait for ever.
+RESERVE = 2 * TASK_CPUS + 1
+
 
 def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, address: str | None) -> int:
     """Carry out a job on Ray Data; the exit status is that of a local job."""
@@ -42,7 +47,7 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
     except ImportError as error:
         raise UsageError(str(error)) from None
     splits, digest, noun = _splits(job)
-    _start(ray, job, address)
+    _start(ray, address)
     progress = Progress(job.task, noun, total=sum(split.count for split in splits), log=job.log)
     with stopping(), WorkFolder(target) as folder:  # Ray's own handler of SIGTERM would drop the lock too late
         facts = _checked(ray, job, written, gpus_per_worker)
@@ -70,14 +75,16 @@ def _splits(job: Job) -> tuple[list[Split], str, str]:
         source.close()
 
 
-def _start(ray: Any, job: Job, address: str | None) -> None:
+def _start(ray: Any, address: str | None) -> None:
+    """Reach the cluster, or start one on this machine, of at least two CPUs by name."""
     if ray.is_initialized():
         return
+    own = {} if address else {"num_cpus": max(2, os.cpu_count() or 1)}
     # Ray's own processes write notes to standard error that are no errors of the job.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(address=address, **own, include_dashboard=False, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"cannot start Ray: {one_line(error)}") from None
 
@@ -104,29 +111,30 @@ def _facts(job: Job, written: Any) -> dict[str, Any] | str:
 def _answer(job: Job, splits: list[Split], noun: str, folder: Path, workers: int | None, gpus: float | None) -> None:
     """Answer what no checkpoint holds. Rows of parts: number, rows of the output, error."""
     import ray
+    from ray.data.checkpoint import CheckpointConfig
 
     from .blocks import NUMBER, AnswerBlocks, datasource
     from .processor import actor_arguments
 
+    # The work folder goes as a whole, when the output stands.
+    checkpoints = CheckpointConfig(NUMBER, str(folder / "checkpoint"), delete_checkpoint_on_success=False)
+    checkpoints.checkpoint_actor_pool_max_size = 1
     settings = {
-        "checkpoint_config": {
-            "id_column": NUMBER,
-            "checkpoint_path": str(folder / "checkpoint"),
-            "delete_checkpoint_on_success": False,  # the work folder goes as a whole, when the output stands
-        },
+        "checkpoint_config": checkpoints,
         "enable_progress_bars": not job.quiet and sys.stderr.isatty(),
     }
     with _context(settings):
-        entries = ray.data.read_datasource(datasource(splits), override_num_blocks=len(splits))
+        light = {"num_cpus": TASK_CPUS}
+        entries = ray.data.read_datasource(datasource(splits), override_num_blocks=len(splits), ray_remote_args=light)
         answers = entries.map_batches(
             AnswerBlocks,
             fn_constructor_args=(job, noun, read_columns(job.columns), read_keep(job.keep)),
             batch_size=None,
             batch_format="pyarrow",
-            **actor_arguments(workers, gpus, None),
+            **actor_arguments(workers, gpus, None, RESERVE),
         )
         try:
-            answers.write_parquet(str(folder / "parts"))
+            answers.write_parquet(str(folder / "parts"), ray_remote_args=light)
         except ray.exceptions.RayError as error:
             raise UsageError(f"Ray stopped: {one_line(error.__cause__ or error)}; the same command goes on") from None
 

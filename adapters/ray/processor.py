@@ -95,13 +95,16 @@ def processor(
 
 
 def actor_arguments(
-    workers: int | tuple[int, int] | None, num_gpus: float | None, num_cpus: float | None
+    workers: int | tuple[int, int] | None, num_gpus: float | None, num_cpus: float | None, reserve: float = 1
 ) -> dict[str, Any]:
-    """Arguments of ``map_batches`` for a pool of actors on the cluster that is there, or on this machine."""
+    """Arguments of ``map_batches`` for a pool of actors on the cluster that is there, or on this machine.
+
+    ``reserve``: CPUs that stay free for everything else in the data set's plan.
+    """
     ray = need_ray()
     if not ray.is_initialized():
         ray.init()
     cpus = float(ray.cluster_resources().get("CPU", 1))
-    actors = actor_count(workers, cpus)
-    found = {"compute": pool(actors), "num_cpus": cpus_of_actor(actors, cpus, num_cpus)}
+    actors = actor_count(workers, cpus, reserve)
+    found = {"compute": pool(actors), "num_cpus": cpus_of_actor(actors, cpus, num_cpus, reserve)}
     return found if num_gpus is None else {**found, "num_gpus": num_gpus}

@@ -64,6 +64,12 @@ def test_a_row_may_carry_parameters_of_its_own():
     ]
 
 
+def test_answers_of_several_shapes_are_lists_in_arrow(sentiment):
+    table = pyarrow.table({"text": [TEXTS[0], TEXTS[2], ""], "parameters": ['{"top_k": 2}', None, None]})
+    results = sentiment(table)["result"].to_pylist()
+    assert [result and len(result) for result in results] == [2, 1, None]
+
+
 def test_draws_belong_to_the_number_of_a_row():
     """Not to the batch, nor to the place in it."""
     draw = TaskOnBatches("text-generation", seed=3, number="n", max_new_tokens=6, temperature=1.5)
