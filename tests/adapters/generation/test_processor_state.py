@@ -119,17 +119,21 @@ def test_rows_that_leave(models: dict[str, Any], kind: str) -> None:
         "prefix": lambda: library.PrefixConstrainedLogitsProcessor(lambda item, ids: [3, 4, 5 + item, *ENDS], 1),
     }[kind]
     ENDS = [8, EOS]
-    widths = []
+    widths, decoder = [], models["llama"].model
+    forward = decoder.forward
 
-    def watch(module: Any, arguments: Any, inputs: dict[str, Any]) -> None:
+    def watched(**inputs: Any) -> Any:  # not a hook: where one looks on, rows stay
         widths.append(inputs["input_ids"].shape[0])
+        return forward(**inputs)
 
     options = {"do_sample": True, "seeds": [1, 2, 5], "max_new_tokens": 14, "pad_token_id": PAD, "eos_token_id": ENDS}
     options["attention_mask"] = torch.ones(3, 7).long()
     expected = generate(models["llama"], repeating_prompts(), logits_processor=[make()], **options)
-    hook = models["llama"].register_forward_pre_hook(watch, with_kwargs=True)
-    actual = generate(models["llama"], repeating_prompts(), logits_processor=[make()], compact=True, **options)
-    hook.remove()
+    decoder.forward = watched
+    try:
+        actual = generate(models["llama"], repeating_prompts(), logits_processor=[make()], compact=True, **options)
+    finally:
+        del decoder.forward
     assert actual.tolist() == expected.tolist()
     assert min(widths) < 3
 
