@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -129,13 +130,15 @@ def segment_objects(
         instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=mask_size, compat=compat)
         segmentations = [each.segments for each in instances]
     else:
-        found = getattr(processor, method)(
-            outputs,
-            threshold=threshold,
-            mask_threshold=mask_threshold,
-            overlap_mask_area_threshold=overlap_mask_area_threshold,
-            target_sizes=sizes,
-        )
+        own = getattr(processor, method)
+        given = {
+            "threshold": threshold,
+            "mask_threshold": mask_threshold,
+            "overlap_mask_area_threshold": overlap_mask_area_threshold,
+        }
+        # EoMT's instances take no thresholds of masks; transformers' pipeline hands them over and stops there.
+        taken = signature(own).parameters
+        found = own(outputs, target_sizes=sizes, **{name: value for name, value in given.items() if name in taken})
         return [(each["segmentation"], each["segments_info"]) for each in found]
     records = [each.records() for each in segmentations]
     return [(each["segmentation"], each["segments_info"]) for each in records]

@@ -96,7 +96,9 @@ class Detected(list[Any], Exported):
     label_ids: Any = None
 
     def draw(self) -> Any:
-        return drawing.draw_boxes(self.picture(), self, [list(record["box"].values()) for record in self])
+        known = self.boxes is not None and len(self.boxes) == len(self)
+        boxes = self.boxes.tolist() if known else [list(record["box"].values()) for record in self]
+        return drawing.draw_boxes(self.picture(), self, boxes)
 
 
 class Segments(list[Any], Exported):

@@ -87,6 +87,21 @@ def test_a_threshold_by_label():
         detect(PICTURE, label_thresholds={"bird": 0.5})
 
 
+def test_a_threshold_by_label_of_segments():
+    loose = {"threshold": 0.01, "mask_threshold": 0.05, "overlap_mask_area_threshold": 0.0}
+    segment = pipe("panoptic-segmentation", "mask2former", **loose)
+    every = segment(PICTURE, masks="none")
+    label = every[0]["label"]
+    kept = segment(PICTURE, masks="none", label_thresholds={label: 1.0})
+    assert kept == [record for record in every if record["label"] != label]
+    assert len(kept.ids) == len(kept) < len(every)
+
+
+def test_instances_of_eomt():
+    """transformers' pipeline hands its processor thresholds that it does not take, and stops with a TypeError."""
+    assert len(pipe("instance-segmentation", "eomt", threshold=0.01)(PICTURE)) > 0
+
+
 def test_tiles_are_set_back_in_place():
     """Tiles of 48 that overlap by a half: each answered alone, moved by its corner, the best first."""
     detect = pipe("object-detection")
