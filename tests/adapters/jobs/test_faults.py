@@ -7,8 +7,10 @@ import shutil
 
 import pytest
 
+from afterlogits import pipeline
 from afterlogits.adapters.checkpoints import path as shipped
 from afterlogits.adapters.cli.commands import main
+from afterlogits.adapters.running.loading import NewWeights
 from tests.builders.forks import command
 
 GOOD = '{"id": "good", "text": "Ada was in Paris."}'
@@ -333,3 +335,8 @@ def test_dev_null_is_an_output(run, tmp_path):
 def test_the_help_of_a_command_ends_well(capsys):
     assert main(["run", "ner", "--help"]) == 0
     assert "--aggregation-strategy" in capsys.readouterr().out
+
+
+def test_a_pipeline_warns_of_weights_that_are_not_there():
+    with pytest.warns(NewWeights, match=r"holds no weights for qa_outputs.bias, qa_outputs.weight: they are random"):
+        pipeline("question-answering", str(shipped("sentiment")))
