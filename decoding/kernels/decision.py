@@ -20,7 +20,7 @@ from torch import Tensor
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, along, double, namespace, single, whole
 from ..options.validation import divided
-from .error_bounds import EXP_ERROR, UNIT
+from .error_bounds import EXP_ERROR, float64_sum_error, listed_sum_error
 from .large_logits import LargeLogits
 
 _SPREAD = 20  # the bound of a group's weight from its maximum is at most so many times too large, in practice
@@ -226,14 +226,12 @@ def _in_nucleus(
     upto = inside.cumsum(1)
     before = upto - inside  # the weight of all tokens larger than this one
     least = most = upto[:, -1:]
-    # Relative error of the running sum. The rank of what is listed is at most M, of the rest (M + V) / 2 in the mean.
-    running: float | Array = EXP_ERROR + UNIT * (listed / 4 + 40)
-    error: float | Array = 1e-14
+    share: float | Array = 0.0
+    error: float | Array = float64_sum_error(listed)
     if others is not None and others.most is not None:
         least, most = least + others.least, most + others.most
-        running = running + others.most / most * (UNIT * (vocab_size + listed) / 8)
-        error = error + others.error
-    sure, limit = nucleus_ends(border, least, most, running, error)
+        share, error = others.most / most, error + others.error
+    sure, limit = nucleus_ends(border, least, most, listed_sum_error(listed, share, vocab_size), error)
     above, within, done = before < sure, before < limit, False
     if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -torch.inf)).any()):
         # Equal logits stand in any order: such a run is kept if its last token is, dropped if its first token is.

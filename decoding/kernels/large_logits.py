@@ -22,7 +22,7 @@ from torch import Tensor
 from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single
 from ..options.validation import check_row_maxima
 from .candidates import largest, row_mass
-from .error_bounds import EXP_ERROR, MASS_ERROR
+from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, scaled_error
 
 _WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
 _LOWEST = np.float32(torch.finfo(torch.float32).min)
@@ -70,7 +70,7 @@ class LargeLogits:
         weight -= self.values[:, :1]
         weight *= np.float32(1 / temperature)
         np.exp(weight, out=weight)
-        most = weight.sum(1, keepdims=True).astype(np.float64) * (1.001 * self.width) + 1e-30
+        most = weight.sum(1, keepdims=True).astype(np.float64) * (GROUP_ROOM * self.width) + 1e-30
         nothing = 0.0 * most
         return LargeLogits(self.values, self.token_ids, self.bound, self.maxima, self.width, nothing, most, nothing)
 
@@ -82,7 +82,7 @@ class LargeLogits:
         gap = double(self.values) - double(self.values[:, :1])
         listed = namespace(gap).exp(gap / temperature).sum(1)[:, None]
         rest = (mass - listed) * (mass > listed)
-        return replace(self, least=rest, most=rest, error=MASS_ERROR + 2e-7 * (double(abs(top)) + 20))
+        return replace(self, least=rest, most=rest, error=MASS_ERROR + scaled_error(double(top)))
 
 
 def read(logits: Tensor, count: int, *, validate: bool = False) -> GroupMaxima | LargeLogits:
@@ -126,11 +126,11 @@ class GroupMaxima:
             return np.full_like(self.top, _LOWEST)
         last = self._coarse.topk(self.count).values[:, -1:].numpy()
         # Logits that the temperature makes equal to the last one asked for are listed too.
-        return np.asarray(last - (np.abs(last) * np.float32(3e-7) + np.float32(1e-30)))
+        return np.asarray(last - (np.abs(last) * np.float32(EQUAL_DIVIDED) + np.float32(1e-30)))
 
     def min_p_floor(self, min_p: float | Array, temperature: float | Array) -> NDArray[np.float32]:
         """What min-p keeps is not below this, [N, 1]; rounding of the quotients is within the last term."""
-        least = self.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 1e-6 * np.abs(self.top)
+        least = self.top + temperature * (np.log(min_p) - 4 * EXP_ERROR) - 4 * EQUAL_DIVIDED * np.abs(self.top)
         return np.asarray(np.minimum(single(least), self.top))
 
     def listed(self, floor: NDArray[np.float32]) -> LargeLogits:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single, whole
 from .counter_noise import counter_uniform
+from .error_bounds import SEEDED_MARGIN
 from .large_logits import GroupMaxima
 from .nucleus import Nucleus
 
@@ -27,7 +28,6 @@ LEAST, SHARE = 1024, 32  # enough: so many, and one of so many of that part
 LEAST_TOP_P = 0.5  # below, too many accepted proposals would lie outside of the nucleus
 _BLOCK, _LONGEST_BLOCK = 16, 1024
 _FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
-_CLOSE = 1e-12  # relative: more than the exponentials of two libraries or devices differ by
 _PIECE = 2**19  # logits at a time, in cache
 
 
@@ -123,7 +123,7 @@ def _accepted(
     gap = (double(values) - double(top[rows])) / (temperature if isinstance(temperature, float) else temperature[rows])
     weight = namespace(gap).exp(gap)
     accepted = coin <= weight
-    for i, j in as_tensor(abs(coin - weight) <= _CLOSE * weight).nonzero().tolist():
+    for i, j in as_tensor(abs(coin - weight) <= SEEDED_MARGIN * weight).nonzero().tolist():
         accepted[i, j] = float(coin[i, j]) <= math.exp(float(gap[i, j]))
     found = zip(token_ids.tolist(), values.tolist(), accepted.tolist(), strict=True)
     return [[(token, x) for token, x, good in zip(*row, strict=True) if good] for row in found]

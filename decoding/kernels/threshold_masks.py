@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..options.numpy_or_torch import Array
-from .error_bounds import EXP_ERROR
+from .error_bounds import EXP_ERROR, UNIT
 
 _SMALL = 4096  # below this many logits per row the library's arithmetic is as fast
 _LEAST_MIN_P = 1e-20  # below, weights come near to what float32 cannot hold
@@ -64,7 +64,7 @@ def min_p_bounds(logits: Tensor, min_p: float | Tensor) -> tuple[Array, Array]:
     share = np.asarray(min_p if isinstance(min_p, float) else min_p.numpy(), dtype=np.float64)
     share = np.where((share > _LEAST_MIN_P) & (share < 0.99), share, np.nan)
     gap = np.log(share)
-    error = EXP_ERROR - 1.2e-7 * gap  # of the two weights, and of the differences that they are powers of
+    error = EXP_ERROR - 2 * UNIT * gap  # of the two weights, and of the differences that they are powers of
     return top + gap - error, top + gap + error
 
 

@@ -1,10 +1,10 @@
 """Draws of a few rows in plain Python: the same tokens with a dozen array operations in place of sixty.
 
 The work on the candidates of one row is nothing; calling the operations is all. After a forward pass the caches have
-lost them, and the first call of each costs more than the exponentials of a whole shortlist. So here the largest logits
+lost them, and the first call of each costs more than the exponentials of a whole list. So here the largest logits
 of a row become Python numbers at once.
 
-The filters keep a prefix of the sorted row. How long it is, is proven as in ``shortlist`` but with wider margins: the
+The filters keep a prefix of the sorted row. How long it is, is proven as in ``decision`` but with wider margins: the
 rounding of the logits divided by the temperature is bounded, not followed. Rows that the margins leave open are not
 drawn here. What is drawn is what the general path draws.
 """
@@ -23,8 +23,18 @@ from torch import Tensor
 
 from ..kernels.candidates import row_mass
 from ..kernels.counter_noise import counter_exponential, counter_keys, exponentials, row_key
-from ..kernels.decision import RowFilters, float32_border
-from ..kernels.error_bounds import EXP_ERROR, MASS_ERROR, UNIT
+from ..kernels.decision import RowFilters, float32_border, nucleus_ends
+from ..kernels.error_bounds import (
+    EQUAL_DIVIDED,
+    EXP_ERROR,
+    GROUP_ROOM,
+    LARGEST_SUM_ERROR,
+    MASS_ERROR,
+    PYTHON_MARGIN,
+    float64_sum_error,
+    listed_sum_error,
+    scaled_error,
+)
 from ..kernels.few_largest import Groups, Largest
 from ..kernels.rejection import WITHIN
 from ..options.batch_options import CompiledParams
@@ -35,9 +45,7 @@ _PATIENCE = 8  # so many calls in succession may fail before it is no longer tri
 _SHORT = 4096
 _MOST_TOP_K, _COUNT, _COUNT_FOR_MIN_P = 128, 96, 32
 _WIDTH, _SUMMED = 64, 512  # logits to a group, and the groups whose weight is formed where the whole row's matters
-_SUM_ERROR = 1e-5  # relative: of float32 exponentials, their arguments and their sum
 _LOOSE = 0.01  # of the weight formed, what the rest may weigh at most and stay a bound
-_CLOSE = 1e-8  # relative: race times that the general path may compare by other means
 _LEAST_WEIGHT = 1e-290  # relative to the best: a race time of 2**-64 over it still loses
 
 
@@ -90,7 +98,7 @@ class FewRows:
             return None
         tokens = []
         for prefix, noise in zip(prefixes, _noise(prefixes, seeds, step), strict=True):
-            token = prefix.winner(noise, _CLOSE)
+            token = prefix.winner(noise, PYTHON_MARGIN)
             if token is None:
                 return None
             tokens.append(token)
@@ -162,7 +170,7 @@ class FewRows:
         if self.weighs and not complete:
             masses = row_mass(logits, self.temperature, values[:, :1] / self.temperature).tolist()
         for row, row_ids, (mass,) in zip(values.tolist(), token_ids.tolist(), masses, strict=True):
-            off = MASS_ERROR + 3e-7 * (abs(row[0]) / self.temperature + 20)
+            off = MASS_ERROR + scaled_error(row[0] / self.temperature)
             yield Largest(row, row_ids, complete, (mass * (1 - off), mass * (1 + off)))
 
     def _largest(self, maxima: NDArray[np.float32], groups: NDArray[np.float32]) -> Largest | None:
@@ -206,11 +214,11 @@ class FewRows:
             least = self._weight(picked, top).sum().item()
             bounds = self._weight(maxima, top)
             bounds[chosen] = 0.0
-            rest = 1.001 * width * bounds.sum().item() + 1e-30
+            rest = GROUP_ROOM * width * bounds.sum().item() + 1e-30
             if rest > _LOOSE * least:  # then all of it, in pieces that are few of the row
                 pieces = (groups[first : first + columns // 16] for first in range(0, columns, columns // 16))
                 least, rest = sum(self._weight(piece, top).sum().item() for piece in pieces), 0.0
-        return least * (1 - _SUM_ERROR), least * (1 + _SUM_ERROR) + rest
+        return least * (1 - LARGEST_SUM_ERROR), least * (1 + LARGEST_SUM_ERROR) + rest
 
     def _weight(self, logits: NDArray[np.float32], top: float) -> NDArray[np.float32]:
         weight: NDArray[np.float32] = logits - np.float32(top)
@@ -221,7 +229,7 @@ class FewRows:
     def _prefix(self, largest: Largest, vocab_size: int) -> Prefix | None:
         values, top, temperature = largest.values, largest.values[0], self.temperature
         size, complete = len(values), largest.complete
-        error = 2.4e-7 * (abs(top) / temperature + 50)  # of a weight, where it matters: within 50 of the best
+        error = scaled_error(top / temperature)  # of a weight, where it matters: within 50 of the best
         if not error < 1e-4:  # and for NaN and +-inf
             return None
         if values[-1] == -inf:
@@ -258,18 +266,18 @@ class FewRows:
         vocab_size: int,
         error: float,
     ) -> tuple[int, int]:
-        """How many tokens top-p certainly keeps, and how many it may keep. The bounds are those of ``shortlist``.
+        """How many tokens top-p certainly keeps, and how many it may keep. Its ends are ``nucleus_ends``.
 
         mass: of the row; None where nothing but these tokens counts.
         """
         upto, size = [*accumulate(weights)], len(weights)
         least, most = mass or (upto[-1], upto[-1])
-        slack = EXP_ERROR + UNIT * (size / 4 + 40) + 2 * error
-        if mass is not None:
-            slack += max(1 - upto[-1] / most, 0.0) * UNIT * (vocab_size + size) / 8
-        room = 1.01 * self.border * slack + 2 * error * (mass is not None) + 1e-14
-        sure = min(bisect_left(upto, least * (1 - self.border - room)) + 1, size)
-        possible = min(bisect_left(upto, most * (1 - self.border + room)) + 1, size)
+        others = 0.0 if mass is None else max(1 - upto[-1] / most, 0.0)
+        running = listed_sum_error(size, others, vocab_size) + 2 * error
+        sums = float64_sum_error(size) + 2 * error * (mass is not None)
+        sure_below, possible_below = nucleus_ends(self.border, least, most, running, sums)
+        sure = min(bisect_left(upto, sure_below) + 1, size)
+        possible = min(bisect_left(upto, possible_below) + 1, size)
         # Equal logits stand in any order: all of them are kept if the last one is, and may be if the first one may.
         while 0 < sure < size and _equal(values[sure - 1], values[sure]):
             sure -= 1
@@ -279,7 +287,7 @@ class FewRows:
 
 
 def few_rows(params: CompiledParams, device: torch.device) -> FewRows | None:
-    """The draw of few rows for these options; None where they differ by row, are extreme or no shortlist's."""
+    """The draw of few rows for these options; None where they differ by row, are extreme or not listable."""
     plain = params.uniform and not (params.greedy or params.joint) and params.min_tokens_to_keep == 1
     if not plain or device.type != "cpu" or (filters := RowFilters.of(params)) is None or not filters.listable:
         return None
@@ -304,4 +312,4 @@ def _noise(prefixes: list[Prefix], seeds: list[int], step: int) -> list[list[flo
 
 def _equal(larger: float, smaller: float) -> bool:
     """Whether two logits may be equal in float32 once they are divided."""
-    return larger - smaller <= 3e-7 * abs(larger) + 1e-30
+    return larger - smaller <= EQUAL_DIVIDED * abs(larger) + 1e-30
