@@ -20,7 +20,7 @@ from torch import Tensor
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, along, double, namespace, single, whole
 from ..options.validation import divided
-from .error_bounds import EXP_ERROR, float64_sum_error, listed_sum_error
+from .error_bounds import EXP_ERROR, FEW_ADDITIONS, FLOAT64_UNIT, LANES, UNIT
 from .large_logits import LargeLogits
 
 _SPREAD = 20  # the bound of a group's weight from its maximum is at most so many times too large, in practice
@@ -174,14 +174,18 @@ def may_settle(large: LargeLogits, filters: RowFilters) -> Array:
     return np.asarray(enough[:, 0])
 
 
-def nucleus_ends(border: Any, least: Any, most: Any, running: Any, error: Any) -> tuple[Any, Any]:
+def nucleus_ends(
+    border: Any, least: Any, most: Any, error: Any, vocab_size: int, listed: int = 0, others: Any = 1.0
+) -> tuple[Any, Any]:
     """Where a nucleus ends, as the weight of all tokens larger than one: it is certainly kept below the first number,
     certainly dropped from the second up.
 
-    border: 1 - top_p. least, most: the row's mass. running: the relative error of transformers' running sum. error:
-    that of the sums here, relative to the mass. Transformers drops a token if the sum of all up to it, from the
-    smallest, is at most border: so if mass - larger <= border * mass, each side within its error.
+    border: 1 - top_p. least, most: the row's mass. error: that of the sums here, relative to the mass. listed, others:
+    how many of the largest logits are known one by one, and the share of the mass of all others. Transformers drops a
+    token if the sum of all up to it, from the smallest, is at most border: so if mass - larger <= border * mass, each
+    side within its error.
     """
+    running = EXP_ERROR + UNIT * (FEW_ADDITIONS + 2 * listed / LANES + others * ((vocab_size + listed) / LANES))
     room = 1.01 * border * running + error
     return least * (1 - border - room), most * (1 - border + room)
 
@@ -227,11 +231,11 @@ def _in_nucleus(
     before = upto - inside  # the weight of all tokens larger than this one
     least = most = upto[:, -1:]
     share: float | Array = 0.0
-    error: float | Array = float64_sum_error(listed)
+    error: float | Array = FLOAT64_UNIT * (listed + 1)
     if others is not None and others.most is not None:
         least, most = least + others.least, most + others.most
         share, error = others.most / most, error + others.error
-    sure, limit = nucleus_ends(border, least, most, listed_sum_error(listed, share, vocab_size), error)
+    sure, limit = nucleus_ends(border, least, most, error, vocab_size, listed, share)
     above, within, done = before < sure, before < limit, False
     if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -torch.inf)).any()):
         # Equal logits stand in any order: such a run is kept if its last token is, dropped if its first token is.

@@ -36,48 +36,41 @@ SEEDED_MARGIN = 1e-12
 """Relative: more than the float64 logarithms or exponentials of two libraries or devices differ by: a few thousand
 units in the last place of 2**-53."""
 
-PYTHON_MARGIN = 1e-8
-"""The same where Python's logarithm and exponential stand against numpy's scores of logits up to 1e4 temperatures:
-1e4 * 2**-52, with room."""
+PYTHON_MARGIN = 6e-10
+"""Relative, of race times in Python: what the general way leaves open, SEEDED_MARGIN * (46 + 366), for logits of at
+most 366 temperatures, where ``scaled_error`` is 1e-4."""
 
-GROUP_ROOM = 1.001
-"""What the float32 weight of a group, its maximum's times its width, is multiplied by to bound it: exponentials within
-NEAR, their arguments within ``scaled_error`` of at most 1e3, the sum."""
+GROUP_ROOM = 1.0002
+"""What the float32 weight of groups, the sum of their maxima's times the width, is multiplied by to bound it:
+exponentials within NEAR, arguments within 87 * 3 * UNIT = 1.6e-5, ``scaled_error`` of at most 1e-4 (more is added where
+it may be more), a pairwise sum within 2e-6: 1.4e-4 together."""
 
-EQUAL_DIVIDED = 3e-7
-"""Relative: two float32 logits further apart are unequal once divided: each quotient is rounded within UNIT, so equal
-ones come of numbers within 2 * 2 * UNIT = 2.4e-7 of each other."""
+EQUAL_DIVIDED = 2.2e-7
+"""Relative: two float32 logits further apart are unequal once divided: equal quotients are of one interval between two
+floats, 2 * UNIT wide at most, and the difference is rounded here: 3 * UNIT = 1.8e-7."""
 
+LANES, FEW_ADDITIONS = 8, 40
+"""Of the normaliser of transformers' softmax over a sorted row: torch adds the row in float32, from the smallest up, in
+at least 8 vector lanes, each addition within UNIT of what its lane has summed. A token takes part in the additions that
+come after it, of the tokens larger than it, a lane's share of them: what is among the ``listed`` largest in at most
+listed / LANES, and as it is itself off by what came before, twice that; of the others in (V + listed) / LANES at most.
+40 more stand for the addition of the lanes and what is left over. In any other order it is V / LANES at most.
+So the running sum, kept in float64, is off by at most, relative, where ``others`` is the share of all others' mass:
+EXP_ERROR + UNIT * (FEW_ADDITIONS + 2 * listed / LANES + others * (V + listed) / LANES).
+"""
 
-def running_sum_error(count: float) -> float:
-    """Relative, of transformers' running sum over a row of ``count`` in any order: EXP_ERROR, and its normaliser.
-
-    The normaliser adds the row in float32 in at least 8 vector lanes, so that each lane makes count / 8 additions, each
-    within UNIT of what it has summed; 40 stands for the addition of the lanes and what is left over. (The running sum
-    itself is kept in float64.)
-    """
-    return EXP_ERROR + UNIT * (count / 8 + 40)
-
-
-def listed_sum_error(listed: int, others: Any, vocab_size: int) -> Any:
-    """Relative, of the same where the row's mass lies among its ``listed`` largest but for a share ``others``.
-
-    The row is added from the smallest up, so that a token takes part in as many additions as tokens are larger, a lane
-    8 of them at a time: of what is listed that is at most listed / 8 each (twice that, for two roundings), of the
-    others (vocab_size + listed) / 8.
-    """
-    return EXP_ERROR + UNIT * (listed / 4 + 40) + others * (UNIT * (vocab_size + listed) / 8)
+FLOAT64_UNIT = 2.0**-52
+"""Relative, for each of the additions of a sum in float64, and once for the difference of two sums."""
 
 
-def float64_sum_error(count: int) -> float:
-    """Relative, of a sum of ``count`` positive numbers in float64, and of the difference that ``before`` is."""
-    return 2.0**-52 * (count + 1)
+SCALED_ERROR, WITHIN = 2.4e-7, 50
+"""Of ``scaled_error``: for each temperature that a logit is away from 0; how far from the largest tokens matter."""
 
 
 def scaled_error(largest: Any) -> Any:
     """Absolute, of a logit divided by the temperature, by a product with its reciprocal: three roundings of a number
     of at most this size, and of one within 50 of it. As an exponent it is the relative error of a weight."""
-    return 2.4e-7 * (abs(largest) + 50)
+    return SCALED_ERROR * (abs(largest) + WITHIN)
 
 
 def typical_error(entropy: Any) -> Any:

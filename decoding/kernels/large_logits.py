@@ -22,7 +22,7 @@ from torch import Tensor
 from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single
 from ..options.validation import check_row_maxima
 from .candidates import largest, row_mass
-from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, scaled_error
+from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, SCALED_ERROR, WITHIN, scaled_error
 
 _WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
 _LOWEST = np.float32(torch.finfo(torch.float32).min)
@@ -70,7 +70,8 @@ class LargeLogits:
         weight -= self.values[:, :1]
         weight *= np.float32(1 / temperature)
         np.exp(weight, out=weight)
-        most = weight.sum(1, keepdims=True).astype(np.float64) * (GROUP_ROOM * self.width) + 1e-30
+        room = GROUP_ROOM + SCALED_ERROR * (np.abs(self.values[:, :1]) / np.float64(temperature) + WITHIN)
+        most = weight.sum(1, keepdims=True).astype(np.float64) * (self.width * room) + 1e-30
         nothing = 0.0 * most
         return LargeLogits(self.values, self.token_ids, self.bound, self.maxima, self.width, nothing, most, nothing)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .decision import float32_border, nucleus_ends
-from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, running_sum_error, scaled_error
+from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, scaled_error
 
 _LOG2_E = math.log2(math.e)
 
@@ -47,8 +47,8 @@ class Nucleus:
         # Logits that the temperature makes equal stand in any order: this token comes first or last among them.
         near = NEAR + 1.5 * divided
         larger, total = self._above(weight * (1 - near)), self._total
-        running, error = running_sum_error(len(self.logits)), 2 * (MASS_ERROR + divided)
-        sure, limit = nucleus_ends(float32_border(self.top_p), total, total, running, error)
+        border, error = float32_border(self.top_p), 2 * (MASS_ERROR + divided)
+        sure, limit = nucleus_ends(border, total, total, error, len(self.logits))
         if larger - weight * (1 - near) < sure:
             return True
         return False if self._above(weight * (1 + near)) >= limit else None

@@ -22,7 +22,17 @@ from torch import Tensor
 
 from .candidates import largest
 from .decision import RowFilters, nucleus_ends
-from .error_bounds import EXP_ERROR, MASS_ERROR, NEAR, RACE_MARGIN, running_sum_error, scaled_error, typical_error
+from .error_bounds import (
+    EXP_ERROR,
+    FEW_ADDITIONS,
+    LANES,
+    MASS_ERROR,
+    NEAR,
+    RACE_MARGIN,
+    UNIT,
+    scaled_error,
+    typical_error,
+)
 from .row_noise import PIECE
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -116,7 +126,7 @@ class Block:
             kept &= weight > _flat(filters.min_p) * (1 + 2 * EXP_ERROR)
         if self.mass is not None:
             border, mass = _flat(filters.border), self.mass if rows is None else self.mass[rows]
-            sure, limit = nucleus_ends(border, mass, mass, running_sum_error(weights.shape[1]), 2 * MASS_ERROR)
+            sure, limit = nucleus_ends(border, mass, mass, 2 * MASS_ERROR, weights.shape[1])
             at_most = weight * (1 - NEAR)
             inside = (_above(weights, at_most) - at_most < sure) | (border < 0)
             kept &= inside
@@ -133,7 +143,7 @@ class TypicalBlock(Block):
     def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
         super().__init__(scaled, top, filters, negatives)
         mass = self.mass = self.weights.sum(1).astype(np.float64)
-        gaps = scaled - top
+        self.gaps = gaps = scaled - top
         spread = self.weights * np.maximum(gaps, np.float32(-1e30))  # no 0 * inf
         mean = spread.sum(1).astype(np.float64) / mass
         self.distance = np.abs(gaps - mean.astype(np.float32)[:, None])
@@ -151,9 +161,12 @@ class TypicalBlock(Block):
         typical = self.filters.typical if isinstance(self.filters.typical, float) else self.filters.typical[chosen, 0]
         distance, weights, mass = self.distance[chosen], self.weights[chosen], np.asarray(self.mass)[chosen]
         lines, error = _lines(len(won)), self.error[chosen]
-        own, weight = distance[lines, won], weights[lines, won]
-        off, room = typical >= 1.0, running_sum_error(weights.shape[1]) + 2 * MASS_ERROR
-        closer_at_most = (weights * (distance < (own + error)[:, None])).sum(1) - weight
+        own = distance[lines, won]
+        off, size = typical >= 1.0, weights.shape[1]
+        room = EXP_ERROR + UNIT * (FEW_ADDITIONS + size / LANES) + 2 * MASS_ERROR
+        gaps = self.gaps[chosen]
+        others = gaps != gaps[lines, won][:, None]  # equal logits are equally close, in any arithmetic
+        closer_at_most = (weights * ((distance < (own + error)[:, None]) & others)).sum(1)
         kept = off | (closer_at_most < typical * mass * (1 - room))
         if kept.all():
             return kept, ~kept

@@ -27,12 +27,11 @@ from ..kernels.decision import RowFilters, float32_border, nucleus_ends
 from ..kernels.error_bounds import (
     EQUAL_DIVIDED,
     EXP_ERROR,
+    FLOAT64_UNIT,
     GROUP_ROOM,
     LARGEST_SUM_ERROR,
     MASS_ERROR,
     PYTHON_MARGIN,
-    float64_sum_error,
-    listed_sum_error,
     scaled_error,
 )
 from ..kernels.few_largest import Groups, Largest
@@ -273,9 +272,9 @@ class FewRows:
         upto, size = [*accumulate(weights)], len(weights)
         least, most = mass or (upto[-1], upto[-1])
         others = 0.0 if mass is None else max(1 - upto[-1] / most, 0.0)
-        running = listed_sum_error(size, others, vocab_size) + 2 * error
-        sums = float64_sum_error(size) + 2 * error * (mass is not None)
-        sure_below, possible_below = nucleus_ends(self.border, least, most, running, sums)
+        # The weights here are off by ``error``, on either side of the comparison.
+        sums = FLOAT64_UNIT * (size + 1) + 2 * error * (self.border + (mass is not None))
+        sure_below, possible_below = nucleus_ends(self.border, least, most, sums, vocab_size, size, others)
         sure = min(bisect_left(upto, sure_below) + 1, size)
         possible = min(bisect_left(upto, possible_below) + 1, size)
         # Equal logits stand in any order: all of them are kept if the last one is, and may be if the first one may.

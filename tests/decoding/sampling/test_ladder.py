@@ -1,0 +1,70 @@
+"""The ladder: its table as printed, the way that draws each kind of row, and how short a call is."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from afterlogits.benchmarks.workloads import adversarial, flat, peaked
+from afterlogits.decoding import SamplingParams, sample
+from afterlogits.decoding.sampling import ladder
+from afterlogits.decoding.sampling.batch import Batch
+from afterlogits.decoding.sampling.ladder import LADDER
+from afterlogits.decoding.sampling.plan import Plan
+from tests.programs.trace_sample import trace
+
+V = 20_000
+
+
+def ways_taken(logits: torch.Tensor, seeds: bool, **options) -> list[str]:
+    """The ways that drew a row, in order."""
+    rows, vocab_size = logits.shape
+    plan = Plan(SamplingParams(**options), rows, vocab_size, torch.device("cpu"))
+    batch = Batch(plan, logits, torch.arange(rows) if seeds else None, None, 1)
+    names, taken = {way.draw: way.name for way in LADDER}, []
+    for way in plan.ways[seeds]:
+        left = len(batch.left)
+        if left:
+            with np.errstate(all="ignore"):
+                way(batch)
+            taken += [names[way]] if len(batch.left) < left else []
+    assert not batch.left
+    return taken
+
+
+def test_the_docstring_prints_the_table() -> None:
+    width = max(len(way.name) for way in LADDER)
+    table = "\n".join(f"{way.name:{width}}  {way.when}" for way in LADDER)
+    assert table in inspect.getdoc(ladder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds", "options", "ways"),
+    [
+        (peaked(16, V), True, {"temperature": 0.0}, ["greedy"]),
+        (peaked(4, V), False, {"top_k": 50}, ["small batch"]),
+        (peaked(16, V), True, {"top_k": 50, "top_p": 0.9}, ["largest logits"]),
+        (peaked(16, V), False, {"top_p": 0.9, "temperature": 0.8}, ["largest logits"]),
+        (flat(16, V), True, {"top_p": 0.9}, ["whole rows"]),
+        (0.1 * flat(16, V), True, {"top_p": 0.9}, ["proposals"]),
+        (0.1 * flat(16, V), False, {"top_p": 0.9}, ["whole rows"]),
+        (flat(16, V), False, {}, ["whole rows"]),
+        (flat(16, V), False, {"typical_p": 0.9}, ["whole rows"]),
+        (flat(16, V), False, {"epsilon_cutoff": 1e-5}, ["filtered rows"]),
+        (torch.zeros(12, V), False, {"top_k": 50, "top_p": 0.9}, ["transformers' operations"]),
+        (adversarial(12, V).double(), False, {"top_p": 0.9}, ["transformers' operations"]),
+        (torch.cat([flat(8, V), peaked(8, V)]), False, {"top_p": 0.9}, ["largest logits", "whole rows"]),
+    ],
+)
+def test_each_kind_of_row_is_drawn_its_own_way(rows: torch.Tensor, seeds: bool, options: dict, ways: list) -> None:
+    assert ways_taken(rows, seeds, **options) == ways
+
+
+def test_a_call_passes_few_functions() -> None:
+    """Top-p on rows of a language model: 25 functions of this package at most, of 8 files."""
+    logits = peaked(16, 32_000)
+    sample(logits, top_p=0.9)
+    passed = trace(lambda: sample(logits, top_p=0.9))
+    assert len(passed) <= 25
+    assert len({file for file, _ in passed}) <= 8
