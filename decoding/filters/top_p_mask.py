@@ -28,7 +28,7 @@ def keep_nucleus(
 ) -> Tensor:
     """Logits [B, V] (float32, on the CPU) with -inf outside of each row's nucleus, a masked copy.
 
-    top_p: below 1 for all rows, or float64 [B, 1] with 1 for off. otherwise(logits, rows): the library's operations for
+    top_p: below 1 for all rows, or float64 [B, 1] with 1 for off. otherwise(logits, rows): transformers' operations for
     the rows ``rows`` of the batch, [n, V] -> [n, V].
     Cost: one read, one fill and a few hundred logits where the mass is concentrated, else a sort of the row's values.
     """

@@ -142,9 +142,9 @@ class GroupMaxima:
         rows, vocab_size = self.logits.shape
         floor = np.maximum(floor, _LOWEST)
         reached = self.maxima.numpy() >= floor
-        crowded = np.count_nonzero(reached, axis=1)[:, None] * self.width > max(vocab_size // 2, _SMALL)
-        if crowded.any():
-            reached, floor = reached & ~crowded, np.where(crowded, np.float32(np.inf), floor)
+        too_many = np.count_nonzero(reached, axis=1)[:, None] * self.width > max(vocab_size // 2, _SMALL)
+        if too_many.any():
+            reached, floor = reached & ~too_many, np.where(too_many, np.float32(np.inf), floor)
         row, column = reached.nonzero()
         values = self._groups(row, column)
         kept = (values >= floor.take(row)[:, None]).ravel().nonzero()[0]

@@ -28,7 +28,7 @@ class Nucleus:
     def __init__(self, logits: Tensor, top: float, space: Tensor, temperature: float, top_p: float, min_p: float):
         self.logits, self.top, self.space = logits, top, space
         self.temperature, self.top_p, self.min_p = temperature, top_p, min_p
-        self._total, self._outside, self._cut = math.nan, -math.inf, math.inf
+        self._total, self._outside, self._cleared_below = math.nan, -math.inf, math.inf
 
     def holds(self, logit: float) -> bool | None:
         """Whether a token with this logit is certainly kept (True), certainly dropped (False), or neither (None)."""
@@ -55,10 +55,10 @@ class Nucleus:
 
     def _above(self, weight: float) -> float:
         """The sum of the weights larger than this. The others are cleared: asked again for less, it forms them anew."""
-        if weight < self._cut:
+        if weight < self._cleared_below:
             inverse = _LOG2_E / self.temperature  # powers of 2 cost torch half of what exp does
             bottom = torch.tensor([-self.top * inverse], device=self.logits.device)
             torch.add(bottom, self.logits, alpha=inverse, out=self.space)
             self._total = self.space.exp2_().sum().item()
-        self._cut = weight
+        self._cleared_below = weight
         return torch.threshold_(self.space, weight, 0.0).sum().item()

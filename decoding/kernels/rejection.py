@@ -84,7 +84,7 @@ def draw_flat(
     """The first accepted proposal of each row that the filters keep, [N], and how many rows needed ``kept``.
 
     logits: [N, V], flat rows without NaN. top: [N, 1] float32, the largest of each. params: of these rows. keys: [N, 1]
-    from ``counter_keys``. kept(row): the library's own filters, [V] bool, for rows where rounding decides about a
+    from ``counter_keys``. kept(row): transformers' own filters, [V] bool, for rows where rounding decides about a
     proposal.
     Cost: some hashes, one exponential per logit, and a sum of those above each proposal asked about (about 1 / top_p).
     """

@@ -2,7 +2,7 @@
 
 Min-p, epsilon and top-p drop all logits below some value. Rounding decides which value only within narrow bounds: where
 no logit of a row lies between them, the mask is known without forming a probability. Other rows, other types than
-float32 and other devices go through the library's own arithmetic.
+float32 and other devices go through transformers' own arithmetic.
 
 Source: min-p as a threshold in the space of logits is that of llama.cpp, vLLM and mlx-lm; the proof by bounds is ours.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..options.numpy_or_torch import Array
 from .error_bounds import EXP_ERROR, UNIT
 
-_SMALL = 4096  # below this many logits per row the library's arithmetic is as fast
+_SMALL = 4096  # below this many logits per row transformers' arithmetic is as fast
 _LEAST_MIN_P = 1e-20  # below, weights come near to what float32 cannot hold
 _TINIEST = 1e-37  # float32 numbers closer to zero may be flushed to it
 

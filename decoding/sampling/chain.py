@@ -49,7 +49,7 @@ def apply_chain(
     """Apply every filter of ``params`` that is on, in its order: [N, V] -> [N, V], dropped entries -inf.
 
     params: from ``SamplingParams.compiled``.
-    The library's own arithmetic throughout; the argument is not changed. Greedy rows are filtered like the others.
+    Transformers' own arithmetic throughout; the argument is not changed. Greedy rows are filtered like the others.
     chance: what decides whether XTC acts on a row, [N]; drawn from ``generator`` if None.
     Cost: the sum of the filters that are on; ``sample`` decides on a few candidates instead.
     >>> from afterlogits.decoding import SamplingParams

@@ -139,13 +139,13 @@ def _largest_logits(batch: Batch) -> None:
         large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
     else:
         large = known
-    loose = False
+    bounded = False
     if filters.needs_mass:
-        loose = large.maxima is not None
-        large = large.bounded(filters.divisor) if loose else large.weighed(filters.divisor, batch.logits)
+        bounded = large.maxima is not None
+        large = large.bounded(filters.divisor) if bounded else large.weighed(filters.divisor, batch.logits)
     kept = keep(large, filters, batch.vocab_size)
     worth = kept.settled
-    if loose and not bool(worth.all()):
+    if bounded and not bool(worth.all()):
         worth = worth | may_settle(large, filters)
     if not bool(worth.any()):
         return
@@ -154,7 +154,7 @@ def _largest_logits(batch: Batch) -> None:
     else:
         noise = counter_exponential(on_host(keys_of(batch.seeds, batch.step, batch.rows)), large.token_ids)
     batch.put(*listed_winners(kept, noise, filters, batch.params.arrays.get("greedy"), batch.seeds is not None))
-    if loose and batch.left:
+    if bounded and batch.left:
         _weighed_again(batch, kept, worth, noise, filters)
 
 
