@@ -110,10 +110,30 @@ def apply_top_p(logits: Tensor, top_p: RowOption, *, min_tokens_to_keep: int = 1
 def _drop_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
     def kept(some: slice) -> Tensor:
         p = of_rows(top_p, some)
+        if is_cuttable(logits):
+            return _without_tail(logits[some], p, min_tokens_to_keep)
         drop = outside_nucleus(logits[some], p, min_tokens_to_keep)
         return logits[some].masked_fill(drop & (p < 1.0) if isinstance(p, Tensor) else drop, -math.inf)
 
     return by_pieces(logits, kept)
+
+
+def _without_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
+    """The same by one value of each row: only the places of its equals that are dropped are written one by one."""
+    ordered, order = logits.sort(dim=-1)
+    dropped = (ordered.softmax(-1).cumsum(-1) <= as_border(1 - top_p, logits.dtype)).sum(1)
+    dropped.clamp_(max=max(logits.shape[1] - min_tokens_to_keep, 0))
+    if isinstance(top_p, Tensor):
+        dropped.masked_fill_(top_p[:, 0] >= 1.0, 0)
+    least = ordered.gather(1, dropped[:, None])
+    first = torch.searchsorted(ordered, least)[:, 0]
+    kept, left = keep_from(logits, least[:, 0].tolist())
+    for row in left:
+        kept[row] = logits[row].masked_fill(logits[row] < least[row], -math.inf)
+    for row, (start, end) in enumerate(zip(first.tolist(), dropped.tolist(), strict=True)):
+        if start < end:
+            kept[row, order[row, start:end]] = -math.inf
+    return kept
 
 
 def outside_nucleus(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int = 1) -> Tensor:

@@ -83,7 +83,7 @@ def test_the_library_s_arithmetic_is_not_needed_where_the_short_way_proves_itsel
     def refuse(*_: object) -> None:
         raise AssertionError("the library's arithmetic was asked for")
 
-    monkeypatch.setattr(top_k_top_p_min_p, "outside_nucleus", refuse)
+    monkeypatch.setattr(top_k_top_p_min_p, "_without_tail", refuse)
     monkeypatch.setattr(top_k_top_p_min_p, "_drop_improbable", refuse)
     for (apply, shape, value), theirs in zip(SHORT, expected, strict=True):
         assert torch.equal(apply(shape(4, VOCAB), value), theirs)
