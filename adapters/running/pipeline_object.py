@@ -17,6 +17,7 @@ from .columns import join, of_failure, to_arrow, to_columns
 from .exceptions import InputError
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
+from .portable import portable
 from .runner import Call, Failure, Loaded, Task, answer_windows, answers, cut_windows
 from .views import Results
 
@@ -64,7 +65,12 @@ class Pipeline(AskedOfPipelines):
         return f"Pipeline({self.task!r}, {type(self.model).__name__}, device={str(self.device)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.task,), self.__dict__
+        return _restored, (self.task,), {**self.__dict__, "_loaded": portable(self._loaded)}
+
+    def __copy__(self) -> "Pipeline":
+        same = _restored(self.task)
+        same.__dict__.update(self.__dict__)
+        return same
 
     def option_names(self) -> list[str]:
         """The options this task documents, run options first."""

@@ -75,6 +75,21 @@ def test_results_and_columns_are_pickled_and_copied(task):
     assert all(torch.equal(again[n], v) if isinstance(v, torch.Tensor) else again[n] == v for n, v in columns.items())
 
 
+def test_a_model_that_torch_does_not_pickle():
+    """wav2vec 2.0's positions are a parametrized convolution: "Serialization of parametrized modules" is refused."""
+    from tests.builders.audio_models import noise, sound_classifier
+
+    model, extractor = sound_classifier()
+    call = pipeline("audio-classification", model=model, feature_extractor=extractor, device="cpu")
+    with pytest.raises(RuntimeError, match="parametrized"):
+        pickle.dumps(model)
+    expected = call(noise(0.5))
+    for same in (pickle.loads(pickle.dumps(call)), copy.deepcopy(call)):
+        assert equal(same(noise(0.5)), expected) and same.model is not model
+        assert not same.model.training and type(same.model) is type(model)
+    assert copy.copy(call)(noise(0.5)) == expected
+
+
 def answer_in_a_worker(given):
     call, item = given
     return call(item)
