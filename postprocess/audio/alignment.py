@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 Array = np.ndarray[Any, Any]
+HOST = "cpu"
+BLOCK = 1 << 17  # log-probabilities of a block of frames, brought together
 STAR = -1  # a target that stands for anything
 
 
@@ -74,9 +76,9 @@ def align_ctc(
     batch_size, frames, places = _check(logprobs, targets, blank)
     frame_counts = _counts("lengths", lengths, batch_size, frames)
     token_counts = _counts("target_lengths", target_lengths, batch_size, places)
-    said, silent = _emissions(logprobs, targets, blank)
-    paths = _Viterbi(targets.cpu().numpy(), said, silent).run(frame_counts, token_counts)
-    return _located(paths, said, frame_counts, token_counts)
+    emissions = _Emissions(logprobs.detach(), targets, blank)
+    paths = _Viterbi(targets.cpu().numpy(), frames, emissions).run(frame_counts, token_counts)
+    return _located(paths, emissions, places)
 
 
 def _check(logprobs: Tensor, targets: Tensor, blank: int) -> tuple[int, int, int]:
@@ -103,24 +105,50 @@ def _counts(name: str, given: Tensor | None, batch_size: int, most: int) -> Arra
     return given.cpu().numpy().clip(0, most)
 
 
-def _emissions(logprobs: Tensor, targets: Tensor, blank: int) -> tuple[Array, Array]:
-    """Log-probabilities of the tokens of the text [T, B, L] and of the blank [T, B], frame by frame."""
-    values = logprobs.detach().transpose(0, 1)  # [T, B, V]
-    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    index = targets.clamp_min(0).to(values.device)[None].expand(len(values), -1, -1)
-    said = values.gather(2, index)
-    anything = (targets == STAR).to(values.device)
-    if bool(anything.any()):
-        said.masked_fill_(anything, 0.0)
-    return said.cpu().numpy(), values[:, :, blank].cpu().numpy()
+class _Emissions:
+    """Log-probabilities of the texts' tokens and of the blank, frame by frame, from blocks that the cache holds."""
+
+    def __init__(self, logprobs: Tensor, targets: Tensor, blank: int) -> None:
+        half = logprobs.dtype in (torch.float16, torch.bfloat16)
+        self.values = logprobs.float() if half else logprobs
+        self.blank, self.star = blank, (targets == STAR).cpu().numpy()
+        self.ids = targets.clamp_min(0).cpu().numpy()
+        self.any_star = bool(self.star.any())
+        if logprobs.device.type != HOST:  # only what the texts need leaves the device
+            index = torch.from_numpy(np.pad(self.ids, ((0, 0), (1, 0)), constant_values=blank)).to(logprobs.device)
+            self.values = self.values.gather(2, index[:, None].expand(-1, logprobs.shape[1], -1)).cpu()
+            self.ids = np.broadcast_to(np.arange(1, index.shape[1]), self.ids.shape)
+            self.blank = 0
+        rows, _, width = self.values.shape
+        self.places = np.arange(rows)[:, None] * width + self.ids
+        self.block, self.first, self.kept = max(1, BLOCK // max(1, rows * width)), 0, np.zeros(0)
+        self.said = np.empty(self.ids.shape, dtype=self.values.numpy().dtype)
+
+    def at(self, frame: int) -> tuple[Array, Array]:
+        """Of the tokens [B, L] and of the blank [B, 1]; the arrays are used again for the next frame."""
+        if not self.first <= frame < self.first + len(self.kept):
+            self.first = frame
+            block = self.values[:, frame : frame + self.block].transpose(0, 1)
+            self.kept = block.contiguous().numpy()
+        values = self.kept[frame - self.first]
+        np.take(values.reshape(-1), self.places, out=self.said, mode="clip")
+        if self.any_star:
+            self.said[self.star] = 0.0
+        return self.said, values[:, self.blank, None]
+
+    def of(self, rows: Array, frames: Array, places: Array) -> Array:
+        """Of single tokens [N]."""
+        found: Array = self.values.numpy()[rows, frames, self.ids[rows, places]].astype(np.float64)
+        found[self.star[rows, places]] = 0.0
+        return found
 
 
 class _Viterbi:
     """Scores of the best paths: of those that end in token l, and of those that end in the blank before token l."""
 
-    def __init__(self, targets: Array, said: Array, silent: Array) -> None:
-        self.said, self.silent = said, silent
-        frames, rows, places = said.shape
+    def __init__(self, targets: Array, frames: int, emissions: _Emissions) -> None:
+        self.emissions = emissions
+        rows, places = targets.shape
         # A star takes part in no repeat: it may be anything.
         may_skip = (targets[:, 1:] != targets[:, :-1]) | (targets[:, 1:] == STAR)
         self.no_skip = np.full((rows, places), -np.inf)
@@ -131,7 +159,7 @@ class _Viterbi:
 
     def run(self, frame_counts: Array, token_counts: Array) -> tuple[Array, Array]:
         """Paths [B, T] over places (-1 blank) and their scores [B]."""
-        _, rows, places = self.said.shape
+        _, rows, places = self.from_blank.shape
         token = np.full((rows, places + 1), -np.inf)  # column 0 is no token: nothing comes from before the text
         blank = np.full((rows, places + 1), -np.inf)
         blank[:, 0] = 0.0
@@ -158,14 +186,15 @@ class _Viterbi:
         np.maximum(best, skip, out=best)
         np.greater(token, blank, out=self.blank_moves[frame])
         np.maximum(token, blank, out=blank)
-        blank += self.silent[frame][:, None]
-        np.add(best, self.said[frame], out=token[:, 1:])
+        said, silent = self.emissions.at(frame)
+        blank += silent
+        np.add(best, said, out=token[:, 1:])
 
     def _trace(
         self, frame_counts: Array, token_counts: Array, last_token: Array, last_blank: Array
     ) -> tuple[Array, Array]:
         """All rows back from their last frames at once."""
-        frames, rows, _ = self.said.shape
+        frames, rows, _ = self.from_blank.shape
         paths = np.full((rows, frames), -1)
         scores = np.maximum(last_token, last_blank)
         row = np.flatnonzero(scores > -np.inf)
@@ -186,10 +215,10 @@ class _Viterbi:
         return found
 
 
-def _located(paths: tuple[Array, Array], said: Array, frame_counts: Array, token_counts: Array) -> CtcAlignment:
+def _located(paths: tuple[Array, Array], emissions: _Emissions, places: int) -> CtcAlignment:
     """First and last frames of every token, and its mean log-probability."""
     path, scores = paths
-    rows, places = said.shape[1:]
+    rows = len(path)
     starts, ends = np.full((rows, places), -1), np.full((rows, places), -1)
     means = np.full((rows, places), np.nan)
     row, frame = np.nonzero(path >= 0)
@@ -200,7 +229,6 @@ def _located(paths: tuple[Array, Array], said: Array, frame_counts: Array, token
         owner, place = row[first], path[row[first], frame[first]]
         starts[owner, place] = frame[first]
         ends[owner, place] = frame[first] + counts
-        values = said[frame, row, path[row, frame]].astype(np.float64)
-        means[owner, place] = np.add.reduceat(values, first) / counts
+        means[owner, place] = np.add.reduceat(emissions.of(row, frame, path[row, frame]), first) / counts
     columns = (path, starts, ends, means, scores)
     return CtcAlignment(*map(torch.from_numpy, columns))

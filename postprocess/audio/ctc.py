@@ -6,10 +6,10 @@ groups equal token *strings*, so two ids with one string (all unknown ids, for e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from ..records import by_row, collection_paused
 Array = np.ndarray[Any, Any]
 LARGE_VOCABULARY = 512  # below, argmax is about as fast
 LOGITS_AT_ONCE = 1 << 17  # of a block of frames: 512 KiB of float32
-MOST_CHARACTERS = 1 << 22  # of emissions written out at one width; beyond, they are joined one by one
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,14 @@ class CtcAlphabet:
         return len(ids) == 0 or int(ids.max()) == len(ids) - 1
 
     @cached_property
-    def written(self) -> Array | None:
-        """[S] strings of one width, to be gathered; None where a symbol holds the fill character itself."""
-        symbols = ["" if i == self.blank else symbol for i, symbol in enumerate(self.symbols)]
-        return None if "\0" in "".join(symbols) else np.array(symbols)
+    def written(self) -> Array:
+        """[S] the symbols as objects, so that a gather of them makes no new strings."""
+        return np.array([*self.symbols, None], dtype=object)[:-1]
 
     @cached_property
-    def lengths(self) -> Array:
-        """[S] characters of each symbol."""
-        return np.array([len(symbol) for symbol in self.symbols])
+    def codes(self) -> Array:
+        """[S] the code point of every symbol of one character, -1 of the others."""
+        return np.array([ord(symbol) if len(symbol) == 1 else -1 for symbol in self.symbols], dtype=np.int32)
 
 
 def ctc_alphabet(
@@ -83,30 +81,28 @@ class CtcTranscripts:
     ends: Tensor  # [N] int64, the frame after the last
 
     @cached_property
-    def _written(self) -> tuple[str, Sequence[int]]:
-        """All emissions in one string, and where each begins (and the last ends)."""
-        written, symbols = self.alphabet.written, self.symbols.numpy()
-        lengths = self.alphabet.lengths[symbols]
-        widest = int(lengths.max(initial=1))
-        if written is None or len(symbols) * widest > MOST_CHARACTERS:
-            pieces = list(map(self.alphabet.symbols.__getitem__, symbols.tolist()))
-            return "".join(pieces), list(accumulate(map(len, pieces), initial=0))
-        text = written.astype(f"U{widest}", copy=False)[symbols].tobytes().decode("utf-32-le", "surrogatepass")
-        if widest == 1 and lengths.all():
-            return text, range(len(text) + 1)
-        places = np.zeros(len(symbols) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=places[1:])
-        return text.replace("\0", ""), places.tolist()
+    def _pieces(self) -> Sequence[str]:
+        """What each emission writes: one string where every piece is one character, else a list."""
+        codes = self.alphabet.codes[self.symbols.numpy()]
+        if len(codes) and codes.min() >= 0:
+            text: str = codes.tobytes().decode("utf-32-le", "surrogatepass")
+            return text
+        pieces: list[str] = self.alphabet.written[self.symbols.numpy()].tolist()
+        return pieces
 
     def texts(self) -> list[str]:
         """The text of each row, stripped as transformers strips it; two delimiters stay two spaces."""
-        text, place = self._written
-        cuts = [place[i] for i in self.row_splits.tolist()]
-        return [text[a:b].strip() for a, b in pairwise(cuts)]
+        return [text.strip() for text in self._joined(pairwise(self.row_splits.tolist()))]
+
+    def _joined(self, spans: Iterable[tuple[int, int]]) -> list[str]:
+        pieces = self._pieces
+        if isinstance(pieces, str):
+            return [pieces[a:b] for a, b in spans]
+        return ["".join(pieces[a:b]) for a, b in spans]
 
     def characters(self) -> list[list[dict[str, Any]]]:
         """``{"char", "start_offset", "end_offset"}`` of each emission of each row; not stripped."""
-        columns = (self._pieces(), self.starts.tolist(), self.ends.tolist())
+        columns = (self._pieces, self.starts.tolist(), self.ends.tolist())
         with collection_paused():
             records = [{"char": char, "start_offset": i, "end_offset": j} for char, i, j in zip(*columns, strict=True)]
         return by_row(records, self.row_splits.tolist())
@@ -139,24 +135,21 @@ class CtcTranscripts:
         Frames are multiplied, then divided, as transformers does: the other order differs in the last bit.
         """
         if kind == "char":
-            pieces, starts, ends, splits = self._pieces(), self.starts, self.ends, self.row_splits
+            pieces, starts, ends, splits = self._pieces, self.starts, self.ends, self.row_splits
         else:
             first, last, splits = self.word_runs
             pieces, starts, ends = self._word_pieces(), self.starts[first], self.ends[last]
-        columns = ((frames.double() * samples_per_frame / sampling_rate).tolist() for frames in (starts, ends))
+        frames = int(ends.max()) if len(ends) else 0
+        # Each frame's seconds are one object, which all records share: floats of their own would double the work.
+        seconds = np.array([*(np.arange(frames + 1) * samples_per_frame / sampling_rate).tolist(), None], dtype=object)
+        columns = zip(seconds[starts.numpy()].tolist(), seconds[ends.numpy()].tolist(), strict=True)
         with collection_paused():
-            seconds = zip(*columns, strict=True)
-            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, seconds, strict=True)]
+            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, columns, strict=True)]
         return by_row(records, splits.tolist())
 
-    def _pieces(self) -> Sequence[str]:
-        text, place = self._written
-        return text if isinstance(place, range) else list(map(self.alphabet.symbols.__getitem__, self.symbols.tolist()))
-
     def _word_pieces(self) -> list[str]:
-        text, place = self._written
         first, last, _ = self.word_runs
-        return [text[place[a] : place[b + 1]] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+        return self._joined(zip(first.tolist(), (last + 1).tolist(), strict=True))
 
 
 def frame_ids(logits: Tensor) -> Tensor:

@@ -93,6 +93,25 @@ def test_half_precision_is_read_as_it_is():
     assert torch.equal(align_ctc(logprobs, targets).tokens, align_ctc(logprobs.float(), targets).tokens)
 
 
+def test_other_devices_send_what_the_texts_need(monkeypatch):
+    """The way for other devices, taken on this one: the same frames and numbers."""
+    for seed in range(60):
+        logprobs, targets, *lengths = draw_clips(seed)
+        here = align_ctc(logprobs, targets, lengths=lengths[0], target_lengths=lengths[1])
+        with monkeypatch.context() as patch:
+            patch.setattr("afterlogits.postprocess.audio.alignment.HOST", "elsewhere")
+            there = align_ctc(logprobs, targets, lengths=lengths[0], target_lengths=lengths[1])
+        assert torch.equal(here.tokens, there.tokens) and torch.equal(here.scores, there.scores)
+        torch.testing.assert_close(here.token_logprobs, there.token_logprobs, rtol=0, atol=0, equal_nan=True)
+
+
+def test_blocks_of_frames_are_the_frames(monkeypatch):
+    logprobs, targets, lengths, _ = draw_clips(7)
+    whole = align_ctc(logprobs, targets, lengths=lengths)
+    monkeypatch.setattr("afterlogits.postprocess.audio.alignment.BLOCK", 1)
+    assert torch.equal(align_ctc(logprobs, targets, lengths=lengths).tokens, whole.tokens)
+
+
 # errors
 
 
