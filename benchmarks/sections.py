@@ -24,6 +24,7 @@ TABLES = {
     "text tasks": "Text tasks, whole calls",
     "vision kernels": "Vision postprocessing kernels",
     "vision tasks": "Vision tasks, whole calls",
+    "audio tasks": "Audio tasks, whole calls",
     "peers": "Other engines",
     "baselines": "The building blocks of torch",
 }

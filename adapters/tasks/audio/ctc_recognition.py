@@ -13,6 +13,7 @@ from ....postprocess.audio.ctc import CtcAlphabet, CtcTranscripts, collapse_chun
 from ....postprocess.audio.strides import rescale_stride
 from ...running.batching import Batch, Row
 from ...running.runner import Loaded
+from .beam_decoding import best_beams
 from .recognition_options import CTC_WITH_LM, RecognitionOptions, kind_of, samples_per_frame
 
 
@@ -149,10 +150,9 @@ def _by_tokenizer(
 def _by_decoder(
     loaded: Loaded, strides: Sequence[Any], outputs: Sequence[Sequence[Frames]], options: RecognitionOptions
 ) -> list[dict[str, Any]]:
-    """The best beam of a decoder of pyctcdecode (or one called as it is)."""
+    """The best beam of every recording."""
     records = []
-    for logits in _joined(strides, outputs):
-        text, _, words, *_ = options.decoder.decode_beams(logits.numpy(), **(options.decoder_kwargs or {}))[0]
+    for text, words in best_beams(_joined(strides, outputs), options.decoder, options.decoder_kwargs or {}):
         record: dict[str, Any] = {"text": text}
         if options.return_timestamps:
             offsets = [{"word": word, "start_offset": start, "end_offset": end} for word, (start, end) in words]
