@@ -1,5 +1,8 @@
 """Results about pages and pictures: plain lists of dicts in every way, which know what they were asked about."""
 
+import base64
+import io
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -14,8 +17,46 @@ class PageAnswers(list[Any]):
     page: Any = None  # a PIL image, or None where only words were given
     word_boxes: WordBoxes = []  # noqa: RUF012 (replaced, never changed)
 
+    def box_of(self, answer: Mapping[str, Any]) -> list[int] | None:
+        """The box around an answer's words (left, top, right, bottom) in thousandths of the page; None for "no answer"
+        and for generated answers, which have no place."""
+        if "start" not in answer or not answer["answer"]:
+            return None
+        boxes = [box for _, box in self.word_boxes[answer["start"] : answer["end"] + 1]]
+        left, top, right, bottom = zip(*boxes, strict=True)
+        return [min(left), min(top), max(right), max(bottom)]
+
+    def picture(self) -> Any:
+        """The page as a PIL image with the answers' boxes on it; without a page, its words where they stand."""
+        from ...media.drawing import draw_boxes
+
+        page = self.page if self.page is not None else drawn_page(self.word_boxes)
+        placed = [(answer, box) for answer in self if (box := self.box_of(answer)) is not None]
+        records = [{"label": answer["answer"], "score": answer["score"]} for answer, _ in placed]
+        return draw_boxes(page, records, [_pixels(box, page.size) for _, box in placed])
+
     def _repr_html_(self) -> str:
-        return _answers(self, self.question)
+        if not any(self.box_of(answer) for answer in self):
+            return _answers(self, self.question)
+        content = io.BytesIO()
+        self.picture().save(content, "PNG")
+        shown = base64.b64encode(content.getvalue()).decode()
+        return _answers(self, self.question) + f'<img src="data:image/png;base64,{shown}"/>'
+
+
+def drawn_page(word_boxes: WordBoxes) -> Any:
+    """A white page with words in their boxes, for documents that came without a picture."""
+    from PIL import Image, ImageDraw
+
+    page = Image.new("RGB", (1000, 1000), "white")
+    pen = ImageDraw.Draw(page)
+    for word, (left, top, _, bottom) in word_boxes:
+        pen.text((left, top), word, fill=(17, 17, 17), font_size=max(bottom - top, 8))
+    return page
+
+
+def _pixels(box: Sequence[float], size: tuple[int, int]) -> list[float]:
+    return [side / 1000 * size[place % 2] for place, side in enumerate(box)]
 
 
 class VisualAnswers(list[Any]):

@@ -93,6 +93,19 @@ def test_boxes_of_answers_and_answers_said_once():
         assert answer["box"] == [min(left), min(top), max(right), max(bottom)]
 
 
+def test_answers_are_drawn_on_their_page():
+    """The page is enlarged to be looked at; pixels of a box's edge change, a corner far from all boxes does not."""
+    model, tokenizer = layoutlm()
+    pipe = pipeline(TASK, model, tokenizer=tokenizer)
+    given = pipe({**PAGES[0], "image": picture(200, 100)})
+    assert given.box_of(given[0]) == PAGES[0]["word_boxes"][given[0]["start"]][1] or given[0]["end"] > given[0]["start"]
+    drawn = given.picture()
+    assert drawn.size == (480, 240)
+    bare = pipe(PAGES[0])
+    assert bare.page is None and bare.picture().size == (1000, 1000)
+    assert "data:image/png;base64," in bare._repr_html_() and bare[0]["answer"] in bare._repr_html_()
+
+
 NO_PAGES = [
     ({"question": "who"}, "item must have an image or word_boxes; got neither"),
     ({"question": "who", "word_boxes": []}, "a page must have words; got none"),
