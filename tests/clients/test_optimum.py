@@ -72,12 +72,12 @@ def test_a_session_of_an_encoder_decoder():
     inputs = words(TEXTS[:3], return_tensors="pt", padding=True)
     options = {**inputs, "max_new_tokens": 10, "num_beams": 2}
     options.pop("token_type_ids", None)
-    theirs = model.generate(**options).tolist()
+    theirs = lambda: model.generate(**options).tolist()  # noqa: E731
     installed = install(session("ORTModelForSeq2SeqLM", SEQ2SEQ))
     compare(
         "optimum-onnx",
         "`install` of ORTModelForSeq2SeqLM",
-        lambda: theirs,
+        theirs,
         lambda: installed.generate(**options).tolist(),
     )
     assert isinstance(installed, optimum.ORTModelForSeq2SeqLM) and torch.is_tensor(inputs["input_ids"])
