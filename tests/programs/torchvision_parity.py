@@ -12,7 +12,8 @@ from typing import Any
 
 from tests import torchvision_oracle
 
-torchvision_oracle.load()
+if __name__ == "__main__":
+    torchvision_oracle.load()  # before transformers looks whether torchvision is there
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
