@@ -15,14 +15,14 @@ from tests import torchvision_oracle
 if __name__ == "__main__":
     torchvision_oracle.load()  # before transformers looks whether torchvision is there
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import torch
+import transformers
 
-from afterlogits.adapters import install_postprocess  # noqa: E402
-from afterlogits.benchmarks.answers import require_same  # noqa: E402
-from afterlogits.postprocess import vision  # noqa: E402
-from tests.postprocess.vision import drawn_detections, drawn_masks  # noqa: E402
-from tests.programs.vision_parity import run  # noqa: E402
+from afterlogits.adapters import install_postprocess
+from afterlogits.benchmarks.answers import require_same
+from afterlogits.postprocess import vision
+from tests.postprocess.vision import drawn_detections, drawn_masks
+from tests.programs.vision_parity import run
 
 
 def check_rf_detr(seed: int) -> None:
