@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from transformers.models.mask2former import image_processing_pil_mask2former as row_major
-from transformers.models.sam import image_processing_pil_sam as column_major
 
 from afterlogits.postprocess import vision
 from afterlogits.postprocess.vision.run_lengths import compress, decompress
+
+try:  # transformers 5 keeps the processors on Pillow in files of their own
+    from transformers.models.mask2former import image_processing_pil_mask2former as row_major
+    from transformers.models.sam import image_processing_pil_sam as column_major
+except ImportError:
+    from transformers.models.mask2former import image_processing_mask2former as row_major
+    from transformers.models.sam import image_processing_sam as column_major
 
 
 def draw_masks(seed):
