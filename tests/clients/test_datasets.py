@@ -1,6 +1,7 @@
 """datasets: a pipeline under ``map``, alone, in batches, and in processes of its own; data sets as its input."""
 
 import pytest
+import torch
 import transformers
 
 from afterlogits import pipeline
@@ -51,10 +52,18 @@ def test_map_with_a_format(texts, pipes, form):
 
 
 def test_map_in_processes(texts, pipes):
-    """``num_proc``: the pipeline is pickled into workers."""
+    """``num_proc``: the pipeline is pickled into workers.
+
+    One thread: a forked worker whose parent's OpenMP threads have run waits for them for ever, in any pipeline.
+    """
     _, ours = pipes
     expected = [each["label"] for each in ours(TEXTS)]
-    mapped = texts.map(labelled(ours), batched=True, num_proc=2, load_from_cache_file=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        mapped = texts.map(labelled(ours), batched=True, num_proc=2, load_from_cache_file=False)
+    finally:
+        torch.set_num_threads(threads)
     with counting() as reached:
         ours(TEXTS[0])  # the workers' calls are counted in the workers
     assert mapped["label"][:] == expected
