@@ -79,10 +79,10 @@ def test_a_byte_order_mark_is_no_part_of_the_text(run, records, tmp_path):
     lines = (GOOD + "\n" + GOOD + "\n").encode()
     (tmp_path / "in.jsonl").write_bytes(mark + lines)
     (tmp_path / "plain.jsonl").write_bytes(lines)
-    (tmp_path / "in.txt").write_bytes(mark + b"Ada was in Paris.\n")
+    (tmp_path / "in.txt").write_bytes(mark + 2 * b"Ada was in Paris.\n")  # two of each, so that batches are alike
     (tmp_path / "in.data").write_bytes(mark + lines)  # a suffix that says nothing: the content does
-    (tmp_path / "in.csv").write_bytes(mark + b"text,id\nAda was in Paris.,good\n")
-    (tmp_path / "in.json").write_bytes(mark + b"[" + GOOD.encode() + b"]")
+    (tmp_path / "in.csv").write_bytes(mark + b"text,id\n" + 2 * b"Ada was in Paris.,good\n")
+    (tmp_path / "in.json").write_bytes(mark + f"[{GOOD}, {GOOD}]".encode())
     for name in ("in.jsonl", "plain.jsonl", "in.txt", "in.data", "in.csv", "in.json"):
         assert run(name, "out.jsonl") == 0, name
         assert records("out.jsonl")[0]["result"], name
