@@ -168,7 +168,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 .venv-ray/.ready-test: pyproject.toml constraints.txt constraints-ray.txt
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/$(INSTALL) -c constraints.txt torch==2.13.0
-	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft
+	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft pyspark
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.
