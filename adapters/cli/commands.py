@@ -1,4 +1,4 @@
-"""The command line: ``afterlogits demo | run | bench | completion``.
+"""The command line: ``afterlogits demo | run | serve | bench | completion``.
 
 A bad command ends with one line on stderr and exit status 2, a job with unanswered items with 3, an interrupted one
 with 128 and the number of its signal; nothing here reads an argument by itself (parser.py).
@@ -12,7 +12,9 @@ from ..jobs.errors import CANNOT, CLOSED_PIPE, ClosedPipe, Stopped, UsageError, 
 from ..jobs.job import Job
 from ..jobs.run import run_job
 from ..jobs.signals import stopping
+from .option_help import sentence
 from .parser import build_parser, completion_script, parse, task_options
+from .serve_options import settings_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +68,10 @@ def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
         return run_on_ray(job_of(known), **on)
     if known.command == "run":
         return run_job(job_of(known))
+    if known.command == "serve":
+        from ..serving.command import serve
+
+        return serve(settings_of(known), sentence, quiet=known.quiet)
     build_parser().print_help()
     return CANNOT
 

@@ -13,10 +13,12 @@ from ..running.options import defaults_of, nearest_name, option_names, unknown_o
 from ..tasks.table import find_task, task_names
 from .option_help import NOT_HERE, sentence
 from .run_options import add_run_options
+from .serve_options import add_serve_options
 
 COMMANDS = {
     "demo": "the main job on real text, with the checkpoints that ship",
     "run": "a task over a file",
+    "serve": "tasks over HTTP, for existing clients, and a page to try them",
     "bench": "the speed comparisons",
     "completion": "a script that completes commands, tasks and options in a shell",
 }
@@ -74,6 +76,8 @@ def build_parser() -> OneLineParser:
         command = commands.add_parser(name, help=text, description=_sentence(text), add_help=not own)
         if name == "run":
             _add_tasks(command)
+        elif name == "serve":
+            add_serve_options(command)
         elif name == "completion":
             command.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell to write the script for")
     return parser
@@ -88,6 +92,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     known, rest = parser.parse_known_args(list(arguments))
     if rest and known.command == "run":
         _refuse_rest(rest[0], known.task)
+    if rest and known.command == "serve":
+        _refuse_serve(rest[0])
     if rest and known.command not in ("demo", "bench"):
         raise UsageError(f"unexpected argument {rest[0]!r}")
     return known, rest
@@ -215,6 +221,17 @@ def _refuse_rest(argument: str, name: str) -> NoReturn:
     option = argument[2:].partition("=")[0].replace("-", "_")
     beside = [*sorted(task.forwarded() - NOT_HERE), *flags]
     raise UsageError(unknown_option(option, task.name, option_names(task.options), beside))
+
+
+def _refuse_serve(argument: str) -> NoReturn:
+    if not argument.startswith("--"):
+        raise UsageError(f"unexpected argument {argument!r}; options are given as --name value")
+    parser = OneLineParser()
+    add_serve_options(parser)
+    flags = [flag[2:] for flag in parser._option_string_actions if flag.startswith("--")]
+    nearest = nearest_name(argument[2:].partition("=")[0], flags)
+    hint = f"; did you mean '--{nearest}'?" if nearest else "; afterlogits serve --help lists them"
+    raise UsageError(f"unknown option {argument!r} for serve{hint}")
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> list[Any]:

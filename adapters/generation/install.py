@@ -72,7 +72,7 @@ def generate(
     positional = () if inputs is None and not arguments else (inputs, *arguments)
     if generating_model(model) is None:
         return _by_its_own_generate(model, positional, kwargs, asks_for_more=seeds is not None)
-    view = with_inner(without_compilation(model), _view)
+    view = engine_view(model)
     own = {"seeds": seeds, "compact": compact, "shared_prefill": shared_prefill}
     asked = {name: value for name, value in own.items() if value is not _OFF[name]}
     return view.generate(*positional, **asked, **kwargs)
@@ -164,6 +164,13 @@ def _by_its_own_generate(
         f"{name} is decoded by its own generate: it is not a transformers model.", RuntimeWarning, stacklevel=3
     )
     return model.generate(*positional, **kwargs)
+
+
+def engine_view(model: Any) -> Any:
+    """``model`` under the engine's class, itself left as it is. Raises TypeError if it cannot generate."""
+    if generating_model(model) is None:
+        raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
+    return with_inner(without_compilation(model), _view)
 
 
 def _view(model: Any) -> Any:

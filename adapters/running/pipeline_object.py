@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -90,8 +90,29 @@ class Pipeline(AskedOfPipelines):
             return self._columns(call, loaded, resolved, run)
         if call.kind == "stream":
             return self._records(call, loaded, resolved, run)
-        results = list(self._records(call, loaded, resolved, run))
-        return self._task.shape(results[0] if call.kind == "single" else Results(results), call)
+        return self.shape_answers(list(self._records(call, loaded, resolved, run)), call)
+
+    @property
+    def task_entry(self) -> Task:
+        """The row of the table of tasks that this pipeline is of."""
+        return self._task
+
+    @property
+    def loaded(self) -> Loaded:
+        """The model and its processors, as the functions of the task take them."""
+        return self._loaded
+
+    def read_call(self, *args: Any, **options: Any) -> Call:
+        """The items and options that a call with these arguments is about, answered by ``answer_windows``."""
+        return self._task.read(*args, **options)
+
+    def resolved_options(self, options: Mapping[str, Any]) -> Any:
+        """The task's options for a call, checked: ``options`` above the pipeline's own."""
+        return self._resolve(self._effective(options), self._loaded, ())
+
+    def shape_answers(self, answers: Sequence[Any], call: Call) -> Any:
+        """The answers to a call's items in the nesting that the call gives them in."""
+        return self._task.shape(answers[0] if call.kind == "single" else Results(answers), call)
 
     @property
     def batch_limits(self) -> tuple[str, int, int | None]:
@@ -111,7 +132,7 @@ class Pipeline(AskedOfPipelines):
         Yields a list a window: records, and a Failure for each item without one. ``start``: the number of the first
         item, which seeds by item go by. A Failure among the items stays one.
         """
-        resolved = self._resolve(self._effective(options or {}), self._loaded, ())
+        resolved = self.resolved_options(options or {})
         return answer_windows(self._task, self._loaded, windows, resolved, start=start)
 
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:

@@ -115,7 +115,7 @@ def check(loaded: Loaded, options: TextGenerationOptions) -> TextGenerationOptio
         not getattr(loaded.config, "is_encoder_decoder", False),
         f"model must be decoder-only for text-generation; got {type(loaded.model).__name__}",
     )
-    _arguments(loaded, options)
+    generate_arguments(loaded, options)
     return options
 
 
@@ -195,7 +195,7 @@ def _fit(loaded: Loaded, row: Row, options: TextGenerationOptions) -> Row:
         start = start if isinstance(start, int) else start[0]
         return Row({"input_ids": [start], "attention_mask": [1]}, 1, None, {"empty": True})
     if options.handle_long_generation == "hole":
-        arguments = _arguments(loaded, options)
+        arguments = generate_arguments(loaded, options)
         new = stated_value(loaded, arguments, "max_new_tokens")
         if new is None:
             new = (stated_value(loaded, arguments, "max_length") or 20) - len(ids)
@@ -207,7 +207,7 @@ def _fit(loaded: Loaded, row: Row, options: TextGenerationOptions) -> Row:
     return Row({"input_ids": ids, "attention_mask": mask}, len(ids))
 
 
-def _arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]:
+def generate_arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]:
     """The keyword arguments of generate."""
     given = dict(options.forwarded)
     if options.stop_sequence is not None:
@@ -230,15 +230,15 @@ def _arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]
 
 
 def forward(loaded: Loaded, batch: Batch, options: TextGenerationOptions) -> list[Any]:
-    return run_generate(loaded, batch, _arguments(loaded, options))
+    return run_generate(loaded, batch, generate_arguments(loaded, options))
 
 
 def in_order(loaded: Loaded, options: TextGenerationOptions) -> bool:
-    return must_keep_order(loaded, _arguments(loaded, options))
+    return must_keep_order(loaded, generate_arguments(loaded, options))
 
 
 def equal_lengths(loaded: Loaded, options: TextGenerationOptions) -> bool:
-    return by_total_length(loaded, _arguments(loaded, options))
+    return by_total_length(loaded, generate_arguments(loaded, options))
 
 
 def finish(

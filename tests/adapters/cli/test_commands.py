@@ -93,7 +93,7 @@ def test_an_empty_file_gives_an_empty_file(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["rum"], "unknown command 'rum'; did you mean 'run'? (demo, run, bench, completion)"),
+        (["rum"], "unknown command 'rum'; did you mean 'run'? (demo, run, serve, bench, completion)"),
         (["run", "nerr", "--input", "a", "--output", "b"], "unknown task 'nerr'; did you mean 'ner'?"),
         (["run", "ner"], "the following arguments are required: --input, --output"),
         (["run", "ner", "--input", "absent", "--output", "b"], "cannot read absent: No such file or directory"),
@@ -247,7 +247,9 @@ def test_bash_completes_by_that_script(tmp_path):
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "afterlogits", "rum"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "afterlogits: unknown command 'rum'; did you mean 'run'? (demo, run, bench, completion)\n"
+    assert (
+        done.stderr == "afterlogits: unknown command 'rum'; did you mean 'run'? (demo, run, serve, bench, completion)\n"
+    )
 
 
 def test_the_version(capsys):
@@ -261,4 +263,4 @@ def test_demo_and_bench_read_their_own_arguments(capsys):
     for command in ("demo", "bench"):
         assert main([command, "--help"]) == 0
         assert "usage:" in capsys.readouterr().out
-    assert set(COMMANDS) == {"demo", "run", "bench", "completion"}
+    assert set(COMMANDS) == {"demo", "run", "serve", "bench", "completion"}

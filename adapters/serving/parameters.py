@@ -1,0 +1,176 @@
+"""The parameters of a request: which a stranger may set, under which names they come, how large they may be."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..running.runner import Task
+from .errors import Refused, invalid
+from .settings import Limits
+
+# Options that name code, files, addresses, other models, or objects of Python: never set over a network.
+REFUSED = frozenset(
+    {
+        *("allow_urls", "timeout", "trust_remote_code", "model_kwargs", "device", "dtype", "token", "revision"),
+        *("assistant_model", "assistant_tokenizer", "custom_generate", "generation_config", "compile_config"),
+        *("cache_implementation", "cache_config", "continuous_batching_config", "prefill_chunk_size"),
+        *("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "streamer", "seeds", "synced_gpus"),
+        *("vocoder", "noise_scheduler", "decoder", "decoder_kwargs", "tesseract_config", "chat_template"),
+        *("return_tensors", "output", "on_error", "progress", "num_workers", "batch_size", "batch_tokens", "compat"),
+        *("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+        *("past_key_values", "inputs_embeds", "forward_params", "preprocess_params", "negative_prompt_ids"),
+        *("watermarking_config", "tokenizer", "head_mask", "token_healing", "low_memory", "use_model_defaults"),
+    }
+)
+# Numbers that decide how much work or memory one input takes.
+_MOST: dict[str, float] = {
+    "num_beams": 16,
+    "num_return_sequences": 16,
+    "num_beam_groups": 16,
+    "top_k": 100_000,
+    "points_per_crop": 64,
+    "points_per_batch": 256,
+    "crops_n_layers": 2,
+    "crop_n_layers": 2,
+    "num_frames": 64,
+    "prompt_lookup_num_tokens": 32,
+    "doc_stride": 4096,
+    "max_seq_len": 8192,
+    "labels_per_entity": 1000,
+}
+_LEAST: dict[str, float] = {"tile": 64, "chunk_length_s": 0, "max_new_tokens": 1}
+_LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+_STOPS = 16
+_LANGUAGE = re.compile(r"[A-Za-z_]+(\+[A-Za-z_]+)*")
+# Names of the clients that mean an option of another name here, for tasks that make text.
+_RENAMED = {"stop": "stop_sequence", "stop_sequences": "stop_sequence"}
+
+
+def read_parameters(task: Task, body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """The options of a call from a body's ``parameters``, those of the clients' own names under today's.
+
+    Raises Refused (422) for an option that must not be set from outside, and for one that is too large.
+    """
+    given = body.get("parameters")
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise invalid(f"parameters must be an object; got {type(given).__name__}")
+    options = {name: value for name, value in given.items() if value is not None}
+    if task.name == "table-question-answering":
+        options.pop("model", None)  # the client sends the address it was given
+    if task.name == "feature-extraction":
+        options.update(_of_embeddings(body))
+    nested = options.pop("generate_parameters", None)
+    if nested is not None:
+        if not isinstance(nested, Mapping):
+            raise invalid(f"generate_parameters must be an object; got {type(nested).__name__}")
+        options = {**options, **{name: value for name, value in nested.items() if value is not None}}
+    if "do_sample" in task.forwarded():
+        options = {_RENAMED.get(name, name): value for name, value in options.items()}
+        _refuse_absent(options)
+        _check_stops(options.get("stop_sequence"))
+        if isinstance(options.get("logit_bias"), Mapping):
+            options["logit_bias"] = _biases(options["logit_bias"])
+    options = _grouped(task, options)
+    check_options(options, limits)
+    return options
+
+
+def _of_embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """feature-extraction has its parameters beside ``inputs``, by names of text-embeddings-inference."""
+    options: dict[str, Any] = {}
+    if body.get("truncate") is not None:
+        options["truncation"] = body["truncate"]
+    if str(body.get("truncation_direction") or "right").lower() != "right":
+        raise invalid("truncation_direction must be 'right': the tokenizer cuts there")
+    if body.get("normalize"):
+        options |= {"normalize": True, "pooling": "mean"}
+    for name in ("prompt_name", "dimensions"):
+        if body.get(name) is not None:
+            raise invalid(f"{name} must not be given: this model has none of it")
+    if body.get("encoding_format") not in (None, "float"):
+        raise invalid(f"encoding_format must be 'float'; got {body['encoding_format']!r}")
+    return options
+
+
+def _refuse_absent(options: dict[str, Any]) -> None:
+    """Parameters of text-generation-inference that this server has nothing for."""
+    for name in ("adapter_id", "decoder_input_details", "watermark", "grammar"):
+        value = options.pop(name, None)
+        if value not in (None, False):
+            raise invalid(f"{name} must be left out: this server does not have it", param=name)
+
+
+def _check_stops(stops: Any) -> None:
+    listed = [stops] if isinstance(stops, str) else [] if stops is None else stops
+    if not isinstance(listed, list) or not all(isinstance(each, str) and each for each in listed):
+        raise invalid(f"stop must be texts that are not empty; got {stops!r}", param="stop")
+    if len(listed) > _STOPS:
+        raise invalid(f"stop must hold at most {_STOPS} texts; got {len(listed)}", param="stop")
+
+
+def _biases(given: Mapping[str, Any]) -> dict[int, Any]:
+    """Biases by token id: JSON has no numbers for names."""
+    try:
+        return {int(token): bias for token, bias in given.items()}
+    except ValueError:
+        raise invalid("logit_bias must have token ids for names", param="logit_bias") from None
+
+
+def _grouped(task: Task, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of generate in ``generate_kwargs`` where the task takes them there."""
+    from ..running.options import option_names
+    from ..tasks.text.generating import generate_options
+
+    own = option_names(task.options)
+    if "generate_kwargs" not in own or "do_sample" in task.forwarded():
+        return options
+    moved = {name: value for name, value in options.items() if name not in own and name in generate_options()}
+    if not moved:
+        return options
+    kept = {name: value for name, value in options.items() if name not in moved}
+    return {**kept, "generate_kwargs": {**(kept.get("generate_kwargs") or {}), **moved}}
+
+
+def check_options(options: Mapping[str, Any], limits: Limits) -> None:
+    """Refuse what may not be set from outside, at any depth, and numbers beyond the limits."""
+    for name, value in options.items():
+        if name in REFUSED or (name.endswith("_token") and isinstance(value, bool)):
+            raise Refused(422, f"{name} must not be set over the network", param=name)
+        if name == "lang" and not (isinstance(value, str) and _LANGUAGE.fullmatch(value)):
+            raise invalid(f"lang must be a language of tesseract; got {value!r}", param=name)
+        if isinstance(value, Mapping) and name != "logit_bias":
+            check_options(value, limits)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(name, value, limits)
+
+
+def _check_number(name: str, value: float, limits: Limits) -> None:
+    most = limits.new_tokens if name in _LENGTHS else _MOST.get(name)
+    if most is not None and value > most:
+        raise invalid(f"{name} must be at most {most}; got {value}", param=name)
+    least = _LEAST.get(name)
+    if least is not None and value < least:
+        raise invalid(f"{name} must be at least {least:g}; got {value}", param=name)
+
+
+def check_inputs(inputs: Any, limits: Limits) -> int:
+    """How many inputs a request holds. Raises Refused (422) for too many, or a text that is too long."""
+    rows = len(inputs) if isinstance(inputs, list) else 1
+    if rows > limits.rows:
+        raise invalid(f"inputs must be at most {limits.rows}; got {rows}")
+    longest = max(_lengths(inputs), default=0)
+    if longest > limits.text_characters:
+        raise invalid(f"inputs must have at most {limits.text_characters:,} characters each; got {longest:,}")
+    return rows
+
+
+def _lengths(value: Any) -> list[int]:
+    if isinstance(value, str):
+        return [len(value)]
+    if isinstance(value, list):
+        return [length for each in value for length in _lengths(each)]
+    if isinstance(value, Mapping):
+        return [length for each in value.values() for length in _lengths(each)]
+    return []

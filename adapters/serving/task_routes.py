@@ -1,0 +1,124 @@
+"""``POST /{task}``: the pipelines' protocol, plain and for generated texts as a stream of tokens."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .errors import Refused, invalid
+from .generated_answers import event_of, records
+from .guards import media_type, read_body
+from .loaded_models import Served
+from .media import takes_media
+from .pipeline_protocol import (
+    answer_body,
+    binary_answer,
+    read_json,
+    read_request,
+    served_name,
+    similarities,
+    similarity_request,
+)
+from .settings import Limits
+from .text_engine import AnsweredText, AskedText
+from .waiting import Desk, Event
+
+
+class TaskRoutes:
+    """The tasks of a server by name. ``?model=NAME`` chooses among several models of one task."""
+
+    def __init__(self, served: Sequence[Served], limits: Limits, desk: Desk) -> None:
+        self.served, self.limits, self.desk = served, limits, desk
+
+    def find(self, name: str | None, model: str | None = None) -> Served:
+        """The served task of a path. Raises Refused (404)."""
+        if name is None:
+            if len(self.served) == 1:
+                return self.served[0]
+            raise Refused(404, "several tasks are served: POST /{task}")
+        wanted = "feature-extraction" if name == "sentence-similarity" else served_name(name)
+        found = [each for each in self.served if each.task.name == wanted and model in (None, each.name)]
+        if not found:
+            names = ", ".join(sorted({each.task.name for each in self.served}))
+            raise Refused(
+                404, f"{name} is not served here" + (f" by {model}" if model else "") + f"; there are {names}"
+            )
+        return found[0]
+
+    async def answer(self, request: Request) -> Response:
+        name = request.path_params.get("task")
+        query = dict(request.query_params)
+        served = self.find(name, query.pop("model", None))
+        kind = media_type(request)
+        most = self.limits.media_bytes if takes_media(served.task) else self.limits.body_bytes
+        content = await read_body(request, self.limits, most)
+        if not content:
+            raise Refused(400, "body must not be empty")
+        if kind == "" and content[:1] in b"{[":
+            kind = "application/json"
+        body = await asyncio.to_thread(read_json, content) if kind == "application/json" else None
+        if name == "sentence-similarity" or _compares(served, body):
+            return await self._similarity(request, served, body)
+        asked = await asyncio.to_thread(
+            read_request, served.task, content if body is None else body, kind, query, self.limits
+        )
+        if isinstance(asked, AskedText):
+            return await self._text(request, served, asked, body)
+        answer = await self.desk.answer(request, served, asked)
+        return await asyncio.to_thread(_response, served, answer, request)
+
+    async def _similarity(self, request: Request, served: Served, body: Any) -> Response:
+        asked = similarity_request(body if isinstance(body, dict) else {}, self.limits)
+        vectors = await self.desk.answer(request, served, asked)
+        return _json(answer_body(served.task, similarities(vectors), ""))
+
+    async def _text(self, request: Request, served: Served, asked: AskedText, body: Any) -> Response:
+        parameters = body.get("parameters") or {}
+        if body.get("stream"):
+            return self._stream(served, asked, parameters)
+        best_of = parameters.get("best_of") or 1
+        answer = await self.desk.answer(request, served, asked)
+        found = records(served.pipe, answer, asked, best_of=best_of, details=bool(parameters.get("details")))
+        return _json(answer_body(served.task, found, ""))
+
+    def _stream(self, served: Served, asked: AskedText, parameters: Any) -> Response:
+        several = isinstance(asked.inputs, list) and not all(isinstance(one, dict) for one in asked.inputs)
+        if several or asked.choices > 1:
+            raise invalid("a stream must be of one text; ask for others in requests of their own", param="stream")
+        count = 0
+        held: list[Any] = []
+
+        def events(tokens: Any) -> Iterator[Event]:
+            nonlocal count
+            for token in tokens:
+                count += 1
+                if token.finish is None:
+                    yield event_of(served.pipe, token, count, None)
+                else:
+                    held.append(token)
+
+        def last(answer: AnsweredText) -> Iterator[Event]:
+            for token in held:
+                yield event_of(served.pipe, token, count, answer)
+
+        return self.desk.stream(served, replace(asked), events, last, openai=False)
+
+
+def _compares(served: Served, body: Any) -> bool:
+    """Whether a request to feature-extraction is one of sentence similarity, which clients send to the same address."""
+    inputs = body.get("inputs") if isinstance(body, dict) else None
+    return served.task.name == "feature-extraction" and isinstance(inputs, dict) and "source_sentence" in inputs
+
+
+def _response(served: Served, answer: Any, request: Request) -> Response:
+    binary = binary_answer(served.task, answer, request.headers.get("accept", ""))
+    if binary is not None:
+        return Response(binary[0], media_type=binary[1])
+    return _json(answer_body(served.task, answer, request.headers.get("user-agent", "")))
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
