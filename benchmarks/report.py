@@ -93,7 +93,7 @@ def readme_figures(summary: Mapping[str, Any]) -> str:
             cost = "; ".join(f"{figure(s['median'])}x {side}" for side, s in entry["costs"].items())
             rows.append((entry["readme"], fast, cost))
     described = summary["machine"]
-    where = f"{described['cpu']}, {described['cores']} cores, {summary['runs'][0]['date']}"
+    where = f"{described['cpu']}, {described['cores']} cores, {max(run['date'] for run in summary['runs'])}"
     table = "\n".join(markdown(("", "against transformers", "our time, of the unavoidable work"), rows))
     return (
         f"{table}\n\nMeasured on {where} by `make bench-report`; all of it: [docs/benchmarks.md](docs/benchmarks.md).\n"
