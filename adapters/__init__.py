@@ -7,7 +7,9 @@ if __name__ != "afterlogits.adapters":
     raise ImportError("import afterlogits.adapters, not adapters: a second copy of the package would be loaded")
 
 if TYPE_CHECKING:
+    from .generation.generate_stream import generate_stream
     from .generation.install import custom_generate, generate, install, uninstall
+    from .generation.live_batch import LiveBatch
     from .generation.text_streams import AsyncBatchTextIteratorStreamer, BatchTextIteratorStreamer
     from .patching import patch, unpatch
     from .tasks.signatures import pipeline
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncBatchTextIteratorStreamer",
     "BatchTextIteratorStreamer",
+    "LiveBatch",
     "custom_generate",
     "generate",
+    "generate_stream",
     "install",
     "install_postprocess",
     "patch",
@@ -30,6 +34,8 @@ __all__ = [
 _ELSEWHERE = {
     "AsyncBatchTextIteratorStreamer": ".generation.text_streams",
     "BatchTextIteratorStreamer": ".generation.text_streams",
+    "LiveBatch": ".generation.live_batch",
+    "generate_stream": ".generation.generate_stream",
     "install_postprocess": ".tasks.vision.post_process",
     "patch": ".patching",
     "pipeline": ".pipelines",

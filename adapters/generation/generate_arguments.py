@@ -25,6 +25,7 @@ class GenerateArguments(TypedDict, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compile_config: Any
     constraints: Any
     continuous_batching_config: Any
@@ -53,7 +54,10 @@ class GenerateArguments(TypedDict, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
+    json_schema: Any
     length_penalty: float | None
     logit_bias: Any
     logits_processor: Any
@@ -84,6 +88,7 @@ class GenerateArguments(TypedDict, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: bool | None
     renormalize_logits: Any
     repetition_penalty: float | Sequence[Any] | Tensor | None

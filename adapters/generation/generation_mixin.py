@@ -15,10 +15,12 @@ from transformers import GenerationMixin
 from transformers.generation import utils as library
 
 from .arguments import check_seeds, explain
+from .captured_call import Captured, Capturing
+from .grammar import take_grammars
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
 from .modes.sample import run_sample
-from .request import Pending, Request, current_request, requested, split_request
+from .request import Pending, Request, current_pending, current_request, requested, split_request
 from .speculation import run_assisted, why_not_assisted
 
 __all__ = ["Engine"]
@@ -39,8 +41,9 @@ class Engine(GenerationMixin):  # type: ignore[misc]
     ) -> Any:
         """The model's own ``generate``, which also takes the options of ``generation.generate``."""
         check_seeds(seeds)
-        given = options
+        given = dict(options)
         try:
+            options = take_grammars(self, options)
             request, options = split_request(
                 seeds, compact, options, shared_prefill=shared_prefill, own_sequences=self._own_sequences
             )
@@ -87,6 +90,8 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         why_not: Callable[..., str | None] = lambda *_: None,
     ) -> Any:
         """This engine's loop on what the library prepared, or the library's own loop where this one does not serve."""
+        if isinstance(current_pending(), Capturing):
+            return Captured(method, input_ids, prepared)
         config = prepared["generation_config"]
         request = current_request(config, input_ids.shape[0] // int(config.num_beams or 1))
         reason = _not_covered(self, method, bool(prepared.get("synced_gpus")), config)

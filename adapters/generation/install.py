@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .generate_arguments import GenerateArguments
 
-__all__ = ["custom_generate", "generate", "install", "uninstall"]
+__all__ = ["custom_generate", "engine_view", "generate", "install", "uninstall"]
 
 
 # Options of the engine that a wrapper's own generate is told of only where they are asked for.

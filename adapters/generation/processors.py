@@ -23,6 +23,7 @@ from ...decoding.processors.penalties import EncoderRepetitionPenaltyStep, Repet
 from ...decoding.sampling.chain import LogitsStep
 from ...decoding.search.history import History
 from ...decoding.watermark.kgw import GreenLists, WatermarkStep
+from .grammar import GrammarProcessor
 from .processor_state import can_be_steps, encoder_ngrams_step, prefix_step, synthid_step
 from .row_rules import RowRule
 
@@ -223,6 +224,7 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.PrefixConstrainedLogitsProcessor: lambda processor, start: prefix_step(processor, start.token_ids),
     library.SynthIDTextWatermarkLogitsProcessor: lambda processor, start: synthid_step(processor, start.token_ids),
     RowRule: lambda rule, start: rule.step(start.token_ids, start.vocab_size),
+    GrammarProcessor: lambda grammar, start: grammar.step(start.token_ids.shape[0], start.vocab_size),
     library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
 }

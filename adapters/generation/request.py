@@ -16,6 +16,7 @@ from .arguments import whole_numbers
 __all__ = [
     "DRAWS",
     "ENDS",
+    "GRAMMAR_OPTIONS",
     "NEW_NAMES",
     "OWN_OPTIONS",
     "RULE_NAMES",
@@ -23,6 +24,8 @@ __all__ = [
     "Request",
     "current_pending",
     "current_request",
+    "grammar_of_row",
+    "has_grammar_rows",
     "has_rows",
     "per_row",
     "requested",
@@ -142,6 +145,8 @@ _OFF: dict[str, Any] = {
     "repetition_penalty": 1.0,
 }
 ENDS = ("max_new_tokens", "eos_token_id")
+# What keeps a row inside a grammar: one for all rows, or one a prompt; see ``grammar``.
+GRAMMAR_OPTIONS = ("json_schema", "regex", "grammar", "choices")
 DRAWS = (*ROW_OPTIONS, *OWN_OPTIONS, "seeds")
 NEW_NAMES = (
     *OWN_OPTIONS,
@@ -205,6 +210,22 @@ def has_rows(name: str, value: Any) -> bool:
     if not isinstance(value, (list, tuple)):
         return False
     return name != "allowed_token_ids" or any(one is None or isinstance(one, (list, tuple)) for one in value)
+
+
+def has_grammar_rows(name: str, value: Any) -> bool:
+    """Whether a grammar option holds one grammar for every prompt: choices are a list themselves."""
+    if not isinstance(value, list | tuple):
+        return False
+    return name != "choices" or any(one is None or isinstance(one, list | tuple) for one in value)
+
+
+def grammar_of_row(name: str, value: Any, number: int) -> Any:
+    """The value of a grammar option for prompt ``number``.
+
+    >>> grammar_of_row("choices", [["yes", "no"], None], 1), grammar_of_row("choices", ["yes", "no"], 1)
+    (None, ['yes', 'no'])
+    """
+    return value[number] if has_grammar_rows(name, value) else value
 
 
 def per_row(name: str, value: Any, batch_size: int, copies: int) -> list[Any]:

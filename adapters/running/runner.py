@@ -128,6 +128,7 @@ class Task:
     in_order: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     equal_lengths: Callable[[Loaded, Any], bool] = field(default=lambda loaded, options: False)
     pad_left: bool = False
+    joined: Callable[["Loaded", Sequence[tuple[int, Row]], Any], "Sequence[Any] | None"] | None = None
     needs: tuple[str, ...] = ("tokenizer",)
     may_use: tuple[str, ...] = ()
     unit: str = "tokens"
@@ -261,26 +262,7 @@ def _run(
     results: list[Any] = list(prepared)
     owners = [index for index, item in enumerate(prepared) if isinstance(item, Prepared)]
     rows = [(index, row) for index in owners for row in results[index].rows]
-    outputs: list[Any] = [None] * len(rows)
-    if task.in_order(loaded, options):
-        size = loaded.batch_size or 1
-        batches = [list(range(first, min(first + size, len(rows)))) for first in range(0, len(rows), size)]
-    else:
-        batches = plan_batches(
-            [row.length for _, row in rows],
-            batch_tokens=loaded.batch_tokens,
-            batch_size=1 if loaded.batch_size is None and loaded.row_by_row else loaded.batch_size,
-            may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
-            groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
-        )
-    for batch in batches:
-        ran = _each(
-            [(start + rows[number][0], rows[number][1]) for number in batch],
-            lambda chunk: forward(task, loaded, chunk, options),
-            lambda error, row: explain_forward(error, row[1], loaded, task.shortening),
-        )
-        for number, output in zip(batch, ran, strict=True):
-            outputs[number] = output
+    outputs = _outputs(task, loaded, [(start + index, row) for index, row in rows], options)
     by_owner: dict[int, list[Any]] = {index: [] for index in owners}
     for (index, _), output in zip(rows, outputs, strict=True):
         by_owner[index].append(output)
@@ -304,6 +286,35 @@ def _run(
     for index, record in zip(whole, build(whole, task.finish), strict=True):
         results[index] = record
     yield from results
+
+
+def _outputs(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> list[Any]:
+    """The output or the Failure of every row of a window; each stands with the number of its item."""
+    outputs: list[Any] = [None] * len(rows)
+    joined = None if task.joined is None or len(rows) < 2 else task.joined(loaded, rows, options)
+    if joined is not None:
+        outputs = list(joined)
+        batches = [[number] for number, output in enumerate(outputs) if isinstance(output, Failure)]
+    elif task.in_order(loaded, options):
+        size = loaded.batch_size or 1
+        batches = [list(range(first, min(first + size, len(rows)))) for first in range(0, len(rows), size)]
+    else:
+        batches = plan_batches(
+            [row.length for _, row in rows],
+            batch_tokens=loaded.batch_tokens,
+            batch_size=1 if loaded.batch_size is None and loaded.row_by_row else loaded.batch_size,
+            may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
+            groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
+        )
+    for batch in batches:
+        ran = _each(
+            [rows[number] for number in batch],
+            lambda chunk: forward(task, loaded, chunk, options),
+            lambda error, row: explain_forward(error, row[1], loaded, task.shortening),
+        )
+        for number, output in zip(batch, ran, strict=True):
+            outputs[number] = output
+    return outputs
 
 
 def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any]:

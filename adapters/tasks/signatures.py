@@ -70,6 +70,7 @@ class AutomaticSpeechRecognitionArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     compression_ratio_threshold: Any
@@ -102,9 +103,12 @@ class AutomaticSpeechRecognitionArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
     is_multilingual: Any
+    json_schema: Any
     language: Any
     length_penalty: Any
     logit_bias: Any
@@ -142,6 +146,7 @@ class AutomaticSpeechRecognitionArguments(LoadArguments, total=False):
     prompt_condition_type: Any
     prompt_ids: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -238,6 +243,7 @@ class DocumentQuestionAnsweringArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -267,8 +273,11 @@ class DocumentQuestionAnsweringArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -299,6 +308,7 @@ class DocumentQuestionAnsweringArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -345,6 +355,7 @@ class VisualQuestionAnsweringArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -374,8 +385,11 @@ class VisualQuestionAnsweringArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -406,6 +420,7 @@ class VisualQuestionAnsweringArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -666,6 +681,7 @@ class TextGenerationArguments(LoadArguments, total=False):
     tokenizer_encode_kwargs: Any
     tools: Any
     documents: Any
+    running_batch: Any
     allowed_token_ids: Any
     assistant_confidence_threshold: Any
     assistant_early_exit: Any
@@ -678,6 +694,7 @@ class TextGenerationArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -707,8 +724,11 @@ class TextGenerationArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -739,6 +759,7 @@ class TextGenerationArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -787,6 +808,7 @@ class Text2textGenerationArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -816,8 +838,11 @@ class Text2textGenerationArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -848,6 +873,7 @@ class Text2textGenerationArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -896,6 +922,7 @@ class SummarizationArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -925,8 +952,11 @@ class SummarizationArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -957,6 +987,7 @@ class SummarizationArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -1007,6 +1038,7 @@ class TranslationArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -1036,8 +1068,11 @@ class TranslationArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -1068,6 +1103,7 @@ class TranslationArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any
@@ -1123,6 +1159,7 @@ class TableQuestionAnsweringArguments(LoadArguments, total=False):
     bos_token_id: Any
     cache_config: Any
     cache_implementation: Any
+    choices: Any
     compact: Any
     compile_config: Any
     constraints: Any
@@ -1152,8 +1189,11 @@ class TableQuestionAnsweringArguments(LoadArguments, total=False):
     forced_eos_token_id: Any
     frequency_penalty: Any
     generation_config: Any
+    grammar: Any
+    grammar_engine: Any
     guidance_scale: Any
     is_assistant: Any
+    json_schema: Any
     length_penalty: Any
     logit_bias: Any
     logits_processor: Any
@@ -1184,6 +1224,7 @@ class TableQuestionAnsweringArguments(LoadArguments, total=False):
     prefix_allowed_tokens_fn: Any
     presence_penalty: Any
     prompt_lookup_num_tokens: Any
+    regex: Any
     remove_invalid_values: Any
     renormalize_logits: Any
     repetition_penalty: Any

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from ..grammar.bitmask import mask_tokens_
 from ..options.token_ids import TokenList, check_token_ids, token_set
 from ..options.validation import check_logits
 
 # Tokens for every row, or one list per row; None leaves a row alone.
 AllowedTokens: TypeAlias = TokenList | Sequence[Sequence[int] | None]
 PrefixAllowed = Callable[[int, Tensor], Sequence[int]]
-
-# The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
-_BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
 
 
 def apply_token_bitmask(logits: Tensor, bitmask: Tensor) -> Tensor:
@@ -27,36 +24,13 @@ def apply_token_bitmask(logits: Tensor, bitmask: Tensor) -> Tensor:
     logits: [B, V]. bitmask: int32 [B, ceil(V / 32)] or one row of it; bit j of word w, lowest first, stands for token
     32 * w + j, and 1 allows it: the layout of xgrammar's and llguidance's grammar matchers. Bits past V are ignored.
     A row without an allowed token becomes -inf throughout; samplers refuse such a row.
-    Cost: one read of the packed bits, one write of [B, V] bytes, one pass over the logits.
+    Cost: a copy of the logits and one read of the bits; then the allowed or the forbidden tokens alone where they are
+    few, or one more pass.
     >>> apply_token_bitmask(torch.zeros(1, 3), torch.tensor([[0b101]], dtype=torch.int32))
     tensor([[0., -inf, 0.]])
     """
     check_logits(logits)
     return mask_tokens_(logits.clone(), bitmask)
-
-
-def mask_tokens_(logits: Tensor, bitmask: Tensor) -> Tensor:
-    """`apply_token_bitmask` in place."""
-    if not isinstance(bitmask, Tensor):
-        raise TypeError(f"bitmask must be an int32 tensor; got {type(bitmask).__name__}")
-    words = (logits.shape[1] + 31) // 32
-    if bitmask.dtype != torch.int32 or bitmask.shape not in ((logits.shape[0], words), (1, words), (words,)):
-        raise ValueError(
-            f"bitmask must be an int32 tensor of shape {[logits.shape[0], words]}; "
-            f"got {bitmask.dtype} {list(bitmask.shape)}"
-        )
-    allowed = unpack_bits(bitmask.to(logits.device).reshape(-1, words))[:, : logits.shape[1]]
-    return logits.masked_fill_(~allowed, -math.inf)
-
-
-def unpack_bits(bitmask: Tensor) -> Tensor:
-    """int32 [B, W] to bool [B, 32 * W], lowest bit first."""
-    if sys.byteorder == "little":
-        packed = bitmask.contiguous().view(torch.uint8).int()  # [B, 4 * W]
-        table = _BYTE_BITS.to(bitmask.device)
-        return table.index_select(0, packed.reshape(-1)).view(torch.bool).reshape(bitmask.shape[0], -1)
-    shifts = torch.arange(32, dtype=torch.int32, device=bitmask.device)
-    return ((bitmask[:, :, None] >> shifts) & 1).bool().reshape(bitmask.shape[0], -1)
 
 
 def apply_allowed_tokens(logits: Tensor, allowed_token_ids: AllowedTokens) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["HiddenStepModel", "StepModel", "TableModel", "VerifyingStepModel", "expansion"]
+__all__ = ["HiddenStepModel", "StepModel", "TableBatch", "TableModel", "VerifyingStepModel", "expansion"]
 
 
 @runtime_checkable
@@ -98,3 +98,27 @@ class TableModel:
 
     def select_rows(self, rows: Tensor) -> None:
         self.token_ids = self.token_ids[rows]
+
+
+class TableBatch:
+    """The same for a running batch, see ``running_batch``: ``rule`` maps the ids [T] of one row to its logits [V].
+
+    joins: whether rows may join others that run.
+    """
+
+    def __init__(self, rule: Callable[[Tensor], Tensor], *, joins: bool = True):
+        self.rule, self.joins = rule, joins
+        self.rows: list[Tensor] = []
+
+    def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        if self.rows and not self.joins:
+            raise ValueError(f"rows must be none where prompts join; got {len(self.rows)}")
+        self.rows += prompts
+        return torch.stack([self.rule(ids) for ids in prompts])
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        self.rows = [torch.cat((ids, token[None])) for ids, token in zip(self.rows, token_ids, strict=True)]
+        return torch.stack([self.rule(ids) for ids in self.rows])
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.rows = [self.rows[row] for row in rows.tolist()]

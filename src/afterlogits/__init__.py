@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters.generation.generate_stream import generate_stream
     from .adapters.generation.install import custom_generate, generate, install, uninstall
     from .adapters.patching import patch, unpatch
     from .adapters.tasks.signatures import pipeline
@@ -19,6 +20,7 @@ __all__ = [
     "SamplingParams",
     "custom_generate",
     "generate",
+    "generate_stream",
     "install",
     "patch",
     "pipeline",
@@ -32,6 +34,7 @@ _HOME = {
     "SamplingParams": ".decoding",
     "custom_generate": ".adapters",
     "generate": ".adapters",
+    "generate_stream": ".adapters",
     "install": ".adapters",
     "patch": ".adapters",
     "pipeline": ".adapters",

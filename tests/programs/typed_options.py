@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import GenerationConfig
 from transformers.generation.utils import GenerationMixin
 
-from afterlogits.adapters.generation.request import ENDS, NEW_NAMES, ROW_OPTIONS
+from afterlogits.adapters.generation.request import ENDS, GRAMMAR_OPTIONS, NEW_NAMES, ROW_OPTIONS
 from afterlogits.adapters.pipelines import RUN_OPTIONS
 from afterlogits.adapters.running.options import FORWARDED, option_names
 from afterlogits.adapters.tasks.table import TASKS
@@ -69,7 +69,7 @@ def generate_arguments() -> str:
     """A TypedDict with every argument of ``generate`` by name: transformers' and this engine's."""
     kinds = {name: _kind(name) for name in vars(GenerationConfig()) if not name.startswith("_")}
     kinds |= dict.fromkeys(inspect.signature(GenerationMixin.generate).parameters, "Any")
-    kinds |= dict.fromkeys(NEW_NAMES, "Any")
+    kinds |= dict.fromkeys((*NEW_NAMES, *GRAMMAR_OPTIONS, "grammar_engine"), "Any")
     for name in ("self", "inputs", "kwargs", *NOT_ARGUMENTS):
         kinds.pop(name, None)
     return "\n".join(

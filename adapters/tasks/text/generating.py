@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...generation.request import NEW_NAMES
+from ...generation.request import GRAMMAR_OPTIONS, NEW_NAMES, grammar_of_row, has_grammar_rows
 from ...running.batching import Batch
 from ...running.item_seeds import ItemSeeds
 from ...running.runner import Loaded
@@ -28,6 +28,8 @@ _CALL_OPTIONS = (
     "seeds",
     "compact",
     *NEW_NAMES,
+    *GRAMMAR_OPTIONS,
+    "grammar_engine",
 )
 # A pipeline's own defaults of these count only where it samples; generate warns about them otherwise.
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
@@ -116,12 +118,25 @@ def must_keep_order(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
     return (samples and arguments.get("seeds") is None and loaded.compat) or arguments.get("streamer") is not None
 
 
+def with_grammars(loaded: Loaded, arguments: Mapping[str, Any], items: Sequence[int]) -> dict[str, Any]:
+    """``arguments`` for the prompts of ``items``: a grammar that has one value for every item is cut to theirs, and
+    the tokenizer goes with it."""
+    given = {name: value for name in GRAMMAR_OPTIONS if (value := arguments.get(name)) is not None}
+    if not given:
+        return dict(arguments)
+    own = {
+        name: [grammar_of_row(name, value, item) for item in items] if has_grammar_rows(name, value) else value
+        for name, value in given.items()
+    }
+    return {"tokenizer": loaded.tokenizer, **arguments, **own}
+
+
 def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Generate for a batch. Per row: ``sequences``, lists of ids without the padding of its neighbours, ``prompt``, how
     many of them are the prompt's (0 for an encoder-decoder), and further outputs by name."""
     from ...generation.install import generate
 
-    arguments = {**batch.inputs, **arguments}
+    arguments = {**batch.inputs, **with_grammars(loaded, arguments, batch.items)}
     seeds = arguments.pop("seeds", None)
     if isinstance(seeds, ItemSeeds) and not stated_value(loaded, arguments, "do_sample"):
         seeds = None

@@ -7,11 +7,12 @@ from typing import Any
 from ...running.batching import Batch, Row
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, plain
-from ...running.options import require, require_choice
+from ...running.options import require, require_bool, require_choice
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import encode_rows, lock_of, tokenize
 from ...running.views import Texts
 from .generating import by_total_length, generate_options, must_keep_order, run_generate, stated_value, with_defaults
+from .joined_rows import rows_may_join, run_joined
 
 DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 KINDS = ("tensors", "new_text", "full_text")
@@ -35,10 +36,12 @@ class TextGenerationOptions:
     tokenizer_encode_kwargs: Mapping[str, Any] | None = None
     tools: Any = None
     documents: Any = None
+    running_batch: bool | None = None
     forwarded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_choice("handle_long_generation", self.handle_long_generation, (None, "hole"))
+        require_bool("running_batch", self.running_batch, optional=True)
         if self.return_type is None and self.return_full_text is not None:
             require(self.return_text is None, "return_text and return_full_text must not both be given")
             require(self.return_tensors is None, "return_tensors and return_full_text must not both be given")
@@ -233,8 +236,14 @@ def forward(loaded: Loaded, batch: Batch, options: TextGenerationOptions) -> lis
     return run_generate(loaded, batch, generate_arguments(loaded, options))
 
 
+def joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], options: TextGenerationOptions) -> list[Any] | None:
+    arguments = generate_arguments(loaded, options)
+    return run_joined(loaded, rows, arguments) if rows_may_join(loaded, arguments, options.running_batch) else None
+
+
 def in_order(loaded: Loaded, options: TextGenerationOptions) -> bool:
-    return must_keep_order(loaded, generate_arguments(loaded, options))
+    arguments = generate_arguments(loaded, options)
+    return must_keep_order(loaded, arguments) and not rows_may_join(loaded, arguments, options.running_batch)
 
 
 def equal_lengths(loaded: Loaded, options: TextGenerationOptions) -> bool:
@@ -295,5 +304,6 @@ TASK = Task(
     in_order=in_order,
     equal_lengths=equal_lengths,
     pad_left=True,
+    joined=joined,
     shortening='handle_long_generation="hole" cuts it on the left',
 )

@@ -26,7 +26,7 @@ from afterlogits.decoding import (
     apply_suppress_tokens,
     apply_token_bitmask,
 )
-from afterlogits.decoding.processors.allowed_tokens import unpack_bits
+from afterlogits.decoding.grammar.bitmask import unpack_bits
 
 INF = math.inf
 

@@ -1,0 +1,182 @@
+"""Matchers of llguidance and of xgrammar behind one protocol; see ``decoding.grammar.grammar_step``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from ...decoding.grammar.grammar_step import GrammarMatcher
+
+__all__ = ["ENGINES", "GrammarEngine", "engine_of"]
+
+# A kind of constraint and its text, as a caller gave it.
+Constraint = tuple[str, Any]
+# Of two that are installed the first is taken: it makes a mask faster, releases Python's lock and needs nothing else.
+ENGINES = ("llguidance", "xgrammar")
+
+
+class LlguidanceMatcher:
+    """Where a row stands in a grammar of llguidance."""
+
+    def __init__(self, matcher: Any, ends: frozenset[int]) -> None:
+        self.matcher, self.ends = matcher, ends
+        self.ended = False
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        words = bitmask[row]
+        self.matcher.unsafe_compute_mask_ptr(words.data_ptr(), words.numel() * 4)
+        _raise(self.matcher)
+
+    def accept(self, token_id: int) -> bool:
+        if self.ended:
+            return False
+        if token_id in self.ends:
+            self.ended = bool(self.matcher.is_stopped() or self.matcher.is_accepting())
+            return self.ended
+        return not self.matcher.is_stopped() and self.matcher.try_consume_tokens([token_id]) == 1
+
+    def rollback(self, count: int) -> None:
+        if self.ended and count:
+            self.ended, count = False, count - 1
+        if count:
+            self.matcher.rollback(count)
+
+    def fork(self) -> LlguidanceMatcher:
+        twin = LlguidanceMatcher(self.matcher.deep_copy(), self.ends)
+        twin.ended = self.ended
+        return twin
+
+    def forced(self) -> Sequence[int]:
+        found: list[int] = [] if self.ended else self.matcher.compute_ff_tokens()
+        return found
+
+
+class XgrammarMatcher:
+    """Where a row stands in a grammar of xgrammar."""
+
+    def __init__(self, matcher: Any) -> None:
+        self.matcher = matcher
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.matcher.is_terminated())
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        self.matcher.fill_next_token_bitmask(bitmask, row)
+
+    def accept(self, token_id: int) -> bool:
+        return not self.ended and bool(self.matcher.accept_token(token_id))
+
+    def rollback(self, count: int) -> None:
+        self.matcher.rollback(count)
+
+    def fork(self) -> XgrammarMatcher:
+        return XgrammarMatcher(self.matcher.fork())
+
+    def forced(self) -> Sequence[int]:
+        return ()  # it knows the text that is certain, not its tokens
+
+
+class GrammarEngine:
+    """One vocabulary and the grammars compiled for it. name: one of ``ENGINES``."""
+
+    def __init__(self, name: str, tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> None:
+        self.name, self.vocab_size, self.ends = name, vocab_size, frozenset(ends)
+        self._compiled: dict[str, Callable[[], GrammarMatcher]] = {}
+        self._lock = Lock()
+        self._compile = (_llguidance if name == "llguidance" else _xgrammar)(tokenizer, vocab_size, sorted(self.ends))
+
+    def matcher(self, constraint: Constraint) -> GrammarMatcher:
+        """A new matcher at the beginning of ``constraint``. Raises ValueError naming it where it is no grammar."""
+        kind, text = constraint
+        key = f"{kind}:{text if isinstance(text, str) else json.dumps(text)}"
+        with self._lock:
+            if key not in self._compiled:
+                try:
+                    self._compiled[key] = self._compile(kind, text)
+                except Exception as error:
+                    raise ValueError(
+                        f"{kind} must be one that {self.name} can read; got {_short(text)}: {error}"
+                    ) from error
+            return self._compiled[key]()
+
+
+_ENGINES: WeakKeyDictionary[Any, dict[Any, GrammarEngine]] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def engine_of(tokenizer: Any, vocab_size: int, ends: Sequence[int], name: str | None = None) -> GrammarEngine:
+    """The engine for a tokenizer, made once: reading a large vocabulary takes about a second.
+
+    Raises ImportError naming the extra where neither library, or not the one that is asked for, is installed.
+    """
+    if name is not None and name not in ENGINES:
+        raise ValueError(f"grammar_engine must be one of {list(ENGINES)}; got {name!r}")
+    installed = [one for one in ([name] if name else ENGINES) if find_spec(one) is not None]
+    if not installed:
+        raise ImportError(f"{name or 'llguidance'} must be installed for grammars: pip install 'afterlogits[grammar]'")
+    key = (installed[0], vocab_size, tuple(sorted(ends)))
+    with _lock:
+        made = _ENGINES.setdefault(tokenizer, {})
+        if key not in made:
+            made[key] = GrammarEngine(installed[0], tokenizer, vocab_size, ends)
+        return made[key]
+
+
+def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str, Any], Callable[[], GrammarMatcher]]:
+    import llguidance
+    from llguidance import grammar_from
+    from llguidance.hf import from_tokenizer
+
+    vocabulary = from_tokenizer(tokenizer, n_vocab=vocab_size, eos_token=ends)
+    stops = frozenset(ends)
+
+    def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:
+        if kind == "json_schema":
+            plain: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(text, defaults=plain)
+        elif kind == "choices":
+            grammar = grammar_from("choice", json.dumps(text))
+        else:
+            grammar = grammar_from("regex" if kind == "regex" else "grammar", text)
+        first = llguidance.LLMatcher(vocabulary, grammar, log_level=0)
+        _raise(first)
+        return lambda: LlguidanceMatcher(first.deep_copy(), stops)
+
+    return compiled
+
+
+def _raise(matcher: Any) -> None:
+    if matcher.is_error():
+        raise ValueError(matcher.get_error().splitlines()[0])
+
+
+def _xgrammar(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str, Any], Callable[[], GrammarMatcher]]:
+    import xgrammar
+
+    vocabulary = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=ends)
+    compiler = xgrammar.GrammarCompiler(vocabulary)
+
+    def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:
+        if kind == "json_schema":
+            schema = text if isinstance(text, str) else json.dumps(text)
+            grammar = compiler.compile_json_schema(schema, any_whitespace=False)
+        elif kind == "choices":
+            grammar = compiler.compile_regex("|".join(f"({re.escape(one)})" for one in text))
+        else:
+            grammar = compiler.compile_regex(text) if kind == "regex" else compiler.compile_grammar(text)
+        return lambda: XgrammarMatcher(xgrammar.GrammarMatcher(grammar))
+
+    return compiled
+
+
+def _short(text: Any) -> str:
+    shown = text if isinstance(text, str) else json.dumps(text)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

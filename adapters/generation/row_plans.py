@@ -1,0 +1,184 @@
+"""The options of one prompt as a row of a running batch.
+
+transformers prepares them as it prepares a call of ``generate`` for that prompt alone: its configuration, processors
+and criteria are taken where its loop would start. What depends on nothing but the options and the length of the prompt
+is prepared once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.generation import logits_process as library
+from transformers.generation import stopping_criteria as criteria
+
+from ...decoding.sampling.params import SamplingParams
+from ...decoding.search.row_requests import RowRequest
+from .captured_call import Captured
+from .capturing import capture
+from .grammar import GrammarProcessor, take_grammars
+from .processors import translate
+from .request import GRAMMAR_OPTIONS, NEW_NAMES, ROW_OPTIONS, Request, grammar_of_row, has_rows, split_request
+from .row_rules import RowRule, with_row_rules
+from .selection import build_sampler, require_draws
+from .stop_strings import RowStopStrings
+from .stopping import read_criteria
+
+__all__ = ["RowPlans", "options_of"]
+
+_TAKES_ROWS = frozenset(
+    {*ROW_OPTIONS, *NEW_NAMES, "repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "max_new_tokens"}
+)
+
+# What is the same for every prompt of a length: no state, no look at the prompt's tokens.
+_SHARED = frozenset(
+    {
+        GrammarProcessor,
+        RowRule,
+        library.RepetitionPenaltyLogitsProcessor,
+        library.NoRepeatNGramLogitsProcessor,
+        library.SequenceBiasLogitsProcessor,
+        library.NoBadWordsLogitsProcessor,
+        library.MinLengthLogitsProcessor,
+        library.MinNewTokensLengthLogitsProcessor,
+        library.SuppressTokensLogitsProcessor,
+        library.SuppressTokensAtBeginLogitsProcessor,
+        library.ForcedBOSTokenLogitsProcessor,
+        library.ForcedEOSTokenLogitsProcessor,
+        library.ExponentialDecayLengthPenalty,
+        library.InfNanRemoveLogitsProcessor,
+        library.LogitNormalization,
+    }
+)
+_REFUSED = ("streamer", "return_dict_in_generate", "inputs_embeds", "past_key_values")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A row without its prompt. request: with a prompt of the same length; shared: for other prompts of the length."""
+
+    request: RowRequest
+    shared: bool
+
+
+class RowPlans:
+    """Makes rows for ``model`` of prompts and the options ``generate`` takes, one value each.
+
+    Raises TypeError if ``model`` is no transformers model whose generate is transformers' own.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if not isinstance(model, GenerationMixin):
+            raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
+        self.model = model
+        self._plans: dict[Any, _Plan] = {}
+        self._lock = Lock()
+
+    def row(
+        self,
+        token_ids: Tensor,
+        options: Mapping[str, Any],
+        *,
+        seed: int | None = None,
+        tag: Any = None,
+        on_token: Callable[[int, str], None] | None = None,
+    ) -> RowRequest:
+        """The row of ``token_ids`` [P] under ``options``. Without a seed, draws have one from torch's generator.
+
+        Raises ValueError or TypeError as ``generate`` would, and for modes that do not decode token by token.
+        """
+        key = (token_ids.shape[0], _frozen(options))
+        with self._lock:
+            plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plan(token_ids, dict(options))
+            with self._lock:
+                if len(self._plans) > 4096:  # prompts of ever new options: begin again
+                    self._plans.clear()
+                if plan.shared:
+                    self._plans[key] = plan
+        if seed is None:
+            seed = 0 if plan.request.params is None else int(torch.randint(2**62, ()))
+        return replace(plan.request, token_ids=token_ids, seed=seed, tag=tag, on_token=on_token)
+
+    def _plan(self, token_ids: Tensor, options: dict[str, Any]) -> _Plan:
+        for name in _REFUSED:
+            if options.get(name):
+                raise ValueError(f"{name} must not be given for rows of a running batch; got {options[name]!r}")
+        request, arguments = split_request(None, False, take_grammars(self.model, options))
+        found = capture(self.model, request, token_ids[None], arguments)
+        return _planned(token_ids, found, request)
+
+
+def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
+    config = found.prepared["generation_config"]
+    require_draws(config, request)
+    processors = with_row_rules(
+        list(found.prepared["logits_processor"]), request, config, found.input_ids, found.model_kwargs
+    )
+    params: SamplingParams | None = None
+    if config.do_sample:
+        processors, select = build_sampler(processors, request, 1)
+        params = select.params
+    stopping, _ = read_criteria(found.prepared["stopping_criteria"])
+    ends = () if stopping.eos_token_id is None else tuple(stopping.eos_token_id.reshape(-1).tolist())
+    length = token_ids.shape[0]
+    row = RowRequest(
+        token_ids=token_ids,
+        params=params,
+        max_new_tokens=None if stopping.max_length is None else max(stopping.max_length - length, 1),
+        eos_token_ids=ends,
+        max_time=config.max_time,
+        stages=(lambda history: translate(processors, history)) if processors else None,
+        criteria=tuple(_criterion(one) for one in stopping.criteria),
+    )
+    own = any(not isinstance(one, criteria.StopStringCriteria) for one in stopping.criteria)
+    return _Plan(row, all(type(one) in _SHARED for one in processors) and not own)
+
+
+def _criterion(criterion: Any) -> Any:
+    return RowStopStrings(criterion) if type(criterion) is criteria.StopStringCriteria else criterion
+
+
+def _frozen(value: Any) -> Any:
+    """Something to look options up by: equal for equal numbers, lists and tensors, else the object itself."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), _frozen(one)) for name, one in value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(one) for one in value)
+    if isinstance(value, Tensor):
+        return (str(value.dtype), tuple(value.shape), tuple(value.reshape(-1).tolist()))
+    if isinstance(value, str | int | float | bool | None):
+        return (type(value).__name__, str(value))
+    return ("object", str(id(value)))
+
+
+def options_of(options: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The options of prompt ``number``, where some have a value for every prompt.
+
+    >>> options_of({"top_p": [0.5, 0.9], "top_k": 5}, 1)
+    {'top_p': 0.9, 'top_k': 5}
+    """
+    return {name: _of_row(name, value, number) for name, value in options.items()}
+
+
+def _of_row(name: str, value: Any, number: int) -> Any:
+    if isinstance(value, np.ndarray) and value.ndim:
+        value = value.tolist()
+    if name in GRAMMAR_OPTIONS:
+        return grammar_of_row(name, value, number)
+    if name == "eos_token_id":
+        has_own = isinstance(value, list | tuple) and any(isinstance(one, list | tuple) for one in value)
+    else:
+        has_own = name in _TAKES_ROWS and has_rows(name, value)
+    if not has_own:
+        return value
+    if number >= len(value):
+        raise ValueError(f"{name} must have one value for each prompt; got {len(value)} for prompt {number}")
+    one = value[number]
+    return one.tolist() if isinstance(one, Tensor) else one

@@ -1,0 +1,195 @@
+"""The models of a running batch: one that prompts join while it runs, and one whose batches follow each other."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationMixin
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from .logits_buffer import HeadMemory
+from .row_hooks import sees_rows
+from .running_cache import RunningCache
+from .step_model import AutoStepModel
+
+__all__ = ["BatchAfterBatch", "RunningModel", "why_rows_cannot_join"]
+
+_HELD = (DynamicLayer, DynamicSlidingWindowLayer)
+# What the forward of a prompt may be told beside its tokens: all of it is made here.
+_TOLD = ("attention_mask", "position_ids", "logits_to_keep", "cache_position", "use_cache", "return_dict")
+
+
+def why_rows_cannot_join(model: Any) -> str | None:
+    """Why prompts cannot join a batch of ``model`` that runs; None where they can."""
+    plain = type(model)
+    if model.config.is_encoder_decoder:
+        return "it is an encoder-decoder"
+    if getattr(model, "_is_stateful", False):
+        return "it keeps a state that is no cache of keys and values"
+    names = inspect.signature(model.forward).parameters
+    if "attention_mask" not in names or "past_key_values" not in names:
+        return "its forward takes no mask or no cache"
+    if not getattr(model, "_supports_default_dynamic_cache", lambda: True)():
+        return "its cache is one of its own"
+    if sees_rows(model):
+        return "a hook of its forward may count rows"
+    for name in ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation"):
+        if getattr(plain, name) is not getattr(GenerationMixin, name):
+            return f"it has its own {name}"
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    other = next((type(layer).__name__ for layer in cache.layers if type(layer) not in _HELD), None)
+    return None if other is None else f"its cache has a {other}"
+
+
+class RunningModel:
+    """A decoder-only model whose batch takes prompts in while it runs; see ``AdmittingStepModel``.
+
+    pad_token_id: what fills prompts up on the left; any token, since it is masked out.
+    Raises ValueError for a model that ``why_rows_cannot_join``.
+    """
+
+    joins = True
+
+    def __init__(self, model: Any, *, max_rows: int, pad_token_id: int = 0) -> None:
+        reason = why_rows_cannot_join(model)
+        if reason is not None:
+            raise ValueError(f"model must be one whose rows can join; got {type(model).__name__}: {reason}")
+        self.model, self.max_rows, self.pad_token_id = model, max_rows, pad_token_id
+        self.device: torch.device = model.device
+        self.names = frozenset(inspect.signature(model.forward).parameters)
+        self.cache = RunningCache(max_rows)
+        self.lengths: list[int] = []  # tokens of each row in the cache
+        self._memory = HeadMemory.of(model)
+        self._mask: Tensor | None = None  # [max_rows, columns], the first of them at column ``_mask_start``
+        self._mask_start = 0
+        self._positions = torch.empty(0, 1, dtype=torch.int64, device=self.device)
+
+    @torch.no_grad()
+    def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        lengths = [prompt.shape[0] for prompt in prompts]
+        ids, mask = _left_padded(prompts, self.pad_token_id, self.device)
+        prefilled = DynamicCache()
+        outputs = self._forward(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=prefilled,
+            cache_position=torch.arange(ids.shape[1], device=self.device),
+            logits_to_keep=1,
+        )
+        if outputs.past_key_values is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
+            raise ValueError(f"{type(self.model).__name__} must keep keys and values in the cache it is given")
+        self.cache.join(prefilled.layers, lengths)
+        self.lengths += lengths
+        self._rows_changed()
+        return self._logits(outputs)
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor) -> Tensor:
+        cache = self.cache
+        cache.make_room()
+        mask = self._next_mask()
+        memory = self._memory
+        with memory if memory is not None and memory.serves(len(self.lengths)) else nullcontext():
+            outputs = self._forward(
+                input_ids=token_ids.to(self.device)[:, None],
+                attention_mask=mask,
+                position_ids=self._positions,
+                past_key_values=cache,
+                cache_position=torch.arange(cache.width, cache.width + 1, device=self.device),
+            )
+        cache.advance()
+        self.lengths = [length + 1 for length in self.lengths]
+        self._positions = self._positions + 1
+        return self._logits(outputs)
+
+    @torch.no_grad()
+    def select_rows(self, rows: Tensor) -> None:
+        self.cache.keep(rows)
+        self.lengths = [self.lengths[row] for row in rows.tolist()]
+        self._rows_changed()
+
+    def _forward(self, **inputs: Any) -> Any:
+        told = {name: value for name, value in inputs.items() if name in self.names or name not in _TOLD}
+        optimized = getattr(self.model, "_optimize_model_for_decode", nullcontext)
+        with optimized():
+            return self.model(**told, use_cache=True, return_dict=True)
+
+    def _logits(self, outputs: Any) -> Tensor:
+        logits: Tensor = outputs.logits[:, -1]
+        logits = logits.float() if logits.dtype != torch.float32 else logits
+        return logits.contiguous().to(self.device)
+
+    def _rows_changed(self) -> None:
+        self._mask = None
+        self._positions = torch.tensor(self.lengths, dtype=torch.int64, device=self.device)[:, None]
+
+    def _next_mask(self) -> Tensor:
+        """The mask [N, columns and the new one]; made again where rows or columns have moved."""
+        cache = self.cache
+        if self._mask is None or self._mask_start != cache.start or self._mask.shape[1] <= cache.width:
+            columns = torch.arange(cache.start, cache.start + cache.width + 64, device=self.device)
+            first = torch.tensor(cache.first, device=self.device)
+            self._mask = (columns[None] >= first[:, None]).long()
+            self._mask_start = cache.start
+        return self._mask[:, : cache.width + 1]
+
+
+class BatchAfterBatch:
+    """A model whose rows only leave: prompts are taken in where none runs, as one batch of ``generate``.
+
+    open: an AutoStepModel for left-padded ids and their mask, as ``generate`` prepares it.
+    may_pad: whether prompts of unlike lengths may share a batch.
+    """
+
+    joins = False
+
+    def __init__(self, open_batch: Callable[[Tensor, Tensor], AutoStepModel], device: torch.device, pad: int) -> None:
+        self.open, self.device, self.pad_token_id = open_batch, device, pad
+        self.stepper: AutoStepModel | None = None
+        self._alive: list[int] = []  # places in the stepper's batch
+        self._count = 0
+
+    @torch.no_grad()
+    def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        ids, mask = _left_padded(prompts, self.pad_token_id, self.device)
+        self.stepper = self.open(ids, mask)
+        logits = self.stepper.prefill()
+        self._alive, self._count = list(range(len(prompts))), len(prompts)
+        return logits
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor) -> Tensor:
+        assert self.stepper is not None
+        token_ids = token_ids.to(self.device)
+        if len(self._alive) == self._count:
+            return self.stepper.step(token_ids)
+        alive = torch.tensor(self._alive, device=self.device)
+        fed = torch.full((self._count,), self.pad_token_id, dtype=torch.int64, device=self.device)
+        fed[alive] = token_ids
+        return self.stepper.step(fed)[alive]
+
+    @torch.no_grad()
+    def select_rows(self, rows: Tensor) -> None:
+        stepper = self.stepper
+        if stepper is None or not rows.numel():
+            self.stepper, self._alive, self._count = None, [], 0
+        elif len(self._alive) == self._count and stepper.can_select_rows() and not sees_rows(stepper.model):
+            stepper.select_rows(rows.to(self.device))
+            self._alive, self._count = list(range(len(rows))), len(rows)
+        else:
+            self._alive = [self._alive[row] for row in rows.tolist()]
+
+
+def _left_padded(prompts: Sequence[Tensor], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask [M, P] of prompts [P_i] padded on the left."""
+    width = max(prompt.shape[0] for prompt in prompts)
+    ids = torch.full((len(prompts), width), pad, dtype=torch.int64, device=device)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - prompt.shape[0] :] = prompt
+        mask[row, width - prompt.shape[0] :] = 1
+    return ids, mask

@@ -1,0 +1,75 @@
+"""generate_stream() against transformers' batches and against a bare loop that no row leaves early."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from afterlogits.adapters import generate_stream
+from afterlogits.benchmarks import bare, workloads
+from afterlogits.benchmarks.answers import UnequalAnswers
+from afterlogits.benchmarks.bench_generation import ONCE, once
+from afterlogits.benchmarks.pairing import at_least, at_most
+
+TABLE = "generation"
+COUNT, ROWS, PROMPT, LONGEST = 1024, 32, 32, 256
+
+
+@functools.cache
+def decoder(device):
+    return workloads.tiny_llama(layers=6, hidden=384, vocab_size=workloads.VOCABULARIES["llama-2"]).to(device)
+
+
+def cut(rows, lengths):
+    return [row[PROMPT : PROMPT + length].tolist() for row, length in zip(rows, lengths, strict=True)]
+
+
+def batches_of(model, prompt, lengths):
+    """transformers' generate, 32 prompts at a time, each batch as long as its longest row."""
+    found = []
+    for first in range(0, len(prompt), ROWS):
+        ids = prompt[first : first + ROWS]
+        longest = max(lengths[first : first + ROWS])
+        options = {"do_sample": False, "pad_token_id": 0, "max_new_tokens": longest}
+        found += model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    return cut(found, lengths)
+
+
+def nearly_same(ours, theirs):
+    """Rows that part do so at near ties of random weights: nearly all must be equal, and all as long."""
+    if [len(row) for row in ours] != [len(row) for row in theirs]:
+        raise UnequalAnswers("rows are not of the lengths that were asked for")
+    parted = sum(one != other for one, other in zip(ours, theirs, strict=True))
+    if parted > len(ours) // 50:
+        raise UnequalAnswers(f"{parted} of {len(ours)} rows differ")
+
+
+@pytest.mark.full
+def bench_running_batch(pair):
+    """Prompts join where rows have left. The bare loop has as many rows, prompts and tokens, all of one length."""
+    model = decoder(pair.device)
+    prompt = workloads.prompts(COUNT, PROMPT, workloads.VOCABULARIES["llama-2"], device=pair.device)
+    lengths = workloads.geometric_lengths(COUNT, mean=32, longest=LONGEST)
+    mean = round(sum(lengths) / COUNT)
+
+    def ours():
+        stream = generate_stream(
+            model, prompt, max_rows=ROWS, ordered=True, do_sample=False, pad_token_id=0, max_new_tokens=lengths
+        )
+        return [row.new_ids.tolist() for row in stream]
+
+    pair(
+        f"{COUNT} prompts, geometric lengths of mean 32 up to {LONGEST}, {ROWS} rows",
+        table=TABLE,
+        ours=ours,
+        rivals={"transformers": once(lambda: batches_of(model, prompt, lengths))},
+        limits={"bare": lambda: [bare.greedy(model, ids, mean) for ids in prompt.split(ROWS)]},
+        asked=[at_most(1.15, "bare"), at_least(2.5, "transformers")],
+        same=nearly_same,
+        note=ONCE,
+        memory=(),
+        rounds=3,
+        readme="a stream of prompts of unequal length, 32 rows at a time",
+    )

@@ -1,0 +1,68 @@
+"""What one row of a running batch asks for, and what becomes of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..sampling.params import SamplingParams
+from .history import History
+
+__all__ = ["FinishedRow", "RowRequest", "RowStage"]
+
+# May a row end here? Called with its ids so far [1, T] and None, as transformers' criteria are.
+RowCriterion = Callable[[Tensor, object], Any]
+
+
+class RowStage(Protocol):
+    """A change of one row's logits [1, V] that knows its tokens so far; see ``chain.LogitsStep``."""
+
+    def apply(self, logits: Tensor) -> Tensor: ...
+
+    def advance(self, token_ids: Tensor) -> None: ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RowRequest:
+    """A prompt and the options of its row; nothing here depends on the other rows of a batch.
+
+    token_ids: [P] int64, P >= 1, on any device. params: the filters of the draw, every option one number; None takes
+    the most probable token. seed: of the row's draws. max_new_tokens: >= 1, None sets no limit. eos_token_ids: any of
+    them ends the row. max_time: seconds from the moment the row joins. stages: builds what acts before the filters
+    from the row's history. criteria: further reasons to end, read after each token. on_token: called with each new
+    token and, at the last one, with why the row ends ("" before). tag: the caller's own.
+    """
+
+    token_ids: Tensor
+    params: SamplingParams | None = None
+    seed: int = 0
+    max_new_tokens: int | None = None
+    eos_token_ids: Sequence[int] = ()
+    max_time: float | None = None
+    stages: Callable[[History], Sequence[RowStage]] | None = None
+    criteria: Sequence[RowCriterion] = ()
+    on_token: Callable[[int, str], None] | None = None
+    tag: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRow:
+    """A row that has ended. token_ids: [P + T] int64 on the CPU, the prompt and T new tokens.
+
+    reason: "eos", "length", "stop" (a criterion), "time", "cancelled", or "error"; then ``error`` says what went wrong.
+    """
+
+    request: RowRequest
+    token_ids: Tensor
+    reason: str
+    error: Exception | None = None
+
+    @property
+    def prompt_length(self) -> int:
+        return self.request.token_ids.shape[0]
+
+    @property
+    def new_ids(self) -> Tensor:
+        """The new tokens, [T]; the end token is the last of them where the row ended with one."""
+        return self.token_ids[self.prompt_length :]

@@ -1,0 +1,216 @@
+"""Rows that join and leave while a batch runs: each with its own options, seed and reasons to end."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .row_choice import RowChoice
+from .row_requests import FinishedRow, RowRequest
+from .running_row import RunningRow
+
+__all__ = ["AdmittingStepModel", "RunningBatch"]
+
+
+class AdmittingStepModel(Protocol):
+    """A model whose batch takes rows in while it runs. N rows run now, M join.
+
+    ``joins`` False: rows are only taken in where none runs, so that batch follows batch.
+    """
+
+    joins: bool
+
+    def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Run the prompts, each [P] int64, as rows N to N + M - 1; return the logits after them, [M, V]."""
+        ...
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """Append a token to each row, [N] int64; return the logits that follow, [N, V]."""
+        ...
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Make row i what row ``rows[i]`` was; ``rows`` [M] int64 without repeats."""
+        ...
+
+
+class RunningBatch:
+    """A batch that finished rows leave and waiting prompts join, of up to ``max_rows`` rows.
+
+    A row has the tokens it has alone, up to near ties that other matrix sizes may round differently.
+    join_share: prompts join once this share of the rows is free (or as many as wait), so that a prompt's forward is
+    shared; 0 joins at once. prefill_tokens: at most so many, padding included, go through one prefill, unless one
+    prompt has more. Not safe for threads; see ``adapters.LiveBatch``.
+    Cost: one forward a step over the rows that run, one a group of joining prompts, one read of the chosen tokens.
+    >>> from afterlogits.decoding.search.step_model import TableBatch
+    >>> model = TableBatch(lambda ids: torch.eye(5)[(ids[-1] + 1) % 5])
+    >>> batch = RunningBatch(model, max_rows=2)
+    >>> for first in (0, 1, 2):
+    ...     batch.submit(RowRequest(token_ids=torch.tensor([first]), eos_token_ids=[4], tag=first))
+    >>> [(row.tag, ended.new_ids.tolist()) for ended in batch.run() for row in [ended.request]]
+    [(1, [2, 3, 4]), (0, [1, 2, 3, 4]), (2, [3, 4])]
+    """
+
+    def __init__(
+        self,
+        model: AdmittingStepModel,
+        *,
+        max_rows: int = 32,
+        join_share: float = 0.125,
+        prefill_tokens: int = 4096,
+    ) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows must be an integer >= 1; got {max_rows}")
+        self.model = model
+        self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
+        self.join_count = max(1, round(max_rows * join_share))
+        self.waiting: deque[RowRequest] = deque()
+        self.rows: list[RunningRow] = []
+        self._choice: RowChoice | None = None
+        self._cancelled: set[int] = set()
+
+    def submit(self, request: RowRequest) -> None:
+        """Let a prompt wait for its row. Raises ValueError for a prompt of no tokens."""
+        if request.token_ids.ndim != 1 or not request.token_ids.numel():
+            raise ValueError(f"token_ids must have shape [P], P >= 1; got {list(request.token_ids.shape)}")
+        self.waiting.append(request)
+
+    def cancel(self, request: RowRequest) -> None:
+        """Let a row leave at the next step, or a prompt that waits before it joins."""
+        self._cancelled.add(id(request))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not self.rows and not self.waiting
+
+    def run(self) -> Iterator[FinishedRow]:
+        """Step until nothing runs and nothing waits; yield rows as they end."""
+        while not self.idle:
+            yield from self.step()
+
+    def step(self) -> list[FinishedRow]:
+        """Let prompts join, give every row one token, and return the rows that ended."""
+        finished = self._drop_cancelled()
+        while prompts := self._joining():
+            finished += self._admit(prompts)
+        if self.rows:
+            tokens = torch.tensor([row.last for row in self.rows])
+            finished += self._extend(self.model.step(tokens), range(len(self.rows)))
+        return finished
+
+    def abandon(self, error: Exception) -> list[FinishedRow]:
+        """End every row that runs with ``error``, as after a forward that failed; what waits goes on waiting."""
+        ended = [row.finish("error", error) for row in self.rows]
+        self._keep([])
+        return ended
+
+    # Joining.
+
+    def _joining(self) -> list[RowRequest]:
+        """The prompts that join now: none until enough rows are free to share a prefill."""
+        free, waiting = self.max_rows - len(self.rows), len(self.waiting)
+        if not free or not waiting or (self.rows and (not self.model.joins or free < min(waiting, self.join_count))):
+            return []
+        prompts: list[RowRequest] = []
+        longest = 0
+        while self.waiting and len(prompts) < free:
+            longest = max(longest, self.waiting[0].token_ids.shape[0])
+            if prompts and longest * (len(prompts) + 1) > self.prefill_tokens:
+                break
+            prompts.append(self.waiting.popleft())
+        return prompts
+
+    def _admit(self, prompts: list[RowRequest]) -> list[FinishedRow]:
+        """Run the prompts and give each its first token; one that cannot be run costs the others nothing."""
+        try:
+            logits = self.model.admit([prompt.token_ids for prompt in prompts])
+        except Exception as error:
+            if len(prompts) == 1:
+                return [RunningRow(prompts[0]).finish("error", error)]
+            half = len(prompts) // 2
+            if self.model.joins or self.rows:
+                return [*self._admit(prompts[:half]), *self._admit(prompts[half:])]
+            self.waiting.extendleft(reversed(prompts[half:]))
+            return self._admit(prompts[:half])
+        first = len(self.rows)
+        self.rows += [RunningRow(prompt) for prompt in prompts]
+        for number, row in enumerate(self.rows):
+            row.number = number
+        self._choice = RowChoice([row.request for row in self.rows], logits.shape[-1], logits.device)
+        return self._extend(logits, range(first, len(self.rows)))
+
+    # The end of a step.
+
+    def _extend(self, logits: Tensor, places: range) -> list[FinishedRow]:
+        """Choose a token for the rows at ``places``, see who ends, and let those leave."""
+        rows = [self.rows[place] for place in places]
+        tokens, errors = self._choose(logits, rows)
+        now = time.monotonic()
+        finished = [rows[place].finish("error", error) for place, error in errors.items()]
+        gone = {places[place] for place in errors}
+        for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if place not in errors and row.append(token, now):
+                finished.append(row.finish())
+                gone.add(places[place])
+        if gone:
+            self._keep([place for place in range(len(self.rows)) if place not in gone])
+        return finished
+
+    def _choose(self, logits: Tensor, rows: Sequence[RunningRow]) -> tuple[list[int], dict[int, Exception]]:
+        """A token for every row, and the errors of rows whose logits or rules allow none, by place."""
+        errors: dict[int, Exception] = {}
+        for place, row in enumerate(rows):
+            if row.stages:
+                try:
+                    logits[place] = row.processed(logits[place : place + 1])[0]
+                except Exception as error:
+                    errors[place] = error
+        try:
+            return self._select(logits, rows), errors
+        except ValueError:
+            tokens = []
+            for place, row in enumerate(rows):
+                try:
+                    tokens += self._select(logits[place : place + 1], [row])
+                except ValueError as error:
+                    errors.setdefault(place, error)
+                    tokens.append(0)
+            return tokens, errors
+
+    def _select(self, logits: Tensor, rows: Sequence[RunningRow]) -> list[int]:
+        assert self._choice is not None
+        chosen = self._choice.select(
+            logits, rows=[row.number for row in rows], lengths=[row.new_length for row in rows]
+        )
+        tokens: list[int] = chosen.tolist()
+        return tokens
+
+    # Leaving.
+
+    def _drop_cancelled(self) -> list[FinishedRow]:
+        if not self._cancelled:
+            return []
+        gone, self._cancelled = self._cancelled, set()
+        unborn = [request for request in self.waiting if id(request) in gone]
+        self.waiting = deque(request for request in self.waiting if id(request) not in gone)
+        ended = [place for place, row in enumerate(self.rows) if id(row.request) in gone]
+        finished = [self.rows[place].finish("cancelled") for place in ended]
+        if ended:
+            self._keep([place for place in range(len(self.rows)) if place not in ended])
+        return [*finished, *(RunningRow(request).finish("cancelled") for request in unborn)]
+
+    def _keep(self, staying: list[int]) -> None:
+        """Keep the rows at these places. The last of them fill the gaps, so that few rows of a cache move."""
+        count = len(staying)
+        order = np.arange(count)
+        kept = set(staying)
+        tail = iter(place for place in staying if place >= count)
+        for place in range(count):
+            if place not in kept:
+                order[place] = next(tail)
+        self.model.select_rows(torch.from_numpy(order))
+        self.rows = [self.rows[place] for place in order]

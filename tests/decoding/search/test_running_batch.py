@@ -1,0 +1,248 @@
+"""The running batch on table models: rows as they are alone, whatever joins and leaves beside them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from afterlogits.decoding import SamplingParams, sample
+from afterlogits.decoding.search.row_requests import FinishedRow, RowRequest
+from afterlogits.decoding.search.running_batch import RunningBatch
+from afterlogits.decoding.search.step_model import TableBatch
+
+VOCAB = 12
+
+
+def rule(ids: Tensor) -> Tensor:
+    """Logits that depend on every token of the row, by a hash."""
+    state = 0
+    for token in ids.tolist():
+        state = (state * 31 + token + 7) % 100_003
+    return torch.randn(VOCAB, generator=torch.Generator().manual_seed(state)) * 2
+
+
+def row(first: int, **options: Any) -> RowRequest:
+    return RowRequest(token_ids=torch.tensor([first]), **{"max_new_tokens": 3, "tag": first, **options})
+
+
+def counting(ids: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot((ids[-1] + 1) % 10, 10).float()
+
+
+def found(batch: RunningBatch) -> dict[Any, tuple[list[int], str]]:
+    return {ended.request.tag: (ended.new_ids.tolist(), ended.reason) for ended in batch.run()}
+
+
+def test_a_row_takes_the_place_of_one_that_left() -> None:
+    """Two rows at once. From 1 and 5, EOS 6: row 5 ends at its first token; 3 joins beside row 1."""
+    batch = RunningBatch(TableBatch(counting), max_rows=2)
+    for first in (1, 5, 3):
+        batch.submit(row(first, eos_token_ids=[6]))
+    assert found(batch) == {5: ([6], "eos"), 1: ([2, 3, 4], "length"), 3: ([4, 5, 6], "eos")}
+
+
+def test_prompts_wait_until_enough_rows_are_free_to_share_a_forward() -> None:
+    """Of 8 rows a share of 1/4: two join once two have left. Of these one ends at once, and with it and the next two
+    rows that end there is room for the last three."""
+    sizes: list[int] = []
+
+    class Counted(TableBatch):
+        def admit(self, prompts: Any) -> Tensor:
+            sizes.append(len(prompts))
+            return super().admit(prompts)
+
+    batch = RunningBatch(Counted(counting), max_rows=8, join_share=0.25)
+    for number in range(13):
+        batch.submit(row(0, max_new_tokens=number % 8 + 1, tag=number))
+    assert len(found(batch)) == 13
+    assert sizes == [8, 2, 3]
+
+
+def test_a_prefill_holds_so_many_tokens_padding_included() -> None:
+    """Prompts of 3, 1 and 1 tokens with room for 6: two by two; one that is longer than all room goes alone."""
+    sizes: list[int] = []
+
+    class Counted(TableBatch):
+        def admit(self, prompts: Any) -> Tensor:
+            sizes.append(len(prompts))
+            return super().admit(prompts)
+
+    batch = RunningBatch(Counted(counting), max_rows=8, prefill_tokens=6)
+    for length in (3, 1, 1, 7):
+        batch.submit(RowRequest(token_ids=torch.arange(length), max_new_tokens=1))
+    assert len(list(batch.run())) == 4
+    assert sizes == [2, 1, 1]
+
+
+def test_a_model_whose_rows_cannot_join_goes_batch_after_batch() -> None:
+    """The table model itself refuses a prompt beside a row that runs."""
+    batch = RunningBatch(TableBatch(counting, joins=False), max_rows=2)
+    for first in range(5):
+        batch.submit(row(first, max_new_tokens=first + 1))
+    assert {tag: len(tokens) for tag, (tokens, _) in found(batch).items()} == {0: 1, 1: 2, 2: 3, 3: 4, 4: 5}
+
+
+def test_a_cancelled_row_leaves_and_a_cancelled_prompt_never_joins() -> None:
+    """The row that runs keeps its tokens; the others do not notice."""
+    batch = RunningBatch(TableBatch(counting), max_rows=1)
+    requests = [row(first) for first in (1, 2, 3)]
+    for request in requests:
+        batch.submit(request)
+    assert batch.step() == []
+    batch.cancel(requests[0])
+    batch.cancel(requests[1])
+    assert found(batch) == {1: ([2, 3], "cancelled"), 2: ([], "cancelled"), 3: ([4, 5, 6], "length")}
+
+
+def test_a_criterion_reads_the_row_alone() -> None:
+    """Ends where the row has four tokens, prompt included."""
+    seen: list[list[int]] = []
+
+    def four(ids: Tensor, scores: object) -> bool:
+        seen.append(ids[0].tolist())
+        return ids.shape[1] == 4
+
+    batch = RunningBatch(TableBatch(counting), max_rows=2)
+    batch.submit(row(1, criteria=[four], max_new_tokens=9))
+    batch.submit(row(5))
+    assert found(batch)[1] == ([2, 3, 4], "stop")
+    assert seen == [[1, 2], [1, 2, 3], [1, 2, 3, 4]]
+
+
+def test_time_ends_a_row() -> None:
+    """No time at all: one token."""
+    batch = RunningBatch(TableBatch(counting), max_rows=2)
+    batch.submit(row(1, max_time=-1.0))
+    batch.submit(row(2))
+    assert found(batch) == {1: ([2], "time"), 2: ([3, 4, 5], "length")}
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_row_without_a_token_costs_the_others_nothing(greedy: bool) -> None:
+    """Where every token of one row is banned it fails alone, in the middle of the batch."""
+
+    def banned(ids: Tensor) -> Tensor:
+        return torch.full((10,), -torch.inf) if 4 in ids.tolist() else counting(ids)
+
+    params = SamplingParams(temperature=0.01)
+    batch = RunningBatch(TableBatch(banned), max_rows=3)
+    for first in (2, 6, 0):
+        batch.submit(row(first, params=params, max_new_tokens=4 if first else 3))
+    ended = {one.request.tag: one for one in batch.run()}
+    assert ended[6].new_ids.tolist() == [7, 8, 9, 0]
+    assert ended[2].reason == "error"
+    assert ended[2].new_ids.tolist() == [3, 4]
+    assert "logits" in str(ended[2].error)
+    assert ended[0].new_ids.tolist() == [1, 2, 3]
+
+
+def test_a_prompt_that_cannot_be_run_costs_the_others_nothing() -> None:
+    """The model refuses 7; those it came with join."""
+
+    class Refusing(TableBatch):
+        def admit(self, prompts: Any) -> Tensor:
+            if any(7 in prompt.tolist() for prompt in prompts):
+                raise IndexError("no such token")
+            return super().admit(prompts)
+
+    for joins in (True, False):
+        batch = RunningBatch(Refusing(counting, joins=joins), max_rows=4)
+        for first in (1, 7, 3, 4):
+            batch.submit(row(first))
+        ended = {one.request.tag: one for one in batch.run()}
+        assert str(ended[7].error) == "no such token"
+        assert [ended[tag].new_ids.tolist() for tag in (1, 3, 4)] == [[2, 3, 4], [4, 5, 6], [5, 6, 7]]
+
+
+def test_tokens_are_told_as_they_come() -> None:
+    """Each with why the row ends, empty before."""
+    told: list[tuple[int, str]] = []
+    batch = RunningBatch(TableBatch(counting), max_rows=2)
+    batch.submit(row(3, on_token=lambda token, reason: told.append((token, reason)), eos_token_ids=[5]))
+    list(batch.run())
+    assert told == [(4, ""), (5, "eos")]
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"params": SamplingParams()},
+    {"params": SamplingParams(temperature=0.5, top_k=3)},
+    {"params": SamplingParams(top_p=0.7)},
+    {"params": SamplingParams(temperature=1.5, min_p=0.1)},
+    {"params": SamplingParams(top_h=0.5)},
+    {"params": SamplingParams(typical_p=0.6, min_tokens_to_keep=2)},
+]
+
+
+def alone(request: RowRequest) -> tuple[list[int], str]:
+    """The row by the public ``sample``, a token at a time."""
+    ids, new = request.token_ids, []
+    while True:
+        logits = rule(ids)[None]
+        options = request.params
+        if options is None:
+            token = int(logits.argmax())
+        else:
+            chosen = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p", "top_h")}
+            chosen |= {"typical_p": options.typical_p, "min_tokens_to_keep": options.min_tokens_to_keep}
+            token = int(sample(logits, **chosen, seeds=[request.seed], step=len(new)))
+        new.append(token)
+        ids = torch.cat((ids, torch.tensor([token])))
+        if token in request.eos_token_ids:
+            return new, "eos"
+        if len(new) == request.max_new_tokens:
+            return new, "length"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.booleans())
+def test_every_row_has_the_tokens_it_has_alone(seed: int, max_rows: int, joins: bool) -> None:
+    """Prompts of unlike lengths and options, submitted before and during the run, some of them cancelled."""
+    rng = random.Random(seed)
+    batch = RunningBatch(TableBatch(rule, joins=joins), max_rows=max_rows, join_share=rng.choice([0, 0.5, 1]))
+    requests = [
+        RowRequest(
+            token_ids=torch.tensor([rng.randrange(VOCAB) for _ in range(rng.randint(1, 5))]),
+            seed=rng.randrange(2**40),
+            max_new_tokens=rng.randint(1, 9),
+            eos_token_ids=rng.sample(range(VOCAB), rng.randint(0, 2)),
+            **rng.choice(OPTIONS),
+        )
+        for _ in range(rng.randint(1, 14))
+    ]
+    coming, ended = list(requests), list[FinishedRow]()
+    gone: set[int] = set()
+    while coming or not batch.idle:
+        for _ in range(rng.randint(0 if not batch.idle else 1, 3)):
+            if coming:
+                batch.submit(coming.pop())
+        if rng.random() < 0.1:
+            unlucky = rng.choice(requests)
+            batch.cancel(unlucky)
+            gone.add(id(unlucky))
+        ended += batch.step()
+        assert len(batch.rows) <= max_rows
+    assert {id(one.request) for one in ended} == {id(one) for one in requests}
+    assert len(ended) == len(requests)
+    for one in ended:
+        expected = alone(one.request)
+        if one.reason == "cancelled":
+            assert id(one.request) in gone
+            assert one.new_ids.tolist() == expected[0][: len(one.new_ids)]
+        else:
+            assert (one.new_ids.tolist(), one.reason) == expected
+
+
+def test_errors() -> None:
+    """What a caller can get wrong."""
+    with pytest.raises(ValueError, match="max_rows must be an integer >= 1; got 0"):
+        RunningBatch(TableBatch(counting), max_rows=0)
+    batch = RunningBatch(TableBatch(counting))
+    with pytest.raises(ValueError, match=r"token_ids must have shape \[P\], P >= 1; got \[0\]"):
+        batch.submit(RowRequest(token_ids=torch.tensor([], dtype=torch.int64)))
