@@ -11,8 +11,12 @@ class Lock:
     """Holds ``folder/lock``, the folder made if need be. Raises UsageError with ``taken`` where another job does."""
 
     def __init__(self, folder: Path, taken: str) -> None:
-        import fcntl
-
+        try:
+            import fcntl
+        except ImportError:
+            raise UsageError(
+                "--output needs file locks as POSIX has them, which Windows has not: run it under WSL, or with --output -"
+            ) from None
         while True:
             with suppress(FileExistsError):
                 os.mkdir(folder)

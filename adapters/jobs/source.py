@@ -35,12 +35,16 @@ _NOUNS = {
 
 
 class Source:
-    """One input. ``format``; ``noun``: what its records are called; ``columns``: their names where they are known."""
+    """One input. ``format``; ``noun``: what its records are called; ``columns``: their names where they are known.
+
+    ``schema``: pyarrow's, of a table.
+    """
 
     def __init__(self, name: str, asked: str, max_line: int) -> None:
         self.name = name
         self.max_line = max_line
         self.columns: list[str] | None = None
+        self.schema: Any = None
         self._closing = ExitStack()
         self._size: tuple[int, int] | None = None
         self._stream: IO[bytes] | None = None
@@ -67,7 +71,7 @@ class Source:
             from .tables import open_table
 
             self._table = open_table(self.name, self.format.name, self._stream, self._closing)
-            self.columns = self._table.columns
+            self.columns, self.schema = self._table.columns, self._table.schema
         elif self.format.name in ("csv", "tsv"):
             from .csv_rows import CsvRows
 

@@ -2,13 +2,15 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .answering import answered
+from .carried_types import carried_types
 from .drawings import drawings_of
+from .entries import read_keep
 from .errors import ClosedPipe, UsageError, cannot, discard_standard_output
 from .formats import Format
 from .job import Job, job_entries, job_pipeline
@@ -32,17 +34,18 @@ def run_streamed(job: Job, source: Source, written: Format, progress: Progress) 
         elif written.name == "dataset":
             raise UsageError("a data set is a folder; --output must name one")
         else:
-            _spool(found, written, sink)
+            _spool(found, written, sink, carried_types(source.schema, read_keep(job.keep)))
             sink.flush()
 
 
-def _spool(found: Iterator[list[bytes]], written: Format, sink: IO[bytes]) -> None:
+def _spool(found: Iterator[list[bytes]], written: Format, sink: IO[bytes], carried: Mapping[str, Any]) -> None:
+    """All rows into a file of the format, and its bytes into the stream."""
     with tempfile.TemporaryDirectory(prefix="afterlogits-") as name:
         rows, whole = Path(name) / "rows", Path(name) / "output"
         with open(rows, "wb") as spool:
             for each in found:
                 spool.writelines(each)
-        write(written, whole, lambda: _lines(rows), lambda: _pieces(rows))
+        write(written, whole, lambda: _lines(rows), lambda: _pieces(rows), carried)
         for piece in _pieces(whole):
             sink.write(piece)
 

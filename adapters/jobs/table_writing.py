@@ -1,6 +1,7 @@
 """Rows as columns of pyarrow: types found in a first pass over all of them, written in a second.
 
-A column whose values have no common type (ids that are numbers here and texts there) holds them as JSON.
+A column whose values have no common type (ids that are numbers here and texts there) holds them as JSON; one that was
+carried from a table has the type it had there (``carried_types``).
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .carried_types import certain, from_json, is_text_in_json
 from .rows import encode_row
 from .tables import needs_pyarrow
 from .work_folder import fsync_folder
@@ -17,10 +19,13 @@ from .writing import Rows, chunks
 AS_JSON = "json"  # in place of a type: the values have none in common
 
 
-def write_table(kind: str, place: Path, rows: Rows) -> None:
-    """Write rows as "parquet", "arrow" (a file) or "dataset" (a folder that ``datasets.load_from_disk`` opens)."""
+def write_table(kind: str, place: Path, rows: Rows, carried: Mapping[str, Any] | None = None) -> None:
+    """Write rows as "parquet", "arrow" (a file) or "dataset" (a folder that ``datasets.load_from_disk`` opens).
+
+    carried: the types that columns had in the table they come from, by name.
+    """
     pyarrow = needs_pyarrow(kind)
-    types = find_types(rows)
+    types = find_types(rows, carried or {})
     schema = pyarrow.schema([(name, pyarrow.string() if found == AS_JSON else found) for name, found in types.items()])
     batches = (_batch(chunk, types, schema) for chunk in chunks(rows()))
     if kind == "parquet":
@@ -37,8 +42,35 @@ def write_table(kind: str, place: Path, rows: Rows) -> None:
         _write_data_set(place, schema, batches)
 
 
-def find_types(rows: Rows) -> dict[str, Any]:
+def find_types(rows: Rows, carried: Mapping[str, Any]) -> dict[str, Any]:
     """The type of every column, by name: pyarrow's, or AS_JSON."""
+    types = _found_types(rows)
+    for name, kind in certain(carried, list(types)).items():
+        if _hold(rows, name, kind):
+            types[name] = kind
+    return types
+
+
+def _hold(rows: Rows, name: str, type_: Any) -> bool:
+    """Whether a type takes every value of a column as it is."""
+    import pyarrow
+
+    try:
+        for chunk in chunks(rows()):
+            _of_type([row.get(name) for row in chunk], type_)
+    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _of_type(values: Sequence[Any], type_: Any) -> Any:
+    import pyarrow
+
+    return from_json(values, type_) if is_text_in_json(type_) else pyarrow.array(values, type_)
+
+
+def _found_types(rows: Rows) -> dict[str, Any]:
+    """The types that the values themselves have, as JSON tells them."""
     pyarrow = needs_pyarrow("a table")
     found: dict[str, Any] = {"id": pyarrow.null(), "error": pyarrow.string()}
     for chunk in chunks(rows()):
@@ -95,7 +127,7 @@ def _array(values: Sequence[Any], type_: Any) -> Any:
     import pyarrow
 
     try:
-        return pyarrow.array(values, type_)
+        return pyarrow.array(values, type_) if type_ is None else _of_type(values, type_)
     except UnicodeEncodeError:  # lone surrogates, which UTF-8 does not have
         return pyarrow.array([_encodable(value) for value in values], type_)
     except pyarrow.ArrowInvalid:

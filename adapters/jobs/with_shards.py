@@ -2,14 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .carried_types import carried_types
 from .answering import Answered, answered
 from .drawings import drawings_of
-from .entries import Entry
+from .entries import Entry, read_keep
 from .errors import Stopped, UsageError, cannot
 from .fingerprint import fingerprint_of
 from .formats import Format
@@ -32,7 +33,8 @@ def run_with_shards(job: Job, source: Source, written: Format, target: Path, pro
             progress.event("resume", done=folder.done)
         _answer(job, pipe, rest, folder, progress)
         progress.event("join", done=progress.done)
-        join(folder.path, written, target, folder.rows, folder.bodies)
+        carried = carried_types(source.schema, read_keep(job.keep))
+        join(folder.path, written, target, folder.rows, folder.bodies, carried)
         folder.finish()
 
 
@@ -95,11 +97,13 @@ def _commit(folder: WorkFolder, pending: list[Answered], progress: Progress, *, 
     progress.event("commit", done=folder.done)
 
 
-def join(folder: Path, written: Format, target: Path, rows: Rows, bodies: Rows) -> None:
+def join(
+    folder: Path, written: Format, target: Path, rows: Rows, bodies: Rows, carried: Mapping[str, Any] | None = None
+) -> None:
     """All rows as one file (or folder), complete in the work folder before it has the output's name."""
     part = folder / "output.part"
     try:
-        write(written, part, rows, bodies)
+        write(written, part, rows, bodies, carried)
         if part.is_dir():
             _replace_folder(folder, part, target)
         else:

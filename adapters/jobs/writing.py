@@ -21,12 +21,21 @@ CHUNK = 8192  # rows at a time, and rows of a row group
 _TEXTS = ("generated_text", "summary_text", "translation_text", "answer", "text", "sequence", "label", "entity_group")
 
 
-def write(format: Format, place: Path, rows: Rows, bodies: Callable[[], Iterator[bytes]]) -> None:
-    """Write all rows to a new file (a folder for "dataset"). ``bodies``: the same bytes in large pieces."""
+def write(
+    format: Format,
+    place: Path,
+    rows: Rows,
+    bodies: Callable[[], Iterator[bytes]],
+    carried: Mapping[str, Any] | None = None,
+) -> None:
+    """Write all rows to a new file (a folder for "dataset").
+
+    bodies: the same bytes in large pieces. carried: the types that carried columns had in a table, by name.
+    """
     if format.name in TABLES:
         from .table_writing import write_table
 
-        write_table(format.name, place, rows)
+        write_table(format.name, place, rows, carried)
         return
     with open(place, "wb") as file, compressed(file, format.compression) as sink:
         if format.name == "jsonl":

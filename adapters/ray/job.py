@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..jobs.carried_types import carried_types
 from ..jobs.entries import read_columns, read_keep
 from ..jobs.errors import OK, SOME_FAILED, UsageError, one_line
 from ..jobs.fingerprint import fingerprint_of
@@ -46,7 +47,7 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
         ray = need_ray()
     except ImportError as error:
         raise UsageError(str(error)) from None
-    splits, digest, noun = _splits(job)
+    splits, digest, noun, carried = _splits(job)
     _start(ray, address)
     progress = Progress(job.task, noun, total=sum(split.count for split in splits), log=job.log)
     with stopping(), WorkFolder(target) as folder:  # Ray's own handler of SIGTERM would drop the lock too late
@@ -57,7 +58,7 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
         if splits:
             _answer(job, splits, noun, folder.path, workers, gpus_per_worker)
         _count(parts, progress)
-        join(folder.path, written, target, lambda: lines(str(parts)), lambda: lines(str(parts)))
+        join(folder.path, written, target, lambda: lines(str(parts)), lambda: lines(str(parts)), carried)
         folder.finish()
     progress.close("done")
     line = progress.summary()
@@ -66,11 +67,12 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
     return OK if line is None else SOME_FAILED
 
 
-def _splits(job: Job) -> tuple[list[Split], str, str]:
+def _splits(job: Job) -> tuple[list[Split], str, str, dict[str, Any]]:
+    """The parts of the input, its digest, what an item is called, and the types of carried columns."""
     source = Source(job.input, job.format, job.max_line)
     try:
         check_input(job, source)
-        return *cut(source), source.noun
+        return *cut(source), source.noun, carried_types(source.schema, read_keep(job.keep))
     finally:
         source.close()
 

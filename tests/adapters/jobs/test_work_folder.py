@@ -105,3 +105,11 @@ def test_a_dead_job_holds_nothing(target):
     with WorkFolder(target) as folder:
         folder.begin(FINGERPRINT)
         assert folder.done == 1
+
+
+def test_a_system_without_locks_says_so_in_one_line(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "out.jsonl") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("afterlogits: --output needs file locks") and error.count("\n") == 1

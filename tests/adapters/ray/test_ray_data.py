@@ -71,7 +71,8 @@ def assert_same(found, wanted):
         assert row == right and scores == pytest.approx(rights, rel=1e-5)
 
 
-@pytest.mark.parametrize(("source", "workers"), [("in.jsonl", 1), ("in.parquet", CPUS)])
+@pytest.mark.parametrize("workers", [1, CPUS])
+@pytest.mark.parametrize("source", ["in.jsonl", "in.parquet"])
 def test_the_answers_are_those_of_one_process(place, capsys, source, workers):
     """Two actors on two CPUs too, which would wait for ever for a CPU to read with."""
     began = time.monotonic()
