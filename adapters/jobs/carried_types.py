@@ -7,6 +7,7 @@ typed by their values like any other.
 
 import base64
 from collections.abc import Mapping, Sequence
+from datetime import time
 from typing import Any
 
 from .entries import OWN_NAMES
@@ -64,6 +65,11 @@ def from_json(values: Sequence[Any], type_: Any) -> Any:
     if types.is_duration(type_):  # seconds
         ticks = [None if value is None else round(value * 1_000_000) for value in values]
         return pyarrow.array(ticks, pyarrow.int64()).cast(pyarrow.duration("us")).cast(type_)
+    if types.is_timestamp(type_) and type_.unit != "ns":  # ISO texts have six decimals or none
+        return pyarrow.array(values, pyarrow.string()).cast(pyarrow.timestamp("us", type_.tz)).cast(type_)
+    if types.is_time(type_):
+        moments = [None if value is None else time.fromisoformat(value) for value in values]
+        return pyarrow.array(moments, pyarrow.time64("us")).cast(type_)
     if types.is_temporal(type_) or types.is_decimal(type_):
         return pyarrow.array(values, pyarrow.string()).cast(type_)
     return pyarrow.array([None if value is None else base64.b64decode(value, validate=True) for value in values], type_)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..records import collection_paused
 from .boxes import convert_boxes
 
 Names = Sequence[str] | Mapping[int, str]
@@ -49,14 +50,15 @@ class Detections:
         names: label names by id; None gives the ids. whole=True cuts coordinates toward zero, as the pipelines of
         transformers do (a box from -0.9 begins at 0); False keeps the fractions.
         """
-        boxes = (self.boxes.int() if whole else self.boxes).tolist()
+        columns = (self.boxes.int() if whole else self.boxes).T.tolist()
         labels: list[Any] = self.labels.tolist()
         if names is not None:
             labels = [names[label] for label in labels]
-        found = [
-            {"score": score, "label": label, "box": {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}}
-            for score, label, (left, top, right, bottom) in zip(self.scores.tolist(), labels, boxes, strict=True)
-        ]
+        with collection_paused():
+            found = [
+                {"score": score, "label": label, "box": {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}}
+                for score, label, left, top, right, bottom in zip(self.scores.tolist(), labels, *columns, strict=True)
+            ]
         return _cut(found, self.counts())
 
     def coco(self, image_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..records import collection_paused
 from .boxes import Sizes, size_columns
 
 PairSizes = Tensor | Sequence[Sequence[Sequence[int]]]
@@ -36,11 +37,12 @@ class Matches:
         """One list of ``{keypoint_image_0: {x, y}, keypoint_image_1: {x, y}, score}`` per pair, best first."""
         order = self.scores.argsort(descending=True, stable=True)
         order = order[self.pair[order].argsort(stable=True)]
-        columns = (self.first[order].tolist(), self.second[order].tolist(), self.scores[order].tolist())
-        found = [
-            {"keypoint_image_0": {"x": a, "y": b}, "keypoint_image_1": {"x": c, "y": d}, "score": score}
-            for (a, b), (c, d), score in zip(*columns, strict=True)
-        ]
+        columns = (*self.first[order].T.tolist(), *self.second[order].T.tolist(), self.scores[order].tolist())
+        with collection_paused():
+            found = [
+                {"keypoint_image_0": {"x": a, "y": b}, "keypoint_image_1": {"x": c, "y": d}, "score": score}
+                for a, b, c, d, score in zip(*columns, strict=True)
+            ]
         ends: list[int] = torch.bincount(self.pair, minlength=self.num_pairs).cumsum(0).tolist()
         return [found[first:last] for first, last in zip([0, *ends], ends, strict=False)]
 
