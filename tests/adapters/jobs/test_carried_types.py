@@ -102,7 +102,9 @@ def test_a_value_that_the_type_does_not_take_leaves_the_column_as_it_is(tmp_path
 
 @settings(max_examples=60, deadline=None)
 @given(
-    moments=st.lists(st.none() | st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)), min_size=1),
+    moments=st.lists(
+        st.none() | st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)), min_size=1
+    ),
     data=st.data(),
 )
 def test_drawn_values_come_back(tmp_path_factory, moments, data):
