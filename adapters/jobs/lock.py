@@ -15,7 +15,7 @@ class Lock:
             import fcntl
         except ImportError:
             raise UsageError(
-                "--output needs file locks as POSIX has them, which Windows has not: run it under WSL, or with --output -"
+                "--output needs file locks as POSIX has them, which Windows has not; use WSL, or --output -"
             ) from None
         while True:
             with suppress(FileExistsError):

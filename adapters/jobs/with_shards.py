@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .carried_types import carried_types
 from .answering import Answered, answered
+from .carried_types import carried_types
 from .drawings import drawings_of
 from .entries import Entry, read_keep
 from .errors import Stopped, UsageError, cannot

@@ -14,11 +14,13 @@ from afterlogits.adapters.jobs.rows import encode_row
 from afterlogits.adapters.jobs.table_writing import write_table
 
 MOMENT = datetime.datetime(2026, 2, 3, 4, 5, 6, 789_012)
+WHOLE = MOMENT.replace(microsecond=0)
+SPANS = datetime.timedelta
 # A column of each kind: its type and three values.
 COLUMNS = {
-    "second": (pyarrow.timestamp("s"), [MOMENT.replace(microsecond=0), None, datetime.datetime(1960, 1, 1)]),
+    "second": (pyarrow.timestamp("s"), [WHOLE, None, datetime.datetime(1960, 1, 1)]),
     "micro": (pyarrow.timestamp("us"), [MOMENT, None, MOMENT]),
-    "zoned": (pyarrow.timestamp("ms", "Europe/Oslo"), [MOMENT.replace(microsecond=1000), None, MOMENT.replace(microsecond=0)]),
+    "zoned": (pyarrow.timestamp("ms", "Europe/Oslo"), [WHOLE.replace(microsecond=1000), None, WHOLE]),
     "day": (pyarrow.date32(), [MOMENT.date(), None, datetime.date(1066, 10, 14)]),
     "hour": (pyarrow.time64("us"), [MOMENT.time(), None, datetime.time(0)]),
     "span": (pyarrow.duration("ms"), [datetime.timedelta(days=3, milliseconds=5), None, datetime.timedelta(0)]),
@@ -108,13 +110,15 @@ def test_a_value_that_the_type_does_not_take_leaves_the_column_as_it_is(tmp_path
     data=st.data(),
 )
 def test_drawn_values_come_back(tmp_path_factory, moments, data):
-    size = len(moments)
+    def values(kind):
+        return data.draw(st.lists(st.none() | kind, min_size=len(moments), max_size=len(moments)))
+
     drawn = {
         "when": (pyarrow.timestamp("us", "UTC"), moments),
-        "price": (pyarrow.decimal128(20, 4), data.draw(st.lists(st.decimals(-(10**9), 10**9, places=4), min_size=size, max_size=size))),
-        "blob": (pyarrow.large_binary(), data.draw(st.lists(st.none() | st.binary(), min_size=size, max_size=size))),
-        "span": (pyarrow.duration("us"), data.draw(st.lists(st.timedeltas(datetime.timedelta(-9999), datetime.timedelta(9999)), min_size=size, max_size=size))),
-    }  # fmt: skip
+        "price": (pyarrow.decimal128(20, 4), values(st.decimals(-(10**9), 10**9, places=4))),
+        "blob": (pyarrow.large_binary(), values(st.binary())),
+        "span": (pyarrow.duration("us"), values(st.timedeltas(SPANS(-9999), SPANS(9999)))),
+    }
     table = pyarrow.table({name: pyarrow.array(values, kind) for name, (kind, values) in drawn.items()})
     place = tmp_path_factory.mktemp("drawn") / "out.arrow"
     lines = [encode_row({"id": n, **row}) for n, row in enumerate(table.to_pylist())]
