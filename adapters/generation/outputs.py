@@ -5,6 +5,8 @@ from typing import Any
 from torch import Tensor
 from transformers.generation import utils as library
 
+from ...postprocess.audio.attention_times import AlignmentAttentions
+from .needed_attentions import needed_heads
 from .step_model import AutoStepModel
 
 __all__ = ["OutputRecorder"]
@@ -17,11 +19,14 @@ class OutputRecorder:
         self.stepper = stepper
         self.config = config
         on = bool(config.return_dict_in_generate)
+        heads = needed_heads(stepper.model, config) if on and config.output_attentions else None
+        self.aligned = None if heads is None else AlignmentAttentions(heads)
         self.is_encoder_decoder = stepper.is_encoder_decoder
         self.scores: Any = () if on and config.output_scores else None
         self.raw_logits: Any = () if on and config.output_logits else None
-        self.attentions: Any = () if on and config.output_attentions else None
-        self.cross_attentions: Any = () if on and config.output_attentions else None
+        kept = on and config.output_attentions and heads is None
+        self.attentions: Any = () if kept else None
+        self.cross_attentions: Any = () if kept else None
         self.hidden_states: Any = () if on and config.output_hidden_states else None
         self.encoder_outputs = stepper.model_kwargs.get("encoder_outputs") if on else None
 
@@ -54,6 +59,8 @@ class OutputRecorder:
             self.attentions += (getattr(outputs, f"{prefix}attentions"),)
             if self.is_encoder_decoder:
                 self.cross_attentions += (outputs.cross_attentions,)
+        if self.aligned is not None:
+            self.aligned.append(outputs.cross_attentions)
         if self.hidden_states is not None:
             self.hidden_states += (getattr(outputs, f"{prefix}hidden_states"),)
 
@@ -72,7 +79,7 @@ class OutputRecorder:
             return kind(**common, attentions=self.attentions, hidden_states=self.hidden_states)
         kind = getattr(library, f"Generate{beam}EncoderDecoderOutput")
         encoder = self.encoder_outputs if self.encoder_outputs is not None else {}
-        return kind(
+        found = kind(
             **common,
             encoder_attentions=encoder.get("attentions") if self.attentions is not None else None,
             encoder_hidden_states=encoder.get("hidden_states") if self.hidden_states is not None else None,
@@ -80,3 +87,6 @@ class OutputRecorder:
             cross_attentions=self.cross_attentions,
             decoder_hidden_states=self.hidden_states,
         )
+        if self.aligned is not None:  # an attribute, not a field: transformers splits the fields by row and keeps them
+            found.alignment_weights = self.aligned.weights()
+        return found

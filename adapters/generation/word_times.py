@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...postprocess.audio.attention_times import follow_beams, select_heads, token_times
+from .needed_attentions import NeededAttentions
 
 _alone: ContextVar[bool] = ContextVar("rows_timed_alone", default=False)
 
@@ -24,7 +25,7 @@ def rows_timed_alone() -> Iterator[None]:
         _alone.reset(token)
 
 
-class WordTimes:
+class WordTimes(NeededAttentions):
     """Mixed in before a model of Whisper's family."""
 
     config: Any
@@ -39,7 +40,9 @@ class WordTimes:
     ) -> Tensor:
         """The time [B, T + 1] at which each token ends, in seconds; tokens that were given have time 0."""
         given = num_input_ids or 0
-        weights = select_heads(generate_outputs.cross_attentions, [tuple(head) for head in alignment_heads])
+        weights = getattr(generate_outputs, "alignment_weights", None)
+        if weights is None:
+            weights = select_heads(generate_outputs.cross_attentions, [tuple(head) for head in alignment_heads])
         beams = generate_outputs.get("beam_indices")
         if beams is not None:
             weights = follow_beams(weights, beams, given)

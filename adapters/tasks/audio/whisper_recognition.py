@@ -1,6 +1,6 @@
 """Whisper: windows or chunks of sound to tokens by the model's own generate, tokens to text, segments and words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -14,6 +14,7 @@ from ....postprocess.audio.repairs import cut_chunk_loops, repair_chunks
 from ....postprocess.audio.timestamps import Transcript, WhisperOutput, decode_whisper
 from ....postprocess.audio.word_splits import WhisperVocabulary, split_words
 from ...generation.install import generate
+from ...generation.needed_attentions import needed_attentions_only
 from ...generation.word_times import rows_timed_alone
 from ...running.batching import Batch, Row
 from ...running.runner import Loaded
@@ -41,7 +42,7 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
     if seeds is not None:
         arguments["seeds"] = _row_seeds(seeds, batch)
     arguments = {**batch.inputs, **arguments}
-    with rows_timed_alone():
+    with rows_timed_alone(), needed_attentions_only():
         output = generate(loaded.model, **arguments)
     segments: Any = output.get("segments") if isinstance(output, Mapping) else None
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
@@ -54,7 +55,9 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
             tokens = tokens[: len(times)]
         language = _language(loaded, segments[row]) if options.return_language and segments is not None else None
         logprobs = None
-        if options.confidence:
+        if options.confidence and segments is None:
+            tokens, logprobs = _generated(output, row)
+        elif options.confidence:
             logprobs = _token_logprobs(segments[row])
             tokens = tokens[: len(logprobs)]
         found.append(WhisperTokens(tokens, times, language, logprobs))
@@ -72,6 +75,16 @@ def _token_logprobs(segments: Sequence[Mapping[str, Any]]) -> Tensor:
         steps = torch.stack(list(scores[first - begin : last - begin])).float().log_softmax(-1).cpu()
         found.append(steps.gather(-1, segment["tokens"].cpu()[: len(steps), None])[:, 0])
     return torch.cat(found) if found else torch.zeros(0)
+
+
+def _generated(output: Mapping[str, Any], row: int) -> tuple[Tensor, Tensor]:
+    """The tokens that one call of generate added to a row, and their log-probabilities along the beams they came by."""
+    scores, beams = output["scores"], output.get("beam_indices")
+    path = [row] * len(scores) if beams is None else beams[row][beams[row] >= 0].tolist()
+    width = len(scores) if beams is None else beams.shape[1]
+    ids = output["sequences"][row][-width:][: len(path)].cpu()
+    steps = torch.stack([step[beam] for step, beam in zip(scores, path, strict=False)]).float().log_softmax(-1).cpu()
+    return ids, steps.gather(-1, ids[:, None])[:, 0]
 
 
 def _row_seeds(seeds: Any, batch: Batch) -> list[int]:
@@ -192,8 +205,21 @@ def read_vocabulary(tokenizer: Any) -> WhisperVocabulary:
         start_id=ids("<|startoftranscript|>"),
         eos_id=tokenizer.eos_token_id,
         language=getattr(tokenizer, "language", None),
-        clean=tokenizer.clean_up_tokenization if tokenizer.clean_up_tokenization_spaces else None,
+        clean=_clean_up(tokenizer),
     )
+
+
+def _clean_up(tokenizer: Any) -> Callable[[str], str] | None:
+    """What decoding does to the spaces of a text. transformers 5 leaves byte-level vocabularies as they are, unless the
+    tokenizer insists; transformers 4, which does not know that option, cleans them up."""
+    if not tokenizer.clean_up_tokenization_spaces:
+        return None
+    insists = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", True)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not insists and type(getattr(backend, "model", None)).__name__ == "BPE":
+        return None
+    own: Callable[[str], str] = tokenizer.clean_up_tokenization
+    return own
 
 
 def byte_symbols() -> dict[str, int]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from afterlogits.adapters.generation.install import generate
+from afterlogits.adapters.generation.needed_attentions import needed_attentions_only
 from afterlogits.adapters.generation.word_times import _frames, _sliced, rows_timed_alone
 from tests.builders.audio_models import noise, whisper
 
@@ -57,3 +58,31 @@ def test_frames_are_sliced_as_a_list_is():
     assert _frames(torch.tensor([-3, 8]), 2, 10, alone=False) == [8, 4]
     assert _frames(torch.tensor([-3, 8]), 4, 10, alone=True) == [6, 6, 4, 4]
     assert (_frames(None, 2, 10, alone=False), _frames(9, 2, 10, alone=False)) == (None, 4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", [{"num_beams": 1}, {"num_beams": 3}], ids=str)
+def test_attentions_that_align_are_enough(options):
+    """The same bits with no attention kept beside those of the alignment heads, and none handed on."""
+    model, *_ = whisper(longest=24)
+    rows = inputs()
+
+    def ours(**given):
+        return generate(model, **given)
+
+    usual = call(ours, rows, **options)
+    with needed_attentions_only():
+        assert all(map(torch.equal, call(ours, rows, **options), usual))
+        features = torch.cat([row["input_features"] for row in rows])
+        masks = torch.cat([row["attention_mask"] for row in rows])
+        output = generate(
+            model,
+            input_features=features,
+            attention_mask=masks,
+            return_timestamps=True,
+            return_token_timestamps=True,
+            return_segments=True,
+            **options,
+        )
+    held = [segment["result"] for row in output["segments"] for segment in row]
+    assert held and not any("attentions" in name for result in held for name in result)
