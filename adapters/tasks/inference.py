@@ -63,6 +63,10 @@ def _does(task: Task, architecture: str, config: Any) -> bool:
         labels = getattr(config, "label2id", None) or {}
         return any(str(label).lower().startswith("entail") for label in labels)
     kind = getattr(transformers, architecture, None)
+    # Any plain encoder is an AutoModel; sounds are held against labels by those that read both.
+    reads_both = all(hasattr(kind, name) for name in ("get_audio_features", "get_text_features"))
+    if reads_both or task.name == "zero-shot-audio-classification":
+        return reads_both and task.name == "zero-shot-audio-classification"
     return _UNITS.get(getattr(kind, "main_input_name", "input_ids"), "tokens") == task.unit
 
 

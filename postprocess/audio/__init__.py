@@ -32,6 +32,7 @@ from .streaming import AgreementStream, CtcStream, StreamedWords
 from .strides import Chunk, chunk_lengths, chunks_of, rescale_stride
 from .subtitles import SUBTITLES, Cue, make_cues, to_json, to_srt, to_textgrid, to_tsv, to_vtt
 from .timestamps import Segment, Transcript, WhisperOutput, decode_whisper
+from .transducer import emission_frames
 from .word_scores import HotWords, NgramCounts, NgramModel, PyctcdecodeModel, WordModel, read_arpa
 from .word_splits import WhisperVocabulary, split_words
 
@@ -71,6 +72,7 @@ __all__ = [
     "cut_chunk_loops",
     "cut_loops",
     "decode_whisper",
+    "emission_frames",
     "follow_beams",
     "frame_ids",
     "frame_probabilities",

@@ -101,9 +101,13 @@ def check(loaded: Loaded, options: RecognitionOptions) -> RecognitionOptions:
     )
     if options.confidence:
         require(
-            kind == CTC or (kind == WHISPER and not options.chunk_length_s and times is not None),
-            "confidence must be False but for a CTC model without a decoder, or a Whisper with return_timestamps and "
-            "without chunk_length_s",
+            kind == CTC or (kind == WHISPER and not options.chunk_length_s),
+            "confidence must be False but for a CTC model without a decoder, or a Whisper without chunk_length_s",
+        )
+    if kind == TRANSDUCER and times is not None:
+        require(
+            not options.chunk_length_s,
+            f"return_timestamps must be None for chunks of a transducer, whose texts overlap; got {times!r}",
         )
     if options.chunk_length_s:
         chunk_samples(loaded, options)

@@ -13,7 +13,7 @@ from ...generation.install import generate
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.runner import Loaded, Prepared, Task
-from . import ctc_recognition, whisper_recognition
+from . import ctc_recognition, transducer_recognition, whisper_recognition
 from .features import batch_groups, extract, frames_of, main_input, pad_rows, require_frames
 from .recognition_options import (
     CTC,
@@ -123,6 +123,8 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequen
         return ctc_recognition.forward(loaded, batch, options)
     if kind == WHISPER:
         return whisper_recognition.forward(loaded, batch, options)
+    if kind == TRANSDUCER:
+        return transducer_recognition.forward(loaded, batch, options)
     arguments: dict[str, Any] = {**batch.inputs, **generate_arguments(loaded, options)}
     output = generate(loaded.model, **arguments)
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
@@ -137,8 +139,11 @@ def finish(
         records = ctc_recognition.transcribe(loaded, [item.rows for item in items], outputs, options)
     elif kind == WHISPER:
         records = [_of_whisper(loaded, item, own, options) for item, own in zip(items, outputs, strict=True)]
+    elif kind == TRANSDUCER:
+        times = timestamps_of(loaded, options)
+        records = [transducer_recognition.record(loaded, own, times) for own in outputs]
     else:
-        records = [_generated(loaded, item, own, kind) for item, own in zip(items, outputs, strict=True)]
+        records = [_generated(loaded, own) for own in outputs]
     for item, record in zip(items, records, strict=True):
         # Whatever else the caller's dict held comes back, once for every chunk.
         record.update({name: [value] * len(item.rows) for name, value in item.facts.extra.items()})
@@ -157,11 +162,8 @@ def _of_whisper(loaded: Loaded, item: Prepared, outputs: Sequence[Any], options:
     return whisper_recognition.record(transcript, options, times, seconds=seconds)
 
 
-def _generated(loaded: Loaded, item: Prepared, outputs: Sequence[Tensor], kind: str) -> dict[str, Any]:
+def _generated(loaded: Loaded, outputs: Sequence[Tensor]) -> dict[str, Any]:
     tokenizer = loaded.tokenizer
-    if kind == TRANSDUCER:
-        ids = torch.cat(list(outputs))
-        return {"text": tokenizer.decode(ids, skip_special_tokens=True, group_tokens=False)}
     if loaded.compat or len(outputs) == 1:  # transformers has a merge, but forgets the strides that would call it
         return {"text": tokenizer.decode(torch.cat(list(outputs)), skip_special_tokens=True)}
     special = set(tokenizer.all_special_ids)

@@ -12,6 +12,7 @@ import transformers
 
 from afterlogits.adapters import pipeline
 from afterlogits.adapters.pipelines import CALLS, Pipeline
+from tests.builders.audio_models import clap, wav2vec2_config
 from tests.builders.text_models import LABELS, tiny_decoder, tiny_model, tiny_seq2seq, wordpiece
 from tests.programs.pipeline_parity import equal
 
@@ -390,6 +391,17 @@ def test_a_model_of_several_tasks_names_them():
         call = build(task)
         with pytest.raises(ValueError, match=f"^task must be given: a {several}$"):
             pipeline(model=call.model, tokenizer=call.tokenizer)
+
+
+def test_sounds_are_held_against_labels_by_models_that_read_both():
+    """A plain encoder of sounds is an AutoModel too, and has no task."""
+    model, tokenizer, extractor = clap()
+    assert pipeline(model=model, tokenizer=tokenizer, feature_extractor=extractor).task == (
+        "zero-shot-audio-classification"
+    )
+    encoder = transformers.Wav2Vec2Model(wav2vec2_config())
+    with pytest.raises(ValueError, match=r"^task must be given: none is known for a Wav2Vec2Model$"):
+        pipeline(model=encoder, feature_extractor=extractor)
 
 
 def test_a_model_of_no_task_is_named(tmp_path):

@@ -111,3 +111,23 @@ def test_other_encoder_decoders(options):
     """transformers joins the chunks' tokens as they are: the strides that would call its merge get lost on the way."""
     model, tokenizer, extractor = speech2text()
     check(TASK, model, {"tokenizer": tokenizer, "feature_extractor": extractor}, CLIPS[:3], **options)
+
+
+@pytest.mark.skipif(not V5, reason="transformers 4 cleans up the spaces of every vocabulary")
+def test_spaces_before_marks_stay_in_a_byte_level_vocabulary():
+    """The tokenizers of Whisper's checkpoints ask for clean-up; transformers 5 does not do it unless they insist."""
+    from copy import deepcopy
+
+    from afterlogits.adapters.tasks.audio.whisper_recognition import read_vocabulary
+
+    model, tokenizer, extractor = whisper(longest=20)
+    for insists in (False, True):
+        asking = deepcopy(tokenizer)
+        asking.clean_up_tokenization_spaces = True
+        asking.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = insists
+        ids = asking("the sea , and .", add_special_tokens=False)["input_ids"]
+        vocabulary = read_vocabulary(asking)
+        text = asking.decode(ids)
+        assert text == ("the sea, and." if insists else "the sea , and .")
+        assert vocabulary.read(ids) == text
+        check(TASK, model, {"tokenizer": asking, "feature_extractor": extractor}, CLIPS[:2], return_timestamps="word")

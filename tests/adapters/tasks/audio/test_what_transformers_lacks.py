@@ -52,6 +52,28 @@ def test_confidences_of_whisper(times):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_confidence_of_whisper_without_times():
+    """The same text; the mean log-probability of its tokens, from the scores of a plain generate."""
+    model, tokenizer, extractor = whisper(longest=16)
+    pipe = pipeline("automatic-speech-recognition", model=model, tokenizer=tokenizer, feature_extractor=extractor)
+    # A random model says times here, which are no text.
+    times = list(range(tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1, len(tokenizer)))
+    greedy = {"num_beams": 1, "suppress_tokens": times}
+    plain, found = (pipe(SOUND, confidence=given, generate_kwargs=greedy) for given in (False, True))
+    assert found["text"] == plain["text"] != "" and "chunks" not in found
+    inputs = extractor(SOUND, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
+    output = model.generate(**inputs, **greedy, output_scores=True, return_dict_in_generate=True)
+    scores = torch.stack(output.scores, dim=1).log_softmax(-1)[0]
+    ids = output.sequences[0][-len(scores) :]
+    spoken = torch.tensor([token not in set(tokenizer.all_special_ids) for token in ids.tolist()])
+    own = scores[torch.arange(len(ids)), ids][spoken]
+    assert found["confidence"] == pytest.approx(float(own.double().mean().exp()), rel=1e-5)
+    beams = pipe([SOUND, SOUND[:40_000]], confidence=True, generate_kwargs={"num_beams": 3})
+    alone = [pipe(sound, generate_kwargs={"num_beams": 3})["text"] for sound in (SOUND, SOUND[:40_000])]
+    assert [each["text"] for each in beams] == alone and all(0 < each["confidence"] <= 1 for each in beams)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_times_are_put_right_where_results_are_corrected():
     """A random Whisper speaks of 29 s of a sound of 5: corrected, no time lies beyond its end or before another."""
     model, tokenizer, extractor = whisper(longest=24)
