@@ -104,6 +104,8 @@ def job_of(known: argparse.Namespace) -> Job:
         dry_run=known.dry_run,
         log=known.log,
         pictures=known.pictures,
+        subtitles=known.subtitles,
+        subtitle_format=known.subtitle_format,
         quiet=known.quiet,
         pipeline={name: value for name, value in pipeline.items() if value is not None},
         options=task_options(known),

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from ..jobs.formats import INPUT_FORMATS, OUTPUT_FORMATS
+from ..tasks.audio.formats import FORMATS
 
 MAX_LINE = 8_000_000
 
@@ -32,6 +33,10 @@ def _add_files(group: Any) -> None:
     )
     group.add_argument("--keep", metavar="NAMES", help="input columns to carry into the output, or all")
     group.add_argument("--pictures", metavar="FOLDER", help="draw every answer on its picture, a PNG each")
+    group.add_argument("--subtitles", metavar="FOLDER", help="write the words of every recording, a file each")
+    group.add_argument(
+        "--subtitle-format", choices=tuple(FORMATS), default="srt", help=f"{', '.join(FORMATS)} (default: srt)"
+    )
     group.add_argument("--flat", action="store_true", help="one row an answer instead of one an item")
     group.add_argument(
         "--max-line",

@@ -9,7 +9,7 @@ import torch
 
 from ..running.item_seeds import ItemSeeds
 from ..running.runner import Failure
-from .drawings import Drawings
+from .beside import Beside
 from .entries import Entry
 from .errors import one_line
 from .progress import Progress
@@ -34,12 +34,12 @@ def answered(
     start: int = 0,
     seed: int = 0,
     flat: bool = False,
-    drawings: Drawings | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Answered]:
     """Answer windows in order. ``start``: the number of their first entry, from 0. Counts go to ``progress``.
 
     What a model draws from torch's own stream depends on ``seed`` and the window, so that a job that goes on draws
-    what it would have drawn at once. ``drawings`` takes the answers drawn on their pictures.
+    what it would have drawn at once. ``beside`` takes every answer, for files of its own.
     """
     seeds = ItemSeeds(seed)
     waiting: deque[list[Entry]] = deque()
@@ -54,9 +54,9 @@ def answered(
         start += len(answers)
         torch.manual_seed(seeds[start])
         window = waiting.popleft()
-        if drawings is not None:
+        if beside is not None:
             for entry, answer in zip(window, answers, strict=True):
-                drawings.add(entry, answer)
+                beside.add(entry, answer)
         found = _rendered(window, answers, progress, flat)
         progress.advance(len(found.digests), found.failed, found.reason)
         yield found

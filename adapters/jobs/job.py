@@ -39,6 +39,8 @@ class Job:
     dry_run: bool = False
     log: str | None = None
     pictures: str | None = None
+    subtitles: str | None = None
+    subtitle_format: str = "srt"
     quiet: bool = False
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .answering import answered
+from .beside import files_beside
 from .carried_types import carried_types
-from .drawings import drawings_of
 from .entries import read_keep
 from .errors import ClosedPipe, UsageError, cannot, discard_standard_output
 from .formats import Format
@@ -23,8 +23,8 @@ def run_streamed(job: Job, source: Source, written: Format, progress: Progress) 
     """Answer everything. A format that needs all rows first is written to a file in between."""
     pipe = job_pipeline(job, source, None)
     windows = pipe.windows(job_entries(job, source), lambda entry: entry.item)
-    drawings = drawings_of(job.pictures)
-    answers = answered(pipe, windows, progress, seed=job.seed, flat=job.flat, drawings=drawings)
+    beside = files_beside(job.pictures, job.subtitles, job.subtitle_format)
+    answers = answered(pipe, windows, progress, seed=job.seed, flat=job.flat, beside=beside)
     found = (window.rows for window in answers)
     with _sink(job.output) as sink:
         if written in (Format("jsonl"), Format("text")):

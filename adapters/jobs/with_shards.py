@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .answering import Answered, answered
+from .beside import files_beside
 from .carried_types import carried_types
-from .drawings import drawings_of
 from .entries import Entry, read_keep
 from .errors import Stopped, UsageError, cannot
 from .fingerprint import fingerprint_of
@@ -67,10 +67,8 @@ def _answer(job: Job, pipe: Any, windows: Iterator[list[Entry]], folder: WorkFol
     pending: list[Answered] = []
     committed = time.monotonic()
     try:
-        drawings = drawings_of(job.pictures)
-        for found in answered(
-            pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat, drawings=drawings
-        ):
+        beside = files_beside(job.pictures, job.subtitles, job.subtitle_format)
+        for found in answered(pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat, beside=beside):
             # The newest window waits for the next one: only the last shard says that the input ended.
             if pending and time.monotonic() - committed >= job.commit_seconds:
                 _commit(folder, pending, progress, last=False)
