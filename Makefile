@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -115,6 +115,9 @@ train: $(VENV)/.ready  ## the seven checkpoints again, from nothing: at most 25 
 
 train-vision: $(VENV)/.ready  ## the vision checkpoints again, from drawn scenes: at most 30 minutes on two idle cores
 	$(RUN) -m afterlogits.adapters.checkpoints.training.pictures.train $(ARGS)
+
+train-audio: $(VENV)/.ready  ## the checkpoints for sounds, documents and pictures in words again; needs espeak-ng; at most 40 minutes on two idle cores
+	$(RUN) -m afterlogits.adapters.checkpoints.training.train_media $(ARGS)
 
 clean:
 	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-wheel build dist *.egg-info src/*.egg-info

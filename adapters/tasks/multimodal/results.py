@@ -44,6 +44,17 @@ class PageAnswers(list[Any]):
         return _answers(self, self.question) + f'<img src="data:image/png;base64,{shown}"/>'
 
 
+def answered_page(answers: Sequence[PageAnswers]) -> Any:
+    """One page with the best answers to several questions about it, each box named by its question."""
+    from ...media.drawing import draw_boxes
+
+    page = answers[0].page if answers[0].page is not None else drawn_page(answers[0].word_boxes)
+    best = [(each, each.box_of(each[0])) for each in answers if each]
+    placed = [(each, box) for each, box in best if box is not None]
+    records = [{"label": each.question, "score": each[0]["score"]} for each, _ in placed]
+    return draw_boxes(page.convert("RGB"), records, [_pixels(box, page.size) for _, box in placed])
+
+
 def drawn_page(word_boxes: WordBoxes) -> Any:
     """A white page with words in their boxes, for documents that came without a picture."""
     from PIL import Image, ImageDraw

@@ -1,0 +1,109 @@
+"""Trains the models for sounds, documents and pictures in words that ship, from drawn data alone.
+
+    python -m afterlogits.adapters.checkpoints.training.train_media [--only NAME ...] [--out FOLDER] [--shorter N]
+
+Needs the program espeak-ng, which speaks the words. Everything is drawn from one fixed seed, on one thread a model, so
+that a run gives the same bits again. Two processes share the models. Each model is saved in half precision, loaded
+again as a user would load it, and measured.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from .media_cards import write_card
+from .media_figures import FIGURES, Figures
+from .media_models import KINDS, Kind
+from .optimise import Batch, Schedule, fit
+from .train import WEIGHTS
+
+SEED = 2026
+SECOND = ("captions", "picture-questions")
+"""What the second process trains: about as long as all the others together."""
+
+
+def _feed(kind: Kind) -> Iterator[Batch]:
+    rng = np.random.default_rng(SEED)
+    while True:
+        yield kind.batch(rng, kind.plan.batch_size)
+
+
+def train(name: str, out: Path, shorter: int = 1) -> Figures:
+    """Train, save and measure one model; writes its folder with the card."""
+    torch.manual_seed(SEED)
+    kind = KINDS[name]
+    plan = replace(kind.plan, steps=max(kind.plan.steps // shorter, 10))
+    model = kind.model()
+    if kind.begin is not None and kind.after is not None:
+        kind.begin(model, out / kind.after)
+    spent = fit(model, _feed(kind), kind.loss, plan, name)
+    save(name, model, out / name)
+    return measure(name, out, plan, spent)
+
+
+def save(name: str, model: Any, folder: Path) -> None:
+    """The weights in half precision and all that a pipeline needs beside them."""
+    model.half().save_pretrained(folder, safe_serialization=True)
+    for part in KINDS[name].parts():
+        part.save_pretrained(folder)
+    for file in ("config.json", "preprocessor_config.json", "generation_config.json"):
+        if (folder / file).exists():
+            _plain(folder / file)
+
+
+def _plain(path: Path) -> None:
+    """A configuration that says float32, and a processor whose class every environment has."""
+    said = json.loads(path.read_text())
+    said.pop("transformers_version", None)
+    for each in (said, *(value for value in said.values() if isinstance(value, dict))):
+        if "dtype" in each:
+            each["dtype"] = "float32"
+    if "image_processor_type" in said:
+        said["image_processor_type"] = said["image_processor_type"].removesuffix("Pil").removesuffix("Fast")
+    path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+
+
+def measure(name: str, out: Path, plan: Schedule, spent: float) -> Figures:
+    """Measure a saved model by the pipeline that loads it, on held-out items, and write its card."""
+    figures = FIGURES[name](out / name)
+    write_card(name, out / name, figures, SEED, plan, spent)
+    print(f"{name:20} held-out: {', '.join(f'{key} {value:.3f}' for key, value in figures.items())}", flush=True)
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(KINDS), help="the models to train, one after the other")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the folders go")
+    parser.add_argument("--shorter", type=int, default=1, help="divide the steps by this, to try the script")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    began = time.perf_counter()
+    beside = None if arguments.only else _start(SECOND, arguments)
+    for name in arguments.only or [name for name in KINDS if name not in SECOND]:
+        train(name, arguments.out, arguments.shorter)
+    status = beside.wait() if beside else 0
+    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+    return status
+
+
+def _start(names: Sequence[str], arguments: Any) -> "subprocess.Popen[bytes]":
+    """The same script for other models, in a process of its own."""
+    command = [sys.executable, "-m", f"{__package__}.train_media", "--only", *names, "--out", str(arguments.out)]
+    return subprocess.Popen([*command, "--shorter", str(arguments.shorter)])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
