@@ -23,7 +23,12 @@ ANSWERS = (*scenes.COLOURS, *scenes.SHAPES, *NUMBERS, "yes", "no")
 _CAPTION_WORDS = ("<pad>", "<s>", "</s>", "<unk>", "a", "and", *scenes.COLOURS, *scenes.SHAPES)
 _PAD, _BEGIN, _END = 0, 1, 2
 _LONGEST = 16
-_SEEING: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
+_SEEING: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
 _SEEING |= {"image_size": scenes.SIZE, "patch_size": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
