@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray test-triton gpu-compile gpu-check job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -46,6 +46,16 @@ test-ray: .venv-ray/.ready-test  ## Ray Data: answers, killed actors and drivers
 
 job-kills: $(VENV)/.ready-test  ## file jobs killed 200 times at random and before each file-system call, for every format; counts printed (20 minutes)
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.job_kills $(ARGS)
+
+test-triton: .venv-triton/.ready  ## the Triton kernels in Triton's interpreter, against their twins and the CPU (four minutes)
+	TRITON_INTERPRET=1 AFTERLOGITS_KERNELS=interpreter .venv-triton/bin/python -m pytest -q tests/decoding/triton_kernels $(ARGS)
+
+gpu-compile: .venv-triton/.ready  ## every Triton kernel compiled for sm_80, 90 and 100 without a GPU: registers, spills, shared memory, seconds
+	PYTHONPATH=src:. .venv-triton/bin/python -m tests.programs.cross_compile $(ARGS)
+
+# Nothing is installed: PYTHON is one with a CUDA build of torch, and transformers.
+gpu-check:  ## on a CUDA device: equality, times, tokens a second, a table (under ten minutes); needs torch with CUDA and transformers
+	PYTHONPATH=src:. $(PYTHON) -m afterlogits.benchmarks.gpu $(ARGS)
 
 fuzz: $(VENV)/.ready-test  ## the long run of the decoding tests: drawn cases against transformers, counts printed
 	$(RUN) -m tests.programs.fuzz $(ARGS)
@@ -120,7 +130,7 @@ train-audio: $(VENV)/.ready  ## the checkpoints for sounds, documents and pictur
 	$(RUN) -m afterlogits.adapters.checkpoints.training.train_media $(ARGS)
 
 clean:
-	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-wheel build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-triton .venv-wheel build dist *.egg-info src/*.egg-info
 
 # torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
@@ -172,6 +182,13 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/$(INSTALL) -c constraints.txt torch==2.13.0
 	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft pyspark
+	touch $@
+
+.venv-triton/.ready: pyproject.toml constraints.txt constraints-triton.txt
+	test -x .venv-triton/bin/python || $(PYTHON) -m venv .venv-triton
+	.venv-triton/$(INSTALL) -c constraints.txt torch==2.13.0
+	.venv-triton/$(INSTALL) -c constraints.txt -e '.[test]'
+	.venv-triton/$(INSTALL) -c constraints-triton.txt triton
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.

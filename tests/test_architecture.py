@@ -17,7 +17,7 @@ def test_the_ladder_of_the_page_is_the_sampler_s() -> None:
 
 def test_every_room_is_on_the_page() -> None:
     """Folders of the three parts, but for what only holds weights or training code."""
-    named = set(re.findall(r"`([a-z]+)/`", PAGE))
+    named = set(re.findall(r"`([a-z_]+)/`", PAGE))
     rooms = {
         folder.name
         for part in ("decoding", "postprocess", "adapters")

@@ -3,6 +3,7 @@
 Each way draws the rows whose token it can prove, by the proofs of ``kernels``, and leaves the others to the next:
 
 greedy                    every row takes its largest logit
+device kernels            rows of a CUDA device with temperature, top-k, top-p and min-p, where triton is installed
 small batch               up to 8 rows of float32, one number an option: in plain Python
 proposals                 flat rows with seeds: temperature, top-p from 0.5 up, min-p
 largest logits            rows whose top-k, top-p or min-p a list of their largest logits settles
@@ -35,6 +36,7 @@ from ..kernels.whole_rows import whole_row_winners
 from ..options.numpy_or_torch import Array, on_host
 from ..options.validation import check_row_maxima
 from .batch import Batch, keys_of
+from .kernel_draw import by_kernels
 from .reference_draw import check_drawable, divisor, filtered, multinomial, winner, xtc_chance
 from .small_batch import MOST_ROWS
 
@@ -274,6 +276,12 @@ def _is_raced(plan: Plan) -> bool:
 
 LADDER: tuple[Way, ...] = (
     Way("greedy", "every row takes its largest logit", lambda plan, _: plan.params.greedy is True, _greedy),
+    Way(
+        "device kernels",
+        "rows of a CUDA device with temperature, top-k, top-p and min-p, where triton is installed",
+        lambda plan, _: plan.kernel_options is not None,
+        by_kernels,
+    ),
     Way(
         "small batch",
         "up to 8 rows of float32, one number an option: in plain Python",

@@ -3,8 +3,10 @@
 import torch
 
 from ..kernels.decision import RowFilters
+from ..triton_kernels.row_options import RowOptions
 from ..options.batch_options import CompiledParams, without_proposals
 from .draw_steps import DrawSteps
+from .kernel_draw import kernel_options
 from .ladder import LADDER
 from .params import SamplingParams
 from .small_batch import FewRows, few_rows
@@ -16,8 +18,8 @@ class Plan:
     """Options for a batch of ``batch_size`` rows of ``vocab_size`` logits on a device.
 
     params: the compiled options. filters: temperature, top-k, top-p and min-p, or typical-p, if nothing else is on.
-    few: the draw of few rows. has_steps: whether steps learn from the draw. ways: those of ``ladder.LADDER`` that
-    apply, without and with seeds.
+    few: the draw of few rows. kernel_options: the options as a device's kernels take them, where they draw. has_steps:
+    whether steps learn from the draw. ways: those of ``ladder.LADDER`` that apply, without and with seeds.
     """
 
     def __init__(self, options: SamplingParams, batch_size: int, vocab_size: int, device: torch.device):
@@ -32,5 +34,6 @@ class Plan:
         params = options.compiled(batch_size, device)
         self.params: CompiledParams = params if steps.rows_on is None else without_proposals(params, steps.rows_on)
         self.filters: RowFilters | None = None if steps else RowFilters.of(self.params)
+        self.kernel_options: RowOptions | None = kernel_options(self)
         self.few: FewRows | None = None if steps else few_rows(self.params, device)
         self.ways = tuple([way.draw for way in LADDER if way.applies(self, seeded)] for seeded in (False, True))

@@ -1,0 +1,73 @@
+"""The steps in their order, and the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from afterlogits.benchmarks.gpu import generation, sampling_times, stream, tokens
+from afterlogits.benchmarks.gpu.findings import Check
+from afterlogits.benchmarks.summary import machine, versions
+
+STEPS = (
+    ("stream", stream.formula, 2),
+    ("stream", stream.state, 2),
+    ("torch", stream.rules_of_torch, 2),
+    ("tokens", tokens.seeded_as_on_the_cpu, 10),
+    ("tokens", tokens.stream_as_transformers, 10),
+    ("tokens", tokens.bad_rows, 2),
+    ("twins", tokens.kernels_and_twins, 10),
+    ("waits", tokens.no_wait_in_a_step, 2),
+    ("generation", generation.modes_as_transformers, 30),
+    ("times", sampling_times.limits, 5),
+    ("times", sampling_times.draws, 60),
+    ("times", sampling_times.streams, 20),
+    ("times", sampling_times.beams, 10),
+    ("times", sampling_times.peer, 10),
+    ("tokens/s", generation.tokens_per_second, 60),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run every step; print the table last. 1 where something asked is not met."""
+    parser = argparse.ArgumentParser(prog="python -m afterlogits.benchmarks.gpu", description=__doc__)
+    parser.add_argument("--device", default="cuda", help="the device (default: cuda)")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, small and once, to see that every line runs")
+    parser.add_argument("--only", default="", help="steps whose name holds this")
+    parser.add_argument("--seconds", type=float, default=560.0, help="begin no step that does not fit (default: 560)")
+    parser.add_argument("--out", type=Path, default=Path("gpu-check.jsonl"), help="results as they come")
+    asked = parser.parse_args(argv)
+    device = torch.device("cpu" if asked.dry else asked.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("gpu-check needs a CUDA device, and torch sees none; --dry runs its lines on the CPU")
+        return 2
+    asked.out.unlink(missing_ok=True)
+    check = Check(device, asked.dry, asked.seconds, asked.out)
+    check.run("machine", describe, needs=0)
+    for name, step, needs in STEPS:
+        if asked.only in f"{name} {step.__name__}":
+            check.run(name, step, 0 if asked.dry else needs)
+    print("\n" + check.table())
+    return int(any(finding.met is False for finding in check.findings))
+
+
+def describe(check: Check) -> None:
+    """What ran: the device, torch, triton, transformers."""
+    from afterlogits.decoding.triton_kernels.draw import may_run
+    from afterlogits.decoding.triton_kernels.language import HAS_TRITON
+
+    if check.device.type == "cuda":
+        properties = torch.cuda.get_device_properties(check.device)
+        processors = properties.multi_processor_count
+        check.add("device", f"{properties.name}, {processors} processors, {properties.total_memory >> 30} GiB")
+    else:
+        check.add("device", machine()["cpu"])
+    check.add("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    if HAS_TRITON:
+        import triton
+
+        check.add("triton", triton.__version__)
+    check.add("kernels draw here", may_run(check.device), "True", may_run(check.device) or check.dry)

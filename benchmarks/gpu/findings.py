@@ -1,0 +1,88 @@
+"""What the check has found so far: rows written to a file as they come, and the table that is printed last."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: what was looked at, what was found, what was asked, and whether that is met (None: nothing asked)."""
+
+    step: str
+    name: str
+    found: str
+    asked: str = ""
+    met: bool | None = None
+
+
+@dataclass
+class Check:
+    """The run: its device, sizes and time, and the findings.
+
+    dry: on the CPU with small sizes and once through, to see that every line runs; verdicts then mean nothing.
+    """
+
+    device: torch.device
+    dry: bool = False
+    seconds: float = 560.0
+    path: Path | None = None
+    findings: list[Finding] = field(default_factory=list)
+    step: str = ""
+    start: float = field(default_factory=time.perf_counter)
+
+    def add(self, name: str, found: object, asked: str = "", met: bool | None = None) -> None:
+        """Keep a row, print it, and write it to the file."""
+        finding = Finding(self.step, name, str(found), asked, met)
+        self.findings.append(finding)
+        print(line_of(finding), flush=True)
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(finding)) + "\n")
+
+    def equal(self, name: str, same: bool, detail: str = "") -> None:
+        """A row for something that must be equal."""
+        self.add(name, ("equal" if same else "NOT EQUAL") + (f": {detail}" if detail else ""), "equal", same)
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.seconds - (time.perf_counter() - self.start)
+
+    def run(self, name: str, step: Callable[[Check], None], needs: float = 5.0) -> None:
+        """Run a step; one that raises is a row that says so. needs: the seconds that it is not begun without."""
+        self.step = name
+        if self.left() < needs:
+            self.add("left out", f"{self.left():.0f} s left, {needs:.0f} needed", "run", False)
+            return
+        before = time.perf_counter()
+        try:
+            step(self)
+        except Exception as error:  # whatever it is, the other steps must run
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self.add("failed", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})", "run", False)
+        self.add("took", f"{time.perf_counter() - before:.1f} s")
+
+    def table(self) -> str:
+        """All rows, those that are not met first."""
+        rows = sorted(self.findings, key=lambda finding: finding.met is not False)
+        head = ["| step | what | found | asked | met |", "| --- | --- | --- | --- | --- |"]
+        met = sum(finding.met is True for finding in rows)
+        asked = sum(finding.met is not None for finding in rows)
+        return "\n".join([*head, *map(line_of, rows), "", f"{met} of {asked} met"])
+
+
+def line_of(finding: Finding) -> str:
+    """A row of the table.
+
+    >>> line_of(Finding("times", "B=1", "14 us", "15 us", True))
+    '| times | B=1 | 14 us | 15 us | yes |'
+    """
+    verdict = {True: "yes", False: "NO", None: ""}[finding.met]
+    return f"| {finding.step} | {finding.name} | {finding.found} | {finding.asked} | {verdict} |"

@@ -1,0 +1,41 @@
+"""Triton's language where it is installed; else a stand-in that lets the modules with kernels be imported.
+
+No kernel runs on the stand-in: ``HAS_TRITON`` is asked first. The kernels keep to what Triton's interpreter runs too
+(``TRITON_INTERPRET=1``, on CPU tensors): no libdevice functions, no inline assembly but behind a constant, shifts in
+place of masks of uint64.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+try:
+    import triton
+    import triton.language as tl
+
+    HAS_TRITON = True
+    jit: Callable[[Any], Any] = triton.jit
+except ImportError:
+    HAS_TRITON = False
+
+    class _Absent:
+        """What a kernel's signature and constants need of the language."""
+
+        @staticmethod
+        def constexpr(value: Any) -> Any:
+            return value
+
+    tl: Any = _Absent()  # type: ignore[no-redef]
+
+    def jit(function: Any) -> Any:
+        """The function itself, which nothing calls."""
+        return function
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether kernels run in Triton's interpreter, on tensors of the CPU."""
+
+LAUNCH = {"enable_fp_fusion": False}
+"""Options of every launch: products and sums are rounded one by one, as the twins round them."""
+
+__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "jit", "tl"]

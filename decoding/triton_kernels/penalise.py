@@ -1,0 +1,101 @@
+"""Penalties on seen tokens, biases and bans in place: only the logits of the tokens listed are touched."""
+
+import torch
+from torch import Tensor
+
+from .language import LAUNCH, jit, tl
+
+SLOTS = 256
+"""Slots of a table that a program takes."""
+
+
+def penalise(
+    logits: Tensor,
+    token_ids: Tensor,
+    used: Tensor,
+    *,
+    repetition: Tensor | None = None,
+    counts: Tensor | None = None,
+    frequency: Tensor | None = None,
+    presence: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Repetition, then frequency, then presence penalty, then a bias, on the listed tokens of logits [B, V], in place.
+
+    token_ids: [B, U] int64, different within the first ``used[i]`` (int32) of row i; what follows is not looked at.
+    repetition, frequency, presence: [B] float32; counts: [B, U] int32, how often each was seen. bias: [B, U] float32,
+    -inf bans. Ids of V and above count for nothing. 16-bit logits are rounded after each penalty, as vLLM rounds them.
+    The quotient by the repetition penalty is a product with its reciprocal, as on CUDA. Returns ``logits``.
+    """
+    rows, slots = token_ids.shape
+    if not rows or not slots:
+        return logits
+    nothing = logits
+    penalise_kernel[(rows, -(-slots // SLOTS))](
+        logits,
+        logits.stride(0),
+        logits.shape[1],
+        token_ids,
+        slots,
+        used,
+        *(nothing if part is None else part for part in (repetition, counts, frequency, presence, bias)),
+        REPETITION=repetition is not None,
+        FREQUENCY=frequency is not None,
+        PRESENCE=presence is not None,
+        BIAS=bias is not None,
+        **LAUNCH,
+    )
+    return logits
+
+
+def penalise_twin(
+    logits: Tensor,
+    token_ids: Tensor,
+    used: Tensor,
+    *,
+    repetition: Tensor | None = None,
+    counts: Tensor | None = None,
+    frequency: Tensor | None = None,
+    presence: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """What the kernel does, in torch, on a copy."""
+    there = (torch.arange(token_ids.shape[1]) < used[:, None]) & (token_ids < logits.shape[1])
+    row, slot = there.nonzero(as_tuple=True)
+    at = (row, token_ids[row, slot])
+    x = logits[at].float()
+    if repetition is not None:
+        x = torch.where(x < 0, x * repetition[row], x * repetition[row].reciprocal()).to(logits.dtype).float()
+    if frequency is not None and counts is not None:
+        x = (x - counts[row, slot] * frequency[row]).to(logits.dtype).float()
+    if presence is not None:
+        x = (x - presence[row]).to(logits.dtype).float()
+    if bias is not None:
+        x = x + bias[row, slot]
+    return logits.index_put(at, x.to(logits.dtype))
+
+
+@jit
+def penalise_kernel(
+    logits, row_stride, vocab_size, token_ids, slots, used, repetition, counts, frequency, presence, bias,
+    REPETITION: tl.constexpr, FREQUENCY: tl.constexpr, PRESENCE: tl.constexpr, BIAS: tl.constexpr,
+):  # fmt: skip
+    """Slots of a row: program (row, block of slots)."""
+    row = tl.program_id(0).to(tl.int64)
+    slot = tl.program_id(1) * 256 + tl.arange(0, 256)
+    token = tl.load(token_ids + row * slots + slot, mask=slot < slots, other=0)
+    there = (slot < slots) & (slot < tl.load(used + row)) & (token < vocab_size)
+    given = tl.load(logits + row * row_stride + token, mask=there, other=0.0)
+    x = given.to(tl.float32)
+    if REPETITION:
+        factor = tl.load(repetition + row)
+        x = tl.where(x < 0.0, x * factor, x * tl.div_rn(factor * 0.0 + 1.0, factor))
+        x = x.to(given.dtype).to(tl.float32)
+    if FREQUENCY:
+        count = tl.load(counts + row * slots + slot, mask=there, other=0).to(tl.float32)
+        x = (x - count * tl.load(frequency + row)).to(given.dtype).to(tl.float32)
+    if PRESENCE:
+        x = (x - tl.load(presence + row)).to(given.dtype).to(tl.float32)
+    if BIAS:
+        x = x + tl.load(bias + row * slots + slot, mask=there, other=0.0)
+    tl.store(logits + row * row_stride + token, x.to(given.dtype), mask=there)

@@ -1,0 +1,62 @@
+"""``make gpu-check`` without a GPU: every line runs on the CPU, a step that fails does not stop the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from afterlogits.benchmarks.gpu.check import STEPS, main
+from afterlogits.benchmarks.gpu.findings import Check
+
+
+@pytest.fixture
+def findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Run the check's dry form, or steps of it; give its rows and what it printed last."""
+
+    def run(*arguments: str) -> tuple[list[dict], str]:
+        out = tmp_path / "found.jsonl"
+        main(["--dry", "--out", str(out), *arguments])
+        return [json.loads(line) for line in out.read_text().splitlines()], capsys.readouterr().out
+
+    return run
+
+
+def test_every_step_runs_dry(findings) -> None:
+    """Verdicts mean nothing on the CPU, but nothing raises, and the same tokens are the same tokens."""
+    rows, printed = findings()
+    assert [row for row in rows if row["name"] == "failed"] == []
+    assert {row["step"] for row in rows} == {"machine", *(name for name, _, _ in STEPS)}
+    assert all(row["met"] for row in rows if row["step"] == "generation" and row["met"] is not None)
+    assert all(row["met"] for row in rows if row["step"] == "tokens" and row["met"] is not None)
+    assert "tokens/s, beam 4" in printed.replace(" | ", ", ")
+    assert printed.strip().splitlines()[-1].endswith("met")
+
+
+def test_a_failing_step_is_a_row_and_the_rest_run() -> None:
+    def broken(check: Check) -> None:
+        raise ValueError("no such thing")
+
+    check = Check(torch.device("cpu"), dry=True)
+    check.run("broken", broken)
+    check.run("next", lambda check: check.equal("one", True))
+    failed, took, one, _ = check.findings
+    assert failed.found.startswith("ValueError: no such thing (test_gpu.py:")
+    assert failed.met is False and took.name == "took" and one.found == "equal"
+    assert check.table().splitlines()[2].startswith("| broken | failed")
+    assert check.table().endswith("1 of 2 met")
+
+
+def test_a_step_that_does_not_fit_is_left_out() -> None:
+    check = Check(torch.device("cpu"), dry=True, seconds=0.0)
+    check.run("long", lambda check: check.equal("one", True), needs=1.0)
+    assert check.findings[0].name == "left out" and check.findings[0].met is False
+
+
+def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert main(["--out", str(tmp_path / "none")]) == 2
+    assert "needs a CUDA device" in capsys.readouterr().out

@@ -1,0 +1,62 @@
+"""Penalties in place by a kernel: the twin, and the steps of ``processors`` that it stands for."""
+
+import pytest
+import torch
+
+from afterlogits.decoding.processors.penalties import apply_frequency_penalty, apply_repetition_penalty
+from afterlogits.decoding.triton_kernels.penalise import penalise, penalise_twin
+
+from .cases import batch_of, interpreted
+
+
+def table(vocab_size: int, rows: int, slots: int, seed: int = 0):
+    """Seen tokens, how many of each row's slots are used, and counts."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.stack([torch.randperm(vocab_size + 3, generator=generator)[:slots] for _ in range(rows)])
+    used = torch.randint(0, slots + 1, (rows,), generator=generator, dtype=torch.int32)
+    return ids, used, torch.randint(1, 9, (rows, slots), generator=generator, dtype=torch.int32)
+
+
+def test_the_twin_by_hand():
+    """2 / 2 = 1; -2 * 2 = -4, less 0.5 twice and 0.25 = -5.25; the third slot is not used."""
+    logits, ids, used = torch.tensor([[2.0, -2.0, 3.0]]), torch.tensor([[1, 0, 2]]), torch.tensor([2])
+    options = {"counts": torch.tensor([[2, 0, 9]]), "frequency": torch.tensor([0.5]), "presence": torch.tensor([0.25])}
+    found = penalise_twin(logits, ids, used, repetition=torch.tensor([2.0]), **options)
+    assert found.tolist() == [[0.75, -5.25, 3.0]]
+    assert logits.tolist() == [[2.0, -2.0, 3.0]]
+
+
+def test_the_twin_is_the_processors():
+    logits = batch_of(("wide",) * 3, 300, 0)
+    history = torch.randint(0, 300, (3, 40), generator=torch.Generator().manual_seed(1))
+    ids, used, counts = torch.zeros(3, 40, dtype=torch.int64), torch.zeros(3, dtype=torch.int32), torch.zeros(3, 40)
+    for row in range(3):
+        found, often = history[row].unique(return_counts=True)
+        ids[row, : len(found)], counts[row, : len(found)], used[row] = found, often.float(), len(found)
+    # a power of two, whose reciprocal is exact: quotient and product agree
+    expected = apply_repetition_penalty(logits, history, 2.0)
+    assert torch.equal(penalise_twin(logits, ids, used, repetition=torch.full((3,), 2.0)), expected)
+    expected = apply_frequency_penalty(logits, history, 0.5)
+    assert torch.equal(penalise_twin(logits, ids, used, counts=counts, frequency=torch.full((3,), 0.5)), expected)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_kernel_is_the_twin(dtype):
+    logits = batch_of(("wide", "ties", "mostly -inf", "peaked"), 2003, 1, dtype, apart=7)
+    ids, used, counts = table(2003, 4, 300)
+    used[0], used[1] = 300, 0
+    draws = torch.Generator().manual_seed(2)
+    factor, often, once = (torch.rand(4, generator=draws) + shift for shift in (0.6, -0.5, -0.5))
+    bias = torch.randn(4, 300, generator=draws)
+    bias[2, :5] = -torch.inf
+    for options in (
+        {"repetition": factor},
+        {"counts": counts, "frequency": often, "presence": once},
+        {"bias": bias},
+        {"repetition": factor, "counts": counts, "frequency": often, "presence": once, "bias": bias},
+    ):
+        expected = penalise_twin(logits, ids, used, **options)
+        changed = torch.empty(4, 2010, dtype=dtype)[:, :2003].copy_(logits)
+        assert penalise(changed, ids, used, **options) is changed
+        assert torch.equal(changed, expected)
