@@ -39,20 +39,22 @@ def microseconds(check: Check, run: Callable[[Tensor], Any], given: Sequence[Ten
     run(given[0])
     torch.cuda.synchronize()
     rounds = max(5, min(rounds, int(1.5 / max(time.perf_counter() - start, 1e-6))))
-    marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(rounds)]
+    event: Any = torch.cuda.Event
+    marks = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(rounds)]
     for i, (before, after) in enumerate(marks):
         before.record()
         run(given[i % len(given)])
         after.record()
     torch.cuda.synchronize()
-    return statistics.median(1e3 * before.elapsed_time(after) for before, after in marks)
+    return float(statistics.median(1e3 * before.elapsed_time(after) for before, after in marks))
 
 
 def in_a_graph(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor]) -> float | None:
     """The same of a call captured in a CUDA graph for each input; None on the CPU."""
     if check.device.type != "cuda":
         return None
-    side = torch.cuda.Stream()
+    stream: Any = torch.cuda.Stream
+    side = stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for x in given:

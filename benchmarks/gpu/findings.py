@@ -66,7 +66,9 @@ class Check:
             step(self)
         except Exception as error:  # whatever it is, the other steps must run
             place = traceback.extract_tb(error.__traceback__)[-1]
-            self.add("failed", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})", "run", False)
+            self.add(
+                "failed", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})", "run", False
+            )
         self.add("took", f"{time.perf_counter() - before:.1f} s")
 
     def table(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,9 +39,14 @@ def modes_as_transformers(check: Check) -> None:
     new = 4 if check.dry else 32
     for name, options in MODES.items():
         rows = prompt[:1] if "lookup" in name else prompt
-        common = {"attention_mask": torch.ones_like(rows), "max_new_tokens": new, "pad_token_id": 0, **options}
+        common: dict[str, Any] = {
+            "attention_mask": torch.ones_like(rows),
+            "max_new_tokens": new,
+            "pad_token_id": 0,
+            **options,
+        }
         try:
-            same, found = _same(lambda c=common, r=rows: model.generate(r, **c), lambda c=common, r=rows: generate(model, r, **c))
+            same, found = _same(partial(model.generate, rows, **common), partial(generate, model, rows, **common))
         except Exception as error:  # one mode that fails must not hide the others
             same, found = False, f"{type(error).__name__}: {error}"
         check.equal(name, same, found)
@@ -81,27 +87,28 @@ def model_of_the_goal(check: Check) -> Any:
 
 
 def tokens_per_second(check: Check) -> None:
-    """Greedy, sampled, seeded and beam 4 against ``model.generate``; finished rows leaving; the loop beside the forward."""
+    """Greedy, sampled, seeded and beam 4 against ``model.generate``; rows that leave; the loop beside the forward."""
     model = model_of_the_goal(check)
     new = 3 if check.dry else 96
-    sample = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95}
+    sample: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95}
     for rows in (1, 2) if check.dry else (1, 8, 64):
         prompt = workloads.prompts(rows, 16, model.config.vocab_size, device=check.device)
-        common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": new, "pad_token_id": 0}
+        common: dict[str, Any] = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": new, "pad_token_id": 0}
 
         def rate(run: Callable[[], Any], count: int = rows * new) -> float:
             return count / _seconds(check, run)
 
-        alone = rate(lambda p=prompt: bare.greedy(model, p, new))
+        alone = rate(partial(bare.greedy, model, prompt, new))
         check.add(f"bare forward loop, B={rows}", f"{alone:.0f} tokens/s")
-        for name, options, own in (
+        sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
             ("greedy", {}, {}),
             ("sampling", sample, {}),
             ("seeds", sample, {"seeds": list(range(rows))}),
             ("beam 4", {"num_beams": 4}, {}),
-        ):
-            theirs = rate(lambda o=options, p=prompt, c=common: model.generate(p, **c, **o))
-            ours = rate(lambda o=options, w=own, p=prompt, c=common: generate(model, p, **c, **o, **w))
+        )
+        for name, options, own in sides:
+            theirs = rate(partial(model.generate, prompt, **common, **options))
+            ours = rate(partial(generate, model, prompt, **common, **options, **own))
             found = f"{ours:.0f} tokens/s, {ours / theirs:.2f} x transformers"
             check.add(f"{name}, B={rows}", found, "1 x transformers", ours >= theirs)
             if name in ("greedy", "seeds"):
@@ -115,11 +122,13 @@ def _leaving_rows(check: Check, model: Any, new: int) -> None:
     rows = 2 if check.dry else 64
     prompt = workloads.prompts(rows, 16, model.config.vocab_size, device=check.device)
     limits = [max(1, new * (i + 1) // rows) for i in range(rows)]
-    common = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0, "max_new_tokens": new}
+    common: dict[str, Any] = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0, "max_new_tokens": new}
     ours = _seconds(check, lambda: generate(model, prompt, **{**common, "max_new_tokens": limits}, compact=True))
     theirs = _seconds(check, lambda: model.generate(prompt, **common))
     rate, its = sum(limits) / ours, sum(limits) / theirs
-    check.add(f"compact, B={rows}", f"{rate:.0f} tokens/s, {rate / its:.2f} x transformers", "1 x transformers", rate >= its)
+    check.add(
+        f"compact, B={rows}", f"{rate:.0f} tokens/s, {rate / its:.2f} x transformers", "1 x transformers", rate >= its
+    )
 
 
 def _seconds(check: Check, run: Callable[[], Any]) -> float:

@@ -7,6 +7,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def draws(check: Check) -> None:
             check.add(f"topk 50 + softmax, {head}", shown(few))
             for name, options in FILTERS.items():
                 warp = library.warpers(**options)
-                theirs = microseconds(check, lambda x, warp=warp: library.draw(warp, x.float()), logits)
+                theirs = microseconds(check, partial(_transformers, warp), logits)
                 check.add(f"transformers, {name}, {head}", shown(theirs))
                 with kernels(False):
                     run = drawing(check, options, rows, vocab_size, seeds=True)
@@ -84,7 +85,10 @@ def _by_kernels(
 ) -> None:
     run = drawing(check, options, rows, logits[0].shape[1], seeds=True)
     goal = GOALS.get(("seeds", rows)) if dtype == torch.float32 and "top-p" in name else None
-    for what, time in (("kernels", microseconds(check, run, logits)), ("kernels in a graph", _graph(check, run, logits))):
+    for what, time in (
+        ("kernels", microseconds(check, run, logits)),
+        ("kernels in a graph", _graph(check, run, logits)),
+    ):
         met = None if goal is None or time is None else time <= goal
         check.add(f"{what}, {name}", shown(time), "" if goal is None else f"{goal:g} us", met)
 
@@ -115,21 +119,27 @@ def beams(check: Check) -> None:
     for rows in batches(check):
         rows = max(4, rows // 4 * 4)
         logits, scores = given(check, rows), torch.zeros(rows // 4, 4, device=check.device)
-        theirs = microseconds(check, lambda x, s=scores: library.beam_candidates(x, s, 8), logits)
+        theirs = microseconds(check, partial(library.beam_candidates, scores=scores, count=8), logits)
         check.add(f"beam candidates, transformers, {rows} rows", shown(theirs))
-        ours = microseconds(check, lambda x, s=scores: top_candidates(x, s, 8, normalized=False), logits)
+        ours = microseconds(check, partial(top_candidates, scores=scores, count=8, normalized=False), logits)
         check.add(f"beam candidates, torch, {rows} rows", shown(ours), "transformers", ours <= theirs)
         if not may_run(check.device):
             continue
         ones = torch.ones(rows, dtype=torch.float64, device=check.device)
-        room = row_stats.empty_stats(*logits[0].shape, check.device)
+        room = row_stats.empty_stats(logits[0])
 
-        def run(x: Tensor, ones: Tensor = ones, room: row_stats.RowStats = room, scores: Tensor = scores) -> Any:
-            return beam_select.beam_select(x, row_stats.row_stats(x, ones, room), scores, 8)
-
+        run = partial(_beam_kernels, ones=ones, room=room, scores=scores)
         goal, time = GOALS.get(("beams", rows)), microseconds(check, run, logits)
         met = None if goal is None else time <= goal
         check.add(f"beam candidates, kernels, {rows} rows", shown(time), "" if goal is None else f"{goal:g} us", met)
+
+
+def _transformers(warp: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    return library.draw(warp, logits.float())
+
+
+def _beam_kernels(logits: Tensor, *, ones: Tensor, room: row_stats.RowStats, scores: Tensor) -> Any:
+    return beam_select.beam_select(logits, row_stats.row_stats(logits, ones, room), scores, 8)
 
 
 def peer(check: Check) -> None:
@@ -148,7 +158,9 @@ def peer(check: Check) -> None:
             kept = apply(x.clone(), k, p)  # it writes into its argument
             return (kept / torch.empty_like(kept).exponential_().log_()).argmax(-1)
 
-        check.add(f"vLLM's Triton file + Gumbel, top-k 50 + top-p 0.95, B={rows}", shown(microseconds(check, run, logits)))
+        check.add(
+            f"vLLM's Triton file + Gumbel, top-k 50 + top-p 0.95, B={rows}", shown(microseconds(check, run, logits))
+        )
 
 
 def _vllm(path: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Does torch on this device do what the kernels take for granted: the stream's formula, its state, argmax, log-softmax."""
+"""Does torch on this device do what the kernels take for granted: its stream, its state, argmax, log-softmax."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def state(check: Check) -> None:
         generator = torch.Generator(check.device).manual_seed(5)
         torch.multinomial(torch.rand(rows, 151_936, device=check.device), 1, generator=generator)
         expected = offset_after(0, elements, draw.threads)
-        check.equal(f"offset after multinomial, B={rows}", generator.get_offset() == expected, f"{generator.get_offset()}")
+        check.equal(
+            f"offset after multinomial, B={rows}", generator.get_offset() == expected, f"{generator.get_offset()}"
+        )
 
 
 def rules_of_torch(check: Check) -> None:

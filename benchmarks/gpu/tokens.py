@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from afterlogits.benchmarks import library, workloads
 from afterlogits.benchmarks.gpu.findings import Check
-from afterlogits.decoding import SamplingParams, sample
+from afterlogits.decoding import Sampler, SamplingParams, sample
 from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys
 from afterlogits.decoding.triton_kernels import accept, beam_select, decide_and_draw, penalise, row_stats
 from afterlogits.decoding.triton_kernels.draw import draw_rows, may_run
@@ -80,12 +81,16 @@ def stream_as_transformers(check: Check) -> None:
     logits = shapes_of_rows(8, vocab_size).to(check.device)
     for options in OPTIONS:
         warp = library.warpers(**options)
-        states, tokens = [], []
-        for draw in (lambda: library.draw(warp, logits), lambda: sample(logits, SamplingParams(**options))):
-            torch.manual_seed(7)
-            tokens.append([draw().tolist() for _ in range(3)])
-            states.append(torch.rand(1, device=check.device).item())
-        check.equal(f"stream, {options}", tokens[0] == tokens[1] and states[0] == states[1])
+        sides = (partial(library.draw, warp, logits), partial(sample, logits, SamplingParams(**options)))
+        (theirs, their_state), (ours, our_state) = (_three_draws(check, draw) for draw in sides)
+        check.equal(f"stream, {options}", theirs == ours and their_state == our_state)
+
+
+def _three_draws(check: Check, draw: Callable[[], Tensor]) -> tuple[list[list[int]], float]:
+    """Three draws from one seed, and what the stream gives next."""
+    torch.manual_seed(7)
+    drawn = [draw().tolist() for _ in range(3)]
+    return drawn, torch.rand(1, device=check.device).item()
 
 
 def bad_rows(check: Check) -> None:
@@ -126,7 +131,7 @@ def kernels_and_twins(check: Check) -> None:
 
 def _stats_twin(check: Check, name: str, logits: Tensor) -> None:
     temperature = torch.full((len(logits),), 0.7, dtype=torch.float64, device=check.device)
-    found = row_stats.row_stats(logits, temperature, row_stats.empty_stats(*logits.shape, check.device))
+    found = row_stats.row_stats(logits, temperature, row_stats.empty_stats(logits))
     twin = row_stats.row_stats_twin(logits, temperature)
     off = float(((found.masses - twin.masses).abs() / twin.masses.clamp(min=1e-30)).max())
     check.equal(f"row_stats, {name}", torch.equal(found.maxima, twin.maxima) and off < 1e-5, f"masses off by {off:.1e}")
@@ -148,7 +153,7 @@ def _draw_twin(check: Check, name: str, logits: Tensor) -> None:
 def _beam_twin(check: Check, name: str, logits: Tensor) -> None:
     items = len(logits)
     ones = torch.ones(items, dtype=torch.float64, device=check.device)
-    stats = row_stats.row_stats(logits, ones, row_stats.empty_stats(*logits.shape, check.device))
+    stats = row_stats.row_stats(logits, ones, row_stats.empty_stats(logits))
     scores = torch.zeros(items, 1, device=check.device)
     best, _, token, tied = beam_select.beam_select(logits, stats, scores, 8)
     expected, _, its = beam_select.beam_select_twin(logits, scores, 8)
@@ -187,14 +192,13 @@ def no_wait_in_a_step(check: Check) -> None:
     """Draws under ``set_sync_debug_mode("error")`` once they have run: greedy and seeded, by kernels and by torch."""
     logits = workloads.peaked(8, sizes(check)[0][0], device=check.device)
     seeds = torch.arange(8, device=check.device)
-    from afterlogits.decoding import Sampler
-
-    for name, options, on in (
+    cases: tuple[tuple[str, dict[str, Any], bool], ...] = (
         ("greedy", {"temperature": 0.0}, True),
         ("seeds, top-k 50 + top-p 0.95, kernels", {"top_k": 50, "top_p": 0.95}, True),
         ("seeds, top-p 0.9, kernels", {"top_p": 0.9}, True),
         ("seeds, top-p 0.9, torch", {"top_p": 0.9}, False),
-    ):
+    )
+    for name, options, on in cases:
         with kernels(on):
             params = SamplingParams(**options)
             sampler = Sampler(params, batch_size=8, vocab_size=logits.shape[1], device=check.device, seeds=seeds)

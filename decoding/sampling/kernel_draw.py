@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..options.validation import check_row_maxima
 from ..triton_kernels.draw import Drawn, draw_rows, may_run
 from ..triton_kernels.row_options import RowOptions

@@ -3,8 +3,8 @@
 import torch
 
 from ..kernels.decision import RowFilters
-from ..triton_kernels.row_options import RowOptions
 from ..options.batch_options import CompiledParams, without_proposals
+from ..triton_kernels.row_options import RowOptions
 from .draw_steps import DrawSteps
 from .kernel_draw import kernel_options
 from .ladder import LADDER

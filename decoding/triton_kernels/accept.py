@@ -1,4 +1,4 @@
-"""Speculation's bookkeeping on the device: which drafts are accepted, what is written, who is finished; no lengths read.
+"""Speculation's bookkeeping on the device: which drafts are accepted, what is written, who is finished.
 
 Words as in ``speculation``: the accepted tokens are the leading drafts that the model chose too; the model's own choice
 follows them (the recovered or the bonus token).
@@ -22,9 +22,9 @@ def accept(
     """Append each row's accepted tokens to its history in place; return how many [N] int64 count for the model.
 
     chosen: [N, T + 1] int64, the model's choice at every position. drafts: [N, T] int64, of which ``counts`` [N] count.
-    token_ids: [N, W] int64, of which ``lengths`` [N] are known; both are written. limits: [N], the length at which a row
-    ends. finished: [N] int8, written; a finished row takes nothing and counts nothing. ends: [E] int64, tokens that end
-    a row, which is written up to the first of them. Reads nothing on the host. T is at most 63.
+    token_ids: [N, W] int64, of which ``lengths`` [N] are known; both are written. limits: [N], the length at which a
+    row ends. finished: [N] int8, written; a finished row takes nothing and counts nothing. ends: [E] int64, tokens that
+    end a row, which is written up to the first of them. Reads nothing on the host. T is at most 63.
     """
     rows, width = chosen.shape
     taken = lengths.new_empty(rows)

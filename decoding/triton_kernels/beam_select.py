@@ -17,9 +17,7 @@ MOST = 3 * LISTED // 4 - 1
 """The most candidates of an item: a beam's list is sure to hold one more."""
 
 
-def beam_select(
-    logits: Tensor, stats: RowStats, scores: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def beam_select(logits: Tensor, stats: RowStats, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The ``count`` best continuations of each item, best first: scores, parent beams and tokens [N, C]; and [N] flags.
 
     logits: [N * K, V] raw. stats: their ``row_stats`` with a temperature of 1. scores: [N, K] float32 of the beams.
@@ -93,10 +91,12 @@ def beam_rows_kernel(
     there = (slot < found)[:, None] & (token < vocab_size)
     x = tl.load(logits + token, mask=there, other=-float("inf")).to(tl.float32)
     x = tl.where(x >= least, x, -float("inf"))
+    cut = (found < count) & (least > -float("inf"))  # equal groups did not fit: nothing is known of the row
     for rank in range(count):
         best = tl.max(x)
         best_id = tl.min(tl.where(x == best, token, 2**40))
-        tl.store(values + row * count + rank, tl.where(best > -float("inf"), (best - top - log_sum) + score, best))
+        value = tl.where(best > -float("inf"), (best - top - log_sum) + score, best)
+        tl.store(values + row * count + rank, tl.where(cut, float("inf"), value))
         tl.store(token_ids + row * count + rank, tl.minimum(best_id, vocab_size - 1))
         x = tl.where(token == best_id, -float("inf"), x)
 
@@ -116,7 +116,7 @@ def merge_beams_kernel(
         at = tl.min(tl.where(x == value, place, SIZE - 1))
         beam = at // (count + 1)
         near = last - value <= tl.where(beam == last_beam, 0.0, 1e-6 * (1.0 + tl.abs(value)))
-        close = close | (near | (value == -float("inf")) | (value != value)).to(tl.int32)
+        close = close | (near | (tl.abs(value) == float("inf")) | (value != value)).to(tl.int32)
         if rank < count:
             tl.store(best + item * count + rank, value)
             tl.store(parent + item * count + rank, beam.to(tl.int64))

@@ -85,8 +85,9 @@ def draw_twin(logits: Tensor, options: RowOptions, noise: Tensor) -> Tensor:
     nucleus = (in_front < (1 - options.border[:, None]) * mass) | (options.border[:, None] < 0)
     nucleus[:, 0] = True
     kept &= nucleus & (weights >= options.min_p[:, None])
-    scores = logits.double().gather(1, ids) / options.temperature[:, None] - noise.gather(1, ids).log()
-    return ids.gather(1, scores.masked_fill(~kept, -torch.inf).argmax(1, keepdim=True))[:, 0]
+    left = torch.zeros_like(kept).scatter(1, ids, kept)
+    scores = logits.double() / options.temperature[:, None] - noise.log()
+    return scores.masked_fill(~left, -torch.inf).argmax(1)
 
 
 def _power_of_two(count: int) -> int:
@@ -167,25 +168,26 @@ def draw_listed(
     settled = everything | by_top_k | by_top_p | by_min_p
 
     noise = race_noise(token_ids, key, first, offset, threads, SEEDED, HARDWARE)
-    ratio = tl.where(inside & ((scaled > edge) | everything), weights / noise, -1.0)
+    ratio = tl.where(inside & (scaled > edge), weights / noise, -1.0)
     token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
     floor, floor_id = tl.full((), -float("inf"), tl.float32), tl.full((), -1, tl.int64)
     looking = settled
     while looking:
         alive = (scaled > floor) | ((scaled == floor) & (token_ids > floor_id))
-        _, winner, logit, close = block_winner(
-            tl.where(alive, ratio, -1.0), x, token_ids, key, temperature, SEEDED
-        )
+        _, winner, logit, close = block_winner(tl.where(alive, ratio, -1.0), x, token_ids, key, temperature, SEEDED)
         its = divided(logit, temperature, SEEDED)
         in_front = (scaled > its) | ((scaled == its) & (token_ids > winner))
+        strictly = tl.sum(tl.where(scaled > its, weights, 0.0)).to(tl.float64)
+        level = tl.sum(tl.where(scaled == its, weights, 0.0)).to(tl.float64)
         larger = tl.sum(tl.where(in_front, weights, 0.0)).to(tl.float64)
         ahead = tl.sum((in_front & inside).to(tl.int32))
-        kept, doubtful = verdict(its, top, larger, ahead, mass, border, room, min_p)
+        kept, doubtful = verdict(its, top, strictly, level, larger, ahead, mass, border, room, min_p, SEEDED)
         unsure = unsure | doubtful.to(tl.int32)
         token, floor, floor_id = winner, its, winner
         if kept:
             unsure = unsure | close
-        looking = (kept == 0) & (winner < 2**40)
+        settled = settled & (winner < 2**40)  # else no token has weight and finite noise: once in 2**54
+        looking = (kept == 0) & settled
     return token, unsure, settled
 
 

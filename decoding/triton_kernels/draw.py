@@ -63,11 +63,11 @@ def draw_rows(
 
     keys: [B] int64 from ``counter_keys``; without them ``stream`` says which of torch's draws is reproduced.
     """
-    rows, vocab_size = logits.shape
+    rows = logits.shape[0]
     if logits.dtype not in _DTYPES or rows == 0:
         return None
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
-    stats = row_stats(logits, options.temperature, empty_stats(rows, vocab_size, logits.device))
+    stats = row_stats(logits, options.temperature, empty_stats(logits))
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
     flags = torch.empty(rows, dtype=torch.int32, device=logits.device)
     for kernel in (decide_and_draw, exact_row):

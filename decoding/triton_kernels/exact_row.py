@@ -89,15 +89,22 @@ def race_chunk(
 
 @jit
 def in_front_of(logits, vocab_size, chunks, temperature, top, least, value, token, SEEDED: tl.constexpr):
-    """Weight and number of the tokens from ``least`` up that stand in front of a token, in one pass over the row."""
+    """What stands in front of a token among logits from ``least`` up, in one pass over the row, for ``verdict``.
+
+    The weight of the larger logits, of the equal ones, of those in front, and the number of these.
+    """
+    strictly, level = tl.full((), 0.0, tl.float64), tl.full((), 0.0, tl.float64)
     larger, ahead = tl.full((), 0.0, tl.float64), tl.full((), 0, tl.int32)
     for chunk in range(chunks):
         _, scaled, token_ids = read_chunk(logits, vocab_size, tl.full((), 0, tl.int32) + chunk, temperature, SEEDED)
+        inside = (scaled >= least) & (scaled > -float("inf"))
+        weights = tl.where(inside, tl.exp(scaled - top), 0.0)
         there = (scaled > value) | ((scaled == value) & (token_ids > token))
-        there = there & (scaled >= least) & (scaled > -float("inf"))
-        larger += tl.sum(tl.where(there, tl.exp(scaled - top), 0.0)).to(tl.float64)
-        ahead += tl.sum(there.to(tl.int32))
-    return larger, ahead
+        strictly += tl.sum(tl.where(scaled > value, weights, 0.0)).to(tl.float64)
+        level += tl.sum(tl.where(scaled == value, weights, 0.0)).to(tl.float64)
+        larger += tl.sum(tl.where(there, weights, 0.0)).to(tl.float64)
+        ahead += tl.sum((there & inside).to(tl.int32))
+    return strictly, level, larger, ahead
 
 
 @jit
@@ -129,7 +136,7 @@ def kth_of_row(logits, vocab_size, chunks, temperature, top, k, SEEDED: tl.const
 
 @jit
 def is_flat(logits, vocab_size, top_logit, temperature):
-    """Whether enough logits of the first quarter lie within two temperatures of the largest: ``rejection.flat_rows``."""
+    """Whether enough logits of the first quarter reach within two temperatures of the largest, as in ``flat_rows``."""
     part = vocab_size // 4
     floor = (top_logit.to(tl.float64) - 2.0 * temperature).to(tl.float32)
     count = tl.full((), 0, tl.int32)
@@ -158,10 +165,10 @@ def propose(logits, vocab_size, chunks, top_logit, top, temperature, mass, borde
             here = turn == at
             token = tl.max(tl.where(here, proposed, -1))
             its = divided(tl.max(tl.where(here, x, -float("inf"))), temperature, True)
-            larger, ahead = in_front_of(
+            strictly, level, larger, ahead = in_front_of(
                 logits, vocab_size, chunks, temperature, top, -float("inf"), its, token, True
             )
-            kept, doubtful = verdict(its, top, larger, ahead, mass, border, room, min_p)
+            kept, doubtful = verdict(its, top, strictly, level, larger, ahead, mass, border, room, min_p, True)
             unsure = unsure | doubtful.to(tl.int32) | tl.max((here & closely).to(tl.int32))
             looking = kept == 0
             at = tl.min(tl.where(accepted & (turn > at), turn, 2**40))
@@ -188,7 +195,7 @@ def race_chunks(
         at = (token // 4096).to(tl.int32)
         logit = tl.load(logits + tl.minimum(token, vocab_size - 1)).to(tl.float32)
         value = divided(logit, temperature, SEEDED)
-        fell = (value < floor) | ((value == floor) & (token <= floor_id)) | (value < least)
+        fell = (best > -float("inf")) & ((value < floor) | ((value == floor) & (token <= floor_id)) | (value < least))
         if fell:
             score, winner, _, tight = race_chunk(
                 logits, vocab_size, at, top, temperature, least, floor, floor_id, key, row_first, offset, threads,
@@ -198,17 +205,21 @@ def race_chunks(
             its_tokens = tl.where(chunk == at, winner, its_tokens)
             its_close = tl.where(chunk == at, tight, its_close)
         else:
-            larger, ahead = in_front_of(logits, vocab_size, chunks, temperature, top, least, value, token, SEEDED)
-            kept, doubtful = verdict(value, top, larger, ahead, mass, border, room, min_p)
+            strictly, level, larger, ahead = in_front_of(
+                logits, vocab_size, chunks, temperature, top, least, value, token, SEEDED
+            )
+            kept, doubtful = verdict(value, top, strictly, level, larger, ahead, mass, border, room, min_p, SEEDED)
             if SEEDED:
                 rivals = its_scores >= best - 1e-12 * (1.0 + tl.abs(best))
             else:
                 rivals = its_scores >= best * (1.0 - STREAM_MARGIN)
-            tight = (tl.sum(rivals.to(tl.int32)) > 1) | (tl.max(tl.where(chunk == at, its_close, 0)) > 0)
-            unsure = unsure | doubtful.to(tl.int32) | (kept & tight).to(tl.int32)
+            near = (tl.sum(rivals.to(tl.int32)) > 1) | (tl.max(tl.where(chunk == at, its_close, 0)) > 0)
+            unsure = unsure | doubtful.to(tl.int32) | (kept & near).to(tl.int32)
             floor, floor_id = value, token
             looking = kept == 0
-    return token, unsure
+        nothing = best == -float("inf")  # no token has weight and finite noise: once in 2**54
+        looking = looking & (nothing == 0)
+    return tl.minimum(token, vocab_size - 1), unsure
 
 
 @jit
@@ -255,7 +266,7 @@ def exact_row_kernel(
             key = tl.full((), 0, tl.int64) + seed
         mass = whole_mass(tops, masses, row * chunks, chunks, top_logit, temperature, CHUNKS)
         flat = tl.full((), 0, tl.int32) > 0
-        if SEEDED:
+        if SEEDED:  # noqa: SIM102 (a constant of the kernel, and a value)
             if tl.load(proposing + row) > 0:
                 flat = is_flat(logits, vocab_size, top_logit, temperature)
         token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
@@ -268,7 +279,7 @@ def exact_row_kernel(
             least = tl.full((), -float("inf"), tl.float32)
             if top_k > 0:
                 least = kth_of_row(logits, vocab_size, chunks, temperature, top, top_k, SEEDED)
-                mass, _ = in_front_of(
+                mass, _, _, _ = in_front_of(
                     logits, vocab_size, chunks, temperature, top, least, -float("inf"), 2**40, SEEDED
                 )
             token, unsure = race_chunks(

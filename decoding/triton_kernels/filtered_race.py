@@ -62,7 +62,7 @@ def block_winner(ratio, logits, token_ids, key, temperature, SEEDED: tl.constexp
         winner, last = tl.full((), NONE, tl.int64), tl.full((), -1, tl.int64)
         close = tl.full((), 0, tl.int32)
         token = tl.min(tl.where(near, token_ids, NONE))
-        looking = best >= 0.0
+        looking = best > 0.0  # nothing that weighs 0 can win
         while looking:
             logit = tl.max(tl.where(token_ids == token, logits, -float("inf"))).to(tl.float64)
             raced = logit / temperature - tl.log(exact_exponential(counter_uniform(key, token)))
@@ -74,8 +74,8 @@ def block_winner(ratio, logits, token_ids, key, temperature, SEEDED: tl.constexp
             token = tl.min(tl.where(near & (token_ids > last), token_ids, NONE))
             looking = token < NONE
     else:
-        score = tl.where(best >= 0.0, best.to(tl.float64), -float("inf"))
-        winner = tl.where(best >= 0.0, tl.min(tl.where(ratio == best, token_ids, NONE)), NONE)
+        score = tl.where(best > 0.0, best.to(tl.float64), -float("inf"))
+        winner = tl.where(best > 0.0, tl.min(tl.where(ratio == best, token_ids, NONE)), NONE)
         close = (tl.sum((ratio >= best * (1.0 - STREAM_MARGIN)).to(tl.int32)) > 1).to(tl.int32)
     logit = tl.max(tl.where(token_ids == winner, logits, -float("inf")))
     return score, winner, logit, close
@@ -93,15 +93,20 @@ def border_room(border, top, vocab_size, listed, others, formed):
 
 
 @jit
-def verdict(scaled, top, larger, ahead, mass, border, room, min_p):
-    """Whether the filters keep a token, and whether rounding might say otherwise.
+def verdict(scaled, top, strictly, level, larger, ahead, mass, border, room, min_p, SEEDED: tl.constexpr):
+    """Whether the filters keep a token, and whether rounding or the order of equals might say otherwise.
 
-    larger, ahead: the weight and the number of the tokens in front of it: of larger logits, and of equal ones with
-    higher ids, for a stable ascending sort drops lower ids first. The best token is always kept.
+    strictly, level: the weight of the larger logits, and of the equal ones, the token's own included. larger, ahead:
+    the weight and the number of the tokens in front of it: larger ones, and equal ones with higher ids, for a stable
+    ascending sort drops lower ids first. CUDA's sort is stable; the CPU's, whose tokens seeded draws have, is not.
+    The best token is always kept.
     """
     share = 1.0 - border
     kept = (border < 0.0) | (ahead == 0) | (larger < share * mass)
-    unsure = (border >= 0.0) & (ahead > 0) & (larger >= (share - room) * mass) & (larger < (share + room) * mass)
+    least, most = larger, larger
+    if SEEDED:
+        least, most = strictly, strictly + level - tl.exp(scaled - top).to(tl.float64)
+    unsure = (border >= 0.0) & (most > 0.0) & (most >= (share - room) * mass) & (least < (share + room) * mass)
     ratio = tl.exp((scaled - top).to(tl.float64))
     below = scaled < top
     kept = kept & ((ratio >= min_p) | (scaled == top))

@@ -18,8 +18,8 @@ class RowOptions:
 
     temperature: [B] float64, above 0. top_k: [B] int32, 0 for off. border: [B] float64, 1 - top_p as transformers
     compares with it, negative for off. min_p: [B] float64, 0 for off. greedy: [B] int8, rows that take their largest
-    logit. proposing: [B] int8, rows that are drawn by proposals if they are flat. rows: [B] int64, where in the batch that
-    torch's stream is drawn for these rows stand.
+    logit. proposing: [B] int8, rows that are drawn by proposals if they are flat. rows: [B] int64, where these rows
+    stand in the batch that torch's stream is drawn for.
     """
 
     temperature: Tensor
@@ -43,15 +43,15 @@ class RowOptions:
 
         on = params.on
         top_k, top_p = column(on.get("top_k", 0), torch.int32), column(on.get("top_p", 1.0), torch.float64)
-        proposing = column(params.proposing, torch.int8)
+        greedy, proposing = column(params.greedy, torch.int8), column(params.proposing, torch.int8)
         if vocab_size < PART * LEAST:
             proposing.zero_()
         return cls(
-            temperature=column(on.get("temperature", 1.0), torch.float64),
+            temperature=column(on.get("temperature", 1.0), torch.float64).masked_fill(greedy != 0, 1.0),
             top_k=top_k.masked_fill(top_k >= vocab_size, 0),
-            border=border_of(top_p),
+            border=torch.as_tensor(border_of(top_p)),
             min_p=column(on.get("min_p", 0.0), torch.float64),
-            greedy=column(params.greedy, torch.int8),
+            greedy=greedy,
             proposing=proposing * (top_p >= LEAST_TOP_P),
             rows=torch.arange(batch_size, device=device),
         )

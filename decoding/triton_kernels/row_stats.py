@@ -9,7 +9,7 @@ from .language import LAUNCH, jit, tl
 
 GROUP, GROUPS = 64, 64
 CHUNK = GROUP * GROUPS
-"""Logits to a group, groups to a chunk: a program reads a chunk, so that 64 rows of a large vocabulary fill a device."""
+"""Logits to a chunk, which a program reads: small enough that a few rows of a large vocabulary fill a device."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ def chunks(vocab_size: int) -> int:
     return -(-vocab_size // CHUNK)
 
 
-def empty_stats(rows: int, vocab_size: int, device: torch.device) -> RowStats:
-    """Room for the stats of a batch, made once and written at every step."""
-    count = chunks(vocab_size)
+def empty_stats(logits: Tensor) -> RowStats:
+    """Room for the stats of logits [B, V]; may be written at every step."""
+    rows, device = logits.shape[0], logits.device
+    count = chunks(logits.shape[1])
     tops, masses = (torch.empty(rows, count, device=device) for _ in range(2))
     maxima = torch.empty(rows, count * GROUPS, device=device)
     return RowStats(maxima, tops, masses, torch.empty(rows, count, dtype=torch.int8, device=device))

@@ -65,20 +65,23 @@ def take_draw(generator: torch.Generator | None, device: torch.device, elements:
 def uniforms_at(elements: NDArray[np.int64], draw: StreamDraw) -> NDArray[np.float32]:
     """torch's uniforms of some elements of a draw, float32 in (0, 1]: what the kernels form, in numpy.
 
-    >>> uniforms_at(np.arange(3), StreamDraw(0, 0, 256)).round(4).tolist()  # what torch.rand(3, device="cuda") prints
-    [0.3990..., 0.5167..., 0.0249...]
+    >>> found = uniforms_at(np.arange(3), StreamDraw(0, 0, 256))
+    >>> [f"{x:.4f}" for x in found]  # torch.manual_seed(0); torch.rand(3, device="cuda")
+    ['0.3990', '0.5167', '0.0249']
     """
     turn, thread = np.divmod(elements.astype(np.uint64), np.uint64(draw.threads))
     counter = np.uint64(draw.offset // WORDS) + turn // np.uint64(WORDS)
     words = _philox(counter, thread, draw.seed)
     chosen = np.take_along_axis(words, (turn % np.uint64(WORDS)).astype(np.int64)[None], axis=0)[0]
-    return chosen.astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    uniform: NDArray[np.float32] = chosen.astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    return uniform
 
 
 def exponentials_at(elements: NDArray[np.int64], draw: StreamDraw) -> NDArray[np.float32]:
     """torch's exponentials of some elements, but for the last places of its fast logarithm."""
     uniform = uniforms_at(elements, draw)
-    return np.where(uniform >= np.float32(1 - 2.0**-24), np.float32(2.0**-24), -np.log(uniform))
+    noise: NDArray[np.float32] = np.where(uniform >= np.float32(1 - 2.0**-24), np.float32(2.0**-24), -np.log(uniform))
+    return noise
 
 
 def _philox(counter: NDArray[np.uint64], thread: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
@@ -88,7 +91,12 @@ def _philox(counter: NDArray[np.uint64], thread: NDArray[np.uint64], seed: int) 
     keys = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF]
     for _ in range(10):
         left, right = a * np.uint64(_MULTIPLIERS[0]), c * np.uint64(_MULTIPLIERS[1])
-        a, b, c, d = right >> shift ^ b ^ np.uint64(keys[0]), right & low, left >> shift ^ d ^ np.uint64(keys[1]), left & low
+        a, b, c, d = (
+            right >> shift ^ b ^ np.uint64(keys[0]),
+            right & low,
+            left >> shift ^ d ^ np.uint64(keys[1]),
+            left & low,
+        )
         keys = [(key + step) & 0xFFFFFFFF for key, step in zip(keys, _WEYL, strict=True)]
     return np.stack([a, b, c, d])
 

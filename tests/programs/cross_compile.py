@@ -138,7 +138,9 @@ def main(arguments: list[str]) -> int:
                 bad = seconds > asked.seconds or usage["spills"] > entry.spills
                 failed += bad
                 cells = (usage["registers"], usage["spills"], usage["shared"], f"{seconds:.1f}")
-                print(f"| {entry.name} | {dtype} | {arch} | {' | '.join(map(str, cells))} |{' FAILED' * bad}", flush=True)
+                print(
+                    f"| {entry.name} | {dtype} | {arch} | {' | '.join(map(str, cells))} |{' FAILED' * bad}", flush=True
+                )
     print(f"\n{failed} over a limit" if failed else "\nevery kernel within its limits")
     return int(bool(failed))
 

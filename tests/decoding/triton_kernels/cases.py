@@ -14,9 +14,17 @@ from afterlogits.decoding.triton_kernels.row_options import RowOptions
 CPU = torch.device("cpu")
 KINDS = ("peaked", "wide", "flat", "ties", "one value", "mostly -inf", "few", "huge", "tiny differences")
 
-interpreted = pytest.mark.skipif(
-    not (HAS_TRITON and INTERPRETED), reason="needs triton and TRITON_INTERPRET=1: make test-triton"
-)
+
+def interpreted(test):
+    """Mark a test that runs kernels in Triton's interpreter.
+
+    It reads one-element arrays as numbers, and numpy warns of arithmetic with infinities that a device does silently.
+    """
+    reason = "needs triton and TRITON_INTERPRET=1: make test-triton"
+    test = pytest.mark.skipif(not (HAS_TRITON and INTERPRETED), reason=reason)(test)
+    for silent in ("ignore:Conversion of an array with ndim:DeprecationWarning", "ignore::RuntimeWarning"):
+        test = pytest.mark.filterwarnings(silent)(test)
+    return test
 
 
 def row_of(kind: str, vocab_size: int, random: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ from .cases import batch_of, interpreted
 
 def selected(logits, scores, count):
     temperature = torch.ones(len(logits), dtype=torch.float64)
-    stats = row_stats(logits, temperature, empty_stats(*logits.shape, logits.device))
+    stats = row_stats(logits, temperature, empty_stats(logits))
     return beam_select(logits, stats, scores, count)
 
 
@@ -45,7 +45,7 @@ def test_kernels_select_what_the_twin_does(beams, count):
 
 @interpreted
 def test_ties_are_flagged():
-    """Equal beams make every candidate twice; a constant row has no order; two finite logits are no three candidates."""
+    """Equal beams make every candidate twice; a constant row has no order; two finite logits are not three."""
     equal = batch_of(("wide",), 4500, 1).expand(2, -1).contiguous()
     assert selected(equal, torch.zeros(1, 2), 4)[3].tolist() == [1]
     assert selected(batch_of(("one value", "wide"), 4500, 2), torch.zeros(1, 2), 4)[3].tolist() == [1]
@@ -57,7 +57,7 @@ def test_ties_are_flagged():
 @interpreted
 def test_sixteen_bits():
     logits, scores = batch_of(("wide",) * 4, 4500, 3, torch.bfloat16), scores_of(1, 4)
-    best, parent, token, tied = selected(logits, scores, 8)
+    best, _, token, tied = selected(logits, scores, 8)
     expected = beam_select_twin(logits, scores, 8)
     torch.testing.assert_close(best, expected[0], rtol=1e-6, atol=1e-6)
     if not tied.any():

@@ -41,7 +41,7 @@ def test_kernel_is_the_twin(dtype):
     logits = batch_of(kinds, CHUNK + 1237, 3, dtype, apart=5)
     logits[0, 4000], logits[1, CHUNK + 3], logits[2] = torch.nan, torch.inf, -torch.inf
     temperature = torch.linspace(0.3, 1.9, len(logits), dtype=torch.float64)
-    found = row_stats(logits, temperature, empty_stats(*logits.shape, logits.device))
+    found = row_stats(logits, temperature, empty_stats(logits))
     expected = row_stats_twin(logits, temperature)
     assert torch.equal(found.maxima, expected.maxima)
     assert torch.equal(found.tops, expected.tops)
@@ -55,5 +55,5 @@ def test_kernel_is_the_twin(dtype):
 def test_one_row_and_a_short_one():
     for vocab_size in (1, 63, 64, 65, CHUNK):
         logits = batch_of(("wide",), vocab_size, vocab_size)
-        found = row_stats(logits, torch.ones(1, dtype=torch.float64), empty_stats(1, vocab_size, logits.device))
+        found = row_stats(logits, torch.ones(1, dtype=torch.float64), empty_stats(logits))
         assert torch.equal(found.maxima, row_stats_twin(logits, torch.ones(1)).maxima)

@@ -55,7 +55,7 @@ def test_the_largest_uniform_gives_the_smallest_noise():
 
 @interpreted
 def test_the_kernel_s_noise_is_the_formula_s():
-    """Elements on both sides of G and of 2**32, a seed and an offset above 2**32; the logarithm within its last place."""
+    """Elements on both sides of G and of 2**32, a seed and an offset above 2**32; the logarithm nearly."""
     elements = torch.tensor([0, 1, 255, 256, 1023, 1024, 10**6, 2**32 + 5] * 40)
     for draw in (StreamDraw(0, 0, 256, False), StreamDraw(2**40 + 17, 2**34 + 4, 270_336, False)):
         found = stream_exponentials(elements, draw)

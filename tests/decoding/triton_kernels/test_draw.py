@@ -1,0 +1,78 @@
+"""Where the kernels draw, and the ladder's way that asks them."""
+
+import pytest
+import torch
+
+from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.triton_kernels import draw
+from afterlogits.decoding.triton_kernels.draw import may_run
+from afterlogits.decoding.triton_kernels.row_options import RowOptions
+
+from .cases import CPU, batch_of, interpreted
+
+KINDS = ("peaked", "wide", "flat", "mostly -inf")
+
+
+def sampler(batch_size=4, **options):
+    seeds = list(range(batch_size))
+    return Sampler(SamplingParams(**options), batch_size=batch_size, vocab_size=5003, device="cpu", seeds=seeds)
+
+
+def test_kernels_need_a_device_and_triton(monkeypatch):
+    monkeypatch.delenv("AFTERLOGITS_KERNELS", raising=False)
+    assert not may_run(CPU)
+    monkeypatch.setattr(draw, "HAS_TRITON", True)
+    monkeypatch.setattr(draw, "INTERPRETED", False)
+    assert may_run(torch.device("cuda"))
+    assert not may_run(CPU)
+    monkeypatch.setenv("AFTERLOGITS_KERNELS", "off")
+    assert not may_run(torch.device("cuda"))
+    monkeypatch.delenv("AFTERLOGITS_KERNELS")
+    monkeypatch.setattr(draw, "HAS_TRITON", False)
+    assert not may_run(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"typical_p": 0.9},
+        {"top_p": 0.9, "top_k": 4, "joint_top_k_top_p": True},
+        {"top_p": 0.9, "min_tokens_to_keep": 2},
+        {"dynamic_temperature": 0.5},
+        {"order": ("top_p", "temperature"), "top_p": 0.9, "temperature": 0.5},
+    ],
+    ids=str,
+)
+def test_other_filters_are_not_the_kernels(options):
+    assert RowOptions.of(SamplingParams(**options).compiled(2, CPU), 2, 5003, CPU) is None
+
+
+def test_options_are_one_a_row():
+    """A top-k of the vocabulary or more is off; a greedy row's temperature is 1; top-p 1 is off; rows are numbered."""
+    params = SamplingParams(temperature=[0.0, 0.5, 2.0], top_k=[5, 90, 100], top_p=[0.75, 1.0, 0.5])
+    found = RowOptions.of(params.compiled(3, CPU), 3, 100, CPU)
+    assert found.temperature.tolist() == [1.0, 0.5, 2.0]
+    assert found.top_k.tolist() == [5, 90, 0]
+    assert found.border.tolist() == [0.25, -1.0, 0.5]
+    assert found.greedy.tolist() == [1, 0, 0]
+    assert found.select_rows(torch.tensor([2, 0])).rows.tolist() == [2, 0]
+
+
+@interpreted
+def test_the_ladder_asks_the_kernels(monkeypatch):
+    """The tokens of a sampler whose way they are, some rows of the batch too; a bad row is named."""
+    logits = batch_of(KINDS, 5003, 0)
+    expected = sampler(top_p=0.9).select(logits, step=2)
+    monkeypatch.setenv("AFTERLOGITS_KERNELS", "interpreter")
+    ours, asked = sampler(top_p=0.9), []
+    monkeypatch.setattr(
+        "afterlogits.decoding.sampling.kernel_draw.draw_rows",
+        lambda *given, **more: asked.append(1) or draw.draw_rows(*given, **more),
+    )
+    assert ours.select(logits, step=2).tolist() == expected.tolist()
+    rows = torch.tensor([3, 1])
+    assert ours.select(logits[rows], step=2, rows=rows).tolist() == expected[rows].tolist()
+    assert asked == [1, 1]
+    logits[2, 7] = torch.nan
+    with pytest.raises(ValueError, match="row 2"):
+        ours.select(logits)
