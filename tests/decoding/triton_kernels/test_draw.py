@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.sampling.params import DEFAULT_ORDER
 from afterlogits.decoding.triton_kernels import draw
 from afterlogits.decoding.triton_kernels.draw import may_run
 from afterlogits.decoding.triton_kernels.row_options import RowOptions
@@ -39,7 +40,7 @@ def test_kernels_need_a_device_and_triton(monkeypatch):
         {"top_p": 0.9, "top_k": 4, "joint_top_k_top_p": True},
         {"top_p": 0.9, "min_tokens_to_keep": 2},
         {"dynamic_temperature": 0.5},
-        {"order": ("top_p", "temperature"), "top_p": 0.9, "temperature": 0.5},
+        {"order": DEFAULT_ORDER[::-1], "top_p": 0.9, "temperature": 0.5},
     ],
     ids=str,
 )
