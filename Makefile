@@ -6,6 +6,7 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
 .PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray test-triton gpu-compile gpu-check job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: test-serve-clients serve-load serve-hostile
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
 	$(RUN) -m afterlogits demo
@@ -40,6 +41,10 @@ test-clients: .venv-clients/.ready .venv-clients-v4/.ready  ## programs of other
 
 test-clients-quick: .venv-clients/.ready  ## the first case of every test of a client, with transformers 5
 	AFTERLOGITS_CLIENTS=quick .venv-clients/bin/python $(CLIENTS) $(ARGS)
+
+test-serve-clients: .venv-clients/.ready .venv-v4/.ready-test  ## the server's answers as huggingface_hub 1.x and 0.36 read them (2.x and openai are in make test)
+	.venv-clients/bin/python -m pytest -q tests/adapters/serving/test_clients.py -W ignore -p no:cacheprovider -p no:hypothesispytest $(ARGS)
+	.venv-v4/bin/python -m pytest -q tests/adapters/serving -m v4 $(ARGS)
 
 test-ray: .venv-ray/.ready-test  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
 	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
