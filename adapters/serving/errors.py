@@ -52,6 +52,8 @@ def refusal_of(error: BaseException) -> Refused:
         return error
     if isinstance(error, MemoryError):
         return Refused(503, "not enough memory for this request", error_type="overloaded", retry_after=5)
+    if isinstance(error, ImportError):  # an extra that only this request needs; its text has the command
+        return invalid(one_line(error))
     if isinstance(error, _OF_THE_INPUT) or type(error) is RuntimeError:
         return invalid(one_line(error))
     return Refused(500, f"{type(error).__name__}: {one_line(error)}", error_type="generation")

@@ -43,14 +43,15 @@ class _Member:
 
 
 class GroupedEngine:
-    """Answers tickets whose request is an ``Asked`` through one pipeline."""
+    """Answers tickets whose request is an ``Asked`` through one pipeline. observe: told of the size of each batch."""
 
-    def __init__(self, pipe: Pipeline) -> None:
-        self.pipe = pipe
+    def __init__(self, pipe: Pipeline, observe: Callable[[int], None] = lambda size: None) -> None:
+        self.pipe, self.observe = pipe, observe
         self.takes_seeds = "seeds" in pipe.task_entry.forwarded()
 
     def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:
         groups: dict[str, list[_Member]] = defaultdict(list)
+        self.observe(len(tickets))
         for ticket in tickets:
             if not ticket.waited_for:
                 continue

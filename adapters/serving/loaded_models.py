@@ -75,9 +75,14 @@ def of_pipeline(pipe: Pipeline, limits: Limits, metrics: Metrics, name: str = "m
 
 
 def _engine(pipe: Pipeline, limits: Limits, metrics: Metrics, choice: ModelChoice) -> Engine:
+    name = f"{choice.shown_name}/{pipe.task}"
+
+    def observe(size: int) -> None:
+        metrics.batch(name, size)
+
     if pipe.task != "text-generation":
-        return GroupedEngine(pipe)
-    return TextEngine(pipe, limits, lambda old, new: metrics.tokens(choice.shown_name, old, new))
+        return GroupedEngine(pipe, observe)
+    return TextEngine(pipe, limits, lambda old, new: metrics.tokens(choice.shown_name, old, new), observe)
 
 
 def _thread(name: str, limits: Limits, metrics: Metrics) -> ModelThread:
@@ -86,7 +91,6 @@ def _thread(name: str, limits: Limits, metrics: Metrics) -> ModelThread:
         limit=limits.queue,
         most=limits.batch_rows,
         gather=limits.gather_ms / 1000,
-        observe=lambda size: metrics.batch(name, size),
     )
     metrics.queues[name] = thread.__len__
     return thread

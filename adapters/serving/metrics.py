@@ -86,7 +86,7 @@ class Metrics:
             lines += _family("request_seconds", "histogram", "Seconds from a request to its whole answer.")
             for key, each in sorted(self._latencies.items()):
                 lines += each.lines("afterlogits_request_seconds", key)
-            lines += _family("batch_size", "histogram", "Requests that a model's thread took together.")
+            lines += _family("batch_size", "histogram", "Requests of a batch; of generated texts the rows of a step.")
             for key, each in sorted(self._batches.items()):
                 lines += each.lines("afterlogits_batch_size", key)
         return "\n".join(lines) + "\n"

@@ -59,13 +59,11 @@ class ModelThread:
     """Runs ``Engine.serve`` over what waits, never more than one batch at a time.
 
     limit: tickets that may wait. most: of one batch. gather: seconds that the first ticket waits for others where the
-    thread was idle. observe: told of each batch's size.
+    thread was idle.
     """
 
-    def __init__(
-        self, name: str, *, limit: int, most: int, gather: float, observe: Callable[[int], None] = lambda size: None
-    ) -> None:
-        self.limit, self.most, self.gather, self.observe = limit, most, gather, observe
+    def __init__(self, name: str, *, limit: int, most: int, gather: float) -> None:
+        self.limit, self.most, self.gather = limit, most, gather
         self._waiting: deque[Ticket] = deque()
         self._changed = threading.Condition()
         self._ending = False
@@ -140,7 +138,6 @@ class ModelThread:
     def _serve(self, tickets: list[Ticket]) -> None:
         engine = tickets[0].engine
         served = list(tickets)
-        self.observe(len(tickets))
 
         def more() -> list[Ticket]:
             found = self.more(engine, self.most)

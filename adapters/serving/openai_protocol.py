@@ -6,7 +6,7 @@ from typing import Any
 
 from ..running.pipeline_object import Pipeline
 from .errors import Refused, invalid
-from .parameters import check_options
+from .parameters import check_grammars, check_options, grammar_options
 from .settings import Limits
 from .text_engine import AskedText
 
@@ -159,9 +159,6 @@ def _given(body: Any, *, chat: bool) -> dict[str, Any]:
     given = {name: value for name, value in body.items() if value is not None and name not in _IGNORED}
     for name in ("stream", "seed"):
         given.pop(name, None)
-    form = given.pop("response_format", None)
-    if form is not None and not (isinstance(form, Mapping) and form.get("type") == "text"):
-        raise _bad("response_format must be text: this server has no grammars", "response_format")
     return given
 
 
@@ -180,6 +177,10 @@ def _options(given: dict[str, Any], limits: Limits, *, default_tokens: int) -> d
     else:
         options.pop("top_p", None)
     options["stop"] = _stops(given.pop("stop", ()))
+    form = given.pop("response_format", None)
+    if form is not None and not isinstance(form, Mapping):
+        raise _bad("response_format must be an object", "response_format")
+    options |= {} if form is None else grammar_options(form)
     if "logit_bias" in given:
         bias = _bias(given.pop("logit_bias"))
         options |= {"logit_bias": bias} if bias else {}
@@ -188,6 +189,7 @@ def _options(given: dict[str, Any], limits: Limits, *, default_tokens: int) -> d
             options[name] = given.pop(name)
     if given:
         raise _bad(f"{next(iter(given))} is not known here", next(iter(given)))
+    check_grammars(options)
     check_options(options, limits)
     return options
 

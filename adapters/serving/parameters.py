@@ -1,5 +1,6 @@
 """The parameters of a request: which a stranger may set, under which names they come, how large they may be."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,16 @@ REFUSED = frozenset(
         *("return_tensors", "output", "on_error", "progress", "num_workers", "batch_size", "batch_tokens", "compat"),
         *("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
         *("past_key_values", "inputs_embeds", "forward_params", "preprocess_params", "negative_prompt_ids"),
-        *("watermarking_config", "tokenizer", "head_mask", "token_healing", "low_memory", "use_model_defaults"),
+        *(
+            "watermarking_config",
+            "tokenizer",
+            "grammar_engine",
+            "running_batch",
+            "head_mask",
+            "token_healing",
+            "low_memory",
+            "use_model_defaults",
+        ),
     }
 )
 # Numbers that decide how much work or memory one input takes.
@@ -41,6 +51,7 @@ _MOST: dict[str, float] = {
 _LEAST: dict[str, float] = {"tile": 64, "chunk_length_s": 0, "max_new_tokens": 1}
 _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
 _STOPS = 16
+_GRAMMAR = 16_384
 _LANGUAGE = re.compile(r"[A-Za-z_]+(\+[A-Za-z_]+)*")
 # Names of the clients that mean an option of another name here, for tasks that make text.
 _RENAMED = {"stop": "stop_sequence", "stop_sequences": "stop_sequence"}
@@ -70,6 +81,9 @@ def read_parameters(task: Task, body: Mapping[str, Any], limits: Limits) -> dict
         options = {_RENAMED.get(name, name): value for name, value in options.items()}
         _refuse_absent(options)
         _check_stops(options.get("stop_sequence"))
+        if isinstance(options.get("grammar"), Mapping):
+            options |= grammar_options(options.pop("grammar"))
+        check_grammars(options)
         if isinstance(options.get("logit_bias"), Mapping):
             options["logit_bias"] = _biases(options["logit_bias"])
     options = _grouped(task, options)
@@ -96,10 +110,39 @@ def _of_embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_absent(options: dict[str, Any]) -> None:
     """Parameters of text-generation-inference that this server has nothing for."""
-    for name in ("adapter_id", "decoder_input_details", "watermark", "grammar"):
+    for name in ("adapter_id", "decoder_input_details", "watermark"):
         value = options.pop(name, None)
         if value not in (None, False):
             raise invalid(f"{name} must be left out: this server does not have it", param=name)
+
+
+def grammar_options(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The option that a client's grammar is here: text-generation-inference's ``{"type", "value"}`` or OpenAI's
+    ``response_format``; none for plain text.
+
+    >>> grammar_options({"type": "regex", "value": "[0-9]+"}), grammar_options({"type": "text"})
+    ({'regex': '[0-9]+'}, {})
+    """
+    kind, value = form.get("type"), form.get("value")
+    if kind == "text":
+        return {}
+    if kind == "regex" and isinstance(value, str):
+        found: dict[str, Any] = {"regex": value}
+    elif kind in ("json", "json_object") or (kind == "json_schema" and "json_schema" not in form):
+        found = {"json_schema": {"type": "object"} if value is None else value}
+    elif kind == "json_schema" and isinstance(form["json_schema"], Mapping) and "schema" in form["json_schema"]:
+        found = {"json_schema": form["json_schema"]["schema"]}
+    else:
+        raise invalid(f"grammar must be text, regex, json or json_schema with its value; got {kind!r}", param="grammar")
+    return found
+
+
+def check_grammars(options: Mapping[str, Any]) -> None:
+    """Refuse a grammar that is too long to be compiled while others wait."""
+    for name in ("json_schema", "regex", "grammar", "choices"):
+        length = len(json.dumps(options[name])) if options.get(name) is not None else 0
+        if length > _GRAMMAR:
+            raise invalid(f"{name} must have at most {_GRAMMAR:,} characters; got {length:,}", param=name)
 
 
 def _check_stops(stops: Any) -> None:
@@ -140,7 +183,7 @@ def check_options(options: Mapping[str, Any], limits: Limits) -> None:
             raise Refused(422, f"{name} must not be set over the network", param=name)
         if name == "lang" and not (isinstance(value, str) and _LANGUAGE.fullmatch(value)):
             raise invalid(f"lang must be a language of tesseract; got {value!r}", param=name)
-        if isinstance(value, Mapping) and name != "logit_bias":
+        if isinstance(value, Mapping) and name not in ("logit_bias", "json_schema"):
             check_options(value, limits)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             _check_number(name, value, limits)

@@ -20,7 +20,8 @@ class Limits:
 
     body_bytes: of a request of text; media_bytes: of one with a picture, sound or film. text_characters: of one text.
     rows: inputs of one request times what is returned for each. new_tokens: of one generated text. queue: requests that
-    wait for a model. batch_rows, batch_tokens: of a batch of generated texts, prompts and new tokens together.
+    wait for a model. batch_rows: requests of a batch, rows of generated texts at once; batch_tokens: of prompts that
+    are read together.
     seconds: until an answer must be there; head_seconds and body_seconds: for a request to arrive. connections: open at
     once. gather_ms: how long the first request of a batch waits for company. drain_seconds: for requests under way when
     the server is told to end.
@@ -33,7 +34,7 @@ class Limits:
     new_tokens: int = 1024
     queue: int = 256
     batch_rows: int = 32
-    batch_tokens: int = 32_768
+    batch_tokens: int = 4096
     seconds: float = 120.0
     head_seconds: float = 10.0
     body_seconds: float = 30.0

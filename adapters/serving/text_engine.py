@@ -1,7 +1,5 @@
-"""Texts of many requests in one batch: options and seeds a row each, rows leave as they end or nobody waits for them.
-
-A wave is what waits, up to a budget of rows and tokens; what asks for beams and other modes goes through the pipeline,
-as other tasks do.
+"""Texts of many requests in one running batch: options and seeds a row each, rows join as requests come and leave as
+they end or nobody waits for them. What asks for beams and other modes goes through the pipeline, as other tasks do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,37 +9,42 @@ from typing import Any
 
 import torch
 
-from ..generation.watched import generate_watched
-from ..running.batching import Row, collate
+from ...decoding.search.row_requests import FinishedRow
+from ...decoding.search.running_batch import RunningBatch
+from ..generation.generate_stream import running_model
+from ..generation.row_plans import RowPlans
+from ..running.batching import Row
 from ..running.explaining import position_limit
 from ..running.pipeline_object import Pipeline
-from ..running.runner import Call, Loaded, Prepared, pad_values
+from ..running.runner import Call, Loaded, Prepared
 from ..tasks.text.generating import stated_value
 from ..tasks.text.text_generation import generate_arguments
-from .errors import invalid, refusal_of
-from .grouped_engine import Asked, GroupedEngine, options_key
+from .errors import Refused, invalid, refusal_of
+from .grouped_engine import Asked, GroupedEngine
+from .heard_model import HeardModel
 from .model_thread import Ticket
 from .settings import Limits
 from .text_rows import GrowingText, TextRow, TextToken
 
-# Arguments of generate that may differ from row to row of a batch, and what stands for "off".
-_PER_ROW: dict[str, Any] = {
-    **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0},
-    **{"epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
-    **{"min_new_tokens": 0, "frequency_penalty": 0.0, "presence_penalty": 0.0, "top_n_sigma": 0.0},
-    **{"xtc_probability": 0.0, "xtc_threshold": 0.1, "logit_bias": {}},
-}
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-# What a row says of itself in another way, or that is the same for every call.
-_OWN = frozenset({"do_sample", "max_new_tokens", "seeds", "stop_strings", "tokenizer", "pad_token_id"})
-_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "positions_embed")
+# Options under which a text is more than one row, or its rows are looked at together: the pipeline's own way.
+_MODES = (
+    "penalty_alpha",
+    "dola_layers",
+    "prompt_lookup_num_tokens",
+    "constraints",
+    "force_words_ids",
+    "guidance_scale",
+)
 _ONE = ("num_beams", "num_return_sequences", "num_beam_groups")
+_GRAMMARS = ("json_schema", "regex", "grammar", "choices")
+_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "positions_embed")
 
 
 @dataclass(frozen=True)
 class AskedText(Asked):
     """A call of text generation. logprobs: of how many tokens beside the one chosen; None: of none. choices: how many
-    texts for each prompt. token_ids: prompts that come as tokens, in place of ``inputs``."""
+    texts for each prompt. token_ids: prompts that come as tokens, in place of ``inputs``. truncate: how many tokens of
+    a prompt's end are kept."""
 
     logprobs: int | None = None
     choices: int = 1
@@ -61,79 +64,101 @@ class AnsweredText:
 
 class TextEngine:
     """Answers tickets whose request is an ``AskedText``: with an ``AnsweredText``, or for modes other than greedy
-    decoding and sampling with the pipeline's own answer."""
+    decoding and sampling with the pipeline's own answer.
+
+    count: told of prompt and new tokens; observe: of the rows of each step.
+    """
 
     def __init__(
-        self, pipe: Pipeline, limits: Limits, count: Callable[[int, int], None] = lambda old, new: None
+        self,
+        pipe: Pipeline,
+        limits: Limits,
+        count: Callable[[int, int], None] = lambda old, new: None,
+        observe: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self.pipe, self.limits, self.count = pipe, limits, count
-        self.grouped = GroupedEngine(pipe)
+        self.pipe, self.limits, self.count, self.observe = pipe, limits, count, observe
+        self.grouped = GroupedEngine(pipe, observe)
         loaded = pipe.loaded
         self.special_ids = frozenset(getattr(loaded.tokenizer, "all_special_ids", ()))
         self.positions = position_limit(loaded.model) if _has_position_table(loaded.model) else None
+        self.plans = RowPlans(loaded.model)
+        self.model = HeardModel(running_model(loaded.model, max_rows=limits.batch_rows, warn=False))
+        self.batch = RunningBatch(self.model, max_rows=limits.batch_rows, prefill_tokens=limits.batch_tokens)
+        self.model.batch = self.batch
 
     def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:
-        waiting = self._rows_of(tickets)
-        while waiting:
-            wave, waiting = self._wave(waiting)
-            self._run(wave)
-            if not waiting:
-                return
-            waiting += self._rows_of(more())
+        """Step until nothing runs and nothing waits, taking in what comes meanwhile."""
+        self._take_in(tickets)
+        while not self.batch.idle:
+            self._cancel_unwanted()
+            try:
+                ended = self.batch.step()
+            except Exception as error:  # a forward that failed: its rows are told, what waits goes on
+                ended = self.batch.abandon(error)
+            self.observe(len(self.batch.rows) + len(ended))
+            self._deliver()
+            for one in ended:
+                self._end(one)
+            if len(self.batch.waiting) < self.limits.batch_rows:
+                self._take_in(more())
 
-    def _rows_of(self, tickets: Sequence[Ticket]) -> list[TextRow]:
-        """The rows of tickets that generate row by row; the others are answered here and now."""
-        rows: list[TextRow] = []
+    # In.
+
+    def _take_in(self, tickets: Sequence[Ticket]) -> None:
+        """Submit the rows of tickets; what does not go row by row is answered here and now."""
         for ticket in tickets:
             if not ticket.waited_for:
                 continue
             try:
-                own = self._read(ticket)
+                rows = self._rows_of(ticket)
             except Exception as error:
                 ticket.fail(refusal_of(error))
                 continue
-            if own is None:
+            if rows is None:
                 self.grouped.serve([ticket], list)
-            else:
-                rows += own
-        return rows
+                continue
+            self.count(sum(len(row.prompt_ids) for row in rows), 0)
+            for row in rows:
+                self.model.know(row)
+                self.batch.submit(row.request)
 
-    def _read(self, ticket: Ticket) -> list[TextRow] | None:
+    def _rows_of(self, ticket: Ticket) -> list[TextRow] | None:
         asked: AskedText = ticket.request
-        loaded = self.pipe.loaded
         call = self.pipe.read_call("" if asked.inputs is None else asked.inputs, **asked.options)
         options = self.pipe.resolved_options(call.options)
-        arguments = generate_arguments(loaded, options)
-        plain = _plain_arguments(loaded, arguments)
-        if plain is None:
+        arguments = self._arguments(options)
+        if not _row_by_row(self.pipe.loaded, arguments):
             if ticket.emit is not None or asked.logprobs is not None:
                 raise invalid("beams and other modes have no stream, details or log-probabilities")
             return None
         items = self._encoded(asked, call, options)
         answer = AnsweredText([], items, call, options)
-        stops = arguments.get("stop_strings") or ()
         seed = randbits(62) if asked.seed is None else asked.seed
-        for number, item in enumerate(items):
-            ids = list(item.rows[0].inputs["input_ids"])
-            if asked.truncate is not None:
-                ids = ids[-asked.truncate :]
-            new = self._new_tokens(asked, arguments, len(ids))
-            for choice in range(asked.choices):
-                row = TextRow(
-                    ticket,
-                    len(answer.rows),
-                    ids,
-                    plain,
-                    seed + number * asked.choices + choice,
-                    new,
-                    (stops,) if isinstance(stops, str) else tuple(stops),
-                    asked.logprobs,
+        for item in items:
+            ids = list(item.rows[0].inputs["input_ids"])[-asked.truncate if asked.truncate else 0 :]
+            own = {**arguments, "max_new_tokens": self._new_tokens(asked, arguments, len(ids))}
+            for _ in range(asked.choices):
+                row = TextRow(ticket, len(answer.rows), ids, seed + len(answer.rows), asked.logprobs)
+                row.request = self.plans.row(
+                    torch.tensor(ids, device=self.pipe.loaded.device),
+                    own,
+                    seed=row.seed,
+                    tag=row,
+                    on_token=self._hear(row),
                 )
                 if row.follows_text:
                     row.growing = GrowingText(self.text_of)
                 answer.rows.append(row)
         ticket.partial = answer
         return answer.rows
+
+    def _arguments(self, options: Any) -> dict[str, Any]:
+        """The arguments of generate for one row, without seeds and with what grammars need."""
+        loaded = self.pipe.loaded
+        arguments = {name: value for name, value in generate_arguments(loaded, options).items() if name != "seeds"}
+        if any(arguments.get(name) is not None for name in _GRAMMARS):
+            arguments["tokenizer"] = loaded.tokenizer
+        return arguments
 
     def _encoded(self, asked: AskedText, call: Call, options: Any) -> list[Prepared]:
         loaded, task = self.pipe.loaded, self.pipe.task_entry
@@ -147,12 +172,13 @@ class TextEngine:
         parsed = [task.parse(loaded, item, options) for item in items]
         return list(task.encode(loaded, parsed, options))
 
-    def _new_tokens(self, asked: AskedText, arguments: Mapping[str, Any], prompt: int) -> int:
+    def _new_tokens(self, asked: AskedText, arguments: dict[str, Any], prompt: int) -> int:
         """How many tokens a row may have: as asked, within the server's limit and the model's positions."""
         loaded = self.pipe.loaded
         wanted = stated_value(loaded, arguments, "max_new_tokens")
         if wanted is None:
             wanted = max(1, int(stated_value(loaded, arguments, "max_length") or 20) - prompt)
+        arguments.pop("max_length", None)
         if self.positions is None:
             return min(int(wanted), self.limits.new_tokens)
         room = self.positions - prompt
@@ -168,127 +194,45 @@ class TextEngine:
         text: str = self.pipe.loaded.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 
-    def _wave(self, waiting: list[TextRow]) -> tuple[list[TextRow], list[TextRow]]:
-        """The oldest rows that fit in a batch and may share it, and those that wait on."""
-        wave: list[TextRow] = []
-        rest: list[TextRow] = []
-        longest = 0
-        for row in waiting:
-            length = max(longest, len(row.prompt_ids) + row.max_new_tokens)
-            fits = len(wave) < self.limits.batch_rows and length * (len(wave) + 1) <= self.limits.batch_tokens
-            if wave and not (fits and _company(row) == _company(wave[0])):
-                rest.append(row)
-            elif row.live:
-                wave.append(row)
-                longest = length
-        return wave, rest
+    # Out.
 
-    def _run(self, wave: Sequence[TextRow]) -> None:
-        if not wave:
-            return
-        loaded = self.pipe.loaded
-        batch = [
-            Row({"input_ids": r.prompt_ids, "attention_mask": [1] * len(r.prompt_ids)}, len(r.prompt_ids)) for r in wave
-        ]
-        inputs = collate(batch, pad_values=pad_values(loaded), device=loaded.device, left=True).inputs
-        watcher = _Watcher(wave, self.special_ids, _end_ids(loaded, wave[0].options))
-        self.count(sum(len(row.prompt_ids) for row in wave), 0)
-        try:
-            generate_watched(loaded.model, watcher, **inputs, **_arguments_of(loaded, wave))
-        except Exception as error:
-            for row in wave:
-                row.ticket.fail(refusal_of(error))
-        self.count(0, watcher.generated)
+    def _hear(self, row: TextRow) -> Callable[[int, str], None]:
+        return lambda token_id, reason: self.model.hear(row, token_id, reason)
 
-
-class _Watcher:
-    """Hands every row its tokens, tells streams of a step's tokens, and finishes tickets whose rows have all ended."""
-
-    def __init__(self, wave: Sequence[TextRow], special_ids: frozenset[int], end_ids: frozenset[int]) -> None:
-        self.wave, self.special_ids, self.end_ids = wave, special_ids, end_ids
-        asked = [row.logprobs for row in wave if row.logprobs is not None]
-        self.top = max(asked) if asked else None
-        self.generated = 0
-
-    def step(self, rows: Sequence[int], token_ids: Sequence[int], done: Sequence[bool], logprobs: Any) -> list[int]:
-        ended: list[int] = []
+    def _deliver(self) -> None:
+        """Hand every row the tokens of the last step, and tell streams of them."""
         told: dict[int, tuple[Ticket, list[TextToken]]] = {}
-        scores = None if logprobs is None else logprobs.logprobs.tolist()
-        best = None if logprobs is None else (logprobs.top_token_ids.tolist(), logprobs.top_logprobs.tolist())
-        for place, number in enumerate(rows):
-            row = self.wave[number]
-            if not row.live:
-                ended.append(number)
-                continue
-            self.generated += 1
-            score = None if scores is None else scores[place]
-            top = () if best is None else list(zip(best[0][place], best[1][place], strict=True))[: row.logprobs or 0]
-            token = row.take(token_ids[place], done[place], self.end_ids, self.special_ids, score, top)
-            told.setdefault(id(row.ticket), (row.ticket, []))[1].append(token)
-            if row.finish is not None:
-                ended.append(number)
+        heard = self.model.take()
+        self.count(0, len(heard))
+        for one in heard:
+            token = one.row.take(one, special=one.token_id in self.special_ids)
+            told.setdefault(id(one.row.ticket), (one.row.ticket, []))[1].append(token)
         for ticket, tokens in told.values():
-            if ticket.emit is not None:
+            if ticket.emit is not None and ticket.waited_for:
                 ticket.emit(tokens)
             if all(row.finish is not None for row in ticket.partial.rows):
                 ticket.succeed(ticket.partial)
-        return ended
+
+    def _end(self, ended: FinishedRow) -> None:
+        """Forget a row that has left the batch; where it failed, its ticket fails."""
+        row: TextRow = ended.request.tag
+        self.model.forget(row)
+        if ended.error is not None:
+            row.ticket.fail(refusal_of(ended.error))
+        elif ended.reason == "cancelled":
+            row.ticket.fail(Refused(504, "the request was given up", error_type="timeout"))
+
+    def _cancel_unwanted(self) -> None:
+        for request in [*self.batch.waiting, *(row.request for row in self.batch.rows)]:
+            if not request.tag.ticket.waited_for:
+                self.batch.cancel(request)
 
 
-def _plain_arguments(loaded: Loaded, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The arguments of a row for greedy decoding or sampling; None for every other mode."""
+def _row_by_row(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
+    """Whether the texts of these arguments are rows of a batch: greedy decoding and sampling."""
     if any((stated_value(loaded, arguments, name) or 1) != 1 for name in _ONE):
-        return None
-    modes = ("penalty_alpha", "dola_layers", "prompt_lookup_num_tokens", "constraints", "force_words_ids", "max_time")
-    if any(stated_value(loaded, arguments, name) is not None for name in modes):
-        return None
-    return {name: value for name, value in arguments.items() if name not in _OWN} | {
-        "do_sample": bool(stated_value(loaded, arguments, "do_sample"))
-    }
-
-
-def _company(row: TextRow) -> str:
-    """Equal for rows that may share a batch: all their options that are not per row."""
-    return options_key({name: value for name, value in row.options.items() if name not in (*_PER_ROW, "do_sample")})
-
-
-def _arguments_of(loaded: Loaded, wave: Sequence[TextRow]) -> dict[str, Any]:
-    """The arguments of one call of generate for all rows: one value where they agree, else one a row."""
-    samples = [row.options["do_sample"] for row in wave]
-    shared = {name: value for name, value in wave[0].options.items() if name not in (*_PER_ROW, "do_sample")}
-    arguments: dict[str, Any] = {**shared, "do_sample": any(samples)}
-    for name, off in _PER_ROW.items():
-        if not any(name in row.options for row in wave) and not (name == "temperature" and not all(samples)):
-            continue
-        if name in _SAMPLING and not any(samples):
-            continue
-        values = [_value(loaded, row, name, off) for row in wave]
-        arguments[name] = values[0] if all(value == values[0] for value in values) and len(wave) > 0 else values
-    if any(samples):
-        arguments["seeds"] = [row.seed for row in wave]
-    limits = [row.max_new_tokens for row in wave]
-    arguments["max_new_tokens"] = limits[0] if len(set(limits)) == 1 else limits
-    pad = loaded.tokenizer.pad_token_id
-    arguments["pad_token_id"] = pad if pad is not None else next(iter(_end_ids(loaded, wave[0].options)), 0)
-    return arguments
-
-
-def _value(loaded: Loaded, row: TextRow, name: str, off: Any) -> Any:
-    """A row's value of an option: its own, the model's, transformers' default, or off; greedy is a temperature of 0."""
-    if name == "temperature" and not row.options["do_sample"]:
-        return 0.0
-    found = stated_value(loaded, row.options, name)
-    if found is None and name in _SAMPLING:
-        defaults: dict[str, Any] = getattr(loaded.model.generation_config, "_get_default_generation_params", dict)()
-        found = defaults.get(name)
-    return off if found is None else found
-
-
-def _end_ids(loaded: Loaded, options: Mapping[str, Any]) -> frozenset[int]:
-    found = stated_value(loaded, options, "eos_token_id")
-    if found is None:
-        return frozenset()
-    return frozenset([found] if isinstance(found, int) else found)
+        return False
+    return all(stated_value(loaded, arguments, name) is None for name in _MODES)
 
 
 def _has_position_table(model: Any) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .heard_model import HeardToken
 from .model_thread import Ticket
 
+_FINISHES = {"eos": "eos", "stop": "stop", "length": "length", "time": "length"}
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what the bytes of half a character decode to
 
 
@@ -57,62 +59,37 @@ class GrowingText:
 
 @dataclass(eq=False)
 class TextRow:
-    """One sequence to generate. options: its arguments of generate, one value each; index: among its ticket's rows.
+    """One sequence to generate. index: among its ticket's rows; request: its row of a running batch.
 
-    stops: texts that end it. logprobs: how many of the best tokens to tell of beside its own; None: nothing of them.
+    logprobs: how many of the best tokens to tell of beside its own; None: nothing of them.
     """
 
     ticket: Ticket
     index: int
     prompt_ids: list[int]
-    options: dict[str, Any]
     seed: int
-    max_new_tokens: int
-    stops: tuple[str, ...] = ()
     logprobs: int | None = None
     token_ids: list[int] = field(default_factory=list)
     tokens: list[TextToken] = field(default_factory=list)
     finish: str | None = None
     growing: GrowingText | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether it is still to be generated, and somebody waits for it."""
-        return self.finish is None and self.ticket.waited_for
+    request: Any = None
 
     @property
     def follows_text(self) -> bool:
         """Whether its text must be known at every step."""
-        return bool(self.stops) or self.logprobs is not None or self.ticket.emit is not None
+        return self.logprobs is not None or self.ticket.emit is not None
 
-    def take(
-        self,
-        token_id: int,
-        ended: bool,
-        end_ids: frozenset[int],
-        special_ids: frozenset[int],
-        score: float | None,
-        top: Any,
-    ) -> TextToken:
-        """Add a token, see whether the row ends with it, and say what came of it."""
-        self.token_ids.append(token_id)
+    def take(self, heard: HeardToken, *, special: bool) -> TextToken:
+        """Add a token, and say what came of it."""
+        self.token_ids.append(heard.token_id)
+        self.finish = _FINISHES.get(heard.reason)
         piece = ""
         if self.growing is not None:
-            piece = self.growing.add(token_id)
-        if token_id in end_ids and ended:
-            self.finish = "eos"
-        elif piece and self._stopped(piece):
-            self.finish = "stop"
-        elif ended or len(self.token_ids) >= self.max_new_tokens:
-            self.finish = "length"
-        if self.finish is not None and self.growing is not None:
-            piece += self.growing.rest(self.growing.decode(self.token_ids))
-        token = TextToken(self.index, token_id, piece, token_id in special_ids, score, top, self.finish)
+            piece = self.growing.add(heard.token_id)
+            if self.finish is not None:
+                piece += self.growing.rest(self.growing.decode(self.token_ids))
+        token = TextToken(self.index, heard.token_id, piece, special, heard.logprob, heard.top, self.finish)
         if self.logprobs is not None:
             self.tokens.append(token)
         return token
-
-    def _stopped(self, piece: str) -> bool:
-        """Whether a stop text ends within the piece that was just added."""
-        text = self.growing.text if self.growing is not None else ""
-        return any(stop in text[-len(piece) - len(stop) + 1 :] for stop in self.stops)

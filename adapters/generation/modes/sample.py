@@ -40,12 +40,12 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
             pad_token_id=call.pad_token_id,
             recorder=call.recorder,
             on_tokens=call.on_tokens,
-            compact=call.request.compact and not needs_every_row and rows_may_leave(call),
+            compact=call.request.compact and not needs_every_row and _rows_may_leave(call),
         )
     return call.output(sequences)
 
 
-def rows_may_leave(call: PreparedCall) -> bool:
+def _rows_may_leave(call: PreparedCall) -> bool:
     """Whether a finished row is needed by nothing that looks on, and everything the model is fed can do without it."""
     return (
         call.pad_token_id is not None

@@ -1,4 +1,4 @@
-"""huggingface_hub's InferenceClient and openai's client, as they are installed: what they read is the pipeline's answer.
+"""huggingface_hub's InferenceClient and openai's client, as they are installed, read the pipeline's answers.
 
 The same file runs with huggingface_hub 2.x (make test), 0.36 (make test-v4) and 1.x (make test-serve-clients).
 """

@@ -1,5 +1,6 @@
 """Generated texts: those of the pipeline, alone or in company, whole or as a stream, with details that add up."""
 
+import json
 import threading
 
 import pytest
@@ -67,10 +68,10 @@ def test_requests_of_unlike_options_share_a_batch(writer):
             thread.start()
         for thread in threads:
             thread.join()
-        sizes = [line for line in post_metrics(base) if "batch_size_bucket" in line]
+        sizes = [line for line in post_metrics(base) if line.startswith("afterlogits_batch_size_")]
     assert found == [alone(writer, prompt, options) for prompt, options in asked]
-    calls = int(next(line for line in sizes if '"+Inf"' in line).split()[-1])
-    assert calls <= len(asked) // 3, f"{calls} batches for {len(asked)} requests"
+    total, steps = (float(next(line for line in sizes if name in line).split()[-1]) for name in ("_sum", "_count"))
+    assert total / steps > 8, f"{total / steps} rows a step"
 
 
 def post_metrics(base):
@@ -181,3 +182,42 @@ def test_pieces_put_together_are_the_text(family):
             assert whole.startswith("".join(pieces))
         pieces.append(growing.rest(whole))
         assert "".join(pieces) == whole or "\ufffd" in whole
+
+
+def test_grammars_hold_beside_free_texts(base):
+    """A schema, an expression and choices, by the names of every client, in company of texts without any."""
+    pytest.importorskip("llguidance", reason="llguidance is not installed (afterlogits[grammar])")
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 99}}, "required": ["n"]}
+    schema["additionalProperties"] = False
+    few = {"max_new_tokens": 60, "seed": 1, "return_full_text": False}
+    asked = [
+        {**few, "grammar": {"type": "regex", "value": "[0-9]{3}"}},
+        {**few, "grammar": {"type": "json", "value": schema}},
+        {**few, "choices": ["yes", "no"]},
+        {**few, "json_schema": schema, "do_sample": False},
+        {**few, "max_new_tokens": 5},
+    ]
+    found = [None] * len(asked)
+
+    def one(place):
+        found[place] = post(base, "/text-generation", {"inputs": PROMPTS[0], "parameters": asked[place]})
+
+    threads = [threading.Thread(target=one, args=(place,)) for place in range(len(asked))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(each.status == 200 for each in found), [each.body for each in found]
+    texts = [each.json[0]["generated_text"] for each in found]
+    assert texts[0].isdigit() and len(texts[0]) == 3 and texts[2] in ("yes", "no")
+    assert isinstance(json.loads(texts[1])["n"], int) and isinstance(json.loads(texts[3])["n"], int)
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    chat = {"messages": [{"role": "user", "content": "a number"}], "response_format": form, "max_tokens": 60, "seed": 2}
+    content = post(base, "/v1/chat/completions", chat).json["choices"][0]["message"]["content"]
+    assert isinstance(json.loads(content)["n"], int)
+    long = {"grammar": {"type": "regex", "value": "a" * 20_000}}
+    assert (
+        "at most 16,384 characters" in post(base, "/text-generation", {"inputs": "a", "parameters": long}).json["error"]
+    )
+    wrong = {"grammar": {"type": "regex", "value": "("}}
+    assert post(base, "/text-generation", {"inputs": "a", "parameters": wrong}).status == 422
