@@ -94,7 +94,8 @@ def encode_masks(masks: Tensor) -> RunLengths:
     if height * width == 0:
         raise ValueError(f"masks must have at least one pixel; got shape {list(masks.shape)}")
     first = pixels[:, 0, 0].astype(np.int64)
-    inside = np.flatnonzero(pixels[:, 1:] ^ pixels[:, :-1])
+    differ = pixels[:, 1:] ^ pixels[:, :-1]
+    inside = np.flatnonzero(differ.view(np.bool_))  # of bytes numpy looks at every value, of bools at eight at once
     owner, rest = np.divmod(inside, max((height - 1) * width, 1))
     row, column = np.divmod(rest, width)
     across, edge = np.nonzero(pixels[:, 0, 1:] ^ pixels[:, -1, :-1])
