@@ -13,6 +13,8 @@ from ..running.runner import Call, Failure
 from .errors import refusal_of
 from .model_thread import Ticket
 
+SEED_BITS = 48  # of a seed that nobody gave: every reader of JSON keeps as many
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -67,7 +69,7 @@ class GroupedEngine:
         asked: Asked = ticket.request
         call = self.pipe.read_call(asked.inputs, **asked.options)
         items: Any = call.items
-        return _Member(ticket, call, list(items), randbits(62) if asked.seed is None else asked.seed)
+        return _Member(ticket, call, list(items), randbits(SEED_BITS) if asked.seed is None else asked.seed)
 
     def _answer(self, members: Sequence[_Member]) -> None:
         """One call for all items of the members, and to each member its own answers."""

@@ -53,7 +53,8 @@ def _info(served: Served, describe: Describe) -> dict[str, Any]:
         for name in option_names(task.options)
         if name not in REFUSED
     ]
-    labels = getattr(served.pipe.loaded.config, "id2label", None) or {}
+    labelled = any(kind in task.name for kind in ("classification", "detection", "segmentation"))
+    labels = (getattr(served.pipe.loaded.config, "id2label", None) or {}) if labelled else {}
     return {
         "task": task.name,
         "aliases": list(task.aliases),

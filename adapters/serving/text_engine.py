@@ -20,7 +20,7 @@ from ..running.runner import Call, Loaded, Prepared
 from ..tasks.text.generating import stated_value
 from ..tasks.text.text_generation import generate_arguments
 from .errors import Refused, invalid, refusal_of
-from .grouped_engine import Asked, GroupedEngine
+from .grouped_engine import SEED_BITS, Asked, GroupedEngine
 from .heard_model import HeardModel
 from .model_thread import Ticket
 from .settings import Limits
@@ -133,7 +133,7 @@ class TextEngine:
             return None
         items = self._encoded(asked, call, options)
         answer = AnsweredText([], items, call, options)
-        seed = randbits(62) if asked.seed is None else asked.seed
+        seed = randbits(SEED_BITS) if asked.seed is None else asked.seed
         for item in items:
             ids = list(item.rows[0].inputs["input_ids"])[-asked.truncate if asked.truncate else 0 :]
             own = {**arguments, "max_new_tokens": self._new_tokens(asked, arguments, len(ids))}
