@@ -1,4 +1,4 @@
-"""The small trained models that ship with the package; ``train.py`` made them.
+"""The small trained models that ship with the package; the programs in ``training/`` made them.
 
 Each folder holds one model with its tokenizer or image processor and a card, and loads with ``from_pretrained``:
 
@@ -13,7 +13,9 @@ from pathlib import Path
 
 TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
 VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
-FOLDERS = (*TEXT, *VISION)
+AUDIO = ("sounds", "spoken-words")
+MULTIMODAL: tuple[str, ...] = ()
+FOLDERS = (*TEXT, *VISION, *AUDIO, *MULTIMODAL)
 
 _TASKS = {
     "question-answering": "question-answering",
@@ -28,6 +30,10 @@ _TASKS = {
     "text2text-generation": "seq2seq",
     "summarization": "seq2seq",
     "translation": "seq2seq",
+    "audio-classification": "sounds",
+    "automatic-speech-recognition": "spoken-words",
+    "asr": "spoken-words",
+    "forced-alignment": "spoken-words",
     "depth-estimation": "distances",
     "image-classification": "shapes",
     "image-feature-extraction": "shapes",

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import checkpoints
 from .demo_pictures import pictures
+from .demo_sounds import sounds
 from .demo_text import percent, show, title
 
 _PARAGRAPH = (
@@ -154,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         part(pipeline)
     text_generation()
     pictures(pipeline, folder)
+    sounds(pipeline, folder)
     print(f"\nDone in {time.perf_counter() - began:.1f} s.")
     return 0
 

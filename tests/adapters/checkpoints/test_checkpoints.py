@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from afterlogits.adapters.checkpoints import TEXT, path
+from afterlogits.adapters.checkpoints import FOLDERS, TEXT, path
 from tests.builders.shipped_models import loaded
 
 
@@ -41,3 +41,12 @@ def test_path_of_every_text_task() -> None:
     tasks += " zero-shot-classification text-generation text2text-generation translation translation_en_to_fr"
     tasks += " feature-extraction"
     assert all((path(task) / "config.json").exists() for task in tasks.split())
+
+
+def test_what_ships_is_whole() -> None:
+    """In an installed wheel too: weights, configuration and card of every model, what the demonstration shows."""
+    for folder in FOLDERS:
+        assert {"config.json", "README.md", "model.safetensors"} <= {file.name for file in path(folder).iterdir()}
+    beside = path("ner").parent
+    for name in ("demo_items.json", "demo_pictures/clip/0.png", "demo_sounds/words-1.flac", "demo_sounds/truth.json"):
+        assert (beside / name).is_file(), name

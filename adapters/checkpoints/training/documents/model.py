@@ -1,4 +1,4 @@
-"""The LayoutLM that ships: a vocabulary of letters and the receipts' own words, batches of questions, the loss."""
+"""The LayoutLM that ships: a vocabulary of syllables and the receipts' own words, batches of questions, the loss."""
 
 import random
 import string
@@ -18,13 +18,19 @@ from .receipts import Question, Receipt, question_words, questions, receipt
 
 Batch = dict[str, Any]
 MAX_LENGTH = 320
+_CLUSTERS = "br cr dr fr gr kl pl pr sh sk sl st str th tr ch kn qu"
+_ONSETS = (*"bcdfghjklmnpqrstvwxyz", *_CLUSTERS.split(" "))
 _PRINTED = "date time receipt no served by cashier subtotal tax vat included total due paid payment with cash card"
 _PRINTED += " voucher thank you street road square market store cafe bakery books stationers"
 
 
 def tokenizer() -> Any:
-    """WordPiece over the words that every receipt and question has; whatever else there is goes letter by letter."""
-    letters = string.ascii_lowercase + string.digits
+    """WordPiece over the words that every receipt and question has; names go syllable by syllable, numbers by digits.
+
+    A name in letters would have to be found by the order of eight of them; of its few syllables any one tells it from
+    the other names of a page.
+    """
+    letters = [*string.ascii_lowercase, *string.digits, *(onset + vowel for onset in _ONSETS for vowel in "aeiou")]
     words = sorted({*(word.lower() for word in question_words()), *_PRINTED.split()} - set(letters))
     pieces = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters), *".,:/-?!&'()", *words]
     normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
