@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-ray test-triton gpu-compile gpu-check job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
+.PHONY: demo docs test test-v4 test-v455 test-clients test-clients-quick test-versions test-ray test-triton gpu-compile gpu-check job-kills lint format fuzz parity parity-text parity-tasks parity-tasks-v5 parity-tasks-v4 parity-vision coverage train train-vision train-audio wheel-test bench bench-quick bench-check bench-report bench-docs bench-peers clean
 .PHONY: test-serve-clients serve-load serve-hostile
 
 demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that ship
@@ -45,6 +45,10 @@ test-clients-quick: .venv-clients/.ready  ## the first case of every test of a c
 test-serve-clients: .venv-clients/.ready .venv-v4/.ready-test  ## the server's answers as huggingface_hub 1.x and 0.36 read them (2.x and openai are in make test)
 	.venv-clients/bin/python -m pytest -q tests/adapters/serving/test_clients.py -W ignore -p no:cacheprovider -p no:hypothesispytest $(ARGS)
 	.venv-v4/bin/python -m pytest -q tests/adapters/serving -m v4 $(ARGS)
+
+test-versions: .venv-oldest/.ready-test .venv-newest/.ready-test  ## the quick suite at both ends of the promised versions; writes docs/versions.md (a quarter of an hour)
+	PYTHONPATH=src:. .venv-oldest/bin/python -m tests.programs.version_table --end oldest --write docs/versions.md $(ARGS)
+	PYTHONPATH=src:. .venv-newest/bin/python -m tests.programs.version_table --end newest --write docs/versions.md $(ARGS)
 
 test-ray: .venv-ray/.ready-test  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
 	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
@@ -135,7 +139,7 @@ train-audio: $(VENV)/.ready  ## the checkpoints for sounds, documents and pictur
 	$(RUN) -m afterlogits.adapters.checkpoints.training.train_media $(ARGS)
 
 clean:
-	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-triton .venv-wheel build dist *.egg-info src/*.egg-info
+	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-oldest .venv-newest .venv-triton .venv-wheel build dist *.egg-info src/*.egg-info
 
 # torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
@@ -182,6 +186,23 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt torch==2.13.0
 	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt -e '.[test]' datasets 'evaluate[evaluator]' gradio \
 		haystack-ai langchain-huggingface lm-format-enforcer 'optimum-onnx[onnxruntime]' peft transformers-haystack trl txtai
+	touch $@
+
+# The ends of the promised versions, each on its own Python where one is to be found.
+PYTHON_OLDEST ?= $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python)),python3.10)
+PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python))),$(PYTHON))
+
+.venv-oldest/.ready-test: pyproject.toml constraints-oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON_OLDEST) -m venv .venv-oldest
+	.venv-oldest/$(INSTALL) -c constraints-oldest.txt torch==2.4.0
+	.venv-oldest/$(INSTALL) -c constraints-oldest.txt -e '.[test]'
+	touch $@
+
+.venv-newest/.ready-test: pyproject.toml constraints-newest.txt
+	test -x .venv-newest/bin/python || $(PYTHON_NEWEST) -m venv .venv-newest
+	.venv-newest/$(INSTALL) -c constraints-newest.txt torch
+	.venv-newest/$(INSTALL) -c constraints-newest.txt -e '.[test]'
+	touch $@
 
 .venv-ray/.ready-test: pyproject.toml constraints.txt constraints-ray.txt
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray

@@ -1,12 +1,14 @@
 """Assisted decoding of a batch: a draft model, prompt lookup or the model's first layers guess, the model checks."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation import logits_process as library
+from transformers.utils import is_sklearn_available
 
 from ...decoding.speculation.draft_model import DraftModel
 from ...decoding.speculation.prompt_lookup import PromptLookup
@@ -42,6 +44,18 @@ _BLIND = frozenset(
 # Processors that must be called once per token of the result, in order.
 _COUNTING = ("UnbatchedClassifierFreeGuidanceLogitsProcessor", "SynthIDTextWatermarkLogitsProcessor")
 
+
+# The filters that a sampling call puts behind all its processors, and the option that asks for each.
+_WARPERS = {
+    "TemperatureLogitsWarper": "temperature",
+    "TopHLogitsWarper": "top_h",
+    "TopKLogitsWarper": "top_k",
+    "TopPLogitsWarper": "top_p",
+    "MinPLogitsWarper": "min_p",
+    "TypicalLogitsWarper": "typical_p",
+    "EpsilonLogitsWarper": "epsilon_cutoff",
+    "EtaLogitsWarper": "eta_cutoff",
+}
 
 # What ``generate`` prepares for a loop beside the model's own inputs.
 _OF_THE_CALL = frozenset(
@@ -139,22 +153,26 @@ def run_assisted(
         or (draft_stepper is not None and not draft_stepper.rows_may_differ())
     )
     drafter: Drafter
+    options: Any = None
     if draft_stepper is not None:
+        # As in transformers, the draft's own configuration says how it drafts, and that of the call does not.
         options = (assistant_model if assistant_model is not None else model).generation_config
         drafter = DraftModel(
             draft_stepper,
-            num_tokens=_given(options.num_assistant_tokens, config.num_assistant_tokens, 20),
+            num_tokens=int(_given(options.num_assistant_tokens, 20)),
             do_sample=bool(config.do_sample) and draw is None,
-            rules=rules,
+            rules=[*rules, *_warpers_again(rules, config)] if input_ids.shape[0] == 1 and draw is None else rules,
             lockstep=lockstep,
-            confidence=_given(options.assistant_confidence_threshold, config.assistant_confidence_threshold, 0.4),
-            schedule=_given(options.num_assistant_tokens_schedule, config.num_assistant_tokens_schedule, "constant"),
+            confidence=_given(options.assistant_confidence_threshold, 0.4),
+            learn_confidence=assistant_model is not None and is_sklearn_available(),
+            eos_token_id=config._eos_token_tensor if has_eos else None,
+            schedule=_given(options.num_assistant_tokens_schedule, "constant"),
         )
     else:
         has_pads = prompt_mask is not None and not model.config.is_encoder_decoder
         drafter = PromptLookup(
             num_tokens=config.prompt_lookup_num_tokens,
-            max_ngram_size=_given(config.max_matching_ngram_size, None, 3),
+            max_ngram_size=_given(config.max_matching_ngram_size, 3),
             eos_token_id=config._eos_token_tensor if has_eos else None,
             starts=prompt_mask.long().argmax(dim=1) if has_pads and prompt_mask is not None else None,
         )
@@ -172,17 +190,32 @@ def run_assisted(
         recorder=recorder,
         on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
     )
-    if assistant_model is not None and assistant_model.generation_config.num_assistant_tokens_schedule == "heuristic":
-        # The number learnt stays with the draft model, as in transformers.
-        assistant_model.generation_config.num_assistant_tokens = drafter.num_tokens
+    if options is not None and options.num_assistant_tokens_schedule == "heuristic":
+        options.num_assistant_tokens = drafter.num_tokens  # what was learnt stays with the draft, as in transformers
     if streamer is not None:
         streamer.end()
     return sequences if recorder is None else recorder.output(sequences)
 
 
-def _given(first: Any, second: Any, default: Any) -> Any:
-    """The first of the values that is set: the assistant's own, the call's, transformers' default."""
-    return next((value for value in (first, second) if value is not None), default)
+def _warpers_again(rules: Sequence[Any], config: Any) -> list[Any]:
+    """The sampling filters of ``config``, the last of ``rules``: transformers hands all rules of the call to the draft's
+    own ``generate``, which puts its filters behind them once more."""
+    again: list[Any] = []
+    for rule in reversed(rules if config.do_sample else ()):
+        name = _WARPERS.get(type(rule).__name__)
+        if name is not None and getattr(config, name, None) is not None and name not in _names(again):
+            again.insert(0, rule)
+        elif not isinstance(rule, library.LogitNormalization):
+            break
+    return again
+
+
+def _names(rules: Sequence[Any]) -> list[str | None]:
+    return [_WARPERS.get(type(rule).__name__) for rule in rules]
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def _draft_stepper(

@@ -19,12 +19,19 @@ _LOW_53 = 2**53 - 1
 
 @cache
 def stream_is_known() -> bool:
-    """Whether this build of torch draws float32 exponentials as described; asked once, with a generator of our own."""
+    """Whether this build of torch draws float32 exponentials and tokens as described; asked once, by own generators.
+
+    Every fast draw from the stream asks first; where the answer is no, torch's own operations draw.
+    """
     ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    expected = torch.empty(1024).exponential_(generator=theirs)
-    bits = torch.empty(1024, dtype=torch.int64).random_(generator=ours)
-    same = np.array_equal(_exponential(bits.numpy()), expected.numpy())
-    return same and torch.equal(ours.get_state(), theirs.get_state())
+    expected = torch.empty(64, 16).exponential_(generator=theirs)
+    bits = torch.empty(64 * 16, dtype=torch.int64).random_(generator=ours)
+    noise = _exponential(bits.numpy()).reshape(64, 16)
+    if not np.array_equal(noise, expected.numpy()) or not torch.equal(ours.get_state(), theirs.get_state()):
+        return False
+    probs = torch.linspace(-2, 2, 64 * 16).reshape(64, 16).softmax(-1)
+    drawn = torch.multinomial(probs, 1, generator=torch.Generator().manual_seed(1))[:, 0]
+    return bool(torch.equal(drawn, (probs / torch.from_numpy(noise)).argmax(-1)))
 
 
 def negative_exponentials(bits: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -82,6 +82,8 @@ class PromptLookup:
     padded on the left.
     """
 
+    guesses_first = False  # one pass more would be spent on guesses that do not know the first token
+
     def __init__(
         self,
         *,

@@ -37,7 +37,12 @@ class Draw(Protocol):
 
 
 class Drafter(Protocol):
-    """Guesses what follows ``token_ids`` [N, W], of which row i has ``lengths[i]``; at most ``limit`` guesses."""
+    """Guesses what follows ``token_ids`` [N, W], of which row i has ``lengths[i]``; at most ``limit`` guesses.
+
+    guesses_first: whether it is asked before the model has read the prompt, so that the first round checks guesses too.
+    """
+
+    guesses_first: bool
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft: ...
 
@@ -70,7 +75,7 @@ def accept_drawn(probs: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:
     rows = torch.arange(probs.shape[0], device=probs.device)
     guess = draft.token_ids[:, :, None]
     p, q = probs[:, :-1].gather(2, guess)[:, :, 0], draft.probs.gather(2, guess)[:, :, 0]
-    right = (torch.rand_like(p) * q <= p) & _counted(draft)
+    right = (torch.rand_like(p) <= p / q) & _counted(draft)
     accepted = right.long().cumprod(dim=1).sum(dim=1)
     target = probs[rows, accepted]
     if draft.token_ids.shape[1]:
@@ -78,8 +83,8 @@ def accept_drawn(probs: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:
         drafted = draft.probs[rows, accepted.clamp(max=draft.token_ids.shape[1] - 1)]
         rest = (target - drafted).clamp(min=0)
         # Where p and q agree to the last bit nothing is left; a rejection then has probability 0 but for rounding.
-        use_rest = rejected[:, None] & (rest.sum(dim=1, keepdim=True) > 0)
-        target = torch.where(use_rest, rest, target)
+        mass = rest.sum(dim=1, keepdim=True)
+        target = torch.where(rejected[:, None] & (mass > 0), rest / mass, target)
     last = torch.multinomial(target, num_samples=1)
     new = torch.cat((draft.token_ids, last), dim=1)
     new[rows, accepted] = last[:, 0]
@@ -114,16 +119,21 @@ def speculate(
     if (stopping.criteria or recorder is not None or on_tokens is not None) and not lockstep:
         raise ValueError("lockstep must be True with criteria, a recorder or a listener; got False")
     rows = _Rows(prompt_ids, stopping, pad_token_id, lockstep=lockstep)
-    logits = model.prefill()[:, None]
     draft = Draft(prompt_ids[:, :0], torch.zeros_like(prompt_ids[:, 0]))
+    if drafter.guesses_first:
+        draft = drafter.draft(prompt_ids, rows.all_lengths.clone(), rows.room())
+    logits = _read_prompt(model, draft)
     while True:
         raw = logits.clone() if recorder is not None else logits
         scores = _process(logits, rows, draft, rules)
         new, counts = _accept(scores, draft, do_sample, draw, rows)
         width = new.shape[1]
         counts = rows.extend(new, counts, raw, scores, recorder, on_tokens)
-        if rows.rounds > 1:  # the first round read nothing but the prompt
-            model.rewind(width - counts)
+        drop = width - counts  # of the pending token and the guesses
+        if rows.rounds == 1:
+            drop = drop.clamp(max=width - 1)  # no token was pending: the prompt itself stays
+        if rows.rounds > 1 or width > 1:
+            model.rewind(drop)
         alive = ~rows.finished
         num_alive = int(alive.sum())
         if num_alive == 0 or stopping.everywhere(rows.shortest()):
@@ -137,6 +147,12 @@ def speculate(
         token_ids, lengths = rows.known()
         draft = drafter.draft(token_ids, lengths, rows.room())
         logits = model.verify(torch.cat((rows.pending()[:, None], draft.token_ids), dim=1))
+
+
+def _read_prompt(model: VerifyingStepModel, draft: Draft) -> Tensor:
+    """The logits after the prompt and after each guess that follows it, [N, T + 1, V]."""
+    logits = model.prefill()[:, None]
+    return torch.cat((logits, model.verify(draft.token_ids)), dim=1) if draft.token_ids.shape[1] else logits
 
 
 def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: "_Rows") -> tuple[Tensor, Tensor]:

@@ -144,12 +144,23 @@ def shrunk_config(model_type: str) -> Any:
     return _shrink(CONFIG_MAPPING[model_type], model_type)
 
 
-def shrunk_class_config(config_class: Any) -> Any:
-    """The same for a class of configurations, which need not be one that generates text."""
-    return _shrink(config_class, config_class.model_type)
+def shrunk_class_config(config_class: Any, overrides: dict[str, Any] | None = None) -> Any:
+    """The same for a class of configurations, which need not be one that generates text.
+
+    overrides: what stands above the common table, by field; a dict for the fields of a configuration within.
+    """
+    return _shrink(config_class, config_class.model_type, overrides)
 
 
-def _shrink(config_class: Any, model_type: str) -> Any:
+def _merge(fields: dict[str, Any], overrides: dict[str, Any]) -> None:
+    for name, value in overrides.items():
+        if isinstance(value, dict) and isinstance(fields.get(name), dict):
+            _merge(fields[name], value)
+        else:
+            fields[name] = value
+
+
+def _shrink(config_class: Any, model_type: str, overrides: dict[str, Any] | None = None) -> Any:
     defaults = config_class()
     current = defaults.to_dict()
     # to_dict leaves out fields that are None or mapped to another name.
@@ -158,8 +169,11 @@ def _shrink(config_class: Any, model_type: str) -> Any:
     for name, sub in getattr(config_class, "sub_configs", {}).items():
         current = getattr(defaults, name, None)
         if current is not None:
-            fields[name] = _shrink(type(current) if hasattr(current, "to_dict") else sub, model_type).to_dict()
+            within = {} if overrides is None else overrides.get(name, {})
+            kind = type(current) if hasattr(current, "to_dict") else sub
+            fields[name] = _shrink(kind, model_type, within if isinstance(within, dict) else None).to_dict()
     fields.update(OVERRIDES.get(config_class.model_type, {}))
+    _merge(fields, overrides or {})
     fields = {name: value for name, value in fields.items() if value is not ...}
     return config_class(**fields)
 

@@ -131,9 +131,17 @@ def with_grammars(loaded: Loaded, arguments: Mapping[str, Any], items: Sequence[
     return {"tokenizer": loaded.tokenizer, **arguments, **own}
 
 
-def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Generate for a batch. Per row: ``sequences``, lists of ids without the padding of its neighbours, ``prompt``, how
-    many of them are the prompt's (0 for an encoder-decoder), and further outputs by name."""
+def keeps_padding(loaded: Loaded, kind: str) -> bool:
+    """Whether token ids are returned with what pads the caller's batches, as transformers returns them."""
+    return loaded.compat and kind == "tensors" and loaded.batch_size is not None
+
+
+def run_generate(
+    loaded: Loaded, batch: Batch, arguments: Mapping[str, Any], *, keep_padding: bool = False
+) -> list[dict[str, Any]]:
+    """Generate for a batch. Per row: ``sequences``, lists of ids without the padding of its neighbours (unless
+    ``keep_padding``), ``prompt``, how many of them are the prompt's (0 for an encoder-decoder), and further outputs by
+    name."""
     from ...generation.install import generate
 
     arguments = {**batch.inputs, **with_grammars(loaded, arguments, batch.items)}
@@ -152,10 +160,10 @@ def run_generate(loaded: Loaded, batch: Batch, arguments: Mapping[str, Any]) -> 
     listed = sequences.tolist()
     results = []
     for row in range(rows):
-        padding = width - batch.rows[row].length if width else 0
+        padding = width - batch.rows[row].length if width and not keep_padding else 0
         own = [sequence[padding:] for sequence in listed[row * per_row : (row + 1) * per_row]]
         prompt = width - padding
-        end = max(_end(sequence, prompt, stops) for sequence in own)
+        end = None if keep_padding else max(_end(sequence, prompt, stops) for sequence in own)
         results.append(
             {
                 "sequences": [sequence[:end] for sequence in own],

@@ -14,7 +14,14 @@ from ...running.options import require
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import lock_of, rows_of, tokenize
 from ...running.views import Texts
-from .generating import generate_options, must_keep_order, run_generate, specific_params, version_4_config
+from .generating import (
+    generate_options,
+    keeps_padding,
+    must_keep_order,
+    run_generate,
+    specific_params,
+    version_4_config,
+)
 from .text_generation import return_kind
 
 DEFAULTS = {"max_new_tokens": 256, "num_beams": 4}
@@ -104,7 +111,8 @@ def _arguments(loaded: Loaded, options: Text2TextOptions) -> dict[str, Any]:
 
 
 def forward(loaded: Loaded, batch: Batch, options: Text2TextOptions) -> list[Any]:
-    return run_generate(loaded, batch, {**_arguments(loaded, options), **batch.rows[0].facts})
+    arguments = {**_arguments(loaded, options), **batch.rows[0].facts}
+    return run_generate(loaded, batch, arguments, keep_padding=keeps_padding(loaded, options.kind))
 
 
 def in_order(loaded: Loaded, options: Text2TextOptions) -> bool:

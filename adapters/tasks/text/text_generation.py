@@ -11,7 +11,15 @@ from ...running.options import require, require_bool, require_choice
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import encode_rows, lock_of, tokenize
 from ...running.views import Texts
-from .generating import by_total_length, generate_options, must_keep_order, run_generate, stated_value, with_defaults
+from .generating import (
+    by_total_length,
+    generate_options,
+    keeps_padding,
+    must_keep_order,
+    run_generate,
+    stated_value,
+    with_defaults,
+)
 from .joined_rows import rows_may_join, run_joined
 
 DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
@@ -233,7 +241,8 @@ def generate_arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[s
 
 
 def forward(loaded: Loaded, batch: Batch, options: TextGenerationOptions) -> list[Any]:
-    return run_generate(loaded, batch, generate_arguments(loaded, options))
+    keep = keeps_padding(loaded, options.kind)
+    return run_generate(loaded, batch, generate_arguments(loaded, options), keep_padding=keep)
 
 
 def joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], options: TextGenerationOptions) -> list[Any] | None:

@@ -96,10 +96,10 @@ def test_a_draft_model_reads_every_token_once_and_takes_back_what_was_wrong() ->
     "heuristic": 3 guesses, one fewer after a round with a wrong one, two more after one without.
     """
     table = torch.randn(6, 6, 6, generator=torch.Generator().manual_seed(2))
-    prompt = torch.tensor([[1, 2], [3, 4], [2, 2]])
+    prompt = torch.tensor([[1, 2, 0], [3, 4, 0], [2, 2, 0]])
     model = Table(prompt, table)
     drafter = DraftModel(model, num_tokens=3, schedule="heuristic")
-    rows = [[*row, 0] for row in prompt.tolist()]
+    rows = prompt.tolist()
     widths = []
     for accepted in ([0, 1, 3], [2, 0, 1], [1, 1, 1], [0, 0, 0]):
         lengths = torch.tensor([len(row) for row in rows])

@@ -134,13 +134,59 @@ def test_a_mapping_that_leaves_out_a_word_is_refused():
         call("Ada works", offset_mapping=[(0, 1)] * (tokens - 2))
 
 
-def test_pads_of_generated_ids_are_cut_with_a_batch_size():
-    """4.57.6 keeps the padding of its batch in ``return_tensors``; here a row ends at its end token (semantics)."""
+def ids(records, name="generated_token_ids"):
+    """The token ids of every record of a call, sequences of one text beside each other."""
+    flat = [record for found in records for record in (found if isinstance(found, list) else [found])]
+    return [torch.as_tensor(record[name]).tolist() for record in flat]
+
+
+def test_pads_of_generated_ids_stay_with_a_batch_size():
+    """Rows of one batch are as long as its longest, as 4.57.6 returns them; ``compat=False`` ends each by itself.
+
+    With batches of two the third text is alone: nothing pads it.
+    """
     from tests.builders.text_models import tiny_seq2seq
 
     tokenizer = wordpiece()
     call = pipeline("text2text-generation", model=tiny_seq2seq(tokenizer), tokenizer=tokenizer, device="cpu")
-    options = {"return_tensors": True, "max_new_tokens": 12, "num_beams": 1}
-    alone = [call(text, **options)[0]["generated_token_ids"] for text in TEXTS]
-    together = [found["generated_token_ids"] for found in call(TEXTS, batch_size=3, **options)]
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    # The end token is one that the second text reaches first.
+    second = ids(call(TEXTS[1], return_tensors=True, max_new_tokens=12, num_beams=1))[0]
+    options = {"return_tensors": True, "max_new_tokens": 12, "num_beams": 1, "eos_token_id": second[2]}
+    alone = [ids(call(text, **options))[0] for text in TEXTS]
+    assert len(set(map(len, alone))) > 1
+    together = ids(call(TEXTS, batch_size=2, **options))
+    longest = max(len(own) for own in alone[:2])
+    assert together == [own + [tokenizer.pad_token_id] * (longest - len(own)) for own in alone[:2]] + alone[2:]
+    assert ids(call(TEXTS, batch_size=2, compat=False, **options)) == alone
+
+
+@pytest.mark.v4
+@pytest.mark.skipif(not V4, reason="needs transformers 4.57.6: version 5 has no such pipeline")
+@pytest.mark.parametrize("task", ["text2text-generation", "summarization"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("beams", [{"num_beams": 1}, {"num_beams": 3, "num_return_sequences": 2}], ids=str)
+def test_pads_of_generated_ids_are_those_of_transformers(task, size, beams):
+    """Greedily and with two beams a text; the end token is one that some texts reach before others."""
+    from tests.builders.text_models import tiny_seq2seq
+
+    tokenizer = wordpiece()
+    parts = {"model": tiny_seq2seq(tokenizer), "tokenizer": tokenizer, "device": "cpu"}
+    library, ours = transformers.pipeline(task, **parts), pipeline(task, **parts)
+    name = "summary_token_ids" if task == "summarization" else "generated_token_ids"
+    second = ids(ours(TEXTS[1], return_tensors=True, max_new_tokens=12, num_beams=1), name)[0]
+    options = {"return_tensors": True, "max_new_tokens": 12, "eos_token_id": second[2], "batch_size": size, **beams}
+    assert ids(ours(TEXTS, **options), name) == ids(library(TEXTS, **options), name)
+
+
+@pytest.mark.skipif(V4, reason="5.23 is the rule where the task exists in it")
+@pytest.mark.parametrize("size", [None, 1, 2, 3])
+def test_pads_of_prompts_and_continuations_are_those_of_transformers(size):
+    """Token ids of a decoder hold what pads its batch on the left, and after an end token on the right."""
+    tokenizer = copy.deepcopy(tokenizer_of("wordpiece"))
+    tokenizer.padding_side = "left"
+    parts = {"model": tiny_decoder(tokenizer), "tokenizer": tokenizer, "device": "cpu"}
+    library, ours = transformers.pipeline("text-generation", **parts), pipeline("text-generation", **parts)
+    end = ids(ours(TEXTS[1], return_tensors=True, max_new_tokens=9, do_sample=False))[0][-3]
+    options = {"return_tensors": True, "max_new_tokens": 9, "do_sample": False, "eos_token_id": end}
+    options |= {} if size is None else {"batch_size": size}
+    assert ids(ours(TEXTS, **options)) == ids(library(TEXTS, **options))
