@@ -1,18 +1,15 @@
 """Assisted decoding of a batch: a draft model, prompt lookup or the model's first layers guess, the model checks."""
 
-import copy
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import GenerationConfig
 from transformers.generation import logits_process as library
 from transformers.utils import is_sklearn_available
 
 from ...decoding.speculation.draft_model import DraftModel
 from ...decoding.speculation.prompt_lookup import PromptLookup
 from ...decoding.speculation.speculative import Drafter, speculate
+from .draft_preparation import PreparedDraft, first_layers, prepare_draft
 from .outputs import OutputRecorder
 from .request import Request
 from .row_hooks import sees_rows
@@ -44,18 +41,6 @@ _BLIND = frozenset(
 # Processors that must be called once per token of the result, in order.
 _COUNTING = ("UnbatchedClassifierFreeGuidanceLogitsProcessor", "SynthIDTextWatermarkLogitsProcessor")
 
-
-# The filters that a sampling call puts behind all its processors, and the option that asks for each.
-_WARPERS = {
-    "TemperatureLogitsWarper": "temperature",
-    "TopHLogitsWarper": "top_h",
-    "TopKLogitsWarper": "top_k",
-    "TopPLogitsWarper": "top_p",
-    "MinPLogitsWarper": "min_p",
-    "TypicalLogitsWarper": "typical_p",
-    "EpsilonLogitsWarper": "epsilon_cutoff",
-    "EtaLogitsWarper": "eta_cutoff",
-}
 
 # What ``generate`` prepares for a loop beside the model's own inputs.
 _OF_THE_CALL = frozenset(
@@ -136,12 +121,16 @@ def run_assisted(
             raise ValueError("output_scores must be off for an assisted call with per-row filters or seeds; got True")
         rules, draw = build_sampler(logits_processor, request, input_ids.shape[0], copies)
 
-    draft_stepper = None
-    if assistant_model is not None:
-        draft_stepper = _draft_stepper(assistant_model, input_ids, model_kwargs, inputs_tensor, prompt_mask, config)
-    elif config.assistant_early_exit is not None:
-        early = _first_layers(model, config.assistant_early_exit)
-        draft_stepper = _draft_stepper(early, input_ids, model_kwargs, inputs_tensor, prompt_mask, config)
+    draft = None
+    assistant = assistant_model
+    if assistant is None and config.assistant_early_exit is not None:
+        assistant = first_layers(model, config.assistant_early_exit)
+    eos_token_id = config._eos_token_tensor if has_eos else None
+    if assistant is not None:
+        alone = input_ids.shape[0] == 1 and draw is None
+        draft = prepare_draft(
+            assistant, input_ids, model_kwargs, inputs_tensor, config, rules, alone=alone, eos_token_id=eos_token_id
+        )
     lockstep = (
         input_ids.shape[0] == 1
         or bool(stopping.criteria)
@@ -150,32 +139,20 @@ def run_assisted(
         or any(type(rule) not in _BLIND for rule in rules)
         or not stepper.rows_may_differ()
         or sees_rows(model)
-        or (draft_stepper is not None and not draft_stepper.rows_may_differ())
+        or (draft is not None and not draft.model.rows_may_differ())
     )
+    options = (model if assistant_model is None else assistant_model).generation_config
     drafter: Drafter
-    options: Any = None
-    if draft_stepper is not None:
-        # As in transformers, the draft's own configuration says how it drafts, and that of the call does not.
-        options = (assistant_model if assistant_model is not None else model).generation_config
-        drafter = DraftModel(
-            draft_stepper,
-            num_tokens=int(_given(options.num_assistant_tokens, 20)),
+    if draft is not None:
+        drafter = _draft_model(
+            draft,
+            options,
             do_sample=bool(config.do_sample) and draw is None,
-            rules=[*rules, *_warpers_again(rules, config)] if input_ids.shape[0] == 1 and draw is None else rules,
             lockstep=lockstep,
-            confidence=_given(options.assistant_confidence_threshold, 0.4),
             learn_confidence=assistant_model is not None and is_sklearn_available(),
-            eos_token_id=config._eos_token_tensor if has_eos else None,
-            schedule=_given(options.num_assistant_tokens_schedule, "constant"),
         )
     else:
-        has_pads = prompt_mask is not None and not model.config.is_encoder_decoder
-        drafter = PromptLookup(
-            num_tokens=config.prompt_lookup_num_tokens,
-            max_ngram_size=_given(config.max_matching_ngram_size, 3),
-            eos_token_id=config._eos_token_tensor if has_eos else None,
-            starts=prompt_mask.long().argmax(dim=1) if has_pads and prompt_mask is not None else None,
-        )
+        drafter = _prompt_lookup(model, config, prompt_mask, eos_token_id)
     pad = config._pad_token_tensor
     sequences = speculate(
         stepper,
@@ -190,90 +167,39 @@ def run_assisted(
         recorder=recorder,
         on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
     )
-    if options is not None and options.num_assistant_tokens_schedule == "heuristic":
+    if draft is not None and options.num_assistant_tokens_schedule == "heuristic":
         options.num_assistant_tokens = drafter.num_tokens  # what was learnt stays with the draft, as in transformers
     if streamer is not None:
         streamer.end()
     return sequences if recorder is None else recorder.output(sequences)
 
 
-def _warpers_again(rules: Sequence[Any], config: Any) -> list[Any]:
-    """The sampling filters of ``config``, the last of ``rules``: transformers hands all rules of the call to the draft's
-    own ``generate``, which puts its filters behind them once more."""
-    again: list[Any] = []
-    for rule in reversed(rules if config.do_sample else ()):
-        name = _WARPERS.get(type(rule).__name__)
-        if name is not None and getattr(config, name, None) is not None and name not in _names(again):
-            again.insert(0, rule)
-        elif not isinstance(rule, library.LogitNormalization):
-            break
-    return again
+def _draft_model(
+    draft: PreparedDraft, options: Any, *, do_sample: bool, lockstep: bool, learn_confidence: bool
+) -> DraftModel:
+    """As in transformers, the draft's own configuration says how it drafts, and that of the call does not."""
+    return DraftModel(
+        draft.model,
+        num_tokens=int(_given(options.num_assistant_tokens, 20)),
+        do_sample=do_sample,
+        rules=draft.rules,
+        lockstep=lockstep,
+        confidence=_given(options.assistant_confidence_threshold, 0.4),
+        learn_confidence=learn_confidence,
+        eos_token_id=draft.eos_token_id,
+        schedule=_given(options.num_assistant_tokens_schedule, "constant"),
+    )
 
 
-def _names(rules: Sequence[Any]) -> list[str | None]:
-    return [_WARPERS.get(type(rule).__name__) for rule in rules]
+def _prompt_lookup(model: Any, config: Any, prompt_mask: Tensor | None, eos_token_id: Tensor | None) -> PromptLookup:
+    has_pads = prompt_mask is not None and not model.config.is_encoder_decoder
+    return PromptLookup(
+        num_tokens=config.prompt_lookup_num_tokens,
+        max_ngram_size=_given(config.max_matching_ngram_size, 3),
+        eos_token_id=eos_token_id,
+        starts=prompt_mask.long().argmax(dim=1) if has_pads and prompt_mask is not None else None,
+    )
 
 
 def _given(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def _draft_stepper(
-    assistant: Any,
-    input_ids: Tensor,
-    model_kwargs: dict[str, Any],
-    inputs_tensor: Tensor | None,
-    prompt_mask: Tensor | None,
-    config: Any,
-) -> VerifyingAutoStepModel:
-    """The assistant with the same prompt, its inputs prepared by the library as for a call of its own."""
-    prompt: dict[str, Any] = {}
-    if assistant.config.is_encoder_decoder:
-        prompt = {assistant.main_input_name: inputs_tensor, "decoder_input_ids": input_ids}
-        if prompt_mask is not None:
-            prompt["attention_mask"] = prompt_mask
-    else:
-        mask = torch.ones_like(input_ids) if prompt_mask is None else prompt_mask
-        prompt = {"input_ids": input_ids, "attention_mask": mask}
-    own = GenerationConfig(
-        max_length=config.max_length,
-        bos_token_id=config.bos_token_id,
-        eos_token_id=config.eos_token_id,
-        pad_token_id=config.pad_token_id,
-        decoder_start_token_id=config.decoder_start_token_id,
-        use_cache=True,
-    )
-    ids, prepared, own = assistant.generate(**prompt, generation_config=own, custom_generate=_capture)
-    return VerifyingAutoStepModel(assistant, ids, prepared, own, max_length=config.max_length)
-
-
-def _capture(
-    model: Any, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any, generation_config: Any, **kwargs: Any
-) -> tuple[Tensor, dict[str, Any], Any]:
-    """A custom loop that runs nothing and hands over what was prepared for it."""
-    return input_ids, kwargs, generation_config
-
-
-def _first_layers(model: Any, count: int) -> Any:
-    """The same model stopping after ``count`` layers: another object with its own configuration, shared weights."""
-    if not isinstance(count, int) or not 1 <= count <= model.config.get_text_config().num_hidden_layers:
-        layers = model.config.get_text_config().num_hidden_layers
-        raise ValueError(f"assistant_early_exit must be a layer count in 1..{layers}; got {count!r}")
-    config = copy.deepcopy(model.config)
-    every = model.config.get_text_config().num_hidden_layers
-    config.get_text_config().num_hidden_layers = count
-    twin, base = _twin(model), _twin(model.base_model)
-    for name, child in base._modules.items():
-        if isinstance(child, torch.nn.ModuleList) and len(child) == every:
-            base._modules[name] = child[:count]
-    twin.config = base.config = config
-    twin._modules[model.base_model_prefix] = base
-    return twin
-
-
-def _twin(module: Any) -> Any:
-    kind: Any = type(module)
-    twin = kind.__new__(kind)
-    twin.__dict__.update(module.__dict__)
-    twin.__dict__["_modules"] = dict(module._modules)
-    return twin
