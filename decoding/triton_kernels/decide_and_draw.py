@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .filtered_race import block_winner, border_room, divided, race_noise, verdict
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, kernel, tl
 from .ordering import kth_largest, least_with_at_most
 from .row_options import RowOptions
 from .row_stats import GROUPS, RowStats, chunks
@@ -28,8 +28,11 @@ def decide_and_draw(
     stream: StreamDraw | None,
     tokens: Tensor,
     flags: Tensor,
+    largest: Tensor,
 ) -> None:
     """Draw the rows that their lists settle into ``tokens`` [B] int64; ``flags`` [B] int32 says what became of each.
+
+    largest: [B] float32, written: the largest logit of each row, NaN where it holds one.
 
     logits: [B, V], read in the groups listed alone. keys: [B] int64, the rows' counters; stream: torch's draw if there
     are none. Cost: 64 groups of 64 logits a row. Reads nothing on the host.
@@ -54,12 +57,13 @@ def decide_and_draw(
         options.proposing,
         options.rows,
         options.rows if keys is None else keys,
-        draw.seed,
+        draw.signed_seed,
         draw.offset,
         draw.threads,
         torch.empty(rows, LISTED, dtype=torch.int32, device=logits.device),
         tokens,
         flags,
+        largest,
         WIDTH=_power_of_two(count * GROUPS),
         CHUNKS=_power_of_two(count),
         SEEDED=keys is not None,
@@ -191,7 +195,7 @@ def draw_listed(
     return token, unsure, settled
 
 
-@jit
+@kernel
 def decide_and_draw_kernel(
     logits,
     row_stride,
@@ -209,12 +213,13 @@ def decide_and_draw_kernel(
     proposing,
     rows,
     keys,
-    seed,
-    offset,
+    seed: tl.int64,
+    offset: tl.int64,
     threads,
     scratch,
     tokens,
     flags,
+    largest,
     WIDTH: tl.constexpr,
     CHUNKS: tl.constexpr,
     SEEDED: tl.constexpr,
@@ -260,3 +265,4 @@ def decide_and_draw_kernel(
             flag = tl.where(flat | (settled == 0), 4, unsure * 2)
     tl.store(tokens + row, token)
     tl.store(flags + row, flag)
+    tl.store(largest + row, tl.where((spoiled > 0) & (top_logit < float("inf")), float("nan"), top_logit))

@@ -27,11 +27,12 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Drawn:
-    """Tokens [B] int64, and a word [B] int32 for each: BAD for a row with NaN, +inf or nothing above -inf (token 0),
-    DOUBT where rounding might have decided."""
+    """Tokens [B] int64; a word [B] int32 for each: BAD for a row with NaN, +inf or nothing above -inf (token 0), DOUBT
+    where rounding might have decided; largest: the largest logit of each row, [B] float32, NaN where it holds one."""
 
     tokens: Tensor
     flags: Tensor
+    largest: Tensor
 
     @property
     def bad(self) -> Tensor:
@@ -70,6 +71,7 @@ def draw_rows(
     stats = row_stats(logits, options.temperature, empty_stats(logits))
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
     flags = torch.empty(rows, dtype=torch.int32, device=logits.device)
-    for kernel in (decide_and_draw, exact_row):
-        kernel(logits, stats, options, keys, stream, tokens, flags)
-    return Drawn(tokens, flags)
+    largest = torch.empty(rows, device=logits.device)
+    decide_and_draw(logits, stats, options, keys, stream, tokens, flags, largest)
+    exact_row(logits, stats, options, keys, stream, tokens, flags)
+    return Drawn(tokens, flags, largest)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .decide_and_draw import whole_mass
 from .filtered_race import block_winner, border_room, divided, race_noise, verdict
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, kernel, tl
 from .noise import STREAM_MARGIN, counter_uniform
 from .ordering import LOWEST, at_place, place_of
 from .row_options import RowOptions
@@ -39,7 +39,7 @@ def exact_row(
     scores = torch.empty(rows, count, dtype=torch.float64, device=logits.device)
     winners = torch.empty(rows, count, dtype=torch.int64, device=logits.device)
     close = torch.empty(rows, count, dtype=torch.int32, device=logits.device)
-    rest = (options.rows, options.rows if keys is None else keys, draw.seed, draw.offset, draw.threads)
+    rest = (options.rows, options.rows if keys is None else keys, draw.signed_seed, draw.offset, draw.threads)
     kinds = {"SEEDED": keys is not None, "HARDWARE": draw.hardware, "num_warps": 8, **LAUNCH}
     given = (logits, logits.stride(0), vocab_size, stats.tops)
     chunk_winners_kernel[(rows, count)](
@@ -222,9 +222,9 @@ def race_chunks(
     return tl.minimum(token, vocab_size - 1), unsure
 
 
-@jit
+@kernel
 def chunk_winners_kernel(
-    logits, row_stride, vocab_size, tops, chunks, temperatures, rows, keys, seed, offset, threads,
+    logits, row_stride, vocab_size, tops, chunks, temperatures, rows, keys, seed: tl.int64, offset: tl.int64, threads,
     scores, winners, close, flags, CHUNKS: tl.constexpr, SEEDED: tl.constexpr, HARDWARE: tl.constexpr,
 ):  # fmt: skip
     """A chunk of a row: program (row, chunk)."""
@@ -246,10 +246,10 @@ def chunk_winners_kernel(
         tl.store(close + row * chunks + chunk, tight)
 
 
-@jit
+@kernel
 def exact_row_kernel(
     logits, row_stride, vocab_size, tops, masses, chunks, temperatures, top_ks, borders, min_ps, proposing,
-    rows, keys, seed, offset, threads, scores, winners, close, tokens, flags,
+    rows, keys, seed: tl.int64, offset: tl.int64, threads, scores, winners, close, tokens, flags,
     CHUNKS: tl.constexpr, SEEDED: tl.constexpr, HARDWARE: tl.constexpr,
 ):  # fmt: skip
     """A row: program (row)."""

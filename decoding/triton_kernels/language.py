@@ -15,11 +15,15 @@ try:
 
     HAS_TRITON = True
     jit: Callable[[Any], Any] = triton.jit
+    # A stream's numbers change at every step: no code of its own for what divides by 16.
+    kernel: Callable[[Any], Any] = triton.jit(do_not_specialize=("seed", "offset", "threads"))
 except ImportError:
     HAS_TRITON = False
 
     class _Absent:
         """What a kernel's signature and constants need of the language."""
+
+        int64 = int
 
         @staticmethod
         def constexpr(value: Any) -> Any:
@@ -31,6 +35,8 @@ except ImportError:
         """The function itself, which nothing calls."""
         return function
 
+    kernel = jit
+
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether kernels run in Triton's interpreter, on tensors of the CPU."""
@@ -38,4 +44,4 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LAUNCH = {"enable_fp_fusion": False}
 """Options of every launch: products and sums are rounded one by one, as the twins round them."""
 
-__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "jit", "tl"]
+__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "jit", "kernel", "tl"]

@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .language import HAS_TRITON, INTERPRETED, LAUNCH, jit, tl
+from .language import HAS_TRITON, INTERPRETED, LAUNCH, kernel, tl
 from .noise import stream_exponential, stream_uniform
 from .stream_state import StreamDraw, take_draw
 
@@ -17,7 +17,7 @@ def stream_exponentials(elements: Tensor, draw: StreamDraw) -> Tensor:
     noise = torch.empty(elements.shape, device=elements.device)
     count = elements.numel()
     stream_noise_kernel[(-(-count // _BLOCK),)](
-        elements, noise, count, draw.seed, draw.offset, draw.threads, HARDWARE=draw.hardware, **LAUNCH
+        elements, noise, count, draw.signed_seed, draw.offset, draw.threads, HARDWARE=draw.hardware, **LAUNCH
     )
     return noise
 
@@ -42,8 +42,8 @@ def _draws_as_described(device: torch.device) -> bool:
     return torch.equal(stream_exponentials(elements, draw), expected[elements])
 
 
-@jit
-def stream_noise_kernel(elements, noise, count, seed, offset, threads, HARDWARE: tl.constexpr):
+@kernel
+def stream_noise_kernel(elements, noise, count, seed: tl.int64, offset: tl.int64, threads, HARDWARE: tl.constexpr):
     """256 places: program (block)."""
     place = tl.program_id(0).to(tl.int64) * 256 + tl.arange(0, 256)
     element = tl.load(elements + place, mask=place < count, other=0)

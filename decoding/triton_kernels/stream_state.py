@@ -29,6 +29,11 @@ class StreamDraw:
     threads: int
     hardware: bool = True
 
+    @property
+    def signed_seed(self) -> int:
+        """The seed's 64 bits as the kernels take them, int64."""
+        return (self.seed + 2**63) % 2**64 - 2**63
+
     @classmethod
     def none(cls, device: torch.device) -> StreamDraw:
         """For seeded draws, which use none."""

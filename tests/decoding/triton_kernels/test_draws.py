@@ -105,6 +105,7 @@ def test_a_bad_row_is_flagged_and_moves_no_neighbour():
     seeds = [1, 2, 3, 4, 5]
     drawn = draw_rows(logits, compiled({"top_p": 0.9}, 5, 4500), keys=keys_of(seeds, 0))
     assert drawn.flags.tolist() == [0, BAD, BAD, BAD, 0]
+    torch.testing.assert_close(drawn.largest, logits.amax(1), equal_nan=True, rtol=0, atol=0)
     fine = sample(logits[[0, 4]], top_p=0.9, seeds=[1, 5])
     assert drawn.tokens[[0, 4]].tolist() == fine.tolist()
 
@@ -117,7 +118,7 @@ def test_most_rows_are_settled_by_their_lists():
         asked = compiled(options, *logits.shape)
         stats = row_stats(logits, asked.temperature, empty_stats(logits))
         tokens, flags = torch.empty(3, dtype=torch.int64), torch.empty(3, dtype=torch.int32)
-        decide_and_draw(logits, stats, asked, keys_of([1, 2, 3], 0), None, tokens, flags)
+        decide_and_draw(logits, stats, asked, keys_of([1, 2, 3], 0), None, tokens, flags, torch.empty(3))
         assert ((flags & OPEN) != 0).int().tolist() == left, options
 
 
@@ -126,7 +127,7 @@ def test_most_rows_are_settled_by_their_lists():
 def test_the_stream_s_tokens_are_those_of_its_noise(options):
     """argmax of softmax / noise over the whole vocabulary, the noise by the formula; row 2 of a batch of 9 left."""
     logits = batch_of(KINDS, 5003, 8)
-    stream = StreamDraw(1234567, 96, 256 * 40, hardware=False)
+    stream = StreamDraw(2**63 + 1234567, 96, 256 * 40, hardware=False)
     asked = compiled(options, *logits.shape)
     noise = exponentials_at(np.arange(logits.numel()), stream).reshape(logits.shape)
     noise = torch.from_numpy(noise.astype(np.float64))
