@@ -8,7 +8,9 @@ rounding might decide goes through transformers' operations.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -46,7 +48,7 @@ class Drawn:
 
 
 def may_run(device: torch.device) -> bool:
-    """Whether kernels draw on this device: CUDA with triton installed.
+    """Whether kernels draw on this device: CUDA with triton installed, and a first draw that came back.
 
     ``AFTERLOGITS_KERNELS=off`` in the environment switches them off; ``=interpreter`` runs them on the CPU in Triton's
     interpreter, which is for tests.
@@ -54,7 +56,21 @@ def may_run(device: torch.device) -> bool:
     asked = os.environ.get("AFTERLOGITS_KERNELS", "")
     if not HAS_TRITON or asked == "off":
         return False
-    return (device.type == "cuda" and not INTERPRETED) or (INTERPRETED and asked == "interpreter")
+    if INTERPRETED:
+        return asked == "interpreter"
+    return device.type == "cuda" and not torch.cuda.is_current_stream_capturing() and _works(device)
+
+
+@cache
+def _works(device: torch.device) -> bool:
+    """Whether a draw comes back from this device, asked once: triton needs a C compiler, and a GPU that it knows."""
+    logits, keys = torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.int64, device=device)
+    try:
+        drawn = draw_rows(logits, RowOptions.off(1, device), keys=keys)
+        return drawn is not None and 0 <= int(drawn.tokens) < 8
+    except Exception as error:  # whatever it is, torch draws the same tokens
+        warnings.warn(f"triton does not run on {device}, torch draws instead: {error!r}", stacklevel=2)
+        return False
 
 
 def draw_rows(

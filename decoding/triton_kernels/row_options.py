@@ -56,6 +56,14 @@ class RowOptions:
             rows=torch.arange(batch_size, device=device),
         )
 
+    @classmethod
+    def off(cls, batch_size: int, device: torch.device) -> "RowOptions":
+        """Nothing on, for ``batch_size`` rows."""
+        real = torch.zeros(batch_size, dtype=torch.float64, device=device)
+        small = torch.zeros(batch_size, dtype=torch.int8, device=device)
+        top_k = torch.zeros(batch_size, dtype=torch.int32, device=device)
+        return cls(real + 1, top_k, real - 1, real, small, small, torch.arange(batch_size, device=device))
+
     def select_rows(self, rows: Tensor) -> "RowOptions":
         """The same of the rows ``rows`` [N] of the batch."""
         return RowOptions(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})

@@ -19,18 +19,55 @@ def sampler(batch_size=4, **options):
     return Sampler(SamplingParams(**options), batch_size=batch_size, vocab_size=5003, device="cpu", seeds=seeds)
 
 
-def test_kernels_need_a_device_and_triton(monkeypatch):
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def with_triton(monkeypatch):
+    """As if triton were installed beside a CUDA device, whose first draw does what the test says."""
     monkeypatch.delenv("AFTERLOGITS_KERNELS", raising=False)
-    assert not may_run(CPU)
     monkeypatch.setattr(draw, "HAS_TRITON", True)
     monkeypatch.setattr(draw, "INTERPRETED", False)
-    assert may_run(torch.device("cuda"))
-    assert not may_run(CPU)
-    monkeypatch.setenv("AFTERLOGITS_KERNELS", "off")
-    assert not may_run(torch.device("cuda"))
-    monkeypatch.delenv("AFTERLOGITS_KERNELS")
-    monkeypatch.setattr(draw, "HAS_TRITON", False)
-    assert not may_run(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    works = draw._works
+    works.cache_clear()
+    yield monkeypatch
+    works.cache_clear()
+
+
+def test_kernels_need_a_device_and_triton(with_triton):
+    with_triton.setattr(draw, "_works", lambda device: True)
+    assert may_run(CUDA) and not may_run(CPU)
+    with_triton.setenv("AFTERLOGITS_KERNELS", "off")
+    assert not may_run(CUDA)
+    with_triton.delenv("AFTERLOGITS_KERNELS")
+    with_triton.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert not may_run(CUDA)
+    with_triton.setattr(draw, "HAS_TRITON", False)
+    assert not may_run(CUDA)
+
+
+def test_a_first_draw_that_fails_is_a_warning_and_torch_draws(with_triton):
+    """No C compiler, say: asked once, said once."""
+    asked = []
+
+    def broken(*given, **more):
+        asked.append(given)
+        raise RuntimeError("Failed to find C compiler")
+
+    with_triton.setattr(draw, "draw_rows", broken)
+    with_triton.setattr(torch, "zeros", lambda *size, device=None, **more: torch.ones(*size, **more) * 0)
+    with_triton.setattr(RowOptions, "off", lambda *given: None)
+    with pytest.warns(UserWarning, match="triton does not run on cuda, torch draws instead: RuntimeError"):
+        assert not may_run(CUDA)
+    assert not may_run(CUDA)
+    assert len(asked) == 1
+
+
+def test_options_that_are_off():
+    found, compiled = RowOptions.off(3, CPU), RowOptions.of(SamplingParams().compiled(3, CPU), 3, 100, CPU)
+    for name in ("temperature", "top_k", "border", "min_p", "greedy", "proposing", "rows"):
+        assert torch.equal(getattr(found, name), getattr(compiled, name)), name
 
 
 @pytest.mark.parametrize(
