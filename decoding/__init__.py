@@ -22,7 +22,6 @@ from .filters.top_k_top_p_min_p import (
     top_k_top_p_filtering,
 )
 from .kernels.argmax import first_argmax
-from .kernels.candidates import top_logprobs
 from .processors.allowed_tokens import (
     AllowedTokensStep,
     PrefixAllowedTokensStep,
@@ -75,6 +74,7 @@ from .sampling.adaptive_p import AdaptivePStep, apply_adaptive_p
 from .sampling.chain import LogitsStep, apply_chain
 from .sampling.draw_steps import DrawSteps
 from .sampling.history_steps import HistorySteps
+from .sampling.logprobs import top_logprobs
 from .sampling.mirostat import MirostatStep, apply_mirostat
 from .sampling.params import DEFAULT_HISTORY_ORDER, DEFAULT_ORDER, SamplingParams
 from .sampling.sample import Sampled, Sampler, sample

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..kernels.decision import RowFilters, border_of, keep, may_settle
+from ..kernels.decision import RowFilters, border_of, keep
 from ..kernels.large_logits import GroupMaxima
 from ..kernels.threshold_masks import keep_from
 from ..options.numpy_or_torch import Array, on_host
@@ -46,15 +46,8 @@ def keep_nucleus(
             border=border if every or isinstance(top_p, float) else border[rows], keep=min_tokens_to_keep
         )
         done = _fill_from_lists(source if every else source[torch.from_numpy(rows)], filters, masked.numpy(), rows)
-    unsure = []
-    for row in sorted({*range(len(logits))} - done):
-        one = logits[row : row + 1]
-        p = top_p[row : row + 1] if isinstance(top_p, Tensor) else top_p
-        kept = one if isinstance(p, Tensor) and bool(p == 1.0) else _from_sorted(one, p, min_tokens_to_keep)
-        if kept is None:
-            unsure.append(row)
-        else:
-            masked[row] = kept[0]
+    left = sorted({*range(len(logits))} - done)
+    unsure = [row for row in left if not _fill_from_sorted(logits, row, top_p, min_tokens_to_keep, masked)]
     if len(unsure) == len(logits):
         return otherwise(logits, unsure)
     if unsure:
@@ -72,17 +65,23 @@ def _fill_from_lists(
     with np.errstate(all="ignore"):  # what overflows is uncertain
         known = GroupMaxima(source, _COUNT)
         large = known.listed(known.floor())
-        worth = may_settle(large.bounded(1.0), filters).nonzero()[0]
-        if not len(worth):
-            return set()
-        few = len(worth) < len(rows)
-        weighed = (large.rows(worth) if few else large).weighed(1.0, source[torch.from_numpy(worth)] if few else source)
-        kept = keep(weighed, filters.rows(worth) if few else filters, source.shape[1])
+        large = large.weighed(1.0, source, 1.0 - filters.border)
+        kept = keep(large, filters, source.shape[1])
         good = (kept.settled & ~(kept.possible & ~kept.certain).any(1)).nonzero()[0]
         which, column = kept.possible[good].nonzero()
         places = good[which]
-        masked[rows[worth[places]], weighed.token_ids[places, column]] = weighed.values[places, column]
-        return set(rows[worth[good]].tolist())
+        masked[rows[places], large.token_ids[places, column]] = large.values[places, column]
+        return set(rows[good].tolist())
+
+
+def _fill_from_sorted(logits: Tensor, row: int, top_p: float | Tensor, min_tokens_to_keep: int, masked: Tensor) -> bool:
+    """Write what sorted values leave of one row into ``masked`` [B, V]; whether they say so."""
+    one, p = logits[row : row + 1], top_p[row : row + 1] if isinstance(top_p, Tensor) else top_p
+    kept = one if isinstance(p, Tensor) and bool(p == 1.0) else _from_sorted(one, p, min_tokens_to_keep)
+    if kept is None:
+        return False
+    masked[row] = kept[0]
+    return True
 
 
 def _from_sorted(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor | None:

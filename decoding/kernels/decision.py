@@ -23,7 +23,6 @@ from ..options.validation import divided
 from .error_bounds import EXP_ERROR, FEW_ADDITIONS, FLOAT64_UNIT, LANES, UNIT
 from .large_logits import LargeLogits
 
-_SPREAD = 20  # the bound of a group's weight from its maximum is at most so many times too large, in practice
 _FILTERS = ("temperature", "top_k", "top_p", "min_p")
 
 
@@ -55,13 +54,13 @@ class RowFilters:
     protects_best: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        off = self.top_k is None or self.joint or (not isinstance(self.top_k, float) and bool((self.top_k == 0).any()))
-        alone = self.top_k is None and self.border is None and self.min_p is not None
+        others = self.top_k is not None or self.border is not None
         derived = {
             "divisor": 1.0 if self.temperature is None else self.temperature,
-            "listable": not (self.top_k is None and self.border is None and self.min_p is None),
-            "by_floor": alone and bool(self.min_p > 0 if isinstance(self.min_p, float) else (self.min_p > 0).all()),
-            "needs_mass": self.border is not None and off,
+            "listable": others or self.min_p is not None,
+            "by_floor": not others and self.min_p is not None and _everywhere(self.min_p > 0),
+            # Where top-k comes first and is on in every row, top-p sees none but listed tokens.
+            "needs_mass": self.border is not None and (self.top_k is None or self.joint or not _on(self.top_k)),
             "protects_best": self.keep > 1 or max(_largest(self.border), _largest(self.min_p)) > 0.9,
         }
         for name, value in derived.items():
@@ -160,18 +159,6 @@ def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
         above, within, done = _above_min_p(weight, scaled, bound, filters, xp)
         certain, possible, settled = certain & above, possible & within, settled | done
     return Kept(large, scaled, possible, certain, settled[:, 0], xp)
-
-
-def may_settle(large: LargeLogits, filters: RowFilters) -> Array:
-    """Which rows a list might settle once their mass is formed, [N] bool: a guess, which costs time where it is wrong.
-
-    large: on the host, with the weight of the others bounded. A group's logits weigh less than its maximum for each.
-    """
-    if filters.border is None:
-        return np.zeros(len(large.values), dtype=bool)
-    listed = np.exp((large.values - large.top) / np.float32(filters.divisor)).sum(1)[:, None]
-    enough = listed >= (1 - filters.border) * (listed + np.asarray(large.most) / _SPREAD)
-    return np.asarray(enough[:, 0])
 
 
 def nucleus_ends(
@@ -277,6 +264,15 @@ def _but_the_best(
         return above | (size > bound * (1 + error)), within | (size >= bound), False
     last = size[:, keep - 1 : keep] * (1 - error)
     return above | (size > size[:, keep : keep + 1] * (1 + error)), within | (size >= last), done & (bound < last)
+
+
+def _on(top_k: float | Array) -> bool:
+    """Whether top-k is on in every row; a number is on."""
+    return isinstance(top_k, float) or not bool((top_k == 0).any())
+
+
+def _everywhere(found: bool | Array) -> bool:
+    return found if isinstance(found, bool) else bool(found.all())
 
 
 def _largest(option: Any) -> float:

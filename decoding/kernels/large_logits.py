@@ -19,14 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single
+from ..options.numpy_or_torch import Array, double, single
 from ..options.validation import check_row_maxima
-from .candidates import largest, row_mass
+from .candidates import largest
 from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, SCALED_ERROR, WITHIN, scaled_error
 
 _WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
 _LOWEST = np.float32(torch.finfo(torch.float32).min)
 _SHARE = 8  # of a row, one in so many logits may be listed
+_WORKSPACE = 2**19  # floats that stay in the second-level cache of two cores
+_SPREAD = 20  # the bound of a group's weight from its maximum is at most so many times too large, in practice
 _SMALL = 512  # so many of a row may be listed whatever their share
 
 
@@ -40,7 +42,7 @@ class LargeLogits:
     maxima, width: [N, C] float32, the maxima of groups of at most ``width`` logits that make up the row; None if
     unknown.
     least, most, error: what the logits that are not listed weigh together, in units of the best, at least and at most,
-    and the relative error of the whole row's mass; [N, 1] float64. None until ``bounded`` or ``weighed`` says.
+    and the relative error of the whole row's mass; [N, 1] float64. None until ``weighed`` says.
     """
 
     values: Array
@@ -57,31 +59,48 @@ class LargeLogits:
         """The largest logit of each row, [N, 1] float32."""
         return self.values[:, :1]
 
-    def rows(self, some: Array) -> LargeLogits:
-        """Some rows alone."""
-        maxima = None if self.maxima is None else self.maxima[as_tensor(some)]
-        return LargeLogits(self.values[some], self.token_ids[some], self.bound[some], maxima, self.width)
+    def weighed(
+        self, temperature: float | Array, logits: Tensor, share: float | Array = 0.0, loose: float = 0.0
+    ) -> LargeLogits:
+        """With what the logits that are not listed weigh, from the rows' logits [N, V].
 
-    def bounded(self, temperature: float | Array) -> LargeLogits:
-        """With the weight of the others bounded: each exceeds neither its group's maximum nor the bound."""
+        On the host each of them exceeds neither its group's maximum nor the bound. Where that bound of their weight is
+        below ``loose`` of the listed weight it serves, and where it is so large that even a twentieth of it would keep
+        a nucleus of ``share`` from being listed, it has to. Elsewhere, and on other devices, the weight is formed, up
+        to the error of ``row_mass``.
+        """
+        if isinstance(self.values, Tensor):
+            return self._weighed(temperature, logits)
         if self.maxima is None:
             raise ValueError("maxima must be known to bound a row's mass; got None")
+        top = self.values[:, :1]
         weight = np.minimum(self.maxima.numpy(), self.bound)
-        weight -= self.values[:, :1]
+        weight -= top
         weight *= np.float32(1 / temperature)
         np.exp(weight, out=weight)
-        room = GROUP_ROOM + SCALED_ERROR * (np.abs(self.values[:, :1]) / np.float64(temperature) + WITHIN)
+        room = GROUP_ROOM + SCALED_ERROR * (np.abs(top) / np.float64(temperature) + WITHIN)
         most = weight.sum(1, keepdims=True).astype(np.float64) * (self.width * room) + 1e-30
-        nothing = 0.0 * most
-        return LargeLogits(self.values, self.token_ids, self.bound, self.maxima, self.width, nothing, most, nothing)
+        least, error = np.zeros_like(most), np.zeros_like(most)
+        some = np.empty(0, dtype=np.int64)
+        if (most > loose).any():  # the best of the listed weighs 1
+            listed = np.exp((self.values - top).astype(np.float64) / temperature).sum(1)[:, None]
+            worth = (most > loose * listed) & (listed >= share * (listed + most / _SPREAD))
+            some = worth[:, 0].nonzero()[0]
+        if len(some):
+            divisor = temperature if isinstance(temperature, float) else temperature[some]
+            scaled = top[some] / np.float32(divisor)
+            chosen = logits if len(some) == len(top) else logits[torch.from_numpy(some)]
+            by_row = divisor if isinstance(divisor, float) else torch.from_numpy(divisor)
+            mass = row_mass(chosen, by_row, torch.from_numpy(scaled)).numpy()
+            least[some] = most[some] = np.maximum(mass - listed[some], 0.0)
+            error[some] = MASS_ERROR + SCALED_ERROR * (np.abs(scaled.astype(np.float64)) + WITHIN)
+        return replace(self, least=least, most=most, error=error)
 
-    def weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
-        """With the weight of the others formed, from the rows' logits [N, V], up to the error of ``row_mass``."""
-        top = self.values[:, :1] / (temperature if isinstance(temperature, float) else single(temperature))
-        divisor = temperature if isinstance(temperature, float) else as_tensor(temperature)
-        mass = on_host(row_mass(logits, divisor, as_tensor(single(top))))
-        gap = double(self.values) - double(self.values[:, :1])
-        listed = namespace(gap).exp(gap / temperature).sum(1)[:, None]
+    def _weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
+        """The same of tensors: every row's weight is formed."""
+        top = self.top / (temperature if isinstance(temperature, float) else single(temperature))
+        mass = row_mass(logits, temperature, single(top))
+        listed = ((double(self.values) - double(self.top)) / temperature).exp().sum(1)[:, None]
         rest = (mass - listed) * (mass > listed)
         return replace(self, least=rest, most=rest, error=MASS_ERROR + scaled_error(double(top)))
 
@@ -235,3 +254,33 @@ def _folded_maxima(maxima: Tensor, lines: int) -> Tensor:
         rest = maxima[:, lines * columns :]  # fewer than ``lines``, no more than C
         torch.maximum(folded[:, : rest.shape[1]], rest, out=folded[:, : rest.shape[1]])
     return folded
+
+
+def row_mass(logits: Tensor, temperature: float | Tensor, top: Tensor) -> Tensor:
+    """Sum of exp(logits / temperature - top) over each row, float64 [N, 1].
+
+    logits: [N, V]. temperature: float or float64 [N, 1]. top: [N, 1] float32, the largest of logits / temperature.
+    Relative error: ``error_bounds.MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
+    Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits.
+    """
+    logits, top = logits.detach(), top.detach()
+    rows, vocab_size = logits.shape
+    piece = min(_WORKSPACE, max(rows * vocab_size // 6, 1024))
+    height = min(max(piece // vocab_size, 1), max(rows, 1))
+    width = min(vocab_size, piece // height)
+    space = torch.empty(height * width, dtype=torch.float32, device=logits.device)
+    total = torch.zeros(rows, 1, dtype=torch.float64, device=logits.device)
+    if isinstance(temperature, Tensor):
+        inverse = temperature.reciprocal().to(torch.float32)
+    bottom = -top
+    for first in range(0, rows, height):
+        some = slice(first, first + height)
+        for left in range(0, vocab_size, width):
+            part = logits[some, left : left + width]
+            scratch = space[: part.numel()].view(part.shape)
+            if isinstance(temperature, Tensor):
+                torch.addcmul(bottom[some], part, inverse[some], out=scratch)
+            else:
+                torch.add(bottom[some], part, alpha=1 / temperature, out=scratch)
+            total[some] += scratch.exp_().sum(-1, keepdim=True)
+    return total

@@ -1,26 +1,47 @@
 """The noise of whole rows, block by block: from torch's stream, from known places of it, or from the rows' counters.
 
-Each source is an iterable of blocks, walked once: a block names the drawn rows it holds and gives their noise a range
-of columns at a time, from the left.
+Each source is an iterable of blocks, walked once: a block names the drawn rows it holds. The noise of a token is
+-log(1 - u) of its uniform number u, and a race needs that logarithm for the few tokens that may win: it is at least u.
+So a block gives u for a range of columns at a time, from the left, and the noise of chosen tokens afterwards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .counter_noise import GOLDEN, MIX1, MIX2
-from .torch_stream import negative_exponentials, row_exponentials
+from .counter_noise import GOLDEN, MIX1, MIX2, counter_exponential, exponentials
+from .torch_stream import LOW_53, negative_exponentials, row_exponentials
 
 PIECE = 2**16  # numbers of a block at a time: half a megabyte of random bits
 Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
+
+
+class NoiseBlock(Protocol):
+    """Some of the drawn rows, in ascending order, and their noise in units of the block's own."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Places of the rows."""
+        ...
+
+    def least(self, left: int, right: int) -> Floats:
+        """What the noise of the columns from ``left``, where the last call ended, to ``right`` is at least:
+        [n, columns], up to the rounding to float32."""
+        ...
+
+    def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
+        """The noise of tokens that ``least`` has passed: the j-th is of line ``lines[j]`` of the block, [M]."""
+        ...
 
 
 class StreamBlock:
-    """Consecutive rows of torch's stream, [count, V].
+    """Consecutive rows of torch's stream, [count, V]. The unit of its noise is 2**-53.
 
     rows: places of the drawn ones, ascending; lines: where those are here, None if they are all in their order.
     """
@@ -32,14 +53,32 @@ class StreamBlock:
         self.rows, self.lines = rows, lines
         self.state = generator.get_state()
         self._done = 0
+        self._passed: list[tuple[int, Places]] = []  # the first column of each piece, and its 53 bits a number
 
-    def negatives(self, left: int, right: int) -> Floats:
-        """Minus the noise of the columns from ``left``, where the last call ended, to ``right``: [n, columns]."""
-        noise = negative_exponentials(self._bits(right)).reshape(self.count, right - left)
-        return noise if self.lines is None else noise[self.lines]
+    def least(self, left: int, right: int) -> Floats:
+        """u, rounded."""
+        bits = self._bits(right).reshape(self.count, right - left)
+        np.bitwise_and(bits, LOW_53, out=bits)
+        bits = bits if self.lines is None else bits[self.lines]
+        self._passed.append((left, bits))
+        return bits.astype(np.float32)
+
+    def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
+        """torch's own float32 numbers."""
+        if len(self._passed) == 1:
+            bits = self._passed[0][1][lines, token_ids]
+        else:
+            firsts, pieces = zip(*self._passed, strict=True)
+            chosen = np.searchsorted(firsts, token_ids, "right") - 1
+            places = zip(chosen.tolist(), lines.tolist(), token_ids.tolist(), strict=True)
+            found = [pieces[piece][line, token - firsts[piece]] for piece, line, token in places]
+            bits = np.array(found, dtype=np.int64)
+        noise: NDArray[np.float64] = negative_exponentials(bits).astype(np.float64) * -(2.0**53)
+        return noise
 
     def finish(self) -> None:
-        """Move the stream to the end of the block."""
+        """Move the stream to the end of the block, whose numbers are forgotten."""
+        self._passed.clear()
         while self._done < self.vocab_size:
             self._bits(min(self._done + PIECE, self.vocab_size))
 
@@ -50,7 +89,7 @@ class StreamBlock:
         generator.set_state(self.state)
         return torch.empty(line + 1, self.vocab_size).exponential_(generator=generator)[line:]
 
-    def _bits(self, right: int) -> NDArray[np.int64]:
+    def _bits(self, right: int) -> Places:
         bits = torch.empty(self.count * (right - self._done), dtype=torch.int64).random_(generator=self.generator)
         self._done = right
         return bits.numpy()
@@ -108,29 +147,39 @@ class RestoredNoise:
         return row_exponentials(self.states[row], self.vocab_size)
 
 
-# SplitMix64's finaliser; doubled in the end, which drops the highest bit. Made odd, it is the middle of an interval of
-# 2**-63, so that no noise is 0.
-_ROUNDS = [(np.uint64(shift), np.uint64(factor % 2**64)) for shift, factor in ((30, MIX1), (27, MIX2), (31, 2))]
-_ONE = np.uint64(1)
+# SplitMix64's finaliser but for its last exclusive or, by which the bits from 31 up stay as they are.
+_ROUNDS = [(np.uint64(shift), np.uint64(factor % 2**64)) for shift, factor in ((30, MIX1), (27, MIX2))]
+_LAST, _LOW_63 = np.uint64(31), np.uint64(2**63 - 1)
+_FEW = 6  # up to so many tokens are hashed in Python
 
 
 class CounterBlock:
-    """Rows with counters: keys [n, 1] int64."""
+    """Rows with counters: keys [n, 1] int64. The unit of its noise is 2**-63."""
 
     def __init__(self, keys: NDArray[np.int64], rows: Sequence[int]):
         self.keys, self.rows = keys.view(np.uint64), rows
 
-    def negatives(self, left: int, right: int) -> Floats:
-        """Minus the noise of the columns, [n, columns]: ``counter_exponential`` but for rounding to float32."""
+    def least(self, left: int, right: int) -> Floats:
+        """The uniform numbers of ``counter_uniform``, of which the least is 1/2."""
         z = (self.keys + np.uint64(left * GOLDEN % 2**64) if left else self.keys) + _counters(right - left)
         shifted = np.empty_like(z)
         for shift, factor in _ROUNDS:
             z ^= np.right_shift(z, shift, out=shifted)
             z *= factor
-        z |= _ONE
-        noise: NDArray[np.float64] = np.multiply(z, -(2.0**-64), dtype=np.float64)
-        np.log1p(noise, out=noise)
-        return noise.astype(np.float32)
+        z ^= np.right_shift(z, _LAST, out=shifted)
+        z &= _LOW_63
+        uniform: Floats = z.view(np.int64).astype(np.float32)
+        np.maximum(uniform, np.float32(0.5), out=uniform)
+        return uniform
+
+    def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
+        """``counter_exponential``, but for its last place."""
+        if len(lines) <= _FEW:
+            asked = zip(self.keys[lines, 0].tolist(), token_ids.tolist(), strict=True)
+            return np.array([exponentials(key, (token,))[0] * 2.0**63 for key, token in asked])
+        noise: NDArray[np.float64] = counter_exponential(self.keys.view(np.int64)[lines], token_ids[:, None])[:, 0]
+        noise *= 2.0**63
+        return noise
 
 
 class CounterNoise:

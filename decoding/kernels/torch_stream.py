@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _PIECE = 2**16  # draws at a time: 512 KiB, in cache
-_LOW_53 = 2**53 - 1
+LOW_53 = 2**53 - 1
 
 
 @cache
@@ -36,7 +36,7 @@ def stream_is_known() -> bool:
 
 def negative_exponentials(bits: NDArray[np.int64]) -> NDArray[np.float32]:
     """Minus the float32 exponentials of 64-bit draws, which are overwritten."""
-    np.bitwise_and(bits, _LOW_53, out=bits)
+    np.bitwise_and(bits, LOW_53, out=bits)
     noise: NDArray[np.float64] = np.multiply(bits, -(2.0**-53), dtype=np.float64)
     np.log1p(noise, out=noise)
     return noise.astype(np.float32)

@@ -6,14 +6,18 @@ wins is looked up in the filters. Top-p keeps it if the tokens below it weigh mo
 it is dropped, so is everything smaller, and the next one wins. All of it happens in float32 in blocks of rows that stay
 in cache; where rounding might decide who wins or whether it is kept, the row is not certain.
 
+Nor does it need the logarithm in the noise: the uniform number under it is never larger, so weight / uniform bounds
+weight / noise from above. The token with the largest bound is looked at exactly, and then only those whose bound
+reaches what it came to: in most rows it alone.
+
 Source: of independent exponential times with rates p the first is token i with probability p_i (Gumbel 1954; Maddison,
 Tarlow and Minka 2014), and torch.multinomial draws so; FlashInfer asks a proposed token's mass in the same way
 (``TopPSamplingFromProbKernel``).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from .error_bounds import (
     EXP_ERROR,
     FEW_ADDITIONS,
     LANES,
+    LEAST_NOISE_ERROR,
     MASS_ERROR,
     NEAR,
     RACE_MARGIN,
@@ -33,34 +38,20 @@ from .error_bounds import (
     scaled_error,
     typical_error,
 )
-from .row_noise import PIECE
+from .row_noise import PIECE, Floats, NoiseBlock, Places
 
-Floats: TypeAlias = NDArray[np.float32]
-Negatives: TypeAlias = Callable[[int, int], Floats]
-"""Of the columns from the first number to the second: minus the noise of the block's rows, [n, columns]."""
-
-
-class NoiseBlock(Protocol):
-    """Some of the drawn rows, in ascending order, and their noise."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """Places of the rows."""
-        ...
-
-    def negatives(self, left: int, right: int) -> Floats:
-        """Minus the noise of some columns, asked for from the left, [n, columns]."""
-        ...
+_TINY = np.float32(1e-37)  # a ratio of no token in a race: those are cleared to 0
 
 
 class Block:
     """The race of some rows: logits [n, V] float32 divided by the temperature, the largest of each in ``top`` [n, 1].
 
+    ratios: [n, V], at least weight over noise, 0 for what takes no part; the largest wins.
     A ``margin`` is relative, by how much a winner must be ahead, a number or [n].
     """
 
-    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
-        self.filters = filters
+    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, noise: NoiseBlock):
+        self.filters, self.noise = filters, noise
         self.mass: NDArray[np.float64] | None = None  # of each row, [n], where a filter asks
         self.weights = weights = scaled - top
         np.exp(weights, out=weights)
@@ -72,12 +63,13 @@ class Block:
             self._weigh()
         vocab_size = scaled.shape[1]
         if vocab_size <= PIECE:
-            self.times = self._racing(weights) / negatives(0, vocab_size)
+            least = noise.least(0, vocab_size)
+            self.ratios = np.divide(self._racing(weights), least, out=least)
             return
-        self.times = np.empty_like(weights)  # minus the weight over the noise: the smallest wins
+        self.ratios = np.empty_like(weights)
         for left in range(0, vocab_size, PIECE):
             right = min(left + PIECE, vocab_size)
-            np.divide(self._racing(weights[:, left:right]), negatives(left, right), out=self.times[:, left:right])
+            np.divide(self._racing(weights[:, left:right]), noise.least(left, right), out=self.ratios[:, left:right])
 
     def _weigh(self) -> None:
         self.mass = self.weights.sum(1).astype(np.float64)
@@ -90,33 +82,53 @@ class Block:
         racing: Floats = weights * (weights >= least)
         return racing
 
-    def winners(self, margin: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def winners(self, margin: Any) -> tuple[Places, NDArray[np.bool_]]:
         """The winning token ids [n], and whether each is certain."""
-        times, filters = self.times, self.filters
-        tokens, best, alone = _first(times, margin)
+        filters = self.filters
+        tokens, best, alone = self._first(_lines(len(self.ratios)), self.ratios, margin)
         if filters.border is None and filters.min_p is None and filters.typical is None:
             return tokens, alone
         kept, dropped = self._asked(None, tokens)
-        certain, left = alone & kept, (dropped & (best < 0)).nonzero()[0]
+        certain, left = alone & kept, (dropped & (best > 0)).nonzero()[0]
         while len(left):  # what the filter ranks no better is dropped too: the next one wins
-            times = np.where(self._no_better(left, tokens[left]), np.float32(0), self.times[left])
-            self.times[left] = times
-            tokens[left], best, alone = _first(times, margin if isinstance(margin, float) else margin[left])
+            ratios = np.where(self._no_better(left, tokens[left]), np.float32(0), self.ratios[left])
+            self.ratios[left] = ratios
+            tokens[left], best, alone = self._first(left, ratios, margin if isinstance(margin, float) else margin[left])
             kept, dropped = self._asked(left, tokens[left])
             certain[left] = alone & kept
-            left = left[dropped & (best < 0)]
+            left = left[dropped & (best > 0)]
         return tokens, certain
 
-    def _no_better(self, rows: NDArray[np.int64], won: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _first(
+        self, rows: Places, ratios: Floats, margin: Any
+    ) -> tuple[Places, NDArray[np.float64], NDArray[np.bool_]]:
+        """The token of each of these rows with the largest weight over its noise, that ratio, and whether it is ahead.
+
+        A row where nothing takes part has 0 and is not ahead.
+        """
+        count = len(rows)
+        lines, won = _lines(count), ratios.argmax(1)
+        best = self.weights[rows, won] / self.noise.exact(rows, won)
+        limit = (best * (1 - margin - LEAST_NOISE_ERROR)).astype(np.float32)
+        line, token = (ratios >= np.maximum(limit, _TINY)[:, None]).nonzero()
+        if np.array_equal(line, lines):  # nothing else may win in any row
+            return won, best, np.ones(count, dtype=bool)
+        exact = self.weights[rows[line], token] / self.noise.exact(rows[line], token)
+        best = np.zeros(count)
+        np.maximum.at(best, line, exact)
+        alone = np.bincount(line[exact > (best * (1 - margin))[line]], minlength=count) == 1
+        first = exact == best[line]
+        won[line[first]] = token[first]
+        return won, best, alone
+
+    def _no_better(self, rows: Places, won: Places) -> NDArray[np.bool_]:
         """Which tokens of these rows are certainly dropped if those of ``won`` are, [n, V]."""
         weights = self.weights[rows]
         limit = weights[_lines(len(rows)), won] * np.float32(1 + NEAR)
         found: NDArray[np.bool_] = weights <= limit[:, None]
         return found
 
-    def _asked(
-        self, rows: NDArray[np.int64] | None, won: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _asked(self, rows: Places | None, won: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether the filters certainly keep the tokens ``won`` of these rows (None: all), and certainly drop them."""
         filters = self.filters if rows is None else self.filters.rows(rows)
         weights = self.weights if rows is None else self.weights[rows]
@@ -140,8 +152,8 @@ class TypicalBlock(Block):
     typical-p together. In units of the largest logit: surprise less entropy is the mean of the gaps less the gap.
     """
 
-    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, negatives: Negatives):
-        super().__init__(scaled, top, filters, negatives)
+    def __init__(self, scaled: Floats, top: Floats, filters: RowFilters, noise: NoiseBlock):
+        super().__init__(scaled, top, filters, noise)
         mass = self.mass = self.weights.sum(1).astype(np.float64)
         self.gaps = gaps = scaled - top
         spread = self.weights * np.maximum(gaps, np.float32(-1e30))  # no 0 * inf
@@ -149,14 +161,12 @@ class TypicalBlock(Block):
         self.distance = np.abs(gaps - mean.astype(np.float32)[:, None])
         self.error = typical_error(np.log(mass) - mean)
 
-    def _no_better(self, rows: NDArray[np.int64], won: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _no_better(self, rows: Places, won: Places) -> NDArray[np.bool_]:
         distance = self.distance[rows]
         found: NDArray[np.bool_] = distance >= distance[_lines(len(rows)), won][:, None]
         return found
 
-    def _asked(
-        self, rows: NDArray[np.int64] | None, won: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _asked(self, rows: Places | None, won: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         chosen = slice(None) if rows is None else rows
         typical = self.filters.typical if isinstance(self.filters.typical, float) else self.filters.typical[chosen, 0]
         distance, weights, mass = self.distance[chosen], self.weights[chosen], np.asarray(self.mass)[chosen]
@@ -172,14 +182,6 @@ class TypicalBlock(Block):
             return kept, ~kept
         closer_at_least = (weights * (distance < (own - error)[:, None])).sum(1)
         return kept, ~kept & (closer_at_least >= typical * mass * (1 + room))
-
-
-def _first(times: Floats, margin: Any) -> tuple[NDArray[np.int64], Floats, NDArray[np.bool_]]:
-    """The place of each row's smallest number, the number, and whether it is ahead; it is cleared."""
-    lines, won = _lines(len(times)), times.argmin(1)
-    best = times[lines, won]
-    times[lines, won] = 0.0
-    return won, best, times.min(1) > best * (1 - margin)
 
 
 def _above(weights: Floats, limit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -198,13 +200,13 @@ def _flat(option: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _lines(count: int) -> NDArray[np.int64]:
+def _lines(count: int) -> Places:
     return np.arange(count)
 
 
 def whole_row_winners(
     logits: Tensor, top: Floats, filters: RowFilters, noise: Iterable[NoiseBlock], seeded: bool
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[Places, NDArray[np.bool_]]:
     """The drawn tokens [N] of the rows of ``logits`` [N, V] that ``noise`` holds, and whether each is certain, [N].
 
     top: [N, 1] float32, the largest logit of each. Where it is certain the token is that of transformers' operations;
@@ -226,13 +228,13 @@ def whole_row_winners(
 
 def _winners(
     kind: type[Block], logits: Tensor, top: Floats, filters: RowFilters, block: NoiseBlock, seeded: bool
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[Places, NDArray[np.bool_]]:
     """The same of one block."""
     wide: Floats = (logits if logits.dtype == torch.float32 else logits.to(torch.float32)).numpy()
     if filters.temperature is not None:
         wide, top = filters.divided(wide), filters.divided(top)
     margin = RACE_MARGIN + scaled_error(top[:, 0]) if seeded else RACE_MARGIN
-    return kind(wide, top, filters, block.negatives).winners(margin)
+    return kind(wide, top, filters, block).winners(margin)
 
 
 def _kth(scaled: Floats, top_k: Any) -> Floats:

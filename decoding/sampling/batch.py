@@ -115,17 +115,22 @@ class Batch:
     def put(self, tokens: Array, certain: Array | None = None, among: Sequence[int] | None = None) -> None:
         """Take the tokens that are certain (all if None); both are [N], or of the rows ``among`` [n]."""
         found: Tensor = tokens if isinstance(tokens, Tensor) else torch.from_numpy(tokens)
-        if among is None and (certain is None or bool(certain.all())) and len(self.left) == self.count:
+        whole = among is None and len(self.left) == self.count
+        if whole and (certain is None or bool(certain.all())):
             self.tokens, self.left = found, ()
             return
         if self.tokens is None:
             self.tokens = torch.zeros(self.count, dtype=torch.int64, device=self.logits.device)
-        places = range(self.count) if among is None else among
-        sure, waiting = [True] * len(places) if certain is None else certain.tolist(), set(self.left)
-        good = [(i, place) for i, place in enumerate(places) if sure[i] and place in waiting]
+        good = self._waiting(range(self.count) if among is None else among, certain)
         if good:
-            self.tokens[[place for _, place in good]] = found[[i for i, _ in good]]
-            self.left = sorted(waiting - {place for _, place in good})
+            self.tokens[[*good.values()]] = found[[*good]]
+            self.left = sorted(set(self.left).difference(good.values()))
+
+    def _waiting(self, places: Sequence[int], certain: Array | None) -> dict[int, int]:
+        """Which of ``places`` are certain and have no token yet, by their index there."""
+        sure = [True] * len(places) if certain is None else certain.tolist()
+        waiting = set(self.left)
+        return {i: place for i, place in enumerate(places) if sure[i] and place in waiting}
 
     def rest(self) -> Batch:
         """The rows that are left, as a batch."""

@@ -16,6 +16,7 @@ transformers' operations  what is left
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..kernels.argmax import first_argmax
 from ..kernels.counter_noise import counter_exponential
-from ..kernels.decision import Kept, RowFilters, keep, may_settle
+from ..kernels.decision import RowFilters, keep
 from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.exponential_race import full_winner, listed_winners
 from ..kernels.large_logits import GroupMaxima
@@ -45,22 +46,28 @@ if TYPE_CHECKING:
 
 __all__ = ["LADDER", "Way", "draw"]
 
+_LOOSE = 0.05  # of the listed weight, what the others may weigh and stay a bound: the odds that the winner is open
+
 
 class Way(NamedTuple):
-    """One way: whether it ``applies(plan, seeded)``, and ``draw(batch)``, which takes the tokens that it can prove."""
+    """One way: whether it ``applies(plan, seeded)``, and ``draw(batch)``, which takes the tokens that it can prove.
+
+    most_rows: of a batch that it is tried with.
+    """
 
     name: str
     when: str
     applies: Callable[[Plan, bool], bool]
     draw: Callable[[Batch], None]
+    most_rows: float = math.inf
 
 
 def draw(batch: Batch) -> Tensor:
     """One token for each row, [N], by the first of the ways that can prove it."""
     with np.errstate(all="ignore"):  # what overflows is uncertain, and transformers' operations decide
         for way in batch.plan.ways[batch.seeds is not None]:
-            if batch.left:
-                way(batch)
+            if batch.left and batch.count <= way.most_rows:
+                way.draw(batch)
     return torch.empty(0, dtype=torch.int64, device=batch.logits.device) if batch.tokens is None else batch.tokens
 
 
@@ -73,7 +80,7 @@ def _greedy(batch: Batch) -> None:
 def _small_batch(batch: Batch) -> None:
     """All rows or none."""
     few, logits = batch.plan.few, batch.logits
-    if few is None or batch.count > MOST_ROWS or type(batch.step) is not int:
+    if few is None or type(batch.step) is not int:
         return
     if not few.may_draw(batch.count, batch.vocab_size, logits.dtype):
         return
@@ -141,35 +148,16 @@ def _largest_logits(batch: Batch) -> None:
         large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
     else:
         large = known
-    bounded = False
     if filters.needs_mass:
-        bounded = large.maxima is not None
-        large = large.bounded(filters.divisor) if bounded else large.weighed(filters.divisor, batch.logits)
+        large = large.weighed(filters.divisor, batch.logits, 1.0 - filters.border, _LOOSE)
     kept = keep(large, filters, batch.vocab_size)
-    worth = kept.settled
-    if bounded and not bool(worth.all()):
-        worth = worth | may_settle(large, filters)
-    if not bool(worth.any()):
+    if not bool(kept.settled.any()):
         return
     if batch.seeds is None:
         noise = _stream_at(batch, np.array(batch.original)[:, None] * batch.vocab_size + large.token_ids)
     else:
         noise = counter_exponential(on_host(keys_of(batch.seeds, batch.step, batch.rows)), large.token_ids)
     batch.put(*listed_winners(kept, noise, filters, batch.params.arrays.get("greedy"), batch.seeds is not None))
-    if bounded and batch.left:
-        _weighed_again(batch, kept, worth, noise, filters)
-
-
-def _weighed_again(batch: Batch, kept: Kept, worth: Array, noise: Array, filters: RowFilters) -> None:
-    """The rows left that are worth it, by their exact mass in place of its bounds."""
-    rows = np.array([row for row in batch.left if worth[row]], dtype=np.int64)
-    if not len(rows):
-        return
-    asked, greedy = filters.rows(rows), batch.params.arrays.get("greedy")
-    logits = batch.logits if len(rows) == batch.count else batch.logits[torch.from_numpy(rows)]
-    again = keep(kept.large.rows(rows).weighed(asked.divisor, logits), asked, batch.vocab_size)
-    greedy = None if greedy is None else greedy[rows]
-    batch.put(*listed_winners(again, noise[rows], asked, greedy, batch.seeds is not None), rows.tolist())
 
 
 def _whole_rows(batch: Batch) -> None:
@@ -287,6 +275,7 @@ LADDER: tuple[Way, ...] = (
         "up to 8 rows of float32, one number an option: in plain Python",
         lambda plan, _: plan.few is not None,
         _small_batch,
+        MOST_ROWS,
     ),
     Way(
         "proposals",

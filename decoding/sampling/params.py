@@ -262,6 +262,18 @@ class SamplingParams:
 
     def compiled(self, batch_size: int, device: torch.device) -> CompiledParams:
         """The options that are on, as Python floats or float64 tensors [B, 1] on ``device``."""
+        on = self._values_on(batch_size)
+        greedy = _take_greedy(on, device)
+        top_k = on.get("top_k", 0)
+        most = int(top_k.max() if isinstance(top_k, Tensor) and top_k.numel() else top_k)
+        on = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in on.items()}
+        active = tuple(name for name in self.order if any(option in on for option in _SWITCHES.get(name, (name,))))
+        joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
+        keep, proposing = self.min_tokens_to_keep, proposing_rows(on, active, greedy, self.min_tokens_to_keep)
+        return CompiledParams(on, active, greedy, most, joint, keep, proposing)
+
+    def _values_on(self, batch_size: int) -> dict[str, float | Tensor]:
+        """The filters' options that are on in some row, a tensor [B, 1] only where rows differ."""
         on: dict[str, float | Tensor] = {}
         for name, requirement in _REQUIREMENTS.items():
             if self.is_on(name):
@@ -270,18 +282,17 @@ class SamplingParams:
                     value = float(value[0])
                 if isinstance(value, Tensor) or value != OFF.get(name):  # of a tensor here, some row is on
                     on[name] = value
-        temperature = on.get("temperature", 1.0)
-        greedy: bool | Tensor = temperature == 0
-        if isinstance(temperature, Tensor) and isinstance(greedy, Tensor):
-            on["temperature"] = temperature.masked_fill(greedy, 1.0)
-            greedy = bool(greedy.any()) and (True if greedy.all() else greedy.to(device))
-        top_k = on.get("top_k", 0)
-        most = int(top_k.max() if isinstance(top_k, Tensor) and top_k.numel() else top_k)
-        on = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in on.items()}
-        active = tuple(name for name in self.order if any(option in on for option in _SWITCHES.get(name, (name,))))
-        joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
-        keep, proposing = self.min_tokens_to_keep, proposing_rows(on, active, greedy, self.min_tokens_to_keep)
-        return CompiledParams(on, active, greedy, most, joint, keep, proposing)
+        return on
+
+
+def _take_greedy(on: dict[str, float | Tensor], device: torch.device) -> bool | Tensor:
+    """Which rows have a temperature of 0, False, True or [B, 1] bool; where some have, theirs becomes 1 in ``on``."""
+    temperature = on.get("temperature", 1.0)
+    if not isinstance(temperature, Tensor):
+        return temperature == 0
+    greedy = temperature == 0
+    on["temperature"] = temperature.masked_fill(greedy, 1.0)
+    return bool(greedy.any()) and (bool(greedy.all()) or greedy.to(device))
 
 
 _OFF: dict[str, float] = {

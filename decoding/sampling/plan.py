@@ -36,4 +36,4 @@ class Plan:
         self.filters: RowFilters | None = None if steps else RowFilters.of(self.params)
         self.kernel_options: RowOptions | None = kernel_options(self)
         self.few: FewRows | None = None if steps else few_rows(self.params, device)
-        self.ways = tuple([way.draw for way in LADDER if way.applies(self, seeded)] for seeded in (False, True))
+        self.ways = tuple([way for way in LADDER if way.applies(self, seeded)] for seeded in (False, True))

@@ -2,7 +2,7 @@
 
 The work on the candidates of one row is nothing; calling the operations is all. After a forward pass the caches have
 lost them, and the first call of each costs more than the exponentials of a whole list. So here the largest logits
-of a row become Python numbers at once.
+of a row, as ``few_largest`` reads them, are Python numbers.
 
 The filters keep a prefix of the sorted row. How long it is, is proven as in ``decision`` but with wider margins: the
 rounding of the logits divided by the temperature is bounded, not followed. Rows that the margins leave open are not
@@ -10,41 +10,28 @@ drawn here. What is drawn is what the general path draws.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, chain
-from math import exp, inf, isfinite, log
+from math import exp, inf, log
 from operator import neg
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..kernels.candidates import row_mass
 from ..kernels.counter_noise import counter_exponential, counter_keys, exponentials, row_key
 from ..kernels.decision import RowFilters, float32_border, nucleus_ends
-from ..kernels.error_bounds import (
-    EQUAL_DIVIDED,
-    EXP_ERROR,
-    FLOAT64_UNIT,
-    GROUP_ROOM,
-    LARGEST_SUM_ERROR,
-    MASS_ERROR,
-    PYTHON_MARGIN,
-    scaled_error,
-)
-from ..kernels.few_largest import Groups, Largest
+from ..kernels.error_bounds import EQUAL_DIVIDED, EXP_ERROR, FLOAT64_UNIT, PYTHON_MARGIN, scaled_error
+from ..kernels.few_largest import FewRowsReader, Largest
 from ..kernels.rejection import WITHIN
 from ..options.batch_options import CompiledParams
 
 MOST_ROWS = 8  # from about here on operations on the whole batch are cheaper than Python
-_BY_ROW = 3  # up to here one row after the other is cheaper
+_BY_ROW = 3  # so many short rows are raced faster here than whole
 _PATIENCE = 8  # so many calls in succession may fail before it is no longer tried
 _SHORT = 4096
 _MOST_TOP_K, _COUNT, _COUNT_FOR_MIN_P = 128, 96, 32
-_WIDTH, _SUMMED = 64, 512  # logits to a group, and the groups whose weight is formed where the whole row's matters
-_LOOSE = 0.01  # of the weight formed, what the rest may weigh at most and stay a bound
 _LEAST_WEIGHT = 1e-290  # relative to the best: a race time of 2**-64 over it still loses
 
 
@@ -75,8 +62,10 @@ class FewRows:
     def __init__(self, temperature: float, top_k: int, top_p: float | None, min_p: float | None):
         self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
         self.border = 0.0 if top_p is None else float32_border(top_p)
-        self.count = top_k + 1 if top_k else _COUNT_FOR_MIN_P if top_p is None else _COUNT
-        self.weighs = top_p is not None and not top_k  # whether the weight of the whole row matters
+        count = top_k + 1 if top_k else _COUNT_FOR_MIN_P if top_p is None else _COUNT
+        # The weight of the whole row matters where top-p comes first.
+        weighs, by_min_p = top_p is not None and not top_k, not top_k and top_p is None
+        self.reader = FewRowsReader(count, temperature if weighs else None, self._least if by_min_p else None)
         self.failed = self._skipped = 0  # calls in succession that drew nothing, and that were not tried
 
     def may_draw(self, rows: int, vocab_size: int, dtype: torch.dtype) -> bool:
@@ -107,7 +96,7 @@ class FewRows:
         """What is kept of each row of ``logits`` [N, V], or None if that is not certain enough in one of them."""
         self.failed += 1
         found = []
-        for largest in self._listed(logits):
+        for largest in self.reader.read(logits):
             prefix = None if largest is None else self._prefix(largest, logits.shape[1])
             if prefix is None:
                 return None
@@ -115,132 +104,20 @@ class FewRows:
         self.failed = 0
         return found
 
-    def _listed(self, logits: Tensor) -> Iterator[Largest | None]:
-        """The largest logits of one row after the other; None where groups of neighbours do not make up the row."""
-        rows, vocab_size = logits.shape
-        width = _WIDTH if self.weighs else 2 * _WIDTH
-        columns = vocab_size // width
-        whole = columns * width == vocab_size and logits.is_contiguous()
-        if columns < 4 * self.count:
-            yield from self._selected(logits)
-        elif not self.weighs and logits.stride(1) == 1 and (rows > _BY_ROW or not whole):
-            yield from self._together(logits.detach() if logits.requires_grad else logits)
-        elif not whole:
-            yield None
-        else:
-            groups = (logits.detach() if logits.requires_grad else logits).view(-1, width)
-            maxima, listed = groups.amax(1).numpy(), groups.numpy()
-            for first in range(0, rows * columns, columns):
-                row = slice(first, first + columns)
-                yield self._largest(maxima[row], listed[row])
-
-    def _together(self, logits: Tensor) -> Iterator[Largest | None]:
-        """The same of all rows at once, where their weight does not matter."""
-        groups = Groups(logits, 2 * _WIDTH)
-        if self.top_k:
-            last = groups.columns - self.count
-            ordered = groups.maxima.copy()
-            ordered.partition(last, axis=1)
-            threshold = ordered[:, last, None]
-        else:
-            top = groups.top()
-            if not all(map(isfinite, top)):
-                yield None
-                return
-            threshold = np.array([[self._least(x)] for x in top], dtype=np.float32)
-        found = groups.largest(threshold, 4 * self.count)
-        if found is None:
-            yield None
-            return
-        for values, token_ids in zip(*found, strict=True):
-            yield Largest(values, token_ids, not self.top_k)
-
     def _least(self, top: float) -> float:
         """From where on min-p may keep a logit, and as low as ``flat_rows`` asks for."""
         lowest = min(log(self.min_p or 1.0) - 1e-3, -1.01 * WITHIN)
         return float(np.float32(top + self.temperature * lowest - 1e-5 * abs(top)))
 
-    def _selected(self, logits: Tensor) -> Iterator[Largest]:
-        """The same from rows so short that torch's own selection is as fast."""
-        count = min(self.count, logits.shape[1])
-        values, token_ids = logits.topk(count)
-        complete = count == logits.shape[1]
-        masses = [[0.0]] * len(logits)
-        if self.weighs and not complete:
-            masses = row_mass(logits, self.temperature, values[:, :1] / self.temperature).tolist()
-        for row, row_ids, (mass,) in zip(values.tolist(), token_ids.tolist(), masses, strict=True):
-            off = MASS_ERROR + scaled_error(row[0] / self.temperature)
-            yield Largest(row, row_ids, complete, (mass * (1 - off), mass * (1 + off)))
-
-    def _largest(self, maxima: NDArray[np.float32], groups: NDArray[np.float32]) -> Largest | None:
-        """Of one row: the maxima [C] of its groups [C, W]."""
-        columns, width = groups.shape
-        by_min_p = not self.top_k and self.top_p is None
-        summed = _SUMMED if self.weighs and columns > 2 * _SUMMED else 0
-        ranks = [columns - 1] if by_min_p else [columns - 1, columns - self.count]
-        ordered = maxima.copy()
-        ordered.partition([*ranks, columns - summed] if summed else ranks)
-        top: float = ordered.item(columns - 1)
-        if not isfinite(top):
-            return None
-        threshold = self._least(top) if by_min_p else ordered.item(columns - self.count)
-        deepest = threshold if not self.weighs else ordered.item(columns - summed) if summed else -inf
-        chosen = (maxima >= deepest).nonzero()[0]
-        if threshold == -inf or len(chosen) > 2 * max(self.count, _SUMMED * self.weighs):
-            return None
-        picked = groups.take(chosen, 0).ravel()
-        kept = (picked >= threshold).nonzero()[0]
-        if len(kept) > 4 * self.count:
-            return None
-        starts = (chosen * width).tolist()
-        token_ids = [starts[place // width] + place % width for place in kept.tolist()]
-        mass = self._mass(maxima, groups, chosen, picked, top) if self.weighs else None
-        pairs = sorted(zip(picked.take(kept).tolist(), token_ids, strict=True), reverse=True)
-        values, ordered_ids = zip(*pairs, strict=True)
-        return Largest(values, ordered_ids, by_min_p, mass)
-
-    def _mass(
-        self,
-        maxima: NDArray[np.float32],
-        groups: NDArray[np.float32],
-        chosen: NDArray[np.int64],
-        picked: NDArray[np.float32],
-        top: float,
-    ) -> tuple[float, float]:
-        """What a row weighs: the logits ``picked``, and at most the maxima of the groups that are not ``chosen``."""
-        columns, width = groups.shape
-        with np.errstate(over="ignore", under="ignore"):
-            least = self._weight(picked, top).sum().item()
-            bounds = self._weight(maxima, top)
-            bounds[chosen] = 0.0
-            rest = GROUP_ROOM * width * bounds.sum().item() + 1e-30
-            if rest > _LOOSE * least:  # then all of it, in pieces that are few of the row
-                pieces = (groups[first : first + columns // 16] for first in range(0, columns, columns // 16))
-                least, rest = sum(self._weight(piece, top).sum().item() for piece in pieces), 0.0
-        return least * (1 - LARGEST_SUM_ERROR), least * (1 + LARGEST_SUM_ERROR) + rest
-
-    def _weight(self, logits: NDArray[np.float32], top: float) -> NDArray[np.float32]:
-        weight: NDArray[np.float32] = logits - np.float32(top)
-        weight *= np.float32(1 / self.temperature)
-        np.exp(weight, out=weight)
-        return weight
-
     def _prefix(self, largest: Largest, vocab_size: int) -> Prefix | None:
+        """What the filters keep of one row, or None where the listed logits do not settle it."""
         values, top, temperature = largest.values, largest.values[0], self.temperature
-        size, complete = len(values), largest.complete
         error = scaled_error(top / temperature)  # of a weight, where it matters: within 50 of the best
         if not error < 1e-4:  # and for NaN and +-inf
             return None
-        if values[-1] == -inf:
-            size, complete = values.index(-inf), True
-        if self.top_k:
-            if self.top_k < size:
-                if _equal(values[self.top_k - 1], values[self.top_k]):
-                    return None
-                size = self.top_k
-            complete = True
-        elif not complete and values[-1] > top - 1.01 * WITHIN * temperature - 1e-5 * abs(top):
-            return None  # perhaps a flat row, which is drawn in another way
+        size, complete = self._after_top_k(values, largest.complete)
+        if not size:
+            return None
         weights = [exp((x - top) / temperature) for x in values[:size]]
         sure = possible = size
         if self.top_p is not None:
@@ -256,6 +133,19 @@ class FewRows:
         while weights[possible - 1] < _LEAST_WEIGHT:
             possible -= 1
         return Prefix(largest.token_ids[:possible], weights[:possible], sure, error)
+
+    def _after_top_k(self, values: Sequence[float], complete: bool) -> tuple[int, bool]:
+        """How many of the listed logits are left by top-k, and whether nothing else is; 0 where that is not known."""
+        size, top = len(values), values[0]
+        if values[-1] == -inf:
+            size, complete = values.index(-inf), True
+        if self.top_k:
+            if self.top_k >= size:
+                return size, True
+            return (0 if _equal(values[self.top_k - 1], values[self.top_k]) else self.top_k), True
+        if not complete and values[-1] > top - 1.01 * WITHIN * self.temperature - 1e-5 * abs(top):
+            return 0, False  # perhaps a flat row, which is drawn in another way
+        return size, complete
 
     def _nucleus(
         self,
@@ -291,11 +181,15 @@ def few_rows(params: CompiledParams, device: torch.device) -> FewRows | None:
     if not plain or device.type != "cpu" or (filters := RowFilters.of(params)) is None or not filters.listable:
         return None
     on = {name: value for name, value in params.on.items() if isinstance(value, float)}
-    temperature, top_k = on.get("temperature", 1.0), int(on.get("top_k", 0))
-    in_range = 1e-3 <= temperature <= 1e3 and top_k <= _MOST_TOP_K
-    if not in_range or on.get("top_p", 1.0) < 0.1 or not 1e-20 <= on.get("min_p", 0.5) <= 0.9:
+    if not _in_range(on):
         return None
-    return FewRows(temperature, top_k, on.get("top_p"), on.get("min_p"))
+    return FewRows(on.get("temperature", 1.0), int(on.get("top_k", 0)), on.get("top_p"), on.get("min_p"))
+
+
+def _in_range(on: dict[str, float]) -> bool:
+    """Whether the numbers are such that the margins here cover their rounding."""
+    top_k, top_p, min_p = on.get("top_k", 0), on.get("top_p", 1.0), on.get("min_p", 0.5)
+    return 1e-3 <= on.get("temperature", 1.0) <= 1e3 and top_k <= _MOST_TOP_K and top_p >= 0.1 and 1e-20 <= min_p <= 0.9
 
 
 def _noise(prefixes: list[Prefix], seeds: list[int], step: int) -> list[list[float]]:

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterlogits.decoding.kernels.candidates import largest, row_mass, top_logprobs
+from afterlogits.decoding import top_logprobs
+from afterlogits.decoding.kernels.candidates import largest
+from afterlogits.decoding.kernels.large_logits import row_mass
 from afterlogits.decoding.search.beam_candidates import top_candidates
 from tests.builders.logits_cases import KINDS, draw_logits, language_model
 

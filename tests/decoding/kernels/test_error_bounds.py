@@ -16,6 +16,7 @@ from afterlogits.decoding.kernels import (
     decision,
     error_bounds,
     exponential_race,
+    few_largest,
     large_logits,
     nucleus,
     rejection,
@@ -30,7 +31,17 @@ from afterlogits.decoding.kernels.whole_rows import Block
 from afterlogits.decoding.sampling import small_batch
 from afterlogits.decoding.sampling.small_batch import FewRows, Prefix
 
-MODULES = (decision, exponential_race, large_logits, nucleus, rejection, threshold_masks, whole_rows, small_batch)
+MODULES = (
+    decision,
+    exponential_race,
+    few_largest,
+    large_logits,
+    nucleus,
+    rejection,
+    threshold_masks,
+    whole_rows,
+    small_batch,
+)
 
 
 def listed(weights: list[float]) -> LargeLogits:
@@ -60,13 +71,27 @@ def listed_nucleus_is_open() -> bool:
     return sure < 900 - off and limit > 900 + off
 
 
+class Noise:
+    """Known noise of one row, [1, V], and what it is said to be at least."""
+
+    rows = (0,)
+
+    def __init__(self, noise: np.ndarray, least: np.ndarray | None = None):
+        self.noise, self.bound = noise, (noise if least is None else least).astype(np.float32)
+
+    def least(self, left: int, right: int) -> np.ndarray:
+        return self.bound[:, left:right].copy()
+
+    def exact(self, lines: np.ndarray, token_ids: np.ndarray) -> np.ndarray:
+        return self.noise[lines, token_ids]
+
+
 def certain(weights: list[float], border: float) -> bool:
     """Whether the race of a row is certain where the second token wins: its noise is the smallest by far."""
     scaled = np.log(np.array([weights])).astype(np.float32)
-    noise = np.full_like(scaled, -1.0)
-    noise[0, 1] = -1e-6
-    block = Block(scaled, scaled[:, :1], RowFilters(border=border), lambda left, right: noise[:, left:right])
-    return bool(block.winners(0.0)[1][0])
+    noise = np.ones(scaled.shape)
+    noise[0, 1] = 1e-6
+    return bool(Block(scaled, scaled[:, :1], RowFilters(border=border), Noise(noise)).winners(0.0)[1][0])
 
 
 def mass_is_open() -> bool:
@@ -87,6 +112,18 @@ def race_is_open() -> bool:
     return not race(ratio, np.ones((1, 2)), exponential_race.RACE_MARGIN, np.arange(1))[1].item()
 
 
+def least_noise_is_open() -> bool:
+    """The second token wins; its noise is said to be larger than it is by 0.8 of four roundings."""
+    noise = np.array([[1.0, 1 - 1e-9]])
+    block = Block(
+        np.zeros((1, 2), dtype=np.float32),
+        np.zeros((1, 1), dtype=np.float32),
+        RowFilters(),
+        Noise(noise, noise * [[1.0, 1 + 0.8 * 4 * UNIT]]),
+    )
+    return block.winners(0.0)[0].tolist() == [1]
+
+
 def seeded_race_is_open() -> bool:
     ratio = np.array([[1.0, 1 - 0.9 * 4096 * 2.0**-52]])
     return not race(ratio, np.ones((1, 2)), exponential_race.SEEDED_MARGIN, np.arange(1))[1].item()
@@ -101,7 +138,7 @@ def python_race_is_open() -> bool:
 def group_bound_holds() -> bool:
     """64 equal logits a group: their weight is the bound but for 0.9 of what rounding may take from it."""
     read = GroupMaxima(torch.cat([torch.tensor([5.0]), torch.zeros(4095)])[None], 1)
-    large = read.listed(read.floor()).bounded(1.0)
+    large = read.listed(read.floor()).weighed(1.0, read.logits, loose=math.inf)
     exact = 64 * (63 * math.exp(-5) + math.exp(large.bound.item() - 5))
     return bool(large.most[0, 0] >= exact * (1 + 0.9 * (1.4e-4 + scaled_error(5.0))))
 
@@ -111,7 +148,7 @@ def largest_sum_holds() -> bool:
     few = FewRows(1.0, 0, 0.9, None)
     row = torch.randn(1, 131_072, generator=torch.Generator().manual_seed(1))
     row[0, ::1000] = 4.0
-    ((_, _, _, mass),) = few._listed(row)
+    ((_, _, _, mass),) = few.reader.read(row)
     assert mass is not None
     return mass[1] / mass[0] - 1 >= 2 * 0.9 * 50 * 3 * UNIT
 
@@ -131,6 +168,7 @@ CASES: list[tuple[str, Callable[[], bool]]] = [
     ("MASS_ERROR", mass_is_open),
     ("NEAR", equal_weights_are_open),
     ("RACE_MARGIN", race_is_open),
+    ("LEAST_NOISE_ERROR", least_noise_is_open),
     ("SEEDED_MARGIN", seeded_race_is_open),
     ("PYTHON_MARGIN", python_race_is_open),
     ("GROUP_ROOM", group_bound_holds),

@@ -61,9 +61,9 @@ def test_lists_hold_exactly_what_exceeds_the_bound(seed: int) -> None:
     found = read.listed(read.floor())
     np.testing.assert_array_equal(read.top[:, 0], logits.amax(1).float().numpy())
     with_lists = found.bound[:, 0] < np.inf  # else long runs of equal logits
-    logits, found = logits[torch.from_numpy(with_lists)], found.rows(with_lists)
-    rows = logits.float().numpy()
-    for row, values, token_ids, bound in zip(rows, found.values, found.token_ids, found.bound, strict=True):
+    logits = logits[torch.from_numpy(with_lists)]
+    rows, lists = logits.float().numpy(), (found.values, found.token_ids, found.bound)
+    for row, values, token_ids, bound in zip(rows, *(part[with_lists] for part in lists), strict=True):
         size = int((values > -np.inf).sum())
         assert size >= min(count, int((row > -np.inf).sum()))
         assert (np.diff(values[:size]) <= 0).all()
@@ -74,7 +74,28 @@ def test_lists_hold_exactly_what_exceeds_the_bound(seed: int) -> None:
     assert found.maxima.shape[1] * found.width >= vocab_size
     starts = range(0, vocab_size, found.width)
     groups = torch.stack([logits[:, left : left + found.width].amax(1) for left in starts], 1).float()
-    assert torch.equal(found.maxima, groups)
+    assert torch.equal(found.maxima[torch.from_numpy(with_lists)], groups)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_what_is_not_listed_weighs_what_it_is_said_to(seed: int) -> None:
+    """Between least and most, up to the error: formed, or bounded where that is tight enough or hopeless."""
+    rng = random.Random(seed)
+    rows, vocab_size = 3, rng.choice([5003, 16_384, 50_257])
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, vocab_size, generator=generator) * torch.tensor([[0.5], [2.0], [5.0]])
+    temperature = rng.choice([0.7, 1.0, np.array([[0.5], [1.0], [1.7]])])
+    share, loose = rng.choice([0.0, 0.9, np.array([[0.9], [2.0], [0.5]])]), rng.choice([0.0, 0.05, np.inf])
+    read = GroupMaxima(logits, 384)
+    found = read.listed(read.floor()).weighed(temperature, logits, share, loose)
+    gaps = (logits.double().numpy() - found.top.astype(np.float64)) / temperature
+    listed = np.exp((found.values.astype(np.float64) - found.top) / temperature).sum(1, keepdims=True)
+    mass = np.exp(gaps).sum(1, keepdims=True)
+    assert (found.least <= mass - listed + found.error * mass).all()
+    assert (found.most >= mass - listed - found.error * mass).all()
+    if loose == 0.0 and isinstance(share, float) and share == 0.0:
+        assert (found.least == found.most).all()  # every row's weight is formed
 
 
 # errors

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from afterlogits.benchmarks import library
 from afterlogits.decoding import SamplingParams
 from afterlogits.decoding.kernels import row_noise, whole_rows
-from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys
+from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys, counter_uniform
 from afterlogits.decoding.kernels.decision import RowFilters
+from afterlogits.decoding.kernels.error_bounds import UNIT
 from afterlogits.decoding.kernels.exponential_race import full_winner
 from afterlogits.decoding.kernels.row_noise import CounterNoise, RestoredNoise, StreamNoise
 from afterlogits.decoding.kernels.whole_rows import whole_row_winners
@@ -96,9 +97,13 @@ def test_the_stream_s_noise_is_torch_s_whatever_rows_are_drawn() -> None:
             noise = StreamNoise(batch_size, vocab_size, ours, original)
             rows = [*range(batch_size)] if original is None else original
             for block in noise:
-                parts = [block.negatives(left, min(left + 2**16, vocab_size)) for left in range(0, vocab_size, 2**16)]
-                wanted = expected[[rows[place] for place in block.rows]]
-                np.testing.assert_array_equal(-np.concatenate(parts, 1), wanted.numpy())
+                parts = [block.least(left, min(left + 2**16, vocab_size)) for left in range(0, vocab_size, 2**16)]
+                wanted = expected[[rows[place] for place in block.rows]].double().numpy() * 2.0**53
+                every = np.indices(wanted.shape).reshape(2, -1)[:, :: max(vocab_size // 999, 1)]
+                np.testing.assert_array_equal(block.exact(*every), wanted[tuple(every)])
+                least = np.concatenate(parts, 1)
+                assert (least <= wanted * (1 + 2 * UNIT)).all()
+                assert (least >= 0.9 * np.minimum(wanted, 0.1 * 2.0**53)).all()
             assert torch.equal(ours.get_state(), theirs.get_state())
             for place, row in enumerate(rows):
                 assert torch.equal(noise.again(place)[0], expected[row])
@@ -110,17 +115,25 @@ def test_restored_noise_is_that_of_the_states() -> None:
     noise = RestoredNoise(300, {5: state})
     (block,) = noise
     assert list(block.rows) == [5]
-    np.testing.assert_array_equal(-block.negatives(0, 300), expected.numpy())
+    block.least(0, 300)
+    np.testing.assert_array_equal(
+        block.exact(np.zeros(300, dtype=int), np.arange(300)) * 2.0**-53, expected[0].double()
+    )
     assert torch.equal(noise.again(5), expected)
 
 
-def test_counter_noise_is_the_counter_s_in_float32() -> None:
-    """Rows chosen and in pieces; the counter whose hash is 0 gives a number as well."""
+@pytest.mark.parametrize("asked", [2, 3000])
+def test_counter_noise_is_the_counter_s(asked: int) -> None:
+    """Rows chosen and in pieces, few tokens and many; the counter whose hash is 0 gives a number as well."""
     keys = np.append(counter_keys(np.array([3, -7, 2**62]), 5), [[0]], 0)
     (block,) = CounterNoise(keys, 1000, [0, 1, 3])
-    parts = np.concatenate([block.negatives(0, 300), block.negatives(300, 1000)], 1)
-    np.testing.assert_allclose(-parts, counter_exponential(keys[[0, 1, 3]], np.arange(1000)), rtol=1e-7)
-    assert (parts < 0).all()
+    least = np.concatenate([block.least(0, 300), block.least(300, 1000)], 1) * 2.0**-63
+    uniform, noise = (f(keys[[0, 1, 3]], np.arange(1000)) for f in (counter_uniform, counter_exponential))
+    np.testing.assert_allclose(least, uniform, rtol=2 * UNIT)
+    assert (least > 0).all()
+    assert (least <= noise * (1 + 2 * UNIT)).all()
+    for places in np.split(np.indices((3, 1000)).reshape(2, -1), 3000 // asked, 1)[-2:]:
+        np.testing.assert_allclose(block.exact(*places) * 2.0**-63, noise[tuple(places)], rtol=1e-15)
 
 
 def test_typical_p_keeps_the_tokens_closest_to_the_entropy() -> None:

@@ -120,7 +120,7 @@ def test_the_weight_of_a_row_lies_within_its_bounds() -> None:
     for height, bounded in ((12.0, True), (4.0, False)):
         row = torch.randn(1, 131_072, generator=torch.Generator().manual_seed(1))
         row[0, ::1000] = height
-        (largest,) = few._listed(row)
+        (largest,) = few.reader.read(row)
         assert largest is not None and largest.mass is not None
         least, most = largest.mass
         exact = ((row.double() - row.max().double()) / 0.8).exp().sum().item()
