@@ -99,6 +99,21 @@ def token_set(
     device: torch.device | str = "cpu",
 ) -> TokenSet:
     """Read one id, a list of ids, or one list per row. Ids outside the vocabulary are ignored, or raise."""
+    lists, per_row = _lists(token_ids, name, batch_size)
+    pairs = [(row, token) for row, entry in enumerate(lists) for token in dict.fromkeys(entry)]
+    inside = [(row, token) for row, token in pairs if 0 <= token < vocab_size]
+    if outside == "raise" and len(inside) < len(pairs):
+        row, token = next((row, token) for row, token in pairs if not 0 <= token < vocab_size)
+        place = f" in row {row}" if per_row else ""
+        raise ValueError(f"{name} must be in [0, {vocab_size}); got {token}{place}")
+    columns = torch.tensor([token for _, token in inside], dtype=torch.int64, device=device)
+    if not per_row:
+        return TokenSet(columns)
+    return TokenSet(columns, torch.tensor([row for row, _ in inside], dtype=torch.int64, device=device))
+
+
+def _lists(token_ids: TokenList, name: str, batch_size: int) -> tuple[list[list[int]], bool]:
+    """The ids as lists of ints, one for each row or a single one for all, and whether it is one for each."""
     if isinstance(token_ids, Tensor):
         if (token_ids.is_floating_point() and token_ids.numel()) or token_ids.dim() > 1:
             raise ValueError(
@@ -110,16 +125,7 @@ def token_set(
     lists = [[token_id(t, name) for t in token_list(row, name)] for row in (entries if per_row else [entries])]
     if per_row and len(lists) != batch_size:
         raise ValueError(f"{name} must be one list, or one list per row, {batch_size}; got {len(lists)} lists")
-    pairs = [(row, token) for row, entry in enumerate(lists) for token in dict.fromkeys(entry)]
-    for row, token in pairs:
-        if outside == "raise" and not 0 <= token < vocab_size:
-            place = f" in row {row}" if per_row else ""
-            raise ValueError(f"{name} must be in [0, {vocab_size}); got {token}{place}")
-    pairs = [(row, token) for row, token in pairs if 0 <= token < vocab_size]
-    columns = torch.tensor([token for _, token in pairs], dtype=torch.int64, device=device)
-    if not per_row:
-        return TokenSet(columns)
-    return TokenSet(columns, torch.tensor([row for row, _ in pairs], dtype=torch.int64, device=device))
+    return lists, per_row
 
 
 def tokens_for(logits: Tensor, token_ids: TokenList, name: str, outside: str = "ignore") -> TokenSet:

@@ -73,7 +73,17 @@ def per_row(
         if not _number_holds(requirement, float(value)):
             raise ValueError(f"{name} must be {requirement[0]}; got {value}")
         return float(value)
-    values = _numbers(name, value)
+    values = _one_per_row(name, _numbers(name, value), batch_size)
+    if validate or (validate is None and values.device.type == "cpu"):
+        bad = ~requirement[1](values)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
+    return values.to(device)[:, None] if device is not None else values[:, None]
+
+
+def _one_per_row(name: str, values: Tensor, batch_size: int | None) -> Tensor:
+    """``values`` of shape [], [B] or [B, 1] as [B]; any B where ``batch_size`` is None."""
     if values.dim() == 0:
         values = values.reshape(1) if batch_size is None else values.expand(batch_size)
     if values.dim() == 2 and values.shape[1] == 1:
@@ -81,12 +91,7 @@ def per_row(
     if values.dim() != 1 or batch_size not in (None, values.shape[0]):
         want = "[B]" if batch_size is None else f"[{batch_size}]"
         raise ValueError(f"{name} must be a number or of shape {want}, one per row; got {list(values.shape)}")
-    if validate or (validate is None and values.device.type == "cpu"):
-        bad = ~requirement[1](values)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
-    return values.to(device)[:, None] if device is not None else values[:, None]
+    return values
 
 
 def _numbers(name: str, value: Any) -> Tensor:
@@ -111,25 +116,47 @@ def as_option(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "iufb":
         value = torch.from_numpy(np.array(value))
     if isinstance(value, Tensor):
-        host = value.dim() == 0 and value.device.type == "cpu" and not value.is_complex()
-        if not host:
-            return value
-        number = value.item() if value.dtype in (torch.bool, torch.float64) else as_written(value.detach()).item()
-        return number if value.is_floating_point() or value.dtype == torch.bool else int(number)
+        return _number_of(value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(x if type(x) in (int, float) else as_option(x) for x in value)
     return value
 
 
+def _number_of(value: Tensor) -> Any:
+    """A tensor of the host without dimensions as Python's number; any other tensor as it is."""
+    if value.dim() or value.device.type != "cpu" or value.is_complex():
+        return value
+    if value.dtype in (torch.bool, torch.float64):
+        return value.item()
+    number = as_written(value.detach()).item()
+    return number if value.is_floating_point() else int(number)
+
+
 def same_option(one: Any, other: Any) -> bool:
     """Whether two options are equal, tensors in them by their values."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.dtype == other.dtype and torch.equal(one.cpu(), other.cpu())
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return list(one) == list(other) and all(same_option(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same_option, one, other))
+    for kind, same in _SAME:
+        if isinstance(one, kind) and isinstance(other, kind):
+            return same(one, other)
     return not isinstance(one, Tensor) and not isinstance(other, Tensor) and bool(one == other)
+
+
+def _same_tensor(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one.cpu(), other.cpu())
+
+
+def _same_mapping(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return list(one) == list(other) and all(same_option(one[key], other[key]) for key in one)
+
+
+def _same_entries(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return len(one) == len(other) and all(map(same_option, one, other))
+
+
+_SAME: tuple[tuple[Any, Callable[[Any, Any], bool]], ...] = (
+    (Tensor, _same_tensor),
+    (Mapping, _same_mapping),
+    ((list, tuple), _same_entries),
+)
 
 
 def as_written(values: Tensor) -> Tensor:
@@ -174,11 +201,7 @@ def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
     """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
-    if (
-        type(seeds) is list
-        and len(seeds) == batch_size
-        and all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
-    ):
+    if type(seeds) is list and len(seeds) == batch_size and all(type(s) is int and 0 <= s < 2**63 for s in seeds):
         return torch.tensor(seeds, dtype=torch.int64, device=device)
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
@@ -186,7 +209,7 @@ def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
         if not isinstance(seeds, Sequence) or isinstance(seeds, str | bytes):
             raise TypeError(f"seeds must be ints, one per row; got {type(seeds).__name__}")
         seeds = _wrapped("seeds", seeds)
-    if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
+    if not _holds_ints(seeds):
         raise TypeError(f"seeds must be integers; got {seeds.dtype}")
     if seeds.shape != (batch_size,):
         raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
@@ -203,7 +226,7 @@ def check_step(step: Any, batch_size: int) -> int | Tensor:
         step = _wrapped("step", step)
     if not isinstance(step, Tensor):
         return _whole("step", step)
-    if step.is_floating_point() or step.is_complex() or step.dtype == torch.bool:
+    if not _holds_ints(step):
         raise TypeError(f"step must be an int, or ints, one per row; got {step.dtype}")
     if step.shape not in ((), (batch_size,)):
         raise ValueError(f"step must be an int or of shape [{batch_size}], one per row; got {list(step.shape)}")
@@ -220,6 +243,10 @@ def check_rows(rows: Tensor, count: int, batch_size: int) -> None:
     if rows.device.type == "cpu" and count and not 0 <= int(rows.min()) <= int(rows.max()) < batch_size:
         bad = next(row for row in rows.tolist() if not 0 <= row < batch_size)
         raise ValueError(f"rows must be in [0, {batch_size}); got {bad}")
+
+
+def _holds_ints(values: Tensor) -> bool:
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
 def _wrapped(name: str, values: Sequence[Any]) -> Tensor:

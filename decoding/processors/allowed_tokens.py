@@ -162,14 +162,11 @@ class PrefixAllowedTokensStep:
 
 
 def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: list[int], num_beams: int) -> Tensor:
-    lists = [allowed(item, token_ids[row]) for row, item in enumerate(items)]
-    unusable = next((row for row, tokens in enumerate(lists) if not hasattr(tokens, "__len__")), None)
-    if unusable is not None:
-        kind = type(lists[unusable]).__name__
-        raise TypeError(f"prefix_allowed_tokens_fn must return a list of token ids; got {kind} in row {unusable}")
-    empty = next((item for item, tokens in zip(items, lists, strict=True) if len(tokens) == 0), None)
-    if empty is not None:
-        raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {empty}")
+    """The logits where each row keeps what ``allowed`` lists for its batch item, of ``items``, and -inf elsewhere.
+
+    Where every beam of an item is left with -inf alone, what is listed becomes 0.
+    """
+    lists = _listed(token_ids, allowed, items)
     masked = torch.full_like(logits, -math.inf)
     usual = bool((logits.amax(dim=-1) < math.inf).all())
     if not usual:
@@ -187,3 +184,16 @@ def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: lis
             for row in range(first, first + num_beams):
                 masked[row].fill_(-math.inf)[lists[row]] = 0.0
     return masked
+
+
+def _listed(token_ids: Tensor, allowed: PrefixAllowed, items: list[int]) -> list[Sequence[int]]:
+    """The function's answer for each row, checked to be lists of at least one token."""
+    lists = [allowed(item, token_ids[row]) for row, item in enumerate(items)]
+    for row, tokens in enumerate(lists):
+        if not hasattr(tokens, "__len__"):
+            kind = type(tokens).__name__
+            raise TypeError(f"prefix_allowed_tokens_fn must return a list of token ids; got {kind} in row {row}")
+    for item, tokens in zip(items, lists, strict=True):
+        if len(tokens) == 0:
+            raise ValueError(f"prefix_allowed_tokens_fn must return at least one token; got none for batch item {item}")
+    return lists

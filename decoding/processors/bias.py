@@ -155,20 +155,33 @@ class LogitBiasStep:
 
 def bad_words_bias(bad_words_ids: BadWords, eos_token_id: TokenList | None) -> SequenceBias:
     """Bad words as a sequence bias of -inf, single EOS tokens left out."""
-    name = "eos_token_id"
-    ends = token_list([] if eos_token_id is None else eos_token_id, name)
-    eos = {token_id(token, name) for row in ends for token in token_list(row, name)}
-    if not isinstance(bad_words_ids, Sequence) or isinstance(bad_words_ids, str | bytes):
+    eos = _end_tokens(eos_token_id)
+    if not _is_list(bad_words_ids):
         raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {bad_words_ids!r}")
     nested = any(isinstance(word, Sequence) and any(isinstance(t, Sequence) for t in word) for word in bad_words_ids)
     rows: Sequence[Any] = bad_words_ids if nested else [bad_words_ids]
     for word in (word for row in rows for word in row):
-        if not isinstance(word, Sequence) or isinstance(word, str | bytes):
-            raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {word!r} in it")
-        for token in word:
-            token_id(token, "bad_words_ids")
+        _check_word(word)
     mappings = [{tuple(word): -math.inf for word in row if not (len(word) == 1 and word[0] in eos)} for row in rows]
     return mappings if nested else mappings[0]
+
+
+def _end_tokens(eos_token_id: TokenList | None) -> set[int]:
+    """Every token that ends some row."""
+    name = "eos_token_id"
+    ends = token_list([] if eos_token_id is None else eos_token_id, name)
+    return {token_id(token, name) for row in ends for token in token_list(row, name)}
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _check_word(word: Any) -> None:
+    if not _is_list(word):
+        raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {word!r} in it")
+    for token in word:
+        token_id(token, "bad_words_ids")
 
 
 def _single_tokens(bias: Mapping[int, float] | Sequence[Mapping[int, float]], name: str) -> SequenceBias:

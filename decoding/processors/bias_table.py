@@ -36,12 +36,7 @@ class SequenceBiasTable:
         device: torch.device | str = "cpu",
         name: str = "sequence_bias",
     ) -> None:
-        if not isinstance(sequence_bias, Mapping | Sequence) or isinstance(sequence_bias, str | bytes):
-            raise TypeError(f"{name} must be a mapping, or one per row; got {sequence_bias!r}")
-        per_row = not isinstance(sequence_bias, Mapping) and any(isinstance(e, Mapping) for e in sequence_bias)
-        rows = [_as_mapping(entry, name) for entry in sequence_bias] if per_row else [_as_mapping(sequence_bias, name)]
-        if per_row and len(rows) != batch_size:
-            raise ValueError(f"{name} must be one mapping, or one per row, {batch_size}; got {len(rows)}")
+        rows = _read_rows(sequence_bias, batch_size, name)
         _check_tokens(rows, vocab_size, name)
         keys = [tuple(row.items()) for row in rows]
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
@@ -62,10 +57,7 @@ class SequenceBiasTable:
             for group, value, place in zip(groups, values, places, strict=True):
                 value += [bias for _, bias in group] + [0.0] * (width - len(group))
                 place.update((sequence, start + i) for i, (sequence, _) in enumerate(group))
-            filler = [(0,) * (length - 1)]
-            prefixes = [[sequence[:-1] for sequence, _ in group] + filler * (width - len(group)) for group in groups]
-            table = torch.tensor(prefixes, dtype=torch.int64, device=device)
-            self._prefixes.append(table.reshape(len(lists), width, length - 1))
+            self._prefixes.append(_prefixes(groups, width, length, device))
         self._values = torch.tensor(values, dtype=torch.float32, device=device).reshape(len(lists), -1)
         self.context_length = max((prefixes.shape[2] for prefixes in self._prefixes), default=0)
         return places
@@ -128,6 +120,25 @@ class SequenceBiasTable:
         """Keep these rows, which may repeat or change order."""
         if self._of_row is not None:
             self._of_row = self._of_row[rows]
+
+
+def _read_rows(sequence_bias: SequenceBias, batch_size: int, name: str) -> list[dict[tuple[int, ...], float]]:
+    """The mapping of each row, or the one of all."""
+    if not isinstance(sequence_bias, Mapping | Sequence) or isinstance(sequence_bias, str | bytes):
+        raise TypeError(f"{name} must be a mapping, or one per row; got {sequence_bias!r}")
+    if isinstance(sequence_bias, Mapping) or not any(isinstance(entry, Mapping) for entry in sequence_bias):
+        return [_as_mapping(sequence_bias, name)]
+    rows = [_as_mapping(entry, name) for entry in sequence_bias]
+    if len(rows) != batch_size:
+        raise ValueError(f"{name} must be one mapping, or one per row, {batch_size}; got {len(rows)}")
+    return rows
+
+
+def _prefixes(groups: list[list[_Term]], width: int, length: int, device: torch.device | str) -> Tensor:
+    """All but the last token of the sequences of one length, [M, E, length - 1]; zeros behind the end of a group."""
+    filler = [(0,) * (length - 1)]
+    table = [[sequence[:-1] for sequence, _ in group] + filler * (width - len(group)) for group in groups]
+    return torch.tensor(table, dtype=torch.int64, device=device).reshape(len(groups), width, length - 1)
 
 
 def _in_order(terms: Sequence[_Term]) -> list[_Term]:

@@ -180,6 +180,8 @@ def ban_(logits: Tensor, token_ids: Tensor, banned: Tensor) -> Tensor:
 
 
 def _ban_found_(logits: Tensor, rows: Tensor, token_ids: Tensor) -> None:
+    if not len(rows):  # as at most steps
+        return
     inside = token_ids < logits.shape[1]
     logits[rows[inside], token_ids[inside]] = -math.inf
 

@@ -116,7 +116,8 @@ def speculate(
     finished row; None stands for 0. on_tokens: called with the tokens [B] of one position after another.
     Every round reads a few device values: how wide the draft is, how far rows came, which are finished.
     """
-    if (stopping.criteria or recorder is not None or on_tokens is not None) and not lockstep:
+    watched = any((stopping.criteria, recorder is not None, on_tokens is not None))
+    if watched and not lockstep:
         raise ValueError("lockstep must be True with criteria, a recorder or a listener; got False")
     rows = _Rows(prompt_ids, stopping, pad_token_id, lockstep=lockstep)
     draft = Draft(prompt_ids[:, :0], torch.zeros_like(prompt_ids[:, 0]))
@@ -140,10 +141,7 @@ def speculate(
             drafter.finish(rows.known()[1])
             return rows.output()
         if compact and not lockstep and num_alive < alive.shape[0]:
-            keep = alive.nonzero().squeeze(1)
-            model.select_rows(keep)
-            drafter.select_rows(keep)
-            rows.select(keep)
+            _select_rows(alive.nonzero().squeeze(1), model, drafter, rows)
         token_ids, lengths = rows.known()
         draft = drafter.draft(token_ids, lengths, rows.room())
         logits = model.verify(torch.cat((rows.pending()[:, None], draft.token_ids), dim=1))
@@ -153,6 +151,11 @@ def _read_prompt(model: VerifyingStepModel, draft: Draft) -> Tensor:
     """The logits after the prompt and after each guess that follows it, [N, T + 1, V]."""
     logits = model.prefill()[:, None]
     return torch.cat((logits, model.verify(draft.token_ids)), dim=1) if draft.token_ids.shape[1] else logits
+
+
+def _select_rows(keep: Tensor, *holders: "VerifyingStepModel | Drafter | _Rows") -> None:
+    for each in holders:
+        each.select_rows(keep)
 
 
 def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: "_Rows") -> tuple[Tensor, Tensor]:
@@ -228,7 +231,7 @@ class _Rows:
         lengths = self.all_lengths[self.alive][~self.finished]
         return int(lengths.min()) if lengths.numel() else self.longest
 
-    def select(self, keep: Tensor) -> None:
+    def select_rows(self, keep: Tensor) -> None:
         self.alive = self.alive[keep]
         self.finished = self.finished[keep]
 

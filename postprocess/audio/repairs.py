@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 Chunk = Mapping[str, Any]  # {"text": ..., "timestamp": (start, end)} and whatever else
@@ -29,18 +30,21 @@ def repair_chunks(
     if drop_echoes:
         kept = [now for before, now in pairwise([None, *kept]) if now is not None and not _echoes(before, now)]
     starts = [chunk["timestamp"][0] for chunk in kept]
+    latest = inf if seconds is None else seconds
     found, clock = [], 0.0
     for place, chunk in enumerate(kept):
         start, end = chunk["timestamp"]
         start = max(clock, clock if start is None else start)
         if end is None:
-            following = next((time for time in starts[place + 1 :] if time is not None), seconds)
-            end = start if following is None else following
-        if seconds is not None:
-            start, end = min(start, seconds), min(end, seconds)
+            end = _next_start(starts[place + 1 :], start if seconds is None else seconds)
+        start, end = min(start, latest), min(end, latest)
         clock = max(start, end)
         found.append(chunk | {"timestamp": (start, clock)})
     return found
+
+
+def _next_start(starts: Sequence[float | None], otherwise: float) -> float:
+    return next((time for time in starts if time is not None), otherwise)
 
 
 def _echoes(before: Chunk | None, now: Chunk) -> bool:

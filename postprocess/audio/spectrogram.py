@@ -39,13 +39,7 @@ def spectrum(
     [[4.0, 0.0, 0.0], [4.0, 0.0, 0.0], [4.0, 0.0, 0.0]]
     """
     size = frame_length if fft_length is None else fft_length
-    if waveform.ndim != 1 or np.iscomplexobj(waveform):
-        raise ValueError(f"waveform must be [n] real numbers; got shape {waveform.shape} of {waveform.dtype}")
-    if hop_length < 1 or frame_length > size or len(window) != frame_length:
-        raise ValueError(
-            f"hop_length must be at least 1, frame_length at most fft_length and the window's length; "
-            f"got {hop_length}, {frame_length}, {size}, {len(window)}"
-        )
+    _check_frames(waveform, window, frame_length, hop_length, size)
     if center:
         waveform = np.pad(waveform, frame_length // 2, mode=pad_mode)  # type: ignore[call-overload]
     if len(waveform) < frame_length:
@@ -56,13 +50,28 @@ def spectrum(
     taper = window.astype(np.float64)
     for first in range(0, len(frames), FRAMES_AT_ONCE):
         block = frames[first : first + FRAMES_AT_ONCE].astype(np.float64)
-        if dither:
-            block += dither * np.random.randn(*block.shape)
-        if remove_dc_offset:
-            block -= block.mean(axis=1, keepdims=True)
-        if preemphasis is not None:
-            block[:, 1:] -= preemphasis * block[:, :-1]
-            block[:, 0] *= 1 - preemphasis
+        _prepare_(block, dither, preemphasis, remove_dc_offset)
         block *= taper
         out[first : first + len(block)] = transform(block, n=size, axis=1)
     return out
+
+
+def _check_frames(waveform: Array, window: Array, frame_length: int, hop_length: int, size: int) -> None:
+    if waveform.ndim != 1 or np.iscomplexobj(waveform):
+        raise ValueError(f"waveform must be [n] real numbers; got shape {waveform.shape} of {waveform.dtype}")
+    if hop_length < 1 or frame_length > size or len(window) != frame_length:
+        raise ValueError(
+            f"hop_length must be at least 1, frame_length at most fft_length and the window's length; "
+            f"got {hop_length}, {frame_length}, {size}, {len(window)}"
+        )
+
+
+def _prepare_(block: Array, dither: float, preemphasis: float | None, remove_dc_offset: bool) -> None:
+    """What is done to frames [n, frame_length] before the window, in place and in transformers' order."""
+    if dither:
+        block += dither * np.random.randn(*block.shape)
+    if remove_dc_offset:
+        block -= block.mean(axis=1, keepdims=True)
+    if preemphasis is not None:
+        block[:, 1:] -= preemphasis * block[:, :-1]
+        block[:, 0] *= 1 - preemphasis

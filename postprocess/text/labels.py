@@ -49,18 +49,15 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
     >>> read_labels(["O", "B-PER", "E-PER", "date-time"], compat=False).names
     ('O', 'PER', 'date-time')
     """
-    if scheme is None and compat:
-        prefixes, opening, closing = "BI", "B", ""
-    else:
-        scheme = scheme or infer_scheme(labels)
-        if scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}; got {scheme!r}")
-        prefixes, opening, closing = SCHEMES[scheme]
+    if scheme is None and not compat:
+        scheme = infer_scheme(labels)
+    if scheme is not None and scheme not in SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}; got {scheme!r}")
+    prefixes, opening, closing = ("BI", "B", "") if scheme is None else SCHEMES[scheme]
     split = [_split(label, prefixes) for label in labels]
-    if scheme is None:
-        names = [label.split("-", 1)[-1] for label in labels]
-    else:
-        names = [kind for _, kind in split]
+    names = [
+        label.split("-", 1)[-1] if scheme is None else kind for label, (_, kind) in zip(labels, split, strict=True)
+    ]
     distinct = tuple(dict.fromkeys(names))
     # The library takes "O" and "I-O" for one kind; a scheme does not.
     kinds = [(scheme is not None and bool(prefix), kind) for prefix, kind in split]
@@ -70,9 +67,14 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
         names=distinct,
         name_of=torch.tensor([distinct.index(name) for name in names], dtype=torch.long),
         type_of=torch.tensor([types[kind] for kind in kinds], dtype=torch.long),
-        opens=torch.tensor([bool(prefix) and prefix in opening for prefix, _ in split], dtype=torch.bool),
-        closes=torch.tensor([bool(prefix) and prefix in closing for prefix, _ in split], dtype=torch.bool),
+        opens=_prefix_among(opening, split),
+        closes=_prefix_among(closing, split),
     )
+
+
+def _prefix_among(prefixes: str, split: Sequence[tuple[str, str]]) -> torch.Tensor:
+    """Which labels have one of these prefixes, [C] bool."""
+    return torch.tensor([prefix in tuple(prefixes) for prefix, _ in split], dtype=torch.bool)
 
 
 def infer_scheme(labels: Sequence[str]) -> str:

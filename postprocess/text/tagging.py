@@ -65,12 +65,7 @@ class Entities:
         grouped = self.aggregation_strategy != "none"
         names = self.scheme.names if grouped else self.scheme.labels
         ids = (self.name if grouped else self.label).tolist()
-        starts: list[int | None] = self.start.tolist()
-        ends: list[int | None] = self.end.tolist()
-        if bool((self.start < 0).any()):
-            placed = [start >= 0 for start in self.start.tolist()]
-            starts = [start if there else None for start, there in zip(starts, placed, strict=True)]
-            ends = [end if there else None for end, there in zip(ends, placed, strict=True)]
+        starts, ends = self._characters()
         rows: list[dict[str, Any]]
         texts: list[str | None] = list(words) if words is not None else [None] * len(ids)
         columns = zip(ids, self.scores.tolist(), texts, starts, ends, strict=True)
@@ -88,6 +83,16 @@ class Entities:
                 del row["word"]
         bounds = torch.bincount(self.item, minlength=self.num_items).cumsum(0).tolist()
         return [rows[a:b] for a, b in zip([0, *bounds[:-1]], bounds, strict=True)] if bounds else []
+
+    def _characters(self) -> tuple[list[int | None], list[int | None]]:
+        """Where each entity starts and ends; None without offsets."""
+        starts: list[int | None] = self.start.tolist()
+        ends: list[int | None] = self.end.tolist()
+        if bool((self.start < 0).any()):
+            placed = (self.start >= 0).tolist()
+            starts = [start if there else None for start, there in zip(starts, placed, strict=True)]
+            ends = [end if there else None for end, there in zip(ends, placed, strict=True)]
+        return starts, ends
 
 
 def group_entities(
@@ -119,13 +124,7 @@ def group_entities(
     float32. An item without tokens has no entities. A -inf logit is a probability of 0.
     Raises ValueError naming the item if a logit of a token that counts is NaN, or is all -inf (checked on the CPU).
     """
-    if aggregation_strategy not in STRATEGIES:
-        raise ValueError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}; got {aggregation_strategy!r}")
-    check_shape("logits", logits, "BTC", (None, None, len(scheme.labels)))
-    batch, time, _ = logits.shape
-    check_shape("keep", keep, "BT", (batch, time))
-    if offsets is not None:
-        check_shape("offsets", offsets, "BT2", (batch, time, 2))
+    batch, time = _checked_shape(logits, keep, offsets, scheme, aggregation_strategy)
     scheme = scheme.to(logits.device)
     kept = keep.flatten().nonzero().flatten()  # [M], rows of the batch laid end to end
     item, position = kept // max(time, 1), kept % max(time, 1)
@@ -168,6 +167,20 @@ def group_entities(
         num_items=batch,
         label_probs=_take(word_probs, reported) if label_probs else None,
     )
+
+
+def _checked_shape(
+    logits: Tensor, keep: Tensor, offsets: Tensor | None, scheme: LabelScheme, aggregation_strategy: str
+) -> tuple[int, int]:
+    """Batch size and length, where all shapes agree."""
+    if aggregation_strategy not in STRATEGIES:
+        raise ValueError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}; got {aggregation_strategy!r}")
+    check_shape("logits", logits, "BTC", (None, None, len(scheme.labels)))
+    batch, time, _ = logits.shape
+    check_shape("keep", keep, "BT", (batch, time))
+    if offsets is not None:
+        check_shape("offsets", offsets, "BT2", (batch, time, 2))
+    return batch, time
 
 
 def _take(values: Tensor, rows: Tensor) -> Tensor:

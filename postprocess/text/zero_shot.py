@@ -60,13 +60,7 @@ def score_labels(
     >>> score_labels(torch.tensor([[0.0, 1.0], [0.0, 3.0]]), [2], entailment=1).label
     tensor([1, 0])
     """
-    check_shape("logits", logits, "NC", (None, None))
-    if sum(counts) != logits.shape[0]:
-        raise ValueError(f"counts must add up to the rows of logits, {logits.shape[0]}; got {sum(counts)}")
-    columns = logits.shape[1]
-    if not -columns <= entailment < columns:
-        raise ValueError(f"entailment must be a column of logits, below {columns}; got {entailment}")
-    refuse_nan("logits", logits, "pair")
+    _check_pairs(logits, counts, entailment)
     logits = as_computed(logits)
     flags = [multi_label] * len(counts) if isinstance(multi_label, bool) else list(multi_label)
     if len(flags) != len(counts):
@@ -90,6 +84,16 @@ def score_labels(
         scores[rows] = found.gather(1, order)
     item = torch.arange(len(counts)).repeat_interleave(sizes).to(logits.device)
     return LabelScores(item, label, scores, bounds.to(logits.device))
+
+
+def _check_pairs(logits: Tensor, counts: Sequence[int], entailment: int) -> None:
+    check_shape("logits", logits, "NC", (None, None))
+    if sum(counts) != logits.shape[0]:
+        raise ValueError(f"counts must add up to the rows of logits, {logits.shape[0]}; got {sum(counts)}")
+    columns = logits.shape[1]
+    if not -columns <= entailment < columns:
+        raise ValueError(f"entailment must be a column of logits, below {columns}; got {entailment}")
+    refuse_nan("logits", logits, "pair")
 
 
 def _scores(entail: Tensor, contra: Tensor | None, compat: bool) -> Tensor:
