@@ -103,10 +103,13 @@ def write_card(
     size = sum(parameter.numel() for parameter in model.parameters())
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     shown = "\n".join(f"- {example}" for example in examples)
-    start = f"started from {record['start']} and took" if record["start"] else "took"
-    history = (
-        f"This one {start} {record['steps']} steps of {record['batch_size']} texts with a peak learning rate of "
-        f"{record['learning_rate']:g}: {record['processor_seconds']} seconds of one processor core."
+    history = history_of(
+        "texts",
+        record["steps"],
+        record["batch_size"],
+        record["learning_rate"],
+        record["processor_seconds"],
+        record["start"],
     )
     text = f"""\
 # {name}
@@ -148,6 +151,22 @@ Held-out examples, as the model answers them:
 
 {textwrap.fill(_SHORTCOMINGS.get(name, "") + _LIMITS, 120)}
 """
+    save_card(folder, text)
+
+
+def history_of(
+    items: str, steps: int, batch_size: int, learning_rate: float, seconds: int, start: str | None = None
+) -> str:
+    """What the training of one model took; ``start``: the model it went on from."""
+    took = f"started from {start} and took" if start else "took"
+    return (
+        f"This one {took} {steps} steps of {batch_size} {items} with a peak learning rate of "
+        f"{learning_rate:g}: {seconds} seconds of one processor core."
+    )
+
+
+def save_card(folder: Path, text: str) -> None:
+    """The card beside the weights, and all of it readable by anyone."""
     (folder / "README.md").write_text(text, encoding="utf-8")
     for file in folder.iterdir():
         os.chmod(file, 0o644)

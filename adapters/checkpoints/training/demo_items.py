@@ -10,8 +10,8 @@ import random
 from typing import Any
 
 from . import corpus_entities, corpus_questions, corpus_reviews, corpus_rewriting, corpus_topics
+from .command import WEIGHTS
 from .names import Names
-from .train import WEIGHTS
 
 SEED = 1
 FILE = WEIGHTS / "demo_items.json"

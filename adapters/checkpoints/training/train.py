@@ -11,8 +11,6 @@ threads on one model would mostly wait for each other.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,10 +19,10 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PegasusForConditionalGeneration
-from transformers.utils import logging
 
 from . import sequence_models, vocabularies
 from .cards import write_card
+from .command import run_trainer
 from .encoders import ENCODERS, feed, liken
 from .evaluate import EVALUATIONS, Figures
 from .examples import EXAMPLES
@@ -49,7 +47,6 @@ MODELS: dict[str, Any] = {
     "seq2seq": PegasusForConditionalGeneration,
     **{name: encoder.model for name, encoder in ENCODERS.items()},
 }
-WEIGHTS = Path(__file__).parent.parent
 
 
 def train_encoder(name: str, out: Path, plan: Schedule) -> tuple[Any, Any, float]:
@@ -124,32 +121,12 @@ def measure(name: str, out: Path) -> Figures:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PLANS), help="the models to train, one after the other")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the folders go")
-    parser.add_argument("--shorter", type=int, default=1, help="divide the steps by this, to try the script")
-    parser.add_argument("--measure", action="store_true", help="measure the saved models and write their cards again")
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    began = time.perf_counter()
-    beside = None if arguments.only else _start(SEQUENCE_MODELS, arguments)
-    for name in arguments.only or [name for name in PLANS if name not in SEQUENCE_MODELS]:
-        if not arguments.measure:
-            train(name, arguments.out, arguments.shorter)
-        else:
-            measure(name, arguments.out)
-    status = beside.wait() if beside else 0
-    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
-    return status
+    def one(name: str, arguments: argparse.Namespace) -> Figures:
+        if arguments.measure:
+            return measure(name, arguments.out)
+        return train(name, arguments.out, arguments.shorter)
 
-
-def _start(names: Sequence[str], arguments: argparse.Namespace) -> "subprocess.Popen[bytes]":
-    """The same script for other models, in a process of its own."""
-    command = [sys.executable, "-m", f"{__package__}.train", "--only", *names, "--out", str(arguments.out)]
-    command += ["--shorter", str(arguments.shorter), *(["--measure"] if arguments.measure else [])]
-    return subprocess.Popen(command)
+    return run_trainer(f"{__package__}.train", __doc__ or "", PLANS, SEQUENCE_MODELS, one, argv, may_measure=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 pictures or sounds."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,13 +13,11 @@ from ...media.sounds import read_sound
 from ...running.batching import Batch
 from ...running.inputs import as_call
 from ...running.options import require, require_choice
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from ...running.views import Texts
 from ..text.generating import must_keep_order
 from . import prompts
-from .chats import is_chat
-from .image_text_to_text import WINDOWS, allowed_chat, read_pictures, weigh
-from .processing_options import processing_options
+from .chat_items import chat_or_text, chat_task, chats_call, read_pictures
 from .prompts import Prompt, PromptOptions
 
 MEDIA = ("images", "videos", "audio")
@@ -48,10 +46,9 @@ def read(text: Any = None, images: Any = None, videos: Any = None, audio: Any = 
     """``pipe(text=..., images=..., audio=..., videos=...)``; a chat or a list of chats; dicts with these fields, one, a
     list, or a stream."""
     require(text is not None or images is not None, "text or images must be given; got None for both")
-    if is_chat(text):
-        return Call([text], "single", options)
-    if isinstance(text, list | tuple) and len(text) > 0 and is_chat(text[0]):
-        return Call(list(text), "list", options)
+    chats = chats_call(text, options)
+    if chats is not None:
+        return chats
     of_texts = isinstance(text, list | tuple) and len(text) > 0 and isinstance(text[0], str)
     if text is not None and not isinstance(text, str) and not of_texts:
         return as_call(text, options)
@@ -60,14 +57,9 @@ def read(text: Any = None, images: Any = None, videos: Any = None, audio: Any = 
 
 
 def parse(loaded: Loaded, item: Any, options: AnyToAnyOptions) -> Prompt:
-    if is_chat(item):
-        return allowed_chat(prompts.as_chat(item), options)
-    prompts.tell_of_chats(loaded)
-    if isinstance(item, str | list | tuple):
-        return Prompt(text=item)
-    if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a text, a chat or a dict with text; got {type(item).__name__}")
-    require("text" in item, "item must have a field 'text'; got none")
+    prompt = chat_or_text(loaded, item, options, fields="text")
+    if prompt is not None:
+        return prompt
     media = {name: value for name, value in item.items() if name != "text"}
     if media.get("images") is not None:
         media["images"] = read_pictures(loaded, media["images"], options)
@@ -135,21 +127,14 @@ def _made(loaded: Loaded, item: Prepared, found: Any, options: AnyToAnyOptions, 
     return Texts({"input_text": text, f"generated_{mode}": value} for text, value in zip(asked, made, strict=False))
 
 
-TASK = Task(
+TASK = chat_task(
     name="any-to-any",
     auto_classes=("AutoModelForMultimodalLM",),
     options=AnyToAnyOptions,
     read=read,
     parse=parse,
-    encode=prompts.encode,
     forward=forward,
     finish=finish,
     check=check,
-    forwarded=processing_options,
     in_order=in_order,
-    needs=("processor",),
-    unit="samples",
-    collate=prompts.collate,
-    window_sizes=WINDOWS,
-    weigh=weigh,
 )

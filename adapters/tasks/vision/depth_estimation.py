@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from ....postprocess.vision.depth import depth_pictures
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from .families import depth_of
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one, with_sizes
+from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, with_sizes
 from .results import DepthMap, from_mask, of_source
 
 
@@ -64,7 +63,7 @@ def columns(
     return Columns(torch.ones(len(items), dtype=torch.long), values)
 
 
-TASK = Task(
+TASK = picture_task(
     name="depth-estimation",
     auto_classes=("AutoModelForDepthEstimation",),
     options=DepthOptions,
@@ -74,8 +73,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -3,31 +3,30 @@
 transformers has models and processors for both, and no pipeline.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ....postprocess.vision.guided import detect_grounded, detect_image_guided
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
-from ...running.inputs import field_of
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from ...running.tokenising import checked
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu
 from .families import family_of
 from .images import (
-    PICTURE_WINDOWS,
     ImageOptions,
     Picture,
-    as_image_call,
+    call_with,
     encode_images,
     image_row,
+    own_or_shared,
     parts_of,
     per_row,
+    picture_task,
     read_one,
     sizes_of,
 )
@@ -53,16 +52,11 @@ class Guided(Picture):
 def read_guided(image: Any = None, query_image: Any = None, **options: Any) -> Call:
     """``pipe(picture, query_image=...)``, a list of pictures with one query for all, or dicts with ``image`` and
     ``query_image``: one, a list, or a stream."""
-    if image is None:
-        raise TypeError("image must be a picture, a dict, a list, or an iterable of them; got None")
-    given = options if query_image is None else {**options, "query_image": query_image}
-    return as_image_call(image, given)
+    return call_with("query_image", query_image, image, options)
 
 
 def parse_guided(loaded: Loaded, item: Any, options: ImageGuidedOptions) -> Guided:
-    query = options.query_image
-    if isinstance(item, Mapping) and ("query_image" in item or query is None):
-        query = field_of(item, "query_image")
+    query = own_or_shared(item, "query_image", options.query_image)
     require(query is not None, "query_image must be given, with the picture or for all; got None")
     picture = read_one(loaded, item, options)
     return Guided(picture.image, picture.source, read_one(loaded, {"image": query}, options))
@@ -125,16 +119,11 @@ class Described(Picture):
 def read_grounded(image: Any = None, text: Any = None, **options: Any) -> Call:
     """``pipe(picture, text="a cat. a dog.")`` or a list of labels as the text, for one picture or a list of them, or
     dicts with ``image`` and ``text``: one, a list, or a stream."""
-    if image is None:
-        raise TypeError("image must be a picture, a dict, a list, or an iterable of them; got None")
-    return as_image_call(image, options if text is None else {**options, "text": text})
+    return call_with("text", text, image, options)
 
 
 def parse_grounded(loaded: Loaded, item: Any, options: GroundedOptions) -> Described:
-    text = options.text
-    if isinstance(item, Mapping) and ("text" in item or text is None):
-        text = field_of(item, "text")
-    picture = read_one(loaded, item, options)
+    text, picture = own_or_shared(item, "text", options.text), read_one(loaded, item, options)
     return Described(picture.image, picture.source, _sentence(text))
 
 
@@ -188,7 +177,7 @@ def finish_grounded(
     return [of_source(own, item.facts.source) for own, item in zip(found, items, strict=True)]
 
 
-IMAGE_GUIDED = Task(
+IMAGE_GUIDED = picture_task(
     name="image-guided-detection",
     auto_classes=("AutoModelForZeroShotObjectDetection",),
     options=ImageGuidedOptions,
@@ -198,12 +187,8 @@ IMAGE_GUIDED = Task(
     forward=forward_guided,
     finish=finish_guided,
     columns=columns_guided,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )
-GROUNDED = Task(
+GROUNDED = picture_task(
     name="grounded-detection",
     auto_classes=("AutoModelForZeroShotObjectDetection",),
     options=GroundedOptions,
@@ -213,7 +198,4 @@ GROUNDED = Task(
     forward=forward_grounded,
     finish=finish_grounded,
     needs=("image_processor", "tokenizer"),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -8,12 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from ....postprocess.classification import choose_function
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one
+from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -
     return best_labels(loaded, logits, function, options.top_k)
 
 
-TASK = Task(
+TASK = picture_task(
     name="image-classification",
     auto_classes=("AutoModelForImageClassification",),
     options=ImageClassificationOptions,
@@ -59,8 +58,4 @@ TASK = Task(
     forward=forward,
     finish=label_records,
     columns=label_columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

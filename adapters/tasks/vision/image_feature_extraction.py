@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from ...running.tokenising import checked
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one
+from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def columns(
     return Columns(torch.tensor([len(own) for own in vectors]), {"features": torch.cat(vectors)})
 
 
-TASK = Task(
+TASK = picture_task(
     name="image-feature-extraction",
     auto_classes=("AutoModel",),
     options=ImageFeatureOptions,
@@ -64,8 +63,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require, require_choice
 from ...running.runner import Loaded, Prepared, Task
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, by_size, image_row, label_names, read_images, read_one
+from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, read_images, read_one
 from .results import Segments, from_mask, of_source
 
 SUBTASKS = ("panoptic", "instance", "semantic")
@@ -185,7 +184,7 @@ def columns(
     return Columns(torch.tensor([len(found.ids) for (found,) in outputs]), values)
 
 
-TASK = Task(
+TASK = picture_task(
     name="image-segmentation",
     auto_classes=(
         "AutoModelForImageSegmentation",
@@ -201,11 +200,7 @@ TASK = Task(
     finish=finish,
     columns=columns,
     check=check,
-    needs=("image_processor",),
     may_use=("tokenizer",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.options import require, require_count
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from .families import to_pixels
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, image_row, read_images, read_one, with_sizes
+from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one, with_sizes
 from .results import Reconstruction, of_source
 
 
@@ -132,7 +131,7 @@ def finish_masked(
     return finished
 
 
-IMAGE_TO_IMAGE = Task(
+IMAGE_TO_IMAGE = picture_task(
     name="image-to-image",
     auto_classes=("AutoModelForImageToImage",),
     options=ImageToImageOptions,
@@ -141,12 +140,8 @@ IMAGE_TO_IMAGE = Task(
     encode=encode,
     forward=forward,
     finish=finish,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )
-MASKED_IMAGE = Task(
+MASKED_IMAGE = picture_task(
     name="masked-image-modeling",
     auto_classes=("AutoModelForMaskedImageModeling",),
     options=MaskedImageOptions,
@@ -155,8 +150,4 @@ MASKED_IMAGE = Task(
     encode=encode_masked,
     forward=forward_masked,
     finish=finish_masked,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...media.pictures import read_picture
+from ...media.pictures import read_picture, weigh_picture
 from ...media.sources import is_web_address
 from ...running.batching import Row, WindowSizes
 from ...running.columns import Part
-from ...running.inputs import as_call
-from ...running.runner import Call, Loaded
+from ...running.inputs import as_call, field_of
+from ...running.runner import Call, Loaded, Task
 
 # Pictures are encoded in few at a time: the next ones beside the model's work on these.
 PICTURE_WINDOWS = WindowSizes(4, 8, 32)
+
+picture_task = partial(
+    Task, needs=("image_processor",), unit="pixels", window_sizes=PICTURE_WINDOWS, weigh=weigh_picture
+)
+"""A ``Task`` over pictures: an image processor for each, batches by their pixels, files weighed by their size."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,20 @@ def as_image_call(inputs: Any, options: dict[str, Any]) -> Call:
     if hasattr(inputs, "read") or hasattr(inputs, "convert"):
         return Call([inputs], "single", options)
     return as_call(inputs, options)
+
+
+def call_with(name: str, value: Any, image: Any, options: dict[str, Any], *, needed: str = "image") -> Call:
+    """``as_image_call`` of pictures that share the ``value`` of ``name`` or bring their own in dicts."""
+    if image is None:
+        raise TypeError(f"{needed} must be a picture, a dict, a list, or an iterable of them; got None")
+    return as_image_call(image, options if value is None else {**options, name: value})
+
+
+def own_or_shared(item: Any, name: str, shared: Any) -> Any:
+    """The item's field ``name``, or what is given for all; without either the field is missing."""
+    if isinstance(item, Mapping) and (name in item or shared is None):
+        return field_of(item, name)
+    return shared
 
 
 def read_one(loaded: Loaded, item: Any, options: ImageOptions) -> Picture:

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from .families import find_points
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, read_images, read_one, sizes_of, with_sizes
+from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, sizes_of, with_sizes
 from .results import Keypoints, of_source
 
 
@@ -62,7 +61,7 @@ def columns(
     return Columns(counts, {name: torch.cat([found[name] for (found,) in outputs]) for name in names})
 
 
-TASK = Task(
+TASK = picture_task(
     name="keypoint-detection",
     auto_classes=("AutoModelForKeypointDetection",),
     options=KeypointDetectionOptions,
@@ -72,8 +71,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

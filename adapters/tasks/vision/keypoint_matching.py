@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns, join_parts
 from ...running.inputs import as_call
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from .families import match_points
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, image_row, parts_of, per_row, read_one
+from .images import ImageOptions, Picture, image_row, parts_of, per_row, picture_task, read_one
 from .results import Matches, of_source
 
 
@@ -108,7 +107,7 @@ def shape(results: Any, call: Call) -> Any:
     return results[0] if call.kind == "list" and len(results) == 1 else results
 
 
-TASK = Task(
+TASK = picture_task(
     name="keypoint-matching",
     auto_classes=("AutoModelForKeypointMatching",),
     options=KeypointMatchingOptions,
@@ -119,8 +118,4 @@ TASK = Task(
     finish=finish,
     columns=columns,
     shape=shape,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

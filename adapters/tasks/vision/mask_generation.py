@@ -11,12 +11,11 @@ from ....postprocess.vision.connected import clean_masks
 from ....postprocess.vision.crops import plan_crops
 from ....postprocess.vision.mask_generation import MaskCandidates, generate_masks, mask_boxes, merge_candidates
 from ....postprocess.vision.run_lengths import encode_masks
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require_count
-from ...running.runner import Loaded, Prepared, Task
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, encode_images, image_row, read_images, read_one
+from ...running.runner import Loaded, Prepared
+from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
 from .results import Masks, of_source
 
 
@@ -155,7 +154,7 @@ def columns(
     return Columns(torch.tensor([len(each.runs) for each in found]), values)
 
 
-TASK = Task(
+TASK = picture_task(
     name="mask-generation",
     auto_classes=("AutoModelForMaskGeneration",),
     options=MaskGenerationOptions,
@@ -165,8 +164,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
-from ...running.runner import Loaded, Prepared, Task
+from ...running.runner import Loaded, Prepared
 from ...running.tokenising import take_logits
 from .detection import (
     DetectionOptions,
@@ -20,7 +19,7 @@ from .detection import (
     tiles_of,
 )
 from .families import detect
-from .images import PICTURE_WINDOWS, Picture, encode_images, label_names, parts_of, read_images, read_one, sizes_of
+from .images import Picture, encode_images, label_names, parts_of, picture_task, read_images, read_one, sizes_of
 
 
 def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) -> list[Prepared]:
@@ -64,7 +63,7 @@ def columns(
     return detection_columns(found_in(items, outputs, options), lambda item: names)
 
 
-TASK = Task(
+TASK = picture_task(
     name="object-detection",
     auto_classes=("AutoModelForObjectDetection",),
     options=DetectionOptions,
@@ -75,8 +74,4 @@ TASK = Task(
     finish=finish,
     columns=columns,
     check=check_single,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.extras import need
 from ...running.options import require, require_count
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from .families import find_poses
-from .images import PICTURE_WINDOWS, ImageOptions, Picture, as_image_call, image_row, read_one
+from .images import ImageOptions, Picture, call_with, image_row, picture_task, read_one
 from .results import Poses, of_source
 
 
@@ -41,9 +40,7 @@ def read(inputs: Any = None, boxes: Any = None, *, image: Any = None, **options:
     """``pipe(picture, boxes=[[left, top, width, height], ...])`` or dicts with ``image`` and ``boxes``: one, a list, or
     a stream."""
     inputs = image if inputs is None else inputs
-    if inputs is None:
-        raise TypeError("inputs must be a picture, a dict, a list, or an iterable of them; got None")
-    return as_image_call(inputs, options if boxes is None else {**options, "boxes": boxes})
+    return call_with("boxes", boxes, inputs, options, needed="inputs")
 
 
 def parse(loaded: Loaded, item: Any, options: PoseOptions) -> Persons:
@@ -112,7 +109,7 @@ def columns(
     return Columns(torch.tensor(counts), {"person": torch.tensor(values["person"]), **joined})
 
 
-TASK = Task(
+TASK = picture_task(
     name="pose-estimation",
     auto_classes=("AutoModelForPoseEstimation",),
     options=PoseOptions,
@@ -122,8 +119,4 @@ TASK = Task(
     forward=forward,
     finish=finish,
     columns=columns,
-    needs=("image_processor",),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

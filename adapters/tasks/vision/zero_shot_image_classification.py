@@ -7,20 +7,19 @@ from typing import Any
 import torch
 
 from ....postprocess.classification import ClassScores, classify
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch
 from ...running.columns import Columns, join_parts
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from ...running.tokenising import checked
 from .images import (
-    PICTURE_WINDOWS,
     ImageOptions,
     Picture,
     as_image_call,
     encode_images,
     parts_of,
     per_row,
+    picture_task,
     read_one,
 )
 from .results import ImageLabels, of_source
@@ -115,7 +114,7 @@ def columns(
     return join_parts([rows[0] for rows in outputs], columns_of)
 
 
-TASK = Task(
+TASK = picture_task(
     name="zero-shot-image-classification",
     auto_classes=("AutoModelForZeroShotImageClassification",),
     options=ZeroShotImageOptions,
@@ -126,7 +125,4 @@ TASK = Task(
     finish=finish,
     columns=columns,
     needs=("image_processor", "tokenizer"),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

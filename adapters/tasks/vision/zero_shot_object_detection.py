@@ -4,22 +4,30 @@ Where the model scores labels independently (OWL-ViT, OWLv2), one forward pass a
 where they meet in the model (Grounding DINO), every label is a row of its own, as in transformers, in batches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ....postprocess.vision.detection import detect_every_label
-from ...media.pictures import weigh_picture
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
-from ...running.inputs import field_of
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.runner import Call, Loaded, Prepared
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu, thresholds_of, tiles_of
 from .families import detect, family_of
-from .images import PICTURE_WINDOWS, Picture, as_image_call, encode_images, image_row, parts_of, read_one, sizes_of
+from .images import (
+    Picture,
+    as_image_call,
+    encode_images,
+    image_row,
+    own_or_shared,
+    parts_of,
+    picture_task,
+    read_one,
+    sizes_of,
+)
 
 _INDEPENDENT = {"OwlViT": False, "Owlv2": True}  # by family: whether the model sees its picture padded to a square
 
@@ -58,9 +66,7 @@ def read(image: Any = None, candidate_labels: Any = None, *, text_queries: Any =
 
 
 def parse(loaded: Loaded, item: Any, options: ZeroShotDetectionOptions) -> Asked:
-    labels = options.candidate_labels
-    if isinstance(item, Mapping) and ("candidate_labels" in item or labels is None):
-        labels = field_of(item, "candidate_labels")
+    labels = own_or_shared(item, "candidate_labels", options.candidate_labels)
     if labels is None:
         raise ValueError("candidate_labels must be given, with the picture or for all; got None")
     if isinstance(labels, str):
@@ -172,7 +178,7 @@ def columns(
     return detection_columns(_found(items, outputs, options), lambda item: items[item].facts.labels)
 
 
-TASK = Task(
+TASK = picture_task(
     name="zero-shot-object-detection",
     auto_classes=("AutoModelForZeroShotObjectDetection",),
     options=ZeroShotDetectionOptions,
@@ -183,7 +189,4 @@ TASK = Task(
     finish=finish,
     columns=columns,
     needs=("image_processor", "tokenizer"),
-    unit="pixels",
-    window_sizes=PICTURE_WINDOWS,
-    weigh=weigh_picture,
 )

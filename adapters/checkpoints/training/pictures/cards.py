@@ -1,10 +1,10 @@
 """Writes the README.md beside each vision checkpoint: what it is, what it learned from, what it gets right."""
 
-import os
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from ..cards import history_of, save_card
 from ..optimise import Schedule
 from . import scenes
 
@@ -52,8 +52,7 @@ def write_card(
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     history = (
         f"`python -m {__package__}.train` (`make train-vision`) makes all of them from seed {seed}. "
-        f"This one took {plan.steps} steps of {plan.batch_size} pictures with a peak learning rate of "
-        f"{plan.learning_rate:g}: {round(spent)} seconds of one processor core."
+        + history_of("pictures", plan.steps, plan.batch_size, plan.learning_rate, round(spent))
     )
     text = f"""\
 # {name}
@@ -86,6 +85,4 @@ the figures below were measured. (transformers 4 loads float32 by default.)
 
 {textwrap.fill(_LIMITS, 120)}
 """
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    for file in folder.iterdir():
-        os.chmod(file, 0o644)
+    save_card(folder, text)

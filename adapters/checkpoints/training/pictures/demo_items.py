@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from ..train import WEIGHTS
+from ..command import WEIGHTS
 from . import scenes
 
 SEED = 1
