@@ -1,8 +1,12 @@
 """The house in figures: files and floors of every room, how long and branched functions are, what is documented.
 
-``python -m tests.programs.house [ROOT]`` prints a row a room for the package at ROOT (this repository by default).
-Floors are the longest chain of imports between the files of a part. Lengths are of functions without their docstring;
-branches are counted as McCabe does. Public functions are those whose name, class and file start with no underscore.
+``python -m tests.programs.house [ROOT] [--names]`` prints a row a room for the package at ROOT (this repository by
+default), and with ``--names`` what has no docstring. Floors are the longest chain of imports between the files of a
+part. Lengths are of functions without their docstring; branches are counted as McCabe does. Public functions are those
+whose name, class and file start with no underscore; what is silent are private ones of more than ten lines that do not
+say what they do.
+
+No function may have more than ``MOST_BRANCHES`` or ``MOST_LINES``: ``tests/test_architecture.py`` holds them to it.
 """
 
 import ast
@@ -15,6 +19,7 @@ from statistics import median, quantiles
 
 PARTS = ("decoding", "postprocess", "adapters", "benchmarks")
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+MOST_BRANCHES, MOST_LINES = 12, 60
 BRANCH = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)
 
 
@@ -25,10 +30,12 @@ class Room:
     files: int = 0
     lengths: list[int] = field(default_factory=list)
     branched: list[str] = field(default_factory=list)
+    long: list[str] = field(default_factory=list)
+    undocumented: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
     comments: int = 0
     code: int = 0
     public: int = 0
-    documented: int = 0
 
     def add(self, path: Path) -> None:
         text = path.read_text()
@@ -38,12 +45,19 @@ class Room:
         self.comments += sum("#" in line and (line.startswith("#") or "  # " in line) for line in lines)
         self.code += sum(bool(line) and not line.startswith("#") for line in lines) - _docstring_lines(tree)
         for name, node in _functions(tree):
-            self.lengths.append(node.end_lineno - node.lineno + 1 - _docstring_lines(node, deep=False))
-            if complexity(node) > 12:
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring_lines(node, deep=False)
+            self.lengths.append(length)
+            if complexity(node) > MOST_BRANCHES:
                 self.branched.append(f"{path.name}:{name} ({complexity(node)})")
-            if not any(part.startswith("_") for part in name.split(".")):
-                self.public += 1
-                self.documented += ast.get_docstring(node) is not None
+            if length > MOST_LINES:
+                self.long.append(f"{path.name}:{name} ({length})")
+            is_public = not any(part.startswith("_") for part in name.split("."))
+            self.public += is_public
+            if ast.get_docstring(node) is None:
+                if is_public:
+                    self.undocumented.append(f"{path.name}:{name}")
+                elif length > 10 and not name.endswith("__"):
+                    self.silent.append(f"{path.name}:{name}")
 
 
 def complexity(node: ast.AST) -> int:
@@ -94,28 +108,37 @@ def floors(root: Path, part: str) -> int:
     return max(height(module) for module in files if module[-1] != "__init__")
 
 
-def main(root: Path) -> None:
+def rooms_of(root: Path) -> dict[str, Room]:
+    """What is counted in each folder of the package at ``root``."""
     rooms: dict[str, Room] = {}
     for part in PARTS:
         for path in sorted((root / part).rglob("*.py")):
             inside = path.relative_to(root).parts[:-1]
             name = "/".join(inside if "checkpoints" not in inside else inside[:3])
             rooms.setdefault(name, Room()).add(path)
-    print("| room | files | length: median, p90, longest | above 12 branches | comments per 100 lines | documented |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    return rooms
+
+
+def main(root: Path, names: bool = False) -> None:
+    rooms = rooms_of(root)
+    print("| room | files | length: median, p90, longest | above 12 | comments / 100 lines | documented | silent |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, room in rooms.items():
         p90 = round(quantiles(room.lengths, n=10)[-1]) if len(room.lengths) > 1 else max(room.lengths, default=0)
         size = f"{median(room.lengths):.0f}, {p90}, {max(room.lengths)}" if room.lengths else "-"
         comments = f"{100 * room.comments / max(room.code, 1):.1f}"
         print(
             f"| {name} | {room.files} | {size} | {len(room.branched)} | {comments} "
-            f"| {room.documented} of {room.public} |"
+            f"| {room.public - len(room.undocumented)} of {room.public} | {len(room.silent)} |"
         )
     print("\nfloors: " + ", ".join(f"{part} {floors(root, part)}" for part in PARTS))
-    for name, room in rooms.items():
-        if room.branched:
-            print(f"{name}: {', '.join(room.branched)}")
+    kinds = ("branched", "long", *(("undocumented", "silent") if names else ()))
+    for kind in kinds:
+        for name, room in rooms.items():
+            if getattr(room, kind):
+                print(f"{kind}, {name}: {', '.join(getattr(room, kind))}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2])
+    given = [argument for argument in sys.argv[1:] if argument != "--names"]
+    main(Path(given[0]) if given else Path(__file__).parents[2], "--names" in sys.argv)
