@@ -130,11 +130,7 @@ def speculate(
         new, counts = _accept(scores, draft, do_sample, draw, rows)
         width = new.shape[1]
         counts = rows.extend(new, counts, raw, scores, recorder, on_tokens)
-        drop = width - counts  # of the pending token and the guesses
-        if rows.rounds == 1:
-            drop = drop.clamp(max=width - 1)  # no token was pending: the prompt itself stays
-        if rows.rounds > 1 or width > 1:
-            model.rewind(drop)
+        _drop_rejected(model, width, width - counts, rows.rounds == 1)
         alive = ~rows.finished
         num_alive = int(alive.sum())
         if num_alive == 0 or stopping.everywhere(rows.shortest()):
@@ -151,6 +147,14 @@ def _read_prompt(model: VerifyingStepModel, draft: Draft) -> Tensor:
     """The logits after the prompt and after each guess that follows it, [N, T + 1, V]."""
     logits = model.prefill()[:, None]
     return torch.cat((logits, model.verify(draft.token_ids)), dim=1) if draft.token_ids.shape[1] else logits
+
+
+def _drop_rejected(model: VerifyingStepModel, width: int, drop: Tensor, is_first: bool) -> None:
+    """Take back the last ``drop`` of the ``width`` tokens the model has read: the pending one and the guesses."""
+    if is_first:
+        drop = drop.clamp(max=width - 1)  # no token was pending: the prompt itself stays
+    if not is_first or width > 1:
+        model.rewind(drop)
 
 
 def _select_rows(keep: Tensor, *holders: "VerifyingStepModel | Drafter | _Rows") -> None:
