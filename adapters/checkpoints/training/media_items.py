@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from .command import WEIGHTS
 from .documents import receipts
 from .names import Names
 from .sounds import noises, speech
-from .train import WEIGHTS
 
 SEED = 1
 SOUNDS, PAGES = WEIGHTS / "demo_sounds", WEIGHTS / "demo_pages"

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from .command import WEIGHTS
 from .media_cards import write_card
 from .media_figures import FIGURES, Figures
 from .media_models import KINDS, Kind
 from .optimise import Batch, Schedule, fit
-from .train import WEIGHTS
 
 SEED = 2026
 SECOND = ("captions", "picture-questions")
