@@ -67,7 +67,7 @@ def pipeline(
     the kernels' own without a record on the way, with an ``offsets`` tensor: item i owns its rows ``offsets[i]`` to
     ``offsets[i + 1]``) or "arrow" (a pyarrow table, its column ``item`` says whose a row is). With "record" an item
     that failed owns one row, with its text in the column ``error`` and NaN, -1 or None (null) in the others.
-    options: the task's own, as the library documents them; they may also be given at each call.
+    options: the task's own, as transformers documents them; they may also be given at each call.
 
     >>> ner = pipeline("ner", aggregation_strategy="simple")  # doctest: +SKIP
     >>> ner("Ada Lovelace lived in London.")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Whole calls of the other text tasks against the library's pipeline of that name, 4.57.6 for those it removed."""
+"""Whole calls of the other text tasks against transformers' pipeline of that name, 4.57.6 for those it removed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bench_encoder_task(pair, task):
     ours, library = pipeline(task, **options), transformers.pipeline(task, **options)
     cut = {"truncation": True}
     rivals = {"transformers": lambda: library(texts, **cut)}
-    if task == "text-classification":  # in batches the library's feature extraction returns the padding too
+    if task == "text-classification":  # in batches transformers' feature extraction returns the padding too
         rivals["transformers, 32"] = lambda: library(texts, batch_size=32, **cut)
     pair(
         f"{task}, 100 lines, 6 x 384",
@@ -89,7 +89,7 @@ WRITING = {
 
 @pytest.mark.parametrize("task", [*WRITING])
 def bench_written_task(pair, task):
-    """The encoder-decoder that ships, 24 texts; the library's pipeline ran them one by one and ended with 4.57.6."""
+    """The encoder-decoder that ships, 24 texts; transformers' pipeline ran them one by one and ended with 4.57.6."""
     folder, texts = str(checkpoints.path(task)), WRITING[task] * (24 // len(WRITING[task]))
     options = {"max_new_tokens": 32, "num_beams": 1, "do_sample": False}
     ours = pipeline(task, model=folder, device="cpu")

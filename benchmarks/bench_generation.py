@@ -57,7 +57,7 @@ def generate_pair(
     new=NEW,
     **more,
 ):
-    """One row of the table: this engine, the library and the bare loop on the same prompt."""
+    """One row of the table: this engine, transformers and the bare loop on the same prompt."""
     model = model_on(pair.device)
     prompt = workloads.prompts(batch_size, PROMPT, device=pair.device)
     wide = prompt.repeat_interleave(bare_rows, dim=0)

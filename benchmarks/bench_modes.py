@@ -40,7 +40,7 @@ REMOVED = {
 @pytest.mark.cpu_only
 @pytest.mark.parametrize("mode", [*REMOVED])
 def bench_removed_mode(pair, mode):
-    """The library's last version that has the mode, in its own process; the bare loop runs one row per beam."""
+    """Transformers' last version that has the mode, in its own process; the bare loop runs one row per beam."""
     options, bare_rows = REMOVED[mode]
     model, prompt = model_on(pair.device), workloads.prompts(8, PROMPT, VOCAB)
     common = {"max_new_tokens": NEW, "pad_token_id": 0, **options}
@@ -67,7 +67,7 @@ def bench_removed_mode(pair, mode):
 
 
 def bench_beam_sample(pair):
-    """torch's stream: the same tokens as the library's, drawn from 4 beams of 8 prompts."""
+    """torch's stream: the same tokens as transformers', drawn from 4 beams of 8 prompts."""
     model, prompt = model_on(pair.device), workloads.prompts(8, PROMPT, VOCAB, device=pair.device)
     options = {"do_sample": True, "num_beams": 4, "top_k": 50, "top_p": 0.95, "max_new_tokens": NEW, "pad_token_id": 0}
     options["attention_mask"] = torch.ones_like(prompt)
@@ -103,7 +103,7 @@ def target_and_draft(device):
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def bench_assisted(pair, batch_size):
-    """A draft model proposes, the model verifies. The library does it for one row at a time, we for the batch."""
+    """A draft model proposes, the model verifies. Transformers does it for one row at a time, we for the batch."""
     target, draft = target_and_draft(pair.device)
     prompt = workloads.prompts(batch_size, PROMPT, DRAFTED, device=pair.device)
     common = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}

@@ -1,4 +1,4 @@
-"""Whole calls of text tasks against a tokeniser call and length-sorted batches, and against the library's own."""
+"""Whole calls of text tasks against a tokeniser call and length-sorted batches, and against transformers' own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def bench_question_answering(pair, layers, hidden):
     windows = {"truncation": "only_second", "max_length": 384, "stride": 128, "return_overflowing_tokens": True}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_sides:
         rivals = {}
-        if layers == 2:  # the library's answers; with the large model it would take most of the entry's time
+        if layers == 2:  # transformers' answers; with the large model it would take most of the entry's time
             payload = _payload(model, tokenizer, asked, folder)
             rivals["transformers 4.57.6"] = open_sides.enter_context(Oracle("question-answering", payload))
         pair(

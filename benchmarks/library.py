@@ -1,4 +1,4 @@
-"""The library's side of the kernel pairs: transformers' own processors, put together as its loops do."""
+"""Transformers' side of the kernel pairs: transformers' own processors, put together as its loops do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from afterlogits.benchmarks.answers import UnequalAnswers
 
 
 def warpers(**options: float) -> Callable[[Tensor], Tensor]:
-    """The library's processors for sampling, in its order: ``warpers(temperature=0.8, top_k=50)(logits)``."""
+    """Transformers' processors for sampling, in its order: ``warpers(temperature=0.8, top_k=50)(logits)``."""
     from transformers import LogitsProcessorList
     from transformers.generation import logits_process as library
 
@@ -39,7 +39,7 @@ def draw(warp: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
 
 
 def in_support(warp: Callable[[Tensor], Tensor], logits: Tensor) -> Callable[[Any, Any], None]:
-    """A comparison for draws with other noise: every token must be one the library's filters leave."""
+    """A comparison for draws with other noise: every token must be one transformers' filters leave."""
     kept = warp(logits) > -torch.inf
 
     def check(ours: Tensor, theirs: Tensor) -> None:
@@ -47,7 +47,7 @@ def in_support(warp: Callable[[Tensor], Tensor], logits: Tensor) -> Callable[[An
             inside = kept.gather(1, token_ids[:, None])[:, 0]
             if not bool(inside.all()):
                 row = int((~inside).nonzero()[0])
-                raise UnequalAnswers(f"{name} drew token {int(token_ids[row])} in row {row}, which the library drops")
+                raise UnequalAnswers(f"{name} drew token {int(token_ids[row])} in row {row}, which transformers drops")
 
     return check
 

@@ -131,7 +131,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    # Whatever the library prints goes to stderr: stdout carries the replies.
+    # Whatever transformers prints goes to stderr: stdout carries the replies.
     output = sys.stdout.buffer
     sys.stdout = sys.stderr
     serve(sys.stdin.buffer, output)

@@ -28,7 +28,7 @@ class ClassScores:
 
 
 def choose_function(problem_type: str | None, num_labels: int, function_to_apply: str | None = None) -> str:
-    """The activation the library picks for a model: its regression, multi-label and single-label rules, in that order.
+    """The activation transformers picks for a model: its regression, multi-label and single-label rules, in that order.
 
     function_to_apply: the caller's choice, in any case of letters; it wins.
     >>> choose_function(None, 1), choose_function("regression", 1), choose_function(None, 3)
@@ -56,7 +56,7 @@ def classify(
 
     logits: [B, C] float. function_to_apply: "softmax", "sigmoid" or "none" (regression: the logits themselves).
     top_k: labels per row; None or more than C means all C. ordered=False keeps the order of the label ids and ignores
-    ``top_k``: the library's list when no ``top_k`` is asked for.
+    ``top_k``: transformers' list when no ``top_k`` is asked for.
     Ties: the lower label id first. float16 and bfloat16 are computed in float32. A row of -inf alone is NaN under
     softmax and refused. Raises ValueError naming the row if a logit is NaN (checked on the CPU).
     >>> classify(torch.tensor([[0.0, 2.0, 1.0]]), top_k=2).labels

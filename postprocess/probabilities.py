@@ -1,4 +1,4 @@
-"""Softmax and sigmoid in the library's own arithmetic, and the check that no logit is NaN.
+"""Softmax and sigmoid in transformers' own arithmetic, and the check that no logit is NaN.
 
 transformers computes the probabilities of most of its pipelines in numpy. numpy's exponential and pairwise sum differ
 from torch's in the last bit for more than half of all values, which is enough to turn a near tie the other way. On the
@@ -19,7 +19,7 @@ IN_CACHE = 1 << 15  # values of a block of rows: 128 KiB of float32
 
 
 def as_computed(logits: Tensor, *, keep_half: bool = False) -> Tensor:
-    """The dtype the library computes in: float32 for bfloat16 (and float16 unless ``keep_half``), else unchanged."""
+    """The dtype transformers computes in: float32 for bfloat16 (and float16 unless ``keep_half``), else unchanged."""
     if logits.dtype == torch.bfloat16 or (logits.dtype == torch.float16 and not keep_half):
         return logits.float()
     if not logits.is_floating_point():
@@ -30,7 +30,7 @@ def as_computed(logits: Tensor, *, keep_half: bool = False) -> Tensor:
 def softmax(logits: Tensor) -> Tensor:
     """Softmax over the last axis. logits: [..., C] float; returns [..., C] in the same dtype.
 
-    CPU: numpy's exponential, pairwise sum and division, bit for bit what the library computes. A row of -inf alone
+    CPU: numpy's exponential, pairwise sum and division, bit for bit what transformers computes. A row of -inf alone
     gives NaN, as there; kernels decide what that means.
     """
     if logits.shape[-1] == 0 or logits.numel() == 0:

@@ -1,8 +1,8 @@
-"""The methods that replace the library's own decoding loops on a model.
+"""The methods that replace transformers' own decoding loops on a model.
 
 ``GenerationMixin.generate`` prepares a call (configuration, processors, criteria, cache, encoder) and looks its loop up
-on the model's class; ``Engine`` puts this package's loops there and leaves the preparation to the library. What it does
-not cover goes to the library's loop, with one warning that says why.
+on the model's class; ``Engine`` puts this package's loops there and leaves the preparation to transformers. What it
+does not cover goes to transformers' loop, with one warning that says why.
 """
 
 import inspect
@@ -77,7 +77,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         return self._decode("_beam_search", run_beam_search, input_ids, prepared)
 
     def _assisted_decoding(self, input_ids: Tensor, inputs_tensor: Any = None, **prepared: Any) -> Any:
-        # The library hands ``inputs_tensor`` to a loop that names it.
+        # Transformers hands ``inputs_tensor`` to a loop that names it.
         prepared["inputs_tensor"] = inputs_tensor
         return self._decode("_assisted_decoding", run_assisted, input_ids, prepared, why_not_assisted)
 
@@ -89,7 +89,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         prepared: dict[str, Any],
         why_not: Callable[..., str | None] = lambda *_: None,
     ) -> Any:
-        """This engine's loop on what the library prepared, or the library's own loop where this one does not serve."""
+        """This engine's loop on what transformers prepared, or transformers' own loop where this one does not serve."""
         if isinstance(current_pending(), Capturing):
             return Captured(method, input_ids, prepared)
         config = prepared["generation_config"]
@@ -103,7 +103,7 @@ class Engine(GenerationMixin):  # type: ignore[misc]
         return run(self, input_ids, request=request, **prepared)
 
     def _get_deprecated_gen_repo(self, *args: Any, **kwargs: Any) -> None:
-        """The modes the library keeps on its Hub run here: no repository is needed."""
+        """The modes transformers keeps on its Hub run here: no repository is needed."""
 
 
 # For whoever asks a model what its generate takes, as pipelines and trainers do.
@@ -115,7 +115,7 @@ Engine.generate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [*_named, *_further, *(one for one in _parameters.values() if one.kind is one.VAR_KEYWORD)]
 )
 
-# The library finds the loop of such a mode by the name of its repository; see ``generate``.
+# Transformers finds the loop of such a mode by the name of its repository; see ``generate``.
 for _mode, _run in REMOVED_MODES.items():
     setattr(Engine, library.GENERATION_MODES_MAPPING[_mode], _run)
 
@@ -126,7 +126,7 @@ def _has_own_generate(model: Any) -> bool:
 
 
 def _not_covered(model: Any, method: str, synced_gpus: bool, config: Any) -> str | None:
-    """Why the library's own loop must run, or None."""
+    """Why transformers' own loop must run, or None."""
     own = next((kind for kind in type(model).__mro__ if method in vars(kind) and kind is not Engine), GenerationMixin)
     if own is not GenerationMixin:
         return f"it has its own {method}"

@@ -55,16 +55,16 @@ def generate(
     the result where ``num_return_sequences`` makes several; a row then has the tokens of a call of its own. None in a
     list is "off". eos_token_id: also a list of lists, one per prompt.
     frequency_penalty, presence_penalty (of new tokens alone), logit_bias, allowed_token_ids, the ``dry_*`` options,
-    top_n_sigma, xtc_probability, xtc_threshold, dynamic_temperature, dynamic_exponent: what the library lacks, one
+    top_n_sigma, xtc_probability, xtc_threshold, dynamic_temperature, dynamic_exponent: what transformers lacks, one
     value or one per row, as in ``decoding.SamplingParams``; the last five need ``do_sample``.
     seeds: ints, one per prompt; a row's draws then depend on its seed alone, whatever else is in the batch. Without
-    seeds the draws are torch's, and the library's.
+    seeds the draws are torch's, and transformers'.
     compact: rows that have finished leave the batch, where nothing that is asked for or looks on needs every row. The
     tokens of the others stay the same up to near ties that other matrix sizes may round differently.
     shared_prefill: run a prompt once for all its beams or returned sequences. Off where a forward hook that is not
     torch's, transformers' or accelerate's looks on, for it may count rows; rows do not leave then either.
     The model itself is left as it is, for other threads too. It may be wrapped: by PEFT, torch.compile, data
-    parallelism, a value head. What this engine does not cover runs on the library's loops, with one warning that says
+    parallelism, a value head. What this engine does not cover runs on transformers' loops, with one warning that says
     why.
     Raises TypeError if ``model`` cannot generate; ValueError naming an option whose rows do not fit.
     """

@@ -1,4 +1,4 @@
-"""Collects what ``return_dict_in_generate`` asks for, and builds the library's own output classes from it."""
+"""Collects what ``return_dict_in_generate`` asks for, and builds transformers' own output classes from it."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ class OutputRecorder:
             self.hidden_states += (getattr(outputs, f"{prefix}hidden_states"),)
 
     def output(self, sequences: Tensor, **beams: Any) -> Any:
-        """The library's output object; ``beams`` holds sequences_scores and beam_indices where there are beams."""
+        """Transformers' output object; ``beams`` holds sequences_scores and beam_indices where there are beams."""
         beam = "Beam" if beams else ""
         common = {
             "sequences": sequences,

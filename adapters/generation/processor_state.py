@@ -1,4 +1,4 @@
-"""Steps for the library's processors that hold more than options: a watermark's state, n-grams found, a function."""
+"""Steps for transformers' processors that hold more than options: a watermark's state, n-grams found, a function."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["can_be_steps", "encoder_ngrams_step", "ngrams_as_rows", "prefix_step
 class SynthIDProcessorStep(SynthIDStep):
     """The step of a library's processor, whose state it starts from and keeps up to date.
 
-    As in the library, the contexts stay where they are when beams change places.
+    As in transformers, the contexts stay where they are when beams change places.
     """
 
     def __init__(self, processor: Any, token_ids: Tensor):

@@ -1,7 +1,7 @@
-"""The library's logits processors as stages of a loop.
+"""Transformers' logits processors as stages of a loop.
 
 A processor whose exact type is in ``STEPS`` becomes this engine's own incremental step; any other, a user's own
-included, is called as the library calls it, with the ids so far and the scores, at its place in the list.
+included, is called as transformers calls it, with the ids so far and the scores, at its place in the list.
 """
 
 import math
@@ -31,7 +31,7 @@ __all__ = ["LibraryProcessors", "keeps_rows_apart", "translate"]
 
 
 class LibraryProcessors:
-    """Runs the library's own processors one after another on the whole batch."""
+    """Runs transformers' own processors one after another on the whole batch."""
 
     def __init__(self, processors: Iterable[Any], history: History):
         self.processors = list(processors)
@@ -229,7 +229,7 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
 }
 
-# The library's own that look at one row at a time and remember nothing but what the ids say.
+# Transformers' own that look at one row at a time and remember nothing but what the ids say.
 ROW_WISE = frozenset(STEPS) | frozenset(
     getattr(library, name)
     for name in (
@@ -247,7 +247,7 @@ ROW_WISE = frozenset(STEPS) | frozenset(
 
 
 def translate(processors: Iterable[Any], history: History) -> list[LogitsStep]:
-    """The stages for ``processors``, in order; those without a step of this engine run together, as in the library."""
+    """The stages for ``processors``, in order; those without a step of this engine run together, as in transformers."""
     stages: list[LogitsStep] = []
     for processor in processors:
         build = STEPS.get(type(processor))
@@ -282,5 +282,5 @@ def _is_finite(processor: Any) -> bool:
 
 
 def keeps_rows_apart(processors: Iterable[Any]) -> bool:
-    """Whether every processor is the library's own and reads one row's ids and scores at a time."""
+    """Whether every processor is transformers' own and reads one row's ids and scores at a time."""
     return all(type(processor) in ROW_WISE for processor in processors)

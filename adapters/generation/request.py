@@ -1,4 +1,4 @@
-"""What one call of ``generate`` asks for beyond the library's own arguments, carried to the loop that serves it."""
+"""What one call of ``generate`` asks for beyond transformers' own arguments, carried to the loop that serves it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ __all__ = [
 class Request:
     """Options of this engine alone. None or empty: not asked.
 
-    rows: sampling parameters of a draw, by name, that the library takes once for a batch or lacks. rules: the same for
+    rows: sampling parameters of a draw, by name, that transformers takes once for a batch or lacks. rules: the same for
     what acts before the filters; see ``row_rules``.
     """
 
@@ -110,7 +110,7 @@ def requested(pending: Pending) -> Iterator[None]:
         _PENDING.reset(token)
 
 
-# Per-row options of a draw, and what the library is told instead so that it adds no stage of its own for them.
+# Per-row options of a draw, and what transformers is told instead so that it adds no stage of its own for them.
 ROW_OPTIONS: dict[str, Any] = {
     "temperature": 1.0,
     "top_k": 0,
@@ -121,9 +121,9 @@ ROW_OPTIONS: dict[str, Any] = {
     "eta_cutoff": 0.0,
     "top_h": None,
 }
-# Options of a draw that the library lacks, for the batch or per row.
+# Options of a draw that transformers lacks, for the batch or per row.
 OWN_OPTIONS = ("top_n_sigma", "xtc_probability", "xtc_threshold", "dynamic_temperature", "dynamic_exponent")
-# What acts before the filters: the library's processor, or the rule it has none for, and the options it takes.
+# What acts before the filters: transformers' processor, or the rule it has none for, and the options it takes.
 RULE_NAMES: dict[str, tuple[str, ...]] = {
     "logit_bias": ("logit_bias",),
     "RepetitionPenaltyLogitsProcessor": ("repetition_penalty",),
@@ -136,7 +136,7 @@ RULE_NAMES: dict[str, tuple[str, ...]] = {
     "MinNewTokensLengthLogitsProcessor": ("min_new_tokens",),
     "allowed_token_ids": ("allowed_token_ids",),
 }
-# What the library is told so that its own processor takes its place in the list, and what None in a row means.
+# What transformers is told so that its own processor takes its place in the list, and what None in a row means.
 _TOLD: dict[str, Any] = {"repetition_penalty": 2.0, "no_repeat_ngram_size": 1, "min_new_tokens": max}
 _OFF: dict[str, Any] = {
     **{name: 0 if off is None else off for name, off in ROW_OPTIONS.items() if name != "top_h"},
@@ -162,7 +162,7 @@ def split_request(
     shared_prefill: bool = True,
     own_sequences: frozenset[str] = frozenset(),
 ) -> tuple[Request, dict[str, Any]]:
-    """Take the per-row options, and those the library lacks, out of the arguments for the library.
+    """Take the per-row options, and those transformers lacks, out of the arguments for transformers.
 
     own_sequences: options of which the model's own generate takes several with a meaning of its own.
 
@@ -255,7 +255,7 @@ def _without_none(name: str, value: Any) -> Any:
 
 
 def _refuse_twice(rules: dict[str, Any], processors: Iterable[Any]) -> None:
-    """As the library prefers a call's own processor to the option it stands for, a value per row has no place."""
+    """As transformers prefers a call's own processor to the option it stands for, a value per row has no place."""
     kinds = {type(processor).__name__ for processor in processors}
     for kind, names in RULE_NAMES.items():
         asked = next((name for name in names if name in rules), None)

@@ -1,7 +1,7 @@
-"""Options that act before the filters and that the library takes once for a batch, or lacks: as processors of its kind.
+"""Options before the filters that transformers takes once for a batch, or lacks: as processors of its kind.
 
-The library is told one value, so that it builds its own processor where that belongs; ``with_row_rules`` puts a
-``RowRule`` there. Options the library lacks stand where ``decoding.chain`` documents them.
+Transformers is told one value, so that it builds its own processor where that belongs; ``with_row_rules`` puts a
+``RowRule`` there. Options transformers lacks stand where ``decoding.chain`` documents them.
 """
 
 import math
@@ -20,7 +20,7 @@ from .request import RULE_NAMES, Request, has_rows, per_row
 
 __all__ = ["RowRule", "with_row_rules"]
 
-# The library's processors before the filters, and the rules that have none there, in their order.
+# Transformers' processors before the filters, and the rules that have none there, in their order.
 _PLACES: dict[str, int] = {
     name: place
     for place, name in enumerate(
@@ -46,7 +46,7 @@ _LAST = len(_PLACES)
 
 @dataclass(frozen=True)
 class RowRule:
-    """Options with a value per row, called as the library calls its processors; a loop makes a step of it.
+    """Options with a value per row, called as transformers calls its processors; a loop makes a step of it.
 
     kind: its place, see ``_PLACES``. options: for ``SamplingParams``; those named in ``per_row`` hold one value for
     each row of the call. A loop that shows fewer rows, as many of each prompt, shows the first values of each.
@@ -87,13 +87,13 @@ def with_row_rules(
 ) -> list[Any]:
     """``logits_processor`` with the request's rules at their places.
 
-    input_ids: [N, P], ``copies`` neighbours from one prompt. Processors of the library's own that look at the EOS
+    input_ids: [N, P], ``copies`` neighbours from one prompt. Processors of transformers' own that look at the EOS
     tokens or at the last position become rules where the request gives every row its own.
     Raises ValueError or TypeError naming the option, the value and the row.
     """
     rows, prompt_length = input_ids.shape
     processors = list(logits_processor)
-    if "min_new_tokens" in request.rules:  # it overrides the least length, as in the library
+    if "min_new_tokens" in request.rules:  # it overrides the least length, as in transformers
         processors = [one for one in processors if type(one) is not library.MinLengthLogitsProcessor]
     eos = None
     if request.eos_token_id is not None:
@@ -124,7 +124,7 @@ def with_row_rules(
 
 
 def _with_own_ends(processor: Any, config: Any, eos: Any, limits: Any) -> Any:
-    """The rule for a processor that the library built from the ends of all rows together; others as they are.
+    """The rule for a processor that transformers built from the ends of all rows together; others as they are.
 
     eos: the end tokens of each row; limits: its greatest length; None where the rows have no ends of their own.
     """
@@ -153,7 +153,7 @@ def _with_own_ends(processor: Any, config: Any, eos: Any, limits: Any) -> Any:
 
 
 def _first_later(kind: str, processors: Sequence[Any]) -> int:
-    """The index before which a rule belongs that the library knows no place for."""
+    """The index before which a rule belongs that transformers knows no place for."""
     return next(
         (index for index, one in enumerate(processors) if _place(one) > _PLACES[kind]),
         len(processors),

@@ -18,7 +18,7 @@ from .request import OWN_OPTIONS, Request, has_rows, per_row
 
 __all__ = ["BeamFilters", "build_sampler", "build_selection", "require_draws"]
 
-# The library's warpers in the order it applies them, each with the sampling parameter it stands for and where its value
+# Transformers' warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
 WARPERS: list[tuple[Any, str, str]] = [
     (library.TemperatureLogitsWarper, "temperature", "temperature"),
@@ -33,7 +33,7 @@ WARPERS: list[tuple[Any, str, str]] = [
 
 
 class GreedySelect:
-    """The most probable token of each row. A NaN wins, as in the library, but not in silence."""
+    """The most probable token of each row. A NaN wins, as in transformers, but not in silence."""
 
     def __init__(self) -> None:
         self._warned = False
@@ -152,7 +152,7 @@ def build_sampler(
 def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Cut off the longest end of the list that is a Sampler's own filters in its own order; return them as options."""
     options: dict[str, Any] = {}
-    keep: int | None = None  # one number for all of them, as the library sets it; more than 1 for beams
+    keep: int | None = None  # one number for all of them, as transformers sets it; more than 1 for beams
     position = len(WARPERS)
     end = len(processors)
     while end > 0:

@@ -52,7 +52,7 @@ _OF_THE_CALL = frozenset(
 
 
 def why_not_assisted(model: Any, input_ids: Tensor, prepared: dict[str, Any]) -> str | None:
-    """Why this engine leaves an assisted call to the library, or None.
+    """Why this engine leaves an assisted call to transformers, or None.
 
     prepared: what ``generate`` calls a loop with.
     """

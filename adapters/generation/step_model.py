@@ -1,6 +1,6 @@
 """A StepModel over an AutoModel and its cache.
 
-The general path asks the model for its inputs at every step, as the library's own loops do, so that every architecture
+The general path asks the model for its inputs at every step, as transformers' own loops do, so that every architecture
 is served. Most decoder-only and encoder-decoder models do not override that preparation; for them the inputs of the
 second step are kept as a template and only the token, the position and the mask change.
 """
@@ -175,7 +175,7 @@ class AutoStepModel:
     # The template path.
 
     def compile_forward(self) -> None:
-        """Use the library's compiled forward for the steps after the prompt, where it would compile it itself."""
+        """Use transformers' compiled forward for the steps after the prompt, where it would compile it itself."""
         model = self.model
         if model._valid_auto_compile_criteria(self.model_kwargs, self.config):
             self._forward = model.get_compiled_call(self.config.compile_config)

@@ -1,4 +1,4 @@
-"""When the rows of a call end: the library's criteria, and the ends that a request gives its rows."""
+"""When the rows of a call end: transformers' criteria, and the ends that a request gives its rows."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def add_row_limits(stopping: Stopping, request: Request, config: Any, input_ids:
 
 
 def read_criteria(stopping_criteria: Any) -> tuple[Stopping, bool]:
-    """The library's criteria as a Stopping, and whether finished rows are padded (some criterion knows an EOS)."""
+    """Transformers' criteria as a Stopping, and whether finished rows are padded (some criterion knows an EOS)."""
     stopping = Stopping()
     others = []
     has_eos = False

@@ -1,6 +1,6 @@
-"""Text as it comes, for every row of a batch: the library's streamers for text take one row.
+"""Text as it comes, for every row of a batch: transformers' streamers for text take one row.
 
-When a piece of text is complete enough to be shown is the library's rule: up to the last space, the end of a line, or
+When a piece of text is complete enough to be shown is transformers' rule: up to the last space, the end of a line, or
 a character that is a word of its own.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["AsyncBatchTextIteratorStreamer", "BatchTextIteratorStreamer"]
 
 
 class _Row(TextStreamer):  # type: ignore[misc]
-    """The library's rule for one row; what it finds complete is collected."""
+    """Transformers' rule for one row; what it finds complete is collected."""
 
     def __init__(self, tokenizer: Any, **decode_kwargs: Any):
         super().__init__(tokenizer, **decode_kwargs)
@@ -67,7 +67,7 @@ class BatchTextIteratorStreamer(Stream[list[str]]):
     Put together, the strings of a row are its decoded text. tokenizer: any with ``decode``. skip_prompt: leave the
     prompts out. timeout: seconds to wait for a step before ``queue.Empty``. decode_kwargs: for the tokenizer's
     ``decode``. An exception of the generation is raised in the iterating thread too.
-    Cost: as the library's, a row's last line is decoded anew at every step.
+    Cost: as transformers', a row's last line is decoded anew at every step.
     """
 
     def __init__(self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any):

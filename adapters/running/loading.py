@@ -160,7 +160,7 @@ def place(model: Any, device: Any) -> torch.device:
         return torch.device(model.device)
     if device is None:
         device = _accelerator() or "cpu"
-    elif isinstance(device, int):  # without an accelerator every ordinal is the CPU, as in the library
+    elif isinstance(device, int):  # without an accelerator every ordinal is the CPU, as in transformers
         found = _accelerator() if device >= 0 else None
         device = "cpu" if found is None else torch.device(found, device)
     try:

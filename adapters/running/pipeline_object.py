@@ -177,7 +177,7 @@ class Pipeline(AskedOfPipelines):
         if not hasattr(items, "__iter__"):
             items = (call.items[index] for index in range(len(items)))  # type: ignore[index]
         if call.kind != "single" and loaded.compat and self._task.in_order(loaded, options):
-            # The library's data loader draws a seed of its own before the first item: sampling starts after it.
+            # Transformers' data loader draws a seed of its own before the first item: sampling starts after it.
             torch.empty((), dtype=torch.int64).random_()
         total = len(items) if hasattr(items, "__len__") else None
         ahead = total is None or total > 1

@@ -100,7 +100,7 @@ class Task:
     ``encode`` turns a window of parsed items into rows at once; ``forward`` runs one batch and reduces it to an output
     per row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from
     the records where it is None: answers that are texts). ``check`` completes the options; ``shape`` gives a whole
-    call's result the library's nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
+    call's result transformers' nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
     is given. ``equal_lengths``: only rows of one length may share a batch. ``earlier`` gives options by the names of
     version 4 today's; ``swallowed`` are those that transformers makes nothing of. ``shortening``: what a caller
     can do about a text that is too long.

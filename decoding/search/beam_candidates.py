@@ -1,11 +1,11 @@
 """The best continuations of a step's beams, without a sorted or even a stored log-softmax of the vocabulary.
 
-The library's arithmetic per item of the batch is: log-softmax of each beam's logits in float32, plus the beam's score,
+Transformers' arithmetic per item of the batch is: log-softmax of each beam's logits in float32, plus the beam's score,
 flattened to [K * V], the best C of it. Each of these operations keeps the order of a row's logits, so the best C + 1
 values lie in the C + 1 groups of neighbouring logits whose maxima end up best: one read for the maxima, one log-softmax
 of every row into a buffer that stays in cache (nothing but the row's normaliser is kept of it), then work on C + 1
 groups. Where no two of the C + 1 values are equal, that is the only possible answer; an item with a tie goes through
-the library's own operations, because ties there are broken by the internals of ``topk``.
+transformers' own operations, because ties there are broken by the internals of ``topk``.
 
 Source: the candidates of transformers 5.23's beam search; group maxima as bounds as in ``candidates``.
 """
@@ -21,7 +21,7 @@ __all__ = ["Candidates", "top_candidates"]
 
 # scores, parent beam and token of each candidate, all [B, C]
 Candidates = tuple[Tensor, Tensor, Tensor]
-_SMALL = 4096  # below this many logits per row the library's own operations are as fast
+_SMALL = 4096  # below this many logits per row transformers' own operations are as fast
 _WIDTH = 64  # logits to a group
 _CHUNK = 2  # rows whose log-softmax is formed at once, one per core; short rows together
 
@@ -77,7 +77,7 @@ def _by_the_book(logits: Tensor, scores: Tensor, count: int, normalized: bool) -
 
 
 def _accumulate(values: Tensor, scores: Tensor, shifts: tuple[Tensor, Tensor] | None) -> Tensor:
-    """What ``values`` become, rounded where the library rounds: shifts are each row's maximum and its log-sum."""
+    """What ``values`` become, rounded where transformers rounds: shifts are each row's maximum and its log-sum."""
     if shifts is None:
         return values + scores
     top, log_sum = shifts

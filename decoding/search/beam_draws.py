@@ -1,8 +1,8 @@
 """Continuations of beams drawn without replacement, from the few that the filters left.
 
 ``torch.multinomial`` without replacement takes the largest of ``probs / q``, q exponential of the shape of ``probs``.
-Behind top-k, top-p or min-p only a few tokens of a row have a probability at all: the stream is drawn whole, as the
-library draws it, and transformed for those tokens alone.
+Behind top-k, top-p or min-p only a few tokens of a row have a probability at all: the stream is drawn whole, as
+transformers draws it, and transformed for those tokens alone.
 """
 
 import torch
@@ -59,7 +59,7 @@ def seeded_candidates(log_probs: Tensor, scores: Tensor, count: int, keys: Tenso
 
 
 def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
-    """The library's own operations."""
+    """Transformers' own operations."""
     batch_size, num_beams = scores.shape
     vocab_size = log_probs.shape[-1]
     accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)

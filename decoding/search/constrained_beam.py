@@ -160,7 +160,7 @@ def _choose(
     vocab_size, num_beams = log_probs.shape[-1], beam_scores.shape[1]
     best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
     where = origins * vocab_size + tokens
-    # The quotient is taken in float32, as the library takes it.
+    # The quotient is taken in float32, as transformers takes it.
     packed = torch.stack((best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())).tolist()
     length = history.length + 1 - history.prompt_length
     all_choices: list[list[_Choice]] = []

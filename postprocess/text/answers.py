@@ -12,7 +12,7 @@ from torch import Tensor
 from ..probabilities import check_shape, distinct_rows
 from .spans import SpanCandidates
 
-NO_NULL_YET = 1000000.0  # the library's null score before any window
+NO_NULL_YET = 1000000.0  # transformers' null score before any window
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def to_characters(spans: LocatedSpans, offsets: Tensor, *, words: tuple[Tensor, 
     """Spans of tokens in characters. offsets: [W, L, 2], characters of each token.
 
     words: the result of ``word_bounds``: spans then grow to whole words. A span with an end that has no word keeps the
-    tokens' own characters at both ends, the library's rule.
+    tokens' own characters at both ends, transformers' rule.
     """
     window, first, last = spans.window, spans.start, spans.end
     start, end = offsets[window, first, 0], offsets[window, last, 1]
@@ -136,7 +136,7 @@ def merge_answers(
     question: [W] int64, the question of each window. keys: [N]; spans of one question with one key are one answer,
     placed where the first of them is. top_k: int or [num_questions]. null_scores: [W]; if given, "no answer" joins
     each question with the lowest of its windows' scores, after the others, before the cut.
-    combine: "sum" adds the scores of equal answers in float64, one after the other, the library's rule, so that a
+    combine: "sum" adds the scores of equal answers in float64, one after the other, transformers' rule, so that a
     score can pass 1; "max" keeps the best. Order: score, then first appearance; "no answer" last among equals.
     Fewer than ``top_k`` answers are returned where there are fewer; a question without windows has none.
     """

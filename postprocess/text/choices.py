@@ -1,4 +1,4 @@
-"""Multiple choice and next-sentence prediction: tasks the library has models for, but no pipeline."""
+"""Multiple choice and next-sentence prediction: tasks transformers has models for, but no pipeline."""
 
 from __future__ import annotations
 

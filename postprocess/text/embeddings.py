@@ -46,7 +46,7 @@ def pool(hidden: Tensor, attention_mask: Tensor, *, pooling: str = "mean", norma
 
 
 def token_vectors(hidden: Tensor, attention_mask: Tensor) -> list[Tensor]:
-    """The vectors of each text's own tokens, [T_i, H] each, special tokens included: what the library's
+    """The vectors of each text's own tokens, [T_i, H] each, special tokens included: what transformers'
     feature-extraction returns for every text alone. Views are not taken, so the padded batch can be freed.
     """
     check_shape("hidden", hidden, "BTH", (None, None, None))

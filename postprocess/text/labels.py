@@ -38,7 +38,7 @@ class LabelScheme:
 def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: bool = True) -> LabelScheme:
     """Read the label names of a model, in the order of their ids.
 
-    compat=True without a scheme is the library's reading: "B-" opens, "I-" continues, anything else continues a
+    compat=True without a scheme is transformers' reading: "B-" opens, "I-" continues, anything else continues a
     neighbour of the very same label, and a group is named by what follows the first "-" of its first label, so that
     "date-time" becomes "time" and the groups of E- and S- labels are split off.
     compat=False, or a ``scheme`` ("iob1", "iob2", "bioes", "bilou", "plain"), reads the prefixes of that scheme and
@@ -59,7 +59,7 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
         label.split("-", 1)[-1] if scheme is None else kind for label, (_, kind) in zip(labels, split, strict=True)
     ]
     distinct = tuple(dict.fromkeys(names))
-    # The library takes "O" and "I-O" for one kind; a scheme does not.
+    # Transformers takes "O" and "I-O" for one kind; a scheme does not.
     kinds = [(scheme is not None and bool(prefix), kind) for prefix, kind in split]
     types = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
     return LabelScheme(

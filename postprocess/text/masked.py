@@ -35,9 +35,9 @@ def fill_mask(logits: Tensor, *, top_k: int = 5, targets: Tensor | None = None, 
 
     logits: [M, V] float, the masked positions alone. targets: [N] int64 token ids the choice is limited to, in the
     caller's order; probabilities stay those of the whole vocabulary. ``top_k`` larger than the choice returns all of it
-    (the library does so for targets and stops for the vocabulary).
+    (transformers does so for targets and stops for the vocabulary).
 
-    compat=True computes in the dtype of the logits, as the library: in bfloat16 many tokens then share a probability,
+    compat=True computes in the dtype of the logits, as transformers: in bfloat16 many tokens then share a probability,
     and torch.topk decides between them. compat=False computes in float32; equal probabilities by the lower position.
     Rows go through in chunks: memory grows with the vocabulary, not with the number of masks times it.
     Raises ValueError naming the mask if a logit is NaN (checked on the CPU).

@@ -1,4 +1,4 @@
-"""Entities of overlapping chunks of one text, made one list: the library's rule, and one that no order can change."""
+"""Entities of overlapping chunks of one text, made one list: transformers' rule, and one that no order can change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def merge_overlaps(entities: Entities, document: Tensor, *, num_documents: int, 
     it does not touch C). compat=False takes the longest first, then the most certain, then the first, and leaves out
     only what overlaps something taken: the same entities in whatever order they come.
     Needs offsets. Entities without characters (start equal to end) overlap nothing that starts with them; if a
-    document begins with one, compat=True has it twice, as the library's walk meets its first entity again.
+    document begins with one, compat=True has it twice, as transformers' walk meets its first entity again.
     Only runs of entities that touch are looped over.
     """
     if entities.item.numel() and bool((entities.start < 0).any()):
@@ -85,7 +85,7 @@ def _walk(start: Tensor, end: Tensor, scores: Tensor, owner: Tensor, several: Te
 
 
 def keep_previous_best(spans: list[tuple[int, int, float]]) -> list[int]:
-    """The library's walk over (start, end, score) sorted by start, at least one: indices kept, in order. Linear."""
+    """Transformers' walk over (start, end, score) sorted by start, at least one: indices kept, in order. Linear."""
     kept, previous = [], 0
     for i in range(1, len(spans)):
         (start, end, score), (other, stop, best) = spans[i], spans[previous]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..probabilities import any_in_row, as_computed, check_positive, check_shape, masked_softmax, refuse_nan
 from .bands import banded_top_k, search_as_library, search_in_order
 
-BLOCKED = -10000.0  # the library's logit for a position outside the context
+BLOCKED = -10000.0  # transformers' logit for a position outside the context
 WINDOWS_AT_ONCE = 1024  # bounds the memory of a document of any length
 FEW_LOGITS = 2**14  # up to here the calls cost more than the work, and starts and ends go together
 
@@ -25,7 +25,7 @@ class SpanCandidates:
 
     first_token: Tensor  # [W, K] int64
     last_token: Tensor  # [W, K] int64
-    scores: Tensor  # [W, K], the dtype the library computes in
+    scores: Tensor  # [W, K], the dtype transformers computes in
     valid: Tensor  # [W, K] bool: the span exists and both of its ends are allowed
     null_scores: Tensor  # [W], the score of "no answer"
     searched_whole: int  # windows that a tie sent through the exhaustive search
@@ -44,12 +44,12 @@ def select_spans(
     """The ``top_k`` best spans of every window, in O(L * log(max_answer_len)) per window and never L x L.
 
     start_logits, end_logits: [W, L] float. allowed: [W, L] bool, the tokens an answer may start and end on: the
-    context, and the CLS token where the library leaves it in (position 0 is taken as the CLS and never answers).
+    context, and the CLS token where transformers leaves it in (position 0 is taken as the CLS and never answers).
     lengths: [W], tokens in each window before padding; None means L. Scores depend on it in the last bit only.
     max_answer_len counts tokens. K = top_k columns are always returned; ``valid`` tells which hold a span.
 
     compat=True is the rule of 4.57.6 bit for bit on the CPU, ties included: where scores tie, the window is searched as
-    the library does it. When a window has fewer candidates than ``top_k``, zero-score spans fill up, and those that
+    transformers does it. When a window has fewer candidates than ``top_k``, zero-score spans fill up, and those that
     start or end at 0 pass the filter although token 0 is not allowed. compat=False never returns a span that is not
     allowed, orders ties by start and then end, and lets blocked tokens take no probability at any logit.
 
@@ -134,7 +134,7 @@ def _select(
         first[row, :count], last[row, :count], scores[row, :count] = found
     starts_in, ends_in = allowed.gather(1, first), allowed.gather(1, last)
     if compat:
-        # The library tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
+        # Transformers tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
         anything = any_in_row(allowed)
         starts_in, ends_in = starts_in | (anything & (first == 0)), ends_in | (anything & (last == 0))
     valid = starts_in & ends_in & (scores != -1)

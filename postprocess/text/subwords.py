@@ -1,4 +1,4 @@
-"""Which tokens continue a word: the library's two heuristics, over a whole batch, and the text of entities.
+"""Which tokens continue a word: transformers' two heuristics, over a whole batch, and the text of entities.
 
 The text lives at the edge, so these functions take strings or a callable that joins tokens; they know no tokenizer.
 """
@@ -62,7 +62,7 @@ def entity_words(entities: Entities, tokens: Sequence[str], join: Callable[[list
     """The text of every entity, in their order.
 
     tokens: [M], the string of every token that counts, an unknown one replaced by its text. join: the tokenizer's
-    ``convert_tokens_to_string``. Under "none" a token is its own text. Under the word strategies the library joins
+    ``convert_tokens_to_string``. Under "none" a token is its own text. Under the word strategies transformers joins
     twice, each word and then the words, and so does this. Texts of equal token sequences are joined once.
     """
     if entities.aggregation_strategy == "none":

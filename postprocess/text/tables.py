@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..probabilities import check_shape, distinct_rows, refuse_nan
 
-LOWEST = -88.7  # where the library clips, so that exp(-x) stays a float32
+LOWEST = -88.7  # where transformers clips, so that exp(-x) stays a float32
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CellAnswers:
     def records(self, *, compat: bool = True) -> list[list[tuple[int, int]]]:
         """The (row, column) pairs of each item.
 
-        compat=True is the library: an item without a table is left out, so that the lists after it answer the item
+        compat=True is transformers: an item without a table is left out, so that the lists after it answer the item
         before theirs, while ``aggregation`` is not shifted. compat=False gives such an item an empty list.
         """
         counts = torch.bincount(self.item, minlength=self.answered.shape[0])
@@ -53,7 +53,7 @@ def select_cells(
     logits: [B, T] float. attention_mask, segment_ids, row_ids, column_ids: [B, T] int, TAPAS' token types; tokens of
     segment 1 with row and column of at least 1 belong to cell (row - 1, column - 1), padding among them with
     probability 0, as there. aggregation_logits: [B, A], argmax, ties the lower. Means are float64 of float32
-    probabilities, as in the library. Raises ValueError naming the item if a logit is NaN (checked on the CPU).
+    probabilities, as in transformers. Raises ValueError naming the item if a logit is NaN (checked on the CPU).
     """
     check_shape("logits", logits, "BT", (None, None))
     shape = tuple(logits.shape)

@@ -57,7 +57,7 @@ class Entities:
         return ids[:, :k], values[:, :k]
 
     def records(self, words: list[str] | None = None) -> list[list[dict[str, Any]]]:
-        """The library's list of dicts for every item, in plain Python numbers.
+        """Transformers' list of dicts for every item, in plain Python numbers.
 
         words: the text of each entity, built at the edge (``entity_words``); None leaves it out. Without offsets start
         and end are None.
@@ -112,7 +112,7 @@ def group_entities(
 
     logits: [B, T, C] float, any padding. keep: [B, T] bool, the tokens that count: neither padding nor special.
     scheme: ``read_labels(labels)``. offsets: [B, T, 2] characters. For "first", "average" and "max" words are runs of
-    tokens: is_subword: [B, T] bool, True where a token continues the word before it (the library's heuristic; see
+    tokens: is_subword: [B, T] bool, True where a token continues the word before it (transformers' heuristic; see
     ``subwords_by_length`` and ``subwords_by_space``); or word_ids: [B, T] int, the tokenizer's own words, -1 for none.
     ignore_labels: label or group names left out after the grouping. compat=False keeps a group whose name is an ignored
     label only by the loss of its prefix ("B-O").

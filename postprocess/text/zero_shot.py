@@ -48,11 +48,11 @@ def score_labels(
 
     logits: [N, C] float, one row per (text, label) pair, the pairs of a text together and in the order of its labels.
     counts: labels of each text; they add up to N. entailment: the column of entailment, -1 for the last; the column of
-    contradiction is the last if entailment is 0, else 0, as in the library.
+    contradiction is the last if entailment is 0, else 0, as in transformers.
     multi_label: one flag, or one per text. True, or a single label, scores each label on its own against contradiction;
     otherwise the scores of a text add up to 1.
 
-    compat=True is the library's arithmetic: exponentials without a maximum taken off, so that float32 logits from
+    compat=True is transformers' arithmetic: exponentials without a maximum taken off, so that float32 logits from
     about 88.7 give NaN, and labels in the reverse of numpy's ascending order (equal scores: reversed; NaN first).
     compat=False is finite for every logit that is not NaN; equal scores keep the order of the labels. A text whose
     logits are all -inf gets equal scores.
@@ -115,6 +115,6 @@ def _scores(entail: Tensor, contra: Tensor | None, compat: bool) -> Tensor:
 
 
 def _reversed_order(scores: Tensor) -> Tensor:
-    """numpy's ascending order of each row, reversed: where scores tie, numpy decides as it does in the library."""
+    """numpy's ascending order of each row, reversed: where scores tie, numpy decides as it does in transformers."""
     ascending = np.argsort(scores.cpu().numpy(), axis=1)
     return torch.from_numpy(ascending[:, ::-1].copy()).to(scores.device)

@@ -119,7 +119,7 @@ def unigram(model_max_length: int = 64) -> PreTrainedTokenizerFast:
 class CharacterTokenizer(PreTrainedTokenizer):
     """A tokenizer in plain Python, which knows no offsets: a token a character."""
 
-    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012 - the library joins it to lists
+    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012 - transformers joins it to lists
 
     def __init__(self, **options):
         alphabet = sorted(set(" ".join(WORDS)))

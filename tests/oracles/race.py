@@ -1,4 +1,4 @@
-"""The draw, slowly: SplitMix64 in Python's own integers, and the library's operations over the whole vocabulary."""
+"""The draw, slowly: SplitMix64 in Python's own integers, and transformers' operations over the whole vocabulary."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Class scores: activation, order, cut, against the library's pipeline method."""
+"""Class scores: activation, order, cut, against transformers' pipeline method."""
 
 import json
 import math
@@ -18,7 +18,7 @@ FUNCTIONS = ("softmax", "sigmoid", "none")
 
 
 def library(logits, **options):
-    """The records of one row by the library's own method."""
+    """The records of one row by transformers' own method."""
     pipeline = TextClassificationPipeline.__new__(TextClassificationPipeline)
     count = logits.shape[1]
     config = SimpleNamespace(id2label=dict(enumerate(map(str, range(count)))), problem_type=None, num_labels=count)

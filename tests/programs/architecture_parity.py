@@ -1,4 +1,4 @@
-"""Every text-generating architecture of the installed transformers, tiny and random: our tokens against the library's.
+"""Every text-generating architecture of the installed transformers, tiny and random: our tokens against transformers'.
 
 ``python -m tests.programs.architecture_parity`` runs all of them and writes docs/architectures.md; names as arguments
 run those alone and print what differs. ``--results FILE`` keeps what has been found, a line an architecture, and goes
@@ -136,7 +136,7 @@ def page(results: dict[tuple[str, bool], dict[str, str]], own: dict[str, str]) -
         kind = "encoder-decoder" if encoder_decoder else "decoder-only"
         good = [mode for mode, text in outcome.items() if text == "same"]
         other = {mode: text for mode, text in outcome.items() if text != "same"}
-        # A mode the library itself cannot run is no mismatch: the architecture passes in all that exist.
+        # A mode transformers itself cannot run is no mismatch: the architecture passes in all that exist.
         if good and all(text.startswith("library:") for text in other.values()):
             note = "all" if not other else "all that transformers runs: " + ", ".join(good)
             same.append(f"| {model_type} | {kind} | {note} |")

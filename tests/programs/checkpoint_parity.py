@@ -1,4 +1,4 @@
-"""The shipped checkpoints that write text: the library's own loops and this engine, every prompt in every mode.
+"""The shipped checkpoints that write text: transformers' own loops and this engine, every prompt in every mode.
 
 ``python -m tests.programs.checkpoint_parity`` prints a line a mode and, where two texts differ, the prompt, both texts
 and how far apart the two tokens' logits were. Prompts run alone and in left-padded batches of eight.
@@ -53,7 +53,7 @@ def compare(model: Any, tokenizer: Any, texts: list[str], mode: str, *, new: int
     common = {**encoded, "max_new_tokens": new, **options}
     torch.manual_seed(17)
     mine = generate(model, **common)
-    # The library looks up for one row alone; its greedy tokens are what lookup must give.
+    # Transformers looks up for one row alone; its greedy tokens are what lookup must give.
     common.pop("prompt_lookup_num_tokens", None)
     torch.manual_seed(17)
     theirs = model.generate(**common)

@@ -1,4 +1,4 @@
-"""One drawn sampling call: the fast draw beside the library's own processors, softmax, multinomial and stream."""
+"""One drawn sampling call: the fast draw beside transformers' own processors, softmax, multinomial and stream."""
 
 import random
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Tally:
 
 
 def processors_for(temperature: float, top_k: int, top_p: float, min_p: float | None, keep: int) -> list:
-    """The library's warpers for one row's options, built as ``generate`` builds them."""
+    """Transformers' warpers for one row's options, built as ``generate`` builds them."""
     built: list = []
     if temperature != 1.0:
         built.append(library.TemperatureLogitsWarper(temperature))
@@ -48,7 +48,7 @@ def processors_for(temperature: float, top_k: int, top_p: float, min_p: float | 
 
 
 def compare_draw(rng: random.Random, tally: Tally, *, vocab_size: int | None = None) -> None:
-    """Draw logits and options, and compare: the stream with the library, seeds with the draw in full."""
+    """Draw logits and options, and compare: the stream with transformers, seeds with the draw in full."""
     vocab_size = vocab_size or rng.choice(SIZES)
     rows = rng.choice([1, 2, 5, 9])
     logits = draw_logits(rng, vocab_size, rows, rng.choice(DTYPES))

@@ -49,7 +49,7 @@ def histories(cases: int, seed: int) -> int:
     """Every operation on the history against its processor, and its step against it along random walks."""
     compared, differing = {"cases": 0, "walks": 0}, 0
     for name, operation in OPERATIONS.items():
-        drawn = max(cases // 20, 1) if name == "watermark" else cases  # the library permutes a million numbers a case
+        drawn = max(cases // 20, 1) if name == "watermark" else cases  # transformers permutes a million numbers a case
         runs = [("cases", compare_operation)] if operation.library else []
         runs += [("walks", compare_step)] if operation.step else []
         for what, compare in runs:
@@ -82,7 +82,7 @@ def draws(cases: int, seed: int) -> int:
 
 
 def large_rows(rows: int, seed: int) -> int:
-    """Rows of V = 151,936 shaped like a language model's, against the library's own draw and generator state."""
+    """Rows of V = 151,936 shaped like a language model's, against transformers' own draw and generator state."""
     failed = 0
     for settings in SETTINGS:
         chain = processors_for(0.8, settings.get("top_k", 0), settings.get("top_p", 1.0), settings.get("min_p"), 1)

@@ -1,8 +1,8 @@
-"""Drawn calls of generate: random combinations of its arguments, the library's answer and this engine's.
+"""Drawn calls of generate: random combinations of its arguments, transformers' answer and this engine's.
 
 ``python -m tests.programs.option_parity [CASES] [FIRST SEED]`` prints the count for every mode and, for a call that
-differs, its seed and the fewest of its arguments that still differ. A call the library refuses must be refused with the
-same class of error, or with a ValueError. With an answer, everything must be equal: tokens, the random stream
+differs, its seed and the fewest of its arguments that still differ. A call transformers refuses must be refused with
+the same class of error, or with a ValueError. With an answer, everything must be equal: tokens, the random stream
 afterwards, and where they were asked for scores and logits (to 1e-5), beam indices and the lengths of all tuples.
 """
 
@@ -128,7 +128,7 @@ def answer(call: Callable[..., Any], model: Any, ids: torch.Tensor, options: Opt
     torch.manual_seed(23)
     try:
         output = call(**tiny_inputs(model, ids), **options)
-    except Exception as error:  # whatever the library raises is its answer
+    except Exception as error:  # whatever transformers raises is its answer
         output = error
     return output, torch.get_rng_state()
 
@@ -142,7 +142,7 @@ def difference(name: str, ids: torch.Tensor, options: Options) -> str:
         theirs, state = answer(model.generate, model, ids, options)
         ours, our_state = answer(lambda **given: generate(model, **given), model, ids, options)
     if isinstance(theirs, ValueError) and "of distribution Categorical" in str(theirs):
-        return ""  # the library's eta and top-h fail where a beam has no token left; docs/semantics/sampling.md
+        return ""  # transformers' eta and top-h fail where a beam has no token left; docs/semantics/sampling.md
     if isinstance(theirs, Exception) or isinstance(ours, Exception):
         same = isinstance(theirs, Exception) and isinstance(ours, (type(theirs), ValueError))
         return "" if same else f"theirs {theirs!r}, ours {ours!r}"

@@ -1,4 +1,4 @@
-"""Every text task against the library's own pipeline, on drawn texts, for every family of tokenizers.
+"""Every text task against transformers' own pipeline, on drawn texts, for every family of tokenizers.
 
 ``python -m tests.programs.pipeline_parity [--cases N] [--write docs/parity.md]`` prints the number of cases and of
 mismatches per task and family, and writes them into the document: with transformers 5.23 the tasks that exist there,
@@ -123,7 +123,7 @@ WITHOUT_OFFSETS = (
 
 
 def families(task):
-    """The families a task is tried with: the one without offsets where the library takes it."""
+    """The families a task is tried with: the one without offsets where transformers takes it."""
     if task.startswith("table"):
         return ("tapas",)
     return (*FAMILIES, "characters") if task in WITHOUT_OFFSETS else FAMILIES
@@ -172,7 +172,7 @@ def draw_item(task, drawn, tokenizer):
 
 @cache
 def pipes(task, family):
-    """The library's pipeline and this one, over one model and tokenizer."""
+    """Transformers' pipeline and this one, over one model and tokenizer."""
     name = task.split(" ")[0]
     tokenizer = tapas_tokenizer() if family == "tapas" else copy.deepcopy(tokenizer_of(family, 64))
     if task.endswith("on the left"):
@@ -231,12 +231,12 @@ def mismatches(task, family, items, options):
     """(items compared, descriptions of those that differ, how many more a forward pass alone had rounded apart).
 
     A call that raises on one side must raise on the other. An item that differs runs again with a batch of its own, as
-    the library runs it: if it is equal then, only the model's last bit, which depends on the shape of its batch, had
+    transformers runs it: if it is equal then, only the model's last bit, which depends on the shape of its batch, had
     made the difference (two labels that tie, the other way round).
     """
     library, ours, _ = pipes(task, family)
     theirs = answers(library, _at_least_two(items), options)
-    if isinstance(theirs, BaseException):  # the items that the library refuses are left out
+    if isinstance(theirs, BaseException):  # the items that transformers refuses are left out
         items = [item for item in items if not isinstance(answers(library, [item], options), BaseException)] or items
         theirs = answers(library, _at_least_two(items), options)
     items = _at_least_two(items)
@@ -266,12 +266,12 @@ def _at_least_two(items):
 
 HEADING = """# Parity of the text tasks
 
-The number of drawn inputs answered by this package and by the library's own pipeline of the same name, over one tiny
+The number of drawn inputs answered by this package and by transformers' own pipeline of the same name, over one tiny
 random model and one tokenizer of each family, and how many answers differ: in any text, label, offset, word, count or
 order, or in a score by more than 1e-6 (1e-5 for hidden states). The options of each task are in
-`tests/programs/pipeline_parity.py`; where the library raises, this package must raise. "Rounded apart" are answers that
-are the library's once the item runs in a batch of its own, as the library runs it: the last bit of a matrix product
-depends on the shape of the batch, and turned two labels that tie. `make parity-tasks` prints these tables and writes
+`tests/programs/pipeline_parity.py`; where transformers raises, this package must raise. "Rounded apart" are answers
+that are transformers' once the item runs in a batch of its own, as transformers runs it: the last bit of a matrix
+product depends on the shape of the batch, and turned two labels that tie. `make parity-tasks` prints these tables and writes
 this page.
 """
 

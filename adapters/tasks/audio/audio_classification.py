@@ -100,7 +100,7 @@ def finish(
 
 
 def in_order(loaded: Loaded, options: AudioClassificationOptions) -> bool:
-    """A given batch size asks for the library's own batches, whose padding shows in the scores."""
+    """A given batch size asks for transformers' own batches, whose padding shows in the scores."""
     return loaded.batch_size is not None and loaded.compat
 
 

@@ -149,7 +149,7 @@ def generate_arguments(loaded: Loaded, options: RecognitionOptions) -> dict[str,
 
 
 def must_run_in_order(loaded: Loaded, options: RecognitionOptions) -> bool:
-    """Whether batches must be the library's own: where a size is given, where rows draw from torch's stream one after
+    """Whether batches must be transformers' own: where a size is given, where rows draw from torch's stream one after
     another, or where what is generated for one recording depends on its neighbours."""
     kind = kind_of(loaded, options)
     if kind in (CTC, CTC_WITH_LM):

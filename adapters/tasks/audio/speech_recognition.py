@@ -91,7 +91,7 @@ def _inputs(loaded: Loaded, samples: Any, kind: str, *, chunked: bool) -> dict[s
 
 
 def _grouped(loaded: Loaded, rows: Sequence[Sequence[Row]], kind: str) -> list[list[Row]]:
-    """Rows with what keeps them apart: shapes, unless padding is harmless or the library's batches are asked for."""
+    """Rows with what keeps them apart: shapes, unless padding is harmless or transformers' batches are asked for."""
     flat = [row for own in rows for row in own]
     frames = None
     groups: list[Any]

@@ -138,7 +138,7 @@ def _as_computed(loaded: Loaded, inputs: Any) -> Mapping[str, Any]:
 
 
 def forward(loaded: Loaded, batch: Batch, options: TextToAudioOptions) -> list[dict[str, Any]]:
-    """Rows one after the other, or where the library's batch is asked for padded together."""
+    """Rows one after the other, or where transformers' batch is asked for padded together."""
     if len(batch.rows) == 1:
         return [_sound(loaded, _run(loaded, batch.rows[0].facts["inputs"], options), options)]
     loaded_inputs = [row.facts["inputs"] for row in batch.rows]

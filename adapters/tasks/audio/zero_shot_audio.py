@@ -75,7 +75,7 @@ def finish(
 ) -> list[Any]:
     labels = list(options.candidate_labels or ())
     scores = torch.stack([rows[0] for rows in outputs]).softmax(dim=1)
-    # Equal scores stay in the order of the labels, as the library's stable sort leaves them.
+    # Equal scores stay in the order of the labels, as transformers' stable sort leaves them.
     values, places = scores.sort(dim=1, descending=True, stable=True)
     finished = []
     for item, own, order in zip(items, values.tolist(), places.tolist(), strict=True):

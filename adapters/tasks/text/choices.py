@@ -1,4 +1,4 @@
-"""Multiple choice and next-sentence prediction: the library has models for both, and no pipeline."""
+"""Multiple choice and next-sentence prediction: transformers has models for both, and no pipeline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -47,7 +47,7 @@ def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptio
 def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> list[Any]:
     """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
     hidden: Tensor = checked(loaded.model(**batch.inputs)[0])
-    # Every token the text was given counts, as in the library; only what the batch added is left out.
+    # Every token the text was given counts, as in transformers; only what the batch added is left out.
     real = pad_stack([[1] * row.length for row in batch.rows], 0).to(hidden.device)
     if options.pooling is None:
         return [vectors.cpu() for vectors in token_vectors(hidden, real)]

@@ -57,7 +57,7 @@ def find_targets(loaded: Loaded, targets: Sequence[str]) -> list[int]:
             warn(f"target {target!r} is not in the vocabulary: {piece!r} stands for it", stacklevel=2)
         ids.append(token_id)
     require(len(ids) > 0, "targets must hold at least one word; got none")
-    # The library's order is a set's; it shows only where two targets are equally probable.
+    # Transformers' order is a set's; it shows only where two targets are equally probable.
     return list(set(ids)) if loaded.compat else list(dict.fromkeys(ids))
 
 
@@ -139,7 +139,7 @@ def finish(
 
 
 def shape(results: Any, call: Call) -> Any:
-    """A list of one text gives the result of that text, as in the library."""
+    """A list of one text gives the result of that text, as in transformers."""
     return results[0] if call.kind == "list" and len(results) == 1 else results
 
 

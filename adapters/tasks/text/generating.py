@@ -106,7 +106,7 @@ def stated_value(loaded: Loaded, arguments: Mapping[str, Any], name: str) -> Any
 
 
 def must_keep_order(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
-    """Whether batches must be the library's own: given by size, or sampling from torch's stream, where the tokens of
+    """Whether batches must be transformers' own: given by size, or sampling from torch's stream, where the tokens of
     an item depend on what was drawn before it. Seeds per item lift that."""
     if loaded.batch_size is not None or stated_value(loaded, arguments, "return_dict_in_generate"):
         return True

@@ -15,7 +15,7 @@ from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, take_logits
 from ...running.views import Label, Labels
 
-LEGACY = ""  # the library's default of top_k: one dict, or for a single text a list of it
+LEGACY = ""  # transformers' default of top_k: one dict, or for a single text a list of it
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def finish(
 
 
 def shape(results: Any, call: Call) -> Any:
-    """The library wraps the result of one string in a list, unless this very call names ``top_k``."""
+    """Transformers wraps the result of one string in a list, unless this very call names ``top_k``."""
     if call.kind == "single" and isinstance(next(iter(call.items)), str) and "top_k" not in call.options:
         wrapped = Labels([results])
         wrapped.text = getattr(results, "text", None)

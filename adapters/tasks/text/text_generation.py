@@ -67,7 +67,7 @@ class TextGenerationOptions:
 
 
 def return_kind(value: Any, kinds: Sequence[str]) -> str:
-    """A ``return_type``: one of ``kinds``, its number, or the library's enumeration member."""
+    """A ``return_type``: one of ``kinds``, its number, or transformers' enumeration member."""
     value = getattr(value, "value", value)
     if isinstance(value, int) and 0 <= value < len(kinds):
         return kinds[value]
@@ -85,7 +85,7 @@ def read(inputs: Any = None, *, text_inputs: Any = None, **options: Any) -> Call
     call = as_call(inputs, options)
     if call.kind != "stream":
         return call
-    # A stream of messages is one chat, as in the library: the first item tells.
+    # A stream of messages is one chat, as in transformers: the first item tells.
     stream = iter(call.items)
     first = next(stream, None)
     if _is_message(first):
@@ -187,7 +187,7 @@ def _continues(messages: Sequence[Any], options: TextGenerationOptions) -> bool:
 
 
 def _prefix(loaded: Loaded, given: str | None) -> str:
-    """What stands before every prompt: as given, the model's own, or for XLNet the passage the library gives it."""
+    """What stands before every prompt: as given, the model's own, or for XLNet the passage transformers gives it."""
     given = given if given is not None else getattr(loaded.config, "prefix", None)
     if given is None and type(loaded.model).__name__ in ("XLNetLMHeadModel", "TransfoXLLMHeadModel"):
         from transformers import TextGenerationPipeline
@@ -229,7 +229,7 @@ def generate_arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[s
         given["tokenizer"] = loaded.tokenizer
     arguments = with_defaults(loaded, given, DEFAULTS)
     prefix = _prefix(loaded, options.prefix)
-    if not prefix and loaded.compat:  # a call that takes the prefix away leaves the library its length
+    if not prefix and loaded.compat:  # a call that takes the prefix away leaves transformers its length
         prefix = _prefix(loaded, loaded.constructed.get("prefix"))
     if prefix:
         special = bool(options.add_special_tokens)

@@ -31,7 +31,7 @@ class TokenClassificationOptions:
     offset_mapping: Any = None
     is_split_into_words: bool = False
     delimiter: str | None = None
-    scheme: str | None = None  # read the labels as this scheme instead of the library's way
+    scheme: str | None = None  # read the labels as this scheme instead of transformers' way
     use_word_ids: bool | None = None  # words by the tokenizer's own boundaries; None: only with compat=False
     labels_per_entity: int | None = None  # add the k most probable labels of each entity
 
@@ -64,7 +64,7 @@ def read(inputs: Any = None, **options: Any) -> Call:
     if isinstance(inputs, list | tuple):
         require(len(inputs) > 0, "inputs must hold at least one text; got an empty list")
         if options.get("is_split_into_words") and not all(isinstance(item, list) for item in inputs):
-            # One item that is a list of words: the library answers with a list of one result.
+            # One item that is a list of words: transformers answers with a list of one result.
             return Call([list(inputs)], "list", options)
     call = as_call(inputs, options)
     mapping = options.get("offset_mapping")
@@ -143,7 +143,7 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
     """The row with the characters of its tokens in the whole text."""
     offsets = row.facts.get("offset_mapping")
     if options.offset_mapping is not None:
-        # The library takes the mapping of the first text for every text.
+        # Transformers takes the mapping of the first text for every text.
         item_number = 0 if loaded.compat else row.facts["item"]
         offsets = list(options.offset_mapping[item_number])[: row.length]
         left_out = row.facts["special_tokens_mask"][len(offsets) :]  # those without characters need no place
@@ -191,7 +191,7 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
 
 
 def _columns_of(entities: TokenEntities, words: list[str], options: TokenClassificationOptions) -> Columns:
-    """The entities of a batch by the library's names; without offsets start and end are None."""
+    """The entities of a batch by transformers' names; without offsets start and end are None."""
     grouped = entities.aggregation_strategy != "none"
     names, ids = (entities.scheme.names, entities.name) if grouped else (entities.scheme.labels, entities.label)
     unplaced = [None] * len(words) if bool((entities.start < 0).any()) else None

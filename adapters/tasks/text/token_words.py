@@ -12,7 +12,7 @@ __all__ = ["subwords_of", "tokens_of", "word_ids_of"]
 
 
 def subwords_of(loaded: Loaded, batch: Batch, offsets: Tensor | None, unknown: Tensor) -> Tensor:
-    """Which tokens continue a word, by the library's rule for this tokenizer."""
+    """Which tokens continue a word, by transformers' rule for this tokenizer."""
     if offsets is None:
         return torch.zeros_like(unknown)
     texts = [row.facts["text"] for row in batch.rows]

@@ -89,7 +89,7 @@ def encode(loaded: Loaded, items: Sequence[Question], options: ZeroShotOptions) 
     except Exception as error:
         if "too short" not in str(error):
             raise
-        # The text is shorter than what would have to be cut: the library then cuts nothing from that pair.
+        # The text is shorter than what would have to be cut: transformers then cuts nothing from that pair.
         rows = [_encode_pair(loaded, *pair) for pair in zip(texts, hypotheses, strict=True)]
     names = set(loaded.tokenizer.model_input_names)
     own = [

@@ -1,4 +1,4 @@
-"""Beam sampling with drawn filters: the library's tokens, scores and random state."""
+"""Beam sampling with drawn filters: transformers' tokens, scores and random state."""
 
 import random
 from typing import Any

@@ -14,7 +14,7 @@ SHORTER_THAN_THE_NGRAM = 10386  # an encoder's text that holds no n-gram at all
 
 @pytest.mark.parametrize("first", range(0, 80, 20))
 def test_twenty_drawn_calls(first: int) -> None:
-    """The same tokens, random state, scores and errors as the library, for whatever combination."""
+    """The same tokens, random state, scores and errors as transformers, for whatever combination."""
     found = [option_parity.compare(seed)[1] for seed in range(first, first + 20)]
     assert [text for text in found if text] == []
 

@@ -47,7 +47,7 @@ def prompts() -> torch.Tensor:
 
 
 def both(model: Any, call: Any, **options: Any) -> tuple[Any, Any]:
-    """The library's answer and ours from the same seed, with the random state afterwards checked to be the same."""
+    """Transformers' answer and ours from the same seed, with the random state afterwards checked to be the same."""
     options = {**tiny_inputs(model, prompts()), "max_new_tokens": 10, "pad_token_id": PAD, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -280,7 +280,7 @@ def test_errors_name_the_option_and_what_was_given(models: dict[str, Any]) -> No
 
 
 def test_nan_logits_name_the_row_and_the_step(models: dict[str, Any]) -> None:
-    """Sampling refuses them, greedy goes on as the library does and says so."""
+    """Sampling refuses them, greedy goes on as transformers does and says so."""
     model, ids = models["llama"], torch.tensor([[5, 6], [7, 8], [9, 10]])
 
     def spoil(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -87,7 +87,7 @@ def test_option(models: dict[str, Any], kind: str, name: str, mode: dict[str, An
 @pytest.mark.parametrize("mode", [{}, {"num_beams": 3}, {"num_return_sequences": 2, "do_sample": True}])
 @pytest.mark.parametrize("cache", ["static", "dynamic"])
 def test_cache_implementations(models: dict[str, Any], cache: str, mode: dict[str, Any]) -> None:
-    """Static caches keep the library's way of preparing inputs and are prefilled for every row."""
+    """Static caches keep transformers' way of preparing inputs and are prefilled for every row."""
     model = models["llama"]
     expected, actual = both(
         model, lambda **options: generate(model, **options), cache_implementation=cache, disable_compile=True, **mode
@@ -167,7 +167,7 @@ class Words:
 
 @pytest.mark.parametrize("mode", [{}, {"do_sample": True}, {"num_beams": 3}])
 def test_stop_strings(models: dict[str, Any], mode: dict[str, Any]) -> None:
-    """The library's own criterion decides; rows without an EOS go on after their stop, as there."""
+    """Transformers' own criterion decides; rows without an EOS go on after their stop, as there."""
     model, words = models["llama"], Words()
     criterion = StopStringCriteria(words, ["a", "2b"])
     for eos in (None, EOS):
@@ -207,7 +207,7 @@ def test_streamer_hears_the_same(models: dict[str, Any], options: dict[str, Any]
 
 
 def test_right_padding_warns_like_the_library(models: dict[str, Any], caplog: Any) -> None:
-    """A decoder-only model with right padding: the library's result, and its warning."""
+    """A decoder-only model with right padding: transformers' result, and its warning."""
     model = models["llama"]
     ids = prompts().flip(1)
     options = {"attention_mask": (ids != PAD).long(), "max_new_tokens": 4, "pad_token_id": PAD}

@@ -124,7 +124,7 @@ def test_a_subclass_of_linear_has_no_memory() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"num_beams": 2, "repetition_penalty": 1.3}])
 def test_what_a_hook_and_a_recorder_keep_is_not_overwritten(options: dict[str, Any]) -> None:
-    """Raw logits of every step, in the output and in the hands of a hook, equal the library's."""
+    """Raw logits of every step, in the output and in the hands of a hook, equal transformers'."""
     model = seeded_model("llama")
     options = {**ENDS, "return_dict_in_generate": True, "output_logits": True, **options}
     seen: list[torch.Tensor] = []

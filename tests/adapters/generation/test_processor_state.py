@@ -1,4 +1,4 @@
-"""The library's processors that keep a state, as steps inside generate: tokens, scores and state are the library's."""
+"""Transformers' processors that keep a state, as steps inside generate: tokens, scores and state are transformers'."""
 
 import copy
 from typing import Any
@@ -39,7 +39,7 @@ def synthid(**options: Any) -> Any:
 
 
 def both(model: Any, processor: Any, **options: Any) -> tuple[Any, Any, Any]:
-    """The library's answer with the processor, ours with a copy of it, and the copy."""
+    """Transformers' answer with the processor, ours with a copy of it, and the copy."""
     ids = repeating_prompts()
     options = {"max_new_tokens": 14, "pad_token_id": PAD, "eos_token_id": EOS, **options}
     options |= {"attention_mask": torch.ones_like(ids), "return_dict_in_generate": True, "output_scores": True}
@@ -90,7 +90,7 @@ def test_encoder_ngrams(models: dict[str, Any], name: str, size: int, mode: str)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["llama", "bart"])
 def test_prefix_function(models: dict[str, Any], name: str, mode: str) -> None:
-    """It sees the prompts and ids that it sees in the library, and wins over bans of all that it allows."""
+    """It sees the prompts and ids that it sees in transformers, and wins over bans of all that it allows."""
     calls: list[list[tuple[int, list[int]]]] = []
 
     def allowed(item: int, ids: torch.Tensor) -> Any:

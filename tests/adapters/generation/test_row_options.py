@@ -57,7 +57,7 @@ def test_beam_sampling(models: dict[str, Any], name: str, rows: dict[str, Any]) 
 
 
 def test_beam_sampling_filters_without_seeds_are_the_library_s(models: dict[str, Any]) -> None:
-    """The same value for every row: the library's tokens from torch's stream."""
+    """The same value for every row: transformers' tokens from torch's stream."""
     ids = prompts()
     options = {"do_sample": True, "num_beams": 3, "max_new_tokens": 9, "attention_mask": torch.ones_like(ids)}
     torch.manual_seed(3)

@@ -71,7 +71,7 @@ def alone_and_together(model: Any, rows: dict[str, Any], generate_one: Any = gen
 
 
 def scores_alone_and_together(model: Any, rows: dict[str, Any], **options: Any) -> None:
-    """Logits, scores and tokens of a greedy call's rows, each against the library's call with its values alone."""
+    """Logits, scores and tokens of a greedy call's rows, each against transformers' call with its values alone."""
     ids = repeating_prompts()
     options = {"pad_token_id": PAD, "eos_token_id": None, "max_new_tokens": 9, "do_sample": False, **options}
     options |= {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
@@ -112,7 +112,7 @@ def test_each_option(models: dict[str, Any], name: str, option: str, mode: str) 
 @quiet
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("greedy", "sampling", "beam")])
 def test_every_other_mode(models: dict[str, Any], mode: str) -> None:
-    """All the library's options at once, and all of this engine's own."""
+    """All transformers' options at once, and all of this engine's own."""
     model = models["llama"]
     eos = an_end(model, **MODES[mode])
     alone_and_together(model, LIBRARY, **{**MODES[mode], "eos_token_id": eos})
@@ -122,7 +122,7 @@ def test_every_other_mode(models: dict[str, Any], mode: str) -> None:
 
 @quiet
 def test_against_the_library(models: dict[str, Any]) -> None:
-    """A row is the library's own call with its values: the processors stand where the library has them."""
+    """A row is transformers' own call with its values: the processors stand where transformers has them."""
     model = models["llama"]
     further = {"bad_words_ids": [[5], [6, 7]], "exponential_decay_length_penalty": (2, 1.3), "suppress_tokens": [9]}
     further |= {"sequence_bias": {(6,): 8.0, (25,): 9.0}, "eos_token_id": an_end(model), "renormalize_logits": True}
@@ -133,7 +133,7 @@ def test_against_the_library(models: dict[str, Any]) -> None:
 @quiet
 @pytest.mark.parametrize("name", ["llama", "bart"])
 def test_a_custom_loop_is_told_nothing(models: dict[str, Any], name: str) -> None:
-    """Where the library built no processor, the rule finds the place it would have had, and the padding."""
+    """Where transformers built no processor, the rule finds the place it would have had, and the padding."""
     ids, mask = padded()
     options = {"attention_mask": mask, "max_new_tokens": 9, "pad_token_id": PAD, "do_sample": False}
     options |= {"eos_token_id": None, "return_dict_in_generate": True, "output_scores": True, "output_logits": True}

@@ -55,10 +55,10 @@ def prompts(model: Any, batch_size: int) -> dict[str, torch.Tensor]:
 def test_greedy_equals_plain_greedy(
     models: dict[str, Any], drafts: dict[str, Any], kind: str, drafter: str, batch_size: int, options: dict[str, Any]
 ) -> None:
-    """The library's own greedy tokens, with rows of different progress and with processors that read them."""
+    """Transformers' own greedy tokens, with rows of different progress and with processors that read them."""
     model = models[kind]
     if drafter == "exit" and model.config.is_encoder_decoder:
-        return  # left to the library: see test_what_is_left_to_the_library
+        return  # left to transformers: see test_what_is_left_to_transformers
     inputs = prompts(model, batch_size)
     options = {**options, "max_new_tokens": 20, "do_sample": False}
     extra = {"assistant_model": drafts[kind]} if drafter == "draft" else DRAFTERS[drafter]
@@ -70,7 +70,7 @@ def test_greedy_equals_plain_greedy(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(RAGGED))
 def test_rows_that_advance_on_their_own(kind: str) -> None:
-    """Every architecture that may keep rejected tokens behind the mask gives the library's greedy tokens."""
+    """Every architecture that may keep rejected tokens behind the mask gives transformers' greedy tokens."""
     model = tiny_model(kind)
     ids = torch.randint(3, 99, (4, 9), generator=torch.Generator().manual_seed(5))
     ids[:2, 4:8] = ids[:2, 0:4]
@@ -100,7 +100,7 @@ def test_drawn_tokens_are_reproducible_and_within_top_k(
 
 @quiet
 def test_three_ways_in_agree(models: dict[str, Any]) -> None:
-    """generate, an installed model and custom_generate: prompt lookup for a batch, which the library refuses."""
+    """generate, an installed model and custom_generate: prompt lookup for a batch, which transformers refuses."""
     model, inputs = models["gpt2"], prompts(models["gpt2"], 3)
     options = {"max_new_tokens": 10, "do_sample": False, **DRAFTERS["lookup"]}
     expected = generate(model, **inputs, **options).tolist()
@@ -116,7 +116,7 @@ def test_three_ways_in_agree(models: dict[str, Any]) -> None:
 
 @quiet
 def test_scores_logits_and_stream_of_one_row(models: dict[str, Any]) -> None:
-    """As the library's assisted call gives them: one tensor per token; the stream is the sequence."""
+    """As transformers' assisted call gives them: one tensor per token; the stream is the sequence."""
 
     class Collect:
         def __init__(self) -> None:
@@ -149,8 +149,8 @@ def test_scores_logits_and_stream_of_one_row(models: dict[str, Any]) -> None:
 
 
 @quiet
-def test_what_is_left_to_the_library(models: dict[str, Any]) -> None:
-    """Hidden states of an assisted call come from the library's loop, with a warning that says so."""
+def test_what_is_left_to_transformers(models: dict[str, Any]) -> None:
+    """Hidden states of an assisted call come from transformers' loop, with a warning that says so."""
     model, inputs = models["gpt2"], prompts(models["gpt2"], 1)
     options = {
         "max_new_tokens": 6,
@@ -168,7 +168,7 @@ def test_what_is_left_to_the_library(models: dict[str, Any]) -> None:
 
 @quiet
 def test_an_assistant_with_another_vocabulary_is_the_library_s_error(models: dict[str, Any]) -> None:
-    """Without both tokenizers the library refuses it, and so does this engine."""
+    """Without both tokenizers transformers refuses it, and so does this engine."""
     model, inputs = models["gpt2"], prompts(models["gpt2"], 1)
     other = seeded_model("gpt2")
     other.resize_token_embeddings(31, mean_resizing=False)

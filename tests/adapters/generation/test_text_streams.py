@@ -1,4 +1,4 @@
-"""Text streamers for batches: every row is what the library's streamer gives for the row alone."""
+"""Text streamers for batches: every row is what transformers' streamer gives for the row alone."""
 
 import asyncio
 import threading
@@ -37,7 +37,7 @@ def heard_in_a_thread(model: Any, streamer: Any, **options: Any) -> list[Any]:
 
 @pytest.mark.parametrize("skip_prompt", [True, False])
 def test_rows_are_the_library_s(loaded: tuple[Any, Any], skip_prompt: bool) -> None:
-    """Piece by piece: what the library's streamer hands on at each step for a row's own tokens."""
+    """Piece by piece: what transformers' streamer hands on at each step for a row's own tokens."""
     model, tokenizer = loaded
     options = inputs(tokenizer)
     ids = generate(model, **options)

@@ -32,7 +32,7 @@ def model() -> Any:
 
 
 def test_positional_arguments(model: Any) -> None:
-    """The generation configuration comes second, as in the library."""
+    """The generation configuration comes second, as in transformers."""
     config = GenerationConfig(**OPTIONS)
     mask = torch.ones_like(PROMPT)
     expected = model.generate(PROMPT, config, attention_mask=mask).tolist()
@@ -41,7 +41,7 @@ def test_positional_arguments(model: Any) -> None:
 
 
 def test_signature_of_an_installed_model(model: Any) -> None:
-    """Whoever asks which arguments generate takes is told all of the library's, and this engine's."""
+    """Whoever asks which arguments generate takes is told all of transformers', and this engine's."""
     names = list(inspect.signature(install(seeded_model("llama")).generate).parameters)
     expected = list(inspect.signature(model.generate).parameters)
     assert sorted(names) == sorted([*expected, "seeds", "compact", "shared_prefill"])
@@ -65,7 +65,7 @@ def test_install_a_compiled_wrapper(model: Any) -> None:
 @quiet
 @pytest.mark.parametrize("mode", MODES)
 def test_int32_ids(model: Any, mode: str) -> None:
-    """The answer is int64, as the library's."""
+    """The answer is int64, as transformers'."""
     options = {**OPTIONS, **MODES[mode], "attention_mask": torch.ones_like(PROMPT)}
     torch.manual_seed(0)
     expected = generate(model, PROMPT, **options)
@@ -89,7 +89,7 @@ def test_contrastive_search_with_a_static_cache(model: Any) -> None:
 @pytest.mark.parametrize("mode", ["greedy", "sampling", "beam"])
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_a_cache_that_is_given(model: Any, mode: str, kind: str) -> None:
-    """The caller's own cache is filled as the library fills it, and a second turn goes on from it."""
+    """The caller's own cache is filled as transformers fills it, and a second turn goes on from it."""
     found = []
     for call in (model.generate, lambda *ids, **options: generate(model, *ids, **options)):
         cache = DynamicCache() if kind == "dynamic" else StaticCache(config=model.config, max_cache_len=40)

@@ -1,4 +1,4 @@
-"""Options by name: what the library documents works or is refused with the nearest valid name, at both places."""
+"""Options by name: what transformers documents works or is refused with the nearest valid name, at both places."""
 
 import re
 
@@ -155,7 +155,7 @@ def test_the_inputs_may_be_named(task):
 
 
 def test_default_is_a_function_to_apply():
-    """The library documents "default" and stops at it."""
+    """Transformers documents "default" and stops at it."""
     call = pipe("text-classification", top_k=3)
     assert call("the river", function_to_apply="default") == call("the river")
     assert call("the river", function_to_apply="none") != call("the river")

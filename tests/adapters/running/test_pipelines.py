@@ -407,7 +407,7 @@ def test_labels_with_a_dash_keep_their_name_when_corrected():
 
 
 def test_the_words_of_entities_are_the_text_when_corrected():
-    """Unigram words lose their spaces in the library, which joins the pieces twice."""
+    """Unigram words lose their spaces in transformers, which joins the pieces twice."""
     tokenizer = unigram()
     model = tiny_model("token-classification", tokenizer, labels=("PER",))
     found = pipeline("ner", model=model, tokenizer=tokenizer, device="cpu", aggregation_strategy="first")

@@ -1,4 +1,4 @@
-"""What a nucleus says of a logit against the library's own filters over the sorted row."""
+"""What a nucleus says of a logit against transformers' own filters over the sorted row."""
 
 import pytest
 import torch

@@ -34,7 +34,7 @@ def flat_logits(rows: int, spread: float, seed: int, grid: float = 0.0) -> torch
 def test_flat_rows_take_the_first_proposal_that_is_kept(
     spread: float, grid: float, top_p: float | None, min_p: float | None, temperature: float, dtype, seed: int
 ) -> None:
-    """Also with equal logits, where the order of the library's sort decides what is kept."""
+    """Also with equal logits, where the order of transformers' sort decides what is kept."""
     rows = 3
     logits = flat_logits(rows, spread, seed, grid).to(dtype)
     seeds = [random.Random(seed + i).randrange(-(2**63), 2**63) for i in range(rows)]

@@ -81,7 +81,7 @@ def test_the_library_s_arithmetic_is_not_needed_where_the_short_way_proves_itsel
     ]
 
     def refuse(*_: object) -> None:
-        raise AssertionError("the library's arithmetic was asked for")
+        raise AssertionError("transformers' arithmetic was asked for")
 
     monkeypatch.setattr(top_k_top_p_min_p, "_without_tail", refuse)
     monkeypatch.setattr(top_k_top_p_min_p, "_drop_improbable", refuse)

@@ -1,7 +1,7 @@
 """Every operation that reads the history or a list of tokens, beside the processor of transformers that it replaces.
 
 An `Operation` draws options and runs them in four ways: as a function of the history, with the same value once per
-row, as a step of a loop, and by the library. `draw_case` makes the logits and the history.
+row, as a step of a loop, and by transformers. `draw_case` makes the logits and the history.
 """
 
 import random
@@ -82,7 +82,7 @@ def draw_rows(operation: Operation, case: Case) -> Options:
 
 
 def compare_case(name: str, seed: int) -> None:
-    """One drawn case, run by this engine, as number and per row, and by the library: no bit may differ."""
+    """One drawn case, run by this engine, as number and per row, and by transformers: no bit may differ."""
     operation = OPERATIONS[name]
     assert operation.library is not None
     case = draw_case(seed, outside=operation.outside)
@@ -152,7 +152,7 @@ def _biases(case: Case) -> dict[tuple[int, ...], float]:
 
 def _bad_words(ids: Tensor, logits: Tensor, o: Options) -> Tensor:
     if all(word == [o["eos_token_id"]] for word in o["bad_words_ids"]):
-        return logits  # the library refuses a list that is empty once EOS is left out
+        return logits  # transformers refuses a list that is empty once EOS is left out
     return library.NoBadWordsLogitsProcessor(o["bad_words_ids"], o["eos_token_id"])(ids, logits)
 
 
@@ -182,9 +182,9 @@ def _lists(case: Case) -> Options:
 
 
 def _watermark(ids: Tensor, logits: Tensor, o: Options) -> Tensor:
-    # The library always tries 40 candidates and cannot look past the vocabulary, so small ones are lefthash alone.
+    # Transformers always tries 40 candidates and cannot look past the vocabulary, so small ones are lefthash alone.
     if ids.shape[1] < o["lists"]["context_width"]:
-        return logits  # the library logs a warning and does the same
+        return logits  # transformers logs a warning and does the same
     return library.WatermarkLogitsProcessor(logits.shape[1], "cpu", bias=o["bias"], **o["lists"])(ids, logits)
 
 

@@ -76,7 +76,7 @@ def test_exponential_decay_raises_eos() -> None:
 
 
 def test_exponential_decay_past_the_largest_float_is_infinite() -> None:
-    """10 ** 400 overflows Python's float, where the library raises OverflowError."""
+    """10 ** 400 overflows Python's float, where transformers raises OverflowError."""
     ids = torch.zeros(1, 401, dtype=torch.int64)
     _same(apply_exponential_decay(torch.tensor([[1.0]]), ids, 10.0, start=1, eos_token_id=0), [[INF]])
 

@@ -28,7 +28,7 @@ BOUNDED, LONG = 15, 3000
 @pytest.mark.parametrize("name", WITH_LIBRARY)
 def test_equals_the_library_bit_for_bit(name: str) -> None:
     """As a number and per row, over drawn logits of four types; inputs and the random state stay as they were."""
-    for seed in range(8 if name == "watermark" else BOUNDED):  # the library permutes a million numbers each time
+    for seed in range(8 if name == "watermark" else BOUNDED):  # transformers permutes a million numbers each time
         compare_case(name, seed)
 
 

@@ -41,7 +41,7 @@ def test_size_one_bans_every_token_seen_and_zero_none() -> None:
 
 
 def test_pad_tokens_are_context() -> None:
-    """Pad 0 0 was followed by 0; after 0 0 another 0 is banned, as in the library."""
+    """Pad 0 0 was followed by 0; after 0 0 another 0 is banned, as in transformers."""
     assert _banned(apply_no_repeat_ngram(torch.zeros(1, 3), torch.tensor([[0, 0, 0]]), 3)) == {0}
 
 

@@ -109,7 +109,7 @@ def test_every_row_may_have_lists_of_its_own() -> None:
 
 
 def _drawn(rng: random.Random, vocab_size: int, length: int) -> tuple[dict[str, Any], list[Any]]:
-    """Options of a request, and the library's processors for them in the order of its `_get_logits_processor`."""
+    """Options of a request, and transformers' processors for them in the order of its `_get_logits_processor`."""
     tokens = lambda most=3: [rng.randrange(vocab_size) for _ in range(rng.randint(1, most))]  # noqa: E731
     options: dict[str, Any] = {}
     chain: list[Any] = []
@@ -162,7 +162,7 @@ def test_a_request_equals_the_library_in_its_order() -> None:
             expected, lifted = logits.clone(), torch.zeros(rows, dtype=torch.bool)
             for processor in chain:
                 if isinstance(processor, library.PrefixConstrainedLogitsProcessor):
-                    # The library lifts a row whose allowed tokens are all -inf already; a list of tokens does not.
+                    # Transformers lifts a row whose allowed tokens are all -inf already; a list of tokens does not.
                     lifted = expected[:, options["allowed_token_ids"]].isneginf().all(1)
                 expected = processor(ids, expected)
             compared += int((~lifted).sum())

@@ -1,4 +1,4 @@
-"""The draw: golden values, properties, the library's tokens and stream, errors before anything is drawn, statistics."""
+"""The draw: golden values, properties, transformers' tokens and stream, errors before anything is drawn, statistics."""
 
 import math
 import random
@@ -263,7 +263,7 @@ def test_inputs_are_unchanged() -> None:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_of_equal_logits_need_no_list(rows: int) -> None:
-    """A whole vocabulary of equal logits is not listed: the library's arithmetic draws, from the same stream."""
+    """A whole vocabulary of equal logits is not listed: transformers' arithmetic draws, from the same stream."""
     logits = torch.zeros(rows, 150_001)
     one, two = torch.Generator().manual_seed(4), torch.Generator().manual_seed(4)
     sampler = Sampler(

@@ -1,4 +1,4 @@
-"""Draws of few rows in Python: what they keep against the library's masks, their tokens against the general path."""
+"""Draws of few rows in Python: what they keep against transformers' masks, their tokens against the general path."""
 
 import math
 import random
@@ -160,7 +160,7 @@ def test_it_is_no_longer_tried_where_it_always_fails() -> None:
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_what_is_kept_lies_between_sure_and_possible(seed: int) -> None:
-    """Of the library's own filters: every sure token, and no other than the possible ones unless it weighs nothing."""
+    """Of transformers' own filters: every sure token, and no other than the possible ones unless it weighs nothing."""
     rng = random.Random(seed)
     params, logits = draw_case(rng)
     few = few_rows(params.compiled(len(logits), CPU), CPU)

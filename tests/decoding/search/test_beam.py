@@ -190,7 +190,7 @@ def test_candidates_of_a_large_vocabulary_come_from_their_groups(
 
 
 def test_another_order_of_subtractions_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where log-softmax rounds elsewhere than after each subtraction, the library's own operations run."""
+    """Where log-softmax rounds elsewhere than after each subtraction, transformers' own operations run."""
     logits, scores = torch.randn(4, 5000, generator=torch.Generator().manual_seed(3)), torch.zeros(2, 2)
 
     def other(values: Tensor, dim: int = -1, out: Tensor | None = None) -> Tensor:

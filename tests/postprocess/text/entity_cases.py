@@ -1,4 +1,4 @@
-"""Drawn sentences for token classification, and the library's own pipeline methods run on them without a model."""
+"""Drawn sentences for token classification, and transformers' own pipeline methods run on them without a model."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ UNKNOWN = 0
 
 
 class Tokens:
-    """A tokenizer's few methods that the library's postprocessing calls. Ids index ``strings``."""
+    """A tokenizer's few methods that transformers' postprocessing calls. Ids index ``strings``."""
 
     def __init__(self, strings, word_piece):
         self.strings = strings
@@ -98,7 +98,7 @@ def draw_sentences(seed, items=None, same_text=False):
 
 
 def library_entities(case, strategy, rows=None):
-    """The library's entities of each item, or of all items as chunks of one text when ``rows`` is "chunks"."""
+    """Transformers' entities of each item, or of all items as chunks of one text when ``rows`` is "chunks"."""
     pipeline = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
     pipeline.tokenizer = case.tokenizer
     pipeline.model = SimpleNamespace(config=SimpleNamespace(id2label=dict(enumerate(case.labels))))

@@ -45,7 +45,7 @@ def draw_windows(seed, longest=40):
 
 
 def library_spans(select_starts_ends, case, row):
-    """(starts, ends, scores, null) of one window, without its padding, as the library's function gives them."""
+    """(starts, ends, scores, null) of one window, without its padding, as transformers' function gives them."""
     n = int(case.lengths[row])
     upcast = case.start.float() if case.kind == "bfloat16" else case.start
     upcast_end = case.end.float() if case.kind == "bfloat16" else case.end

@@ -1,4 +1,4 @@
-"""From candidate spans to answers: whole words, the merge over windows, and the library's pipeline as a whole."""
+"""From candidate spans to answers: whole words, the merge over windows, and transformers' pipeline as a whole."""
 
 import numpy as np
 import pytest
@@ -212,7 +212,7 @@ def test_words_are_those_of_the_encoding(seed):
 
 
 def pipeline_answers(rng, options):
-    """(ours, theirs) of one question: the library's preprocess and postprocess around drawn logits."""
+    """(ours, theirs) of one question: transformers' preprocess and postprocess around drawn logits."""
     from transformers import QuestionAnsweringPipeline
     from transformers.data.processors.squad import SquadExample
 

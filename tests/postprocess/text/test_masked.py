@@ -1,4 +1,4 @@
-"""Tokens for masked positions, against the library's pipeline method."""
+"""Tokens for masked positions, against transformers' pipeline method."""
 
 import math
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ MASK = 3
 
 
 def library(token_ids, logits, top_k, targets):
-    """Token ids and scores of one text's masks by the library's own method."""
+    """Token ids and scores of one text's masks by transformers' own method."""
     pipeline = FillMaskPipeline.__new__(FillMaskPipeline)
     pipeline.tokenizer = SimpleNamespace(mask_token_id=MASK, pad_token_id=0, decode=lambda *_, **__: "")
     outputs = {"input_ids": token_ids[None], "logits": logits[None]}

@@ -1,4 +1,4 @@
-"""Entities of overlapping chunks made one list: by the library's walk, and by a rule no order can change."""
+"""Entities of overlapping chunks made one list: by transformers' walk, and by a rule no order can change."""
 
 from itertools import combinations
 
@@ -51,7 +51,7 @@ def test_loss_is_transitive_only_in_compat():
     assert merged_spans(chain, [0, 0, 1], [0, 0], compat=False) == [(0, 0, 3), (0, 5, 10)]
     start, end, scores = torch.tensor(chain).T
     rows = start.long(), end.long(), scores, torch.zeros(3, dtype=torch.long), torch.ones(1, dtype=torch.bool)
-    assert surviving_spans(*rows).tolist() == [2], "the library's rule, unless told otherwise"
+    assert surviving_spans(*rows).tolist() == [2], "transformers' rule, unless told otherwise"
 
 
 def test_a_single_chunk_is_left_as_it_is():
@@ -61,7 +61,7 @@ def test_a_single_chunk_is_left_as_it_is():
 
 
 def test_an_empty_entity_at_the_start_is_doubled_in_compat():
-    """The library compares its first entity with itself; one without characters does not overlap itself."""
+    """Transformers compares its first entity with itself; one without characters does not overlap itself."""
     spans = [(2, 2, 0.5), (2, 4, 0.5)]
     assert merged_spans(spans, [0, 1], [0, 0]) == [(0, 2, 2), (0, 2, 2), (0, 2, 4)]
     assert merged_spans(spans, [0, 1], [0, 0], compat=False) == [(0, 2, 2), (0, 2, 4)]
@@ -74,7 +74,7 @@ def test_no_entities():
 
 
 def walk(spans):
-    """The library's rule, one entity after the other."""
+    """Transformers' rule, one entity after the other."""
     spans = sorted(spans, key=lambda span: span[0])
     kept, previous = [], spans[0]
     for span in spans:

@@ -1,4 +1,4 @@
-"""Answer spans: the banded search against enumeration and against the library's own function."""
+"""Answer spans: the banded search against enumeration and against transformers' own function."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ def test_max_answer_len_counts_tokens():
 
 
 def test_zero_score_spans_fill_up_only_in_compat():
-    """One allowed token, three answers asked for: the library adds zero-score spans through token 0."""
+    """One allowed token, three answers asked for: transformers adds zero-score spans through token 0."""
     logits = torch.tensor([[0.0, 1.0, 2.0]])
     allowed = torch.tensor([[False, False, True]])
     compat = select_spans(logits, logits, allowed, top_k=3)
@@ -212,7 +212,7 @@ def test_windows_in_blocks_are_the_windows(monkeypatch):
 
 
 def assert_same_as_library(case):
-    """Every window's spans, order and scores are the library's, bit for bit."""
+    """Every window's spans, order and scores are transformers', bit for bit."""
     found = search(case)
     for row in range(case.start.shape[0]):
         n = int(case.lengths[row])
@@ -261,7 +261,7 @@ def test_same_as_library_thousands():
         assert_same_as_library(case)
         windows += case.start.shape[0]
         whole += search(case).searched_whole
-    print(f"span search: {windows} windows equal to the library's, {whole} of them searched whole because of a tie")
+    print(f"span search: {windows} windows equal to transformers', {whole} of them searched whole because of a tie")
 
 
 # errors

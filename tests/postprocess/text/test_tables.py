@@ -49,7 +49,7 @@ def test_a_cell_is_the_mean_of_its_tokens():
 
 
 def test_an_item_without_table_shifts_the_others_only_in_compat():
-    """The library leaves the item out, so that the second answer stands where the first belongs."""
+    """Transformers leaves the item out, so that the second answer stands where the first belongs."""
     logits, ones = torch.full((2, 1), 5.0), torch.ones(2, 1).long()
     place = torch.tensor([[0], [1]])
     found = select_cells(logits, ones, ones, place, place)

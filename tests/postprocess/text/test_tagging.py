@@ -1,4 +1,4 @@
-"""Entities: the five strategies against the library's pipeline methods, schemes against the CoNLL reading."""
+"""Entities: the five strategies against transformers' pipeline methods, schemes against the CoNLL reading."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def grouped(entities):
 
 
 def subwords(case):
-    """The library's heuristic for the drawn tokenizer."""
+    """Transformers' heuristic for the drawn tokenizer."""
     unknown = case.token_ids == UNKNOWN
     if case.word_piece:
         lengths = torch.tensor([[len(case.tokenizer.strings[i]) for i in row] for row in case.token_ids.tolist()])
@@ -120,7 +120,7 @@ def test_none_has_positions_and_no_offsets():
 
 
 def test_date_time_keeps_its_name_without_compat():
-    """The library cuts a label at its first dash, whatever stands before it."""
+    """Transformers cuts a label at its first dash, whatever stands before it."""
     logits = logits_of("date-time", "date-time", names=("O", "date-time"))
     keep = torch.ones(1, 2).bool()
     assert grouped(group_entities(logits, keep, read_labels(("O", "date-time")))) == [("time", 0, 1)]
@@ -129,7 +129,7 @@ def test_date_time_keeps_its_name_without_compat():
 
 
 def test_bioes_stays_whole_without_compat():
-    """B-PER I-PER E-PER S-PER is two entities; the library reads three."""
+    """B-PER I-PER E-PER S-PER is two entities; transformers reads three."""
     names = ("O", "B-PER", "I-PER", "E-PER", "S-PER")
     logits, keep = logits_of(*names[1:], names=names), torch.ones(1, 4).bool()
     assert grouped(group_entities(logits, keep, read_labels(names))) == [("PER", 0, 1), ("PER", 2, 2), ("PER", 3, 3)]
@@ -138,7 +138,7 @@ def test_bioes_stays_whole_without_compat():
 
 
 def test_b_o_is_dropped_only_in_compat():
-    """A label "B-O" becomes the group "O", which the library ignores."""
+    """A label "B-O" becomes the group "O", which transformers ignores."""
     names = ("O", "B-O")
     logits, keep = logits_of("B-O", "O", names=names), torch.ones(1, 2).bool()
     assert grouped(group_entities(logits, keep, read_labels(names))) == []
@@ -371,7 +371,7 @@ def test_same_as_library(seed, strategy):
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), strategy=st.sampled_from(STRATEGIES[1:]), items=st.integers(1, 4))
 def test_same_as_library_over_chunks(seed, strategy, items):
-    """Overlapping chunks of one text, merged by the library's rule."""
+    """Overlapping chunks of one text, merged by transformers' rule."""
     case = draw_sentences(seed, items=items, same_text=True)
     merged = merge_overlaps(our_entities(case, strategy), torch.zeros(items, dtype=torch.long), num_documents=1)
     assert_same_records(merged.records(our_words(case, merged)), [library_entities(case, strategy, rows="chunks")])
@@ -382,7 +382,7 @@ def test_same_as_library_thousands():
     """1,500 drawn batches in each strategy; counts are printed."""
     for strategy in STRATEGIES:
         entities = sum(assert_same_as_library(draw_sentences(10**6 + seed), strategy) for seed in range(1500))
-        print(f"token classification, {strategy}: {entities} entities in 1500 batches equal to the library's")
+        print(f"token classification, {strategy}: {entities} entities in 1500 batches equal to transformers'")
 
 
 # errors

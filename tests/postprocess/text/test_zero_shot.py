@@ -1,4 +1,4 @@
-"""Zero-shot scores against the library's pipeline method: several label sets, ties, overflow."""
+"""Zero-shot scores against transformers' pipeline method: several label sets, ties, overflow."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from afterlogits.postprocess import entailment_id, score_labels
 
 
 def library(logits, entailment, multi_label):
-    """The result for one text by the library's own method. Entailment -1 stands for no label of that name."""
+    """The result for one text by transformers' own method. Entailment -1 stands for no label of that name."""
     pipeline = ZeroShotClassificationPipeline.__new__(ZeroShotClassificationPipeline)
     ids = {f"x{i}": i for i in range(logits.shape[1])}
     if entailment >= 0:
@@ -41,7 +41,7 @@ def test_two_texts_with_label_sets_of_their_own():
 
 
 def test_large_logits_are_finite_without_compat():
-    """100 overflows a float32 exponential: NaN in the library; corrected, 100 and 99 give e / (e + 1), 1 / (e + 1)."""
+    """100 overflows a float32 exponential: NaN in transformers; corrected, 100 and 99 give e / (e + 1), 1 / (e + 1)."""
     logits = torch.tensor([[0.0, 100.0], [0.0, 99.0], [0.0, 0.0]])
     assert any(math.isnan(p) for p in score_labels(logits, [3], entailment=1).scores.tolist())
     corrected = score_labels(logits, [3], entailment=1, compat=False)
@@ -52,7 +52,7 @@ def test_large_logits_are_finite_without_compat():
 
 
 def test_ties_are_reversed_only_in_compat():
-    """Equal scores: the library lists the labels backwards."""
+    """Equal scores: transformers lists the labels backwards."""
     logits = torch.zeros(3, 3)
     assert score_labels(logits, [3], entailment=2).label.tolist() == [2, 1, 0]
     assert score_labels(logits, [3], entailment=2, compat=False).label.tolist() == [0, 1, 2]
@@ -130,7 +130,7 @@ def test_same_as_library(seed):
 def test_same_as_library_thousands():
     """3,000 drawn batches; the count is printed."""
     texts = sum(assert_same_as_library(10**6 + seed) for seed in range(3000))
-    print(f"zero-shot: {texts} texts equal to the library's")
+    print(f"zero-shot: {texts} texts equal to transformers'")
 
 
 # errors

@@ -1,4 +1,4 @@
-"""Known defects of the library's tasks: the result with ``compat=True`` beside the corrected one."""
+"""Known defects of transformers' tasks: the result with ``compat=True`` beside the corrected one."""
 
 import copy
 
@@ -76,7 +76,7 @@ def test_max_length_counts_only_when_corrected():
 
 
 def test_an_offset_mapping_of_its_own_only_when_corrected():
-    """The library takes the mapping of the first text for every text."""
+    """Transformers takes the mapping of the first text for every text."""
     tokenizer = wordpiece()
     found = pipe("ner", tokenizer, "token-classification")
     texts = ["Ada in", "Paris river"]
@@ -92,7 +92,7 @@ def test_an_offset_mapping_of_its_own_only_when_corrected():
 
 
 def test_words_are_the_tokenizers_own_only_when_corrected():
-    """Without a space "Paris-Berlin" is one word by the library's rule for BPE, three by the tokenizer's."""
+    """Without a space "Paris-Berlin" is one word by transformers' rule for BPE, three by the tokenizer's."""
     tokenizer = tokenizer_of("bytelevel", 64)
     found = pipe("ner", tokenizer, "token-classification", labels=("PER",))
     options = {"aggregation_strategy": "first", "ignore_labels": []}
@@ -109,7 +109,7 @@ def test_words_are_the_tokenizers_own_only_when_corrected():
 
 
 def test_targets_that_tie_come_in_the_callers_order_only_when_corrected():
-    """The library keeps targets in a set; corrected, equal targets are listed as they were given."""
+    """Transformers keeps targets in a set; corrected, equal targets are listed as they were given."""
     tokenizer = wordpiece()
     found = pipe("fill-mask", tokenizer)
     with torch.no_grad():

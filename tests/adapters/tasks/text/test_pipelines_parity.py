@@ -1,4 +1,4 @@
-"""The text tasks against the library's own pipelines, a bounded draw; ``make parity-tasks`` is the long form."""
+"""The text tasks against transformers' own pipelines, a bounded draw; ``make parity-tasks`` is the long form."""
 
 import random
 
@@ -109,7 +109,7 @@ def test_one_item_alone_and_in_a_list_nest_as_the_library_nests_them(task, item,
 @pytest.mark.parametrize("call", [{}, {"top_k": 2}, {"top_k": None}, {"top_k": 1}])
 @pytest.mark.parametrize("built", [{}, {"top_k": 2}, {"top_k": None}])
 def test_top_k_at_construction_and_at_the_call(built, call):
-    """The library wraps a single string's result once more unless the call itself names top_k."""
+    """Transformers wraps a single string's result once more unless the call itself names top_k."""
     from afterlogits.adapters import pipeline
 
     _, _, tokenizer = pipes("text-classification", "wordpiece")
@@ -124,7 +124,7 @@ def test_top_k_at_construction_and_at_the_call(built, call):
 @pytest.mark.skipif(VERSION_4, reason="the comparison is with version 5's stream")
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_sampling_draws_what_the_library_draws(batch_size):
-    """The same seed gives the same texts, item by item or in the library's own batches, from a list or a generator."""
+    """The same seed gives the same texts, item by item or in transformers' own batches, from a list or a generator."""
     library, ours, tokenizer = pipes("text-generation", "wordpiece")
     items = [draw_item("text-generation", random.Random(3), tokenizer) for _ in range(5)]
     options = {"max_new_tokens": 5} | ({"batch_size": batch_size} if batch_size else {})

@@ -1,4 +1,4 @@
-"""Table question answering end to end, against the library's own pipeline of either version."""
+"""Table question answering end to end, against transformers' own pipeline of either version."""
 
 import random
 from collections import Counter
@@ -113,7 +113,7 @@ def test_a_bad_table_is_named_and_costs_the_others_nothing(item, message):
 
 @pytest.mark.parametrize(("cell", "kind"), [(2001, "int"), (2.5, "float"), (float("nan"), "float")])
 def test_cells_that_are_no_strings_are_refused(cell, kind):
-    """The TAPAS tokenizer cannot read them ("'int' object is not iterable" in the library): the column is named."""
+    """The TAPAS tokenizer cannot read them ("'int' object is not iterable" in transformers): the column is named."""
     library, ours = both(False)
     table = {"city": ["Paris", "Berlin"], "year": ["1999", cell]}
     with pytest.raises(TypeError, match=f"^table must hold strings alone; got {kind} in column 'year'$"):
