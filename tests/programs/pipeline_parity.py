@@ -271,8 +271,8 @@ random model and one tokenizer of each family, and how many answers differ: in a
 order, or in a score by more than 1e-6 (1e-5 for hidden states). The options of each task are in
 `tests/programs/pipeline_parity.py`; where transformers raises, this package must raise. "Rounded apart" are answers
 that are transformers' once the item runs in a batch of its own, as transformers runs it: the last bit of a matrix
-product depends on the shape of the batch, and turned two labels that tie. `make parity-tasks` prints these tables and writes
-this page.
+product depends on the shape of the batch, and turned two labels that tie. `make parity-tasks` prints these tables
+and writes this page.
 """
 
 
