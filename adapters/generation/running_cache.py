@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from .column_groups import column_groups, with_groups
+
 __all__ = ["RunningCache", "RunningLayer"]
 
 _ROOM = 64  # columns beside what is held, at least
@@ -27,6 +29,7 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.count, self.start, self.end = 0, 0, 0
+        self.groups: Sequence[tuple[int, int, int]] = ()  # as in column_groups, columns from ``start`` on
         self._buffers = [_zeros(held, max_rows, _ROOM) for held in (keys, values)]
         self._show()
 
@@ -36,7 +39,7 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
             buffer[: self.count, :, self.end : end] = states
         self.end = end
         self._show()
-        return self.keys, self.values
+        return with_groups(self.keys, self.groups), self.values
 
     def join(self, keys: Tensor, values: Tensor, start: int, end: int) -> None:
         """Rows [M, heads, P, size] behind the others, their last column at ``end``; columns before ``start`` unused."""
@@ -89,6 +92,7 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         self.max_rows = max_rows
         self.first: list[int] = []
         self.start, self.end, self._columns = 0, 0, _ROOM
+        self._grouped = False  # whether the layers know the groups of their rows
 
     @property
     def width(self) -> int:
@@ -107,15 +111,21 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
             self._move(max(padded - self.width, 0))
         if not self.first:
             self.end = max(self.end, padded)
+        self._grouped = False
         self.first += [self.end - length for length in lengths]
         self.start = min(self.first)
         for mine, new in zip(self.layers, layers, strict=True):
             mine.join(new.keys, new.values, self.start, self.end)
 
     def make_room(self) -> None:
-        """See that another column can be written."""
+        """See that another column can be written, and tell the layers which columns their rows use."""
         if self.end == self._columns:
             self._move(0)
+        if not self._grouped:
+            groups = column_groups([first - self.start for first in self.first])
+            for layer in self.layers:
+                layer.groups = groups
+            self._grouped = True
 
     def advance(self) -> None:
         """A forward has written a column."""
@@ -124,6 +134,7 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
     def keep(self, rows: Tensor) -> None:
         """Make row i what row ``rows[i]`` was."""
         order = rows.tolist()
+        self._grouped = False
         moved: list[tuple[int, int]] | None = [(to, source) for to, source in enumerate(order) if to != source]
         if any(source < len(order) for _, source in moved or ()):
             moved = None
