@@ -14,8 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 __all__ = ["GroupedKeys", "column_groups", "with_groups"]
 
-# Columns of one row that cost as much as another call: 60 to 200 were measured on the CPU for 12 to 24 heads.
-_CALL = 128
+# Columns of one row that cost as much as another call: 55 to 160 were measured on the CPU for 6 to 24 heads.
+_CALL = 64
 
 
 def column_groups(first: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -1,7 +1,8 @@
 """Packed bits on logits: what is forbidden becomes -inf, by the way that touches least of each row.
 
-A grammar's mask is seldom balanced. Inside a string nearly every token is allowed: only the forbidden ones are
-written. Between two keys a handful is: the row is filled and the handful put back. What is left is unpacked.
+Where a mask has few words with a zero, as inside a string, only the forbidden tokens are written. Elsewhere a table gives
+eight tokens a byte: the bits of -inf where they are forbidden and 0 where not, and one maximum of unsigned integers puts
+them in, for -inf is above all other numbers there.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 
-__all__ = ["mask_tokens_", "token_count", "unpack_bits"]
+__all__ = ["inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
 _BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
-# A row with at most this share of its tokens allowed, or forbidden, is written token by token.
-_FEW = 1 / 24
+_MINUS_INFINITY = np.uint32(0xFF800000)
+# For every byte of a mask, lowest bit first: what each of its eight tokens must be at least.
+_FLOORS = np.where((np.arange(256)[:, None] >> np.arange(8)) & 1, np.uint32(0), _MINUS_INFINITY)
+# A row with at most this share of words that forbid something is written token by token.
+_FEW = 1 / 5
 
 
 def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None = None) -> Tensor:
@@ -39,7 +43,7 @@ def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None 
         raise ValueError(
             f"bitmask must be an int32 tensor of shape {[count, words]}; got {bitmask.dtype} {list(bitmask.shape)}"
         )
-    if _on_host(logits, bitmask):
+    if on_host(logits) and bitmask.device.type == "cpu":
         _mask_on_host(logits, bitmask.reshape(-1, words).expand(count, words), rows)
         return logits
     allowed = unpack_bits(bitmask.to(logits.device).reshape(-1, words))[:, : logits.shape[1]]
@@ -48,11 +52,6 @@ def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None 
     places = torch.tensor(rows, device=logits.device)
     logits[places] = logits[places].masked_fill_(~allowed, -math.inf)
     return logits
-
-
-def token_count(bitmask: Tensor, vocab_size: int) -> int:
-    """How many of ``vocab_size`` tokens one row's bits [ceil(V / 32)] allow."""
-    return int(np.bitwise_count(_inside(bitmask.reshape(1, -1).numpy(), vocab_size).view(np.uint32)).sum())
 
 
 def unpack_bits(bitmask: Tensor) -> Tensor:
@@ -65,11 +64,12 @@ def unpack_bits(bitmask: Tensor) -> Tensor:
     return ((bitmask[:, :, None] >> shifts) & 1).bool().reshape(bitmask.shape[0], -1)
 
 
-def _on_host(logits: Tensor, bitmask: Tensor) -> bool:
+def on_host(logits: Tensor) -> bool:
+    """Whether the logits can be written as numbers of numpy."""
     return (
         sys.byteorder == "little"
-        and logits.device.type == bitmask.device.type == "cpu"
-        and logits.dtype in (torch.float32, torch.float64)
+        and logits.device.type == "cpu"
+        and logits.dtype == torch.float32
         and logits.is_contiguous()
         and not logits.requires_grad
     )
@@ -77,40 +77,53 @@ def _on_host(logits: Tensor, bitmask: Tensor) -> bool:
 
 def _mask_on_host(logits: Tensor, bitmask: Tensor, rows: Sequence[int] | None) -> None:
     vocab_size = logits.shape[1]
-    bits = _inside(bitmask.numpy(), vocab_size)
-    allowed = np.bitwise_count(bits.view(np.uint32)).sum(axis=1, dtype=np.int64)
-    own = range(logits.shape[0]) if rows is None else rows
-    few = int(vocab_size * _FEW)
-    host: Array = logits.numpy()
-    for place, row in enumerate(own):  # every way is a pass over a row: the rows' own loop costs nothing beside it
-        count = int(allowed[place])
-        if count == vocab_size:
-            continue
-        if vocab_size - count <= few:
-            host[row, _places(~bits[place], vocab_size)] = -math.inf
-        elif count <= few:
-            kept = _places(bits[place], vocab_size)
-            values = host[row, kept]
-            logits[row].fill_(-math.inf)
-            host[row, kept] = values
-        else:
-            forbidden = np.unpackbits(~bits[place].view(np.uint8), bitorder="little", count=vocab_size)
-            logits[row].masked_fill_(torch.from_numpy(forbidden.view(np.bool_)), -math.inf)
+    bits = inside(bitmask.numpy(), vocab_size)
+    room = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
+    host: Array = logits.numpy().view(np.uint32)
+    for place, row in enumerate(range(logits.shape[0]) if rows is None else rows):
+        put(host[row], prepared(bits[place], room))
 
 
-def _places(bits: Array, vocab_size: int) -> Array:
-    """The numbers of the bits that are 1 in words int32 [W], below ``vocab_size``."""
-    words = np.flatnonzero(bits)
-    found, bit = np.nonzero(np.unpackbits(bits[words].view(np.uint8).reshape(-1, 4), axis=1, bitorder="little"))
-    places = words[found] * 32 + bit
-    return places[: np.searchsorted(places, vocab_size)]
+def prepared(bits: Array, room: Array) -> Array | None:
+    """What ``put`` needs of one row's bits int32 [W]: nothing, the forbidden tokens int64, or ``room`` uint32 [4W, 8]
+    filled with what each token must be at least."""
+    words = (bits != -1).nonzero()[0]
+    if not words.size:
+        return None
+    if words.size <= bits.shape[0] * _FEW:
+        return _forbidden(bits, words)
+    return np.take(_FLOORS, bits.view(np.uint8), axis=0, out=room, mode="clip")
 
 
-def _inside(bits: Array, vocab_size: int) -> Array:
-    """The bits [B, W] with those past the vocabulary 0."""
+def put(row: Array, mask: Array | None) -> None:
+    """Make -inf what ``prepared`` found forbidden, in logits [V] read as uint32."""
+    if mask is None:
+        return
+    if mask.ndim == 1:
+        row[mask] = _MINUS_INFINITY
+    else:
+        _raise_to(row, mask.reshape(-1)[: row.shape[0]])
+
+
+def _raise_to(row: Array, floor: Array) -> None:
+    """Make what is forbidden -inf: read as unsigned integers, no number is above it, and every number is above 0."""
+    np.maximum(row, floor, out=row)
+    if row.max() > _MINUS_INFINITY:  # NaN of negative sign
+        row[(row > _MINUS_INFINITY) & (floor > 0)] = _MINUS_INFINITY
+
+
+def _forbidden(bits: Array, words: Array) -> Array:
+    """The tokens whose bits are 0 in ``words`` of bits int32 [W]."""
+    found = np.unpackbits((~bits[words]).view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
+    places: Array = (words[found >> 5] << 5) + (found & 31)
+    return places
+
+
+def inside(bits: Array, vocab_size: int) -> Array:
+    """The bits [B, W] with those past the vocabulary 1: nothing is written there."""
     past = -vocab_size % 32
     if not past:
         return np.ascontiguousarray(bits)
     bits = bits.copy()
-    bits[:, -1] &= np.int32((1 << (32 - past)) - 1)
+    bits[:, -1] |= np.int32(-1 << (32 - past))
     return bits

@@ -7,10 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .bitmask import mask_tokens_
+from ..options.numpy_or_torch import Array
+from .bitmask import inside, mask_tokens_, on_host, prepared, put
 
 __all__ = ["GrammarMatcher", "GrammarStep", "TokenHistory"]
 
@@ -100,12 +102,25 @@ class GrammarStep:
         self.rows = [None if matcher is None else TokenHistory(matcher) for matcher in matchers]
         self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32)
         self._coming: Future[list[int]] | None = None
+        self._on_host = False  # whether the thread also prepares what is written into the logits
+        self._prepared: list[Array | None] = []
+        self._rooms: dict[int, Array] = {}
 
     def apply(self, logits: Tensor) -> Tensor:
         """Mask the logits [N, V] in place."""
         rows = self._fill() if self._coming is None else self._coming.result()
         self._coming = None
-        return mask_tokens_(logits, self._bitmask[: len(rows)], rows=rows) if rows else logits
+        if not rows:
+            return logits
+        if not on_host(logits):
+            return mask_tokens_(logits, self._bitmask[: len(rows)], rows=rows)
+        if not self._on_host:
+            self._on_host = True
+            self._prepare(len(rows))
+        host = logits.numpy().view(np.uint32)
+        for row, mask in zip(rows, self._prepared, strict=True):
+            put(host[row], mask)
+        return logits
 
     def advance(self, token_ids: Tensor) -> None:
         """Append one token to every row: token_ids [N]. Reads them; the masks that follow are begun."""
@@ -150,7 +165,16 @@ class GrammarStep:
             one = self.rows[row]
             assert one is not None
             one.matcher.fill(self._bitmask, place)
+        if self._on_host:
+            self._prepare(len(rows))
         return rows
+
+    def _prepare(self, count: int) -> None:
+        """Find what to write into the logits of ``count`` rows, in memory that is used again at every step."""
+        bits = inside(self._bitmask[:count].numpy(), self.vocab_size)
+        for place in range(len(self._rooms), count):
+            self._rooms[place] = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
+        self._prepared = [prepared(bits[place], self._rooms[place]) for place in range(count)]
 
 
 @cache

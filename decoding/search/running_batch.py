@@ -59,7 +59,7 @@ class RunningBatch:
         model: AdmittingStepModel,
         *,
         max_rows: int = 32,
-        join_share: float = 0.125,
+        join_share: float = 0.25,
         prefill_tokens: int = 4096,
     ) -> None:
         if max_rows < 1:

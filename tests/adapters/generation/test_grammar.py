@@ -1,0 +1,224 @@
+"""Grammars of a call: every row inside its own, in every mode, with the tokens of a processor called step by step."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from afterlogits.adapters import generate, generate_stream, install, pipeline
+from tests.builders.text_models import bytelevel, tiny_decoder, tiny_seq2seq
+from tests.oracles.json_schemas import draw_schema, is_valid
+
+llguidance = pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'afterlogits[grammar]'")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}, "b": {"enum": ["x", "yy"]}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+PATTERN = r"( [a-z]{2,5}){3}\."
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "sampling": {"do_sample": True},
+    "seeds": {"do_sample": True, "seeds": [4, 5, 6], "top_k": 40},
+    "compact": {"do_sample": False, "compact": True},
+    "samples": {"do_sample": True, "num_return_sequences": 2},
+    "beams": {"do_sample": False, "num_beams": 3},
+    "beam samples": {"do_sample": True, "num_beams": 2},
+    "lookup": {"do_sample": False, "prompt_lookup_num_tokens": 3},
+    "penalty": {"do_sample": False, "repetition_penalty": 1.3, "no_repeat_ngram_size": 4},
+    "groups": {"do_sample": False, "num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return bytelevel()
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Any) -> Any:
+    return tiny_decoder(tokenizer)
+
+
+def inputs(tokenizer: Any, rows: int = 3) -> dict[str, Any]:
+    ids = torch.tensor([tokenizer("the river")["input_ids"]] * rows)
+    options = {"max_new_tokens": 60, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    return {"inputs": ids, "attention_mask": torch.ones_like(ids), "tokenizer": tokenizer, **options}
+
+
+def texts(tokenizer: Any, found: Tensor, given: dict[str, Any]) -> list[str]:
+    """What was generated, up to the end token; one without an end raises."""
+    rows = [row[: row.index(tokenizer.eos_token_id)] for row in found[:, given["inputs"].shape[1] :].tolist()]
+    written: list[str] = tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)
+    return written
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_keeps_to_the_grammar(mode: str, model: Any, tokenizer: Any) -> None:
+    """A schema for all rows; every row ends, and its text is a value of the schema."""
+    torch.manual_seed(0)
+    given = inputs(tokenizer)
+    for text in texts(tokenizer, generate(model, **given, json_schema=SCHEMA, **MODES[mode]), given):
+        value = json.loads(text)
+        assert list(value) == ["a", "b"]
+        assert text == json.dumps(value)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampling", "beams", "lookup"])
+def test_every_row_has_its_own(mode: str, model: Any, tokenizer: Any) -> None:
+    """A schema, choices, a regular expression, and a free row that writes what it writes without the others."""
+    torch.manual_seed(0)
+    given = inputs(tokenizer, 4)
+    found = generate(
+        model,
+        **given,
+        json_schema=[SCHEMA, None, None, None],
+        choices=[None, ["perhaps", "no"], None, None],
+        regex=[None, None, PATTERN, None],
+        **MODES[mode],
+    )
+    new = found[:, given["inputs"].shape[1] :]
+    written = texts(tokenizer, found[:3], given)
+    assert set(json.loads(written[0])) == {"a", "b"}
+    assert written[1] in ("perhaps", "no")
+    assert re.fullmatch(PATTERN, written[2])
+    if mode == "greedy":
+        free = generate(
+            model, **{**given, "inputs": given["inputs"][:1], "attention_mask": given["attention_mask"][:1]}
+        )
+        assert new[3].tolist()[: free.shape[1] - 4] == free[0, given["inputs"].shape[1] :].tolist()
+
+
+class StepByStep(LogitsProcessor):
+    """The oracle: the mask of every row by llguidance's own calls, a token at a time, nothing kept between calls."""
+
+    def __init__(self, tokenizer: Any, vocab_size: int, grammar: str, prompt: int) -> None:
+        import llguidance.hf
+
+        self.vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocab_size)
+        self.grammar, self.prompt = grammar, prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.clone()
+        for row, ids in enumerate(input_ids[:, self.prompt :].tolist()):
+            matcher = llguidance.LLMatcher(self.vocabulary, self.grammar)
+            if matcher.consume_tokens(ids):
+                bits = int.from_bytes(matcher.compute_bitmask(), "little")
+                allowed = [bool(bits >> token & 1) for token in range(scores.shape[1])]
+                scores[row] = scores[row].masked_fill(~torch.tensor(allowed), -torch.inf)
+        return scores
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampling", "beams"])
+def test_tokens_are_those_of_a_processor_of_the_library_called_by_transformers(
+    mode: str, model: Any, tokenizer: Any
+) -> None:
+    """transformers' own loop with the oracle's processor."""
+    given = inputs(tokenizer)
+    options = {name: value for name, value in given.items() if name != "tokenizer"}
+    grammar = llguidance.LLMatcher.grammar_from_regex(PATTERN)
+    oracle = StepByStep(tokenizer, model.config.vocab_size, grammar, given["inputs"].shape[1])
+    torch.manual_seed(3)
+    expected = model.generate(**options, logits_processor=[oracle], **MODES[mode])
+    torch.manual_seed(3)
+    found = generate(model, **given, regex=PATTERN, **MODES[mode])
+    assert found.tolist() == expected.tolist()
+
+
+def test_drawn_schemas_give_valid_json(model: Any, tokenizer: Any) -> None:
+    """A model that knows nothing, sampled: every row ends and is valid JSON of its schema, 12 schemas a batch."""
+    check_schemas(model, tokenizer, 5)
+
+
+@pytest.mark.slow
+def test_a_thousand_drawn_schemas_give_valid_json(model: Any, tokenizer: Any) -> None:
+    """84 batches of 12."""
+    check_schemas(model, tokenizer, 84)
+
+
+def check_schemas(model: Any, tokenizer: Any, batches: int) -> None:
+    rng, count = random.Random(5), 0
+    given = inputs(tokenizer, 12)
+    for batch in range(batches):
+        schemas = [draw_schema(rng) for _ in range(12)]
+        options = {**given, "max_new_tokens": 500, "do_sample": True, "temperature": 1.5}
+        found = generate(model, **options, json_schema=schemas, seeds=range(batch, batch + 12), compact=True)
+        for schema, text in zip(schemas, texts(tokenizer, found, given), strict=True):
+            assert is_valid(json.loads(text), schema), (schema, text)
+            count += 1
+    print(f"{count} schemas, {count} valid")
+
+
+def test_streams_installed_models_and_pipelines(model: Any, tokenizer: Any) -> None:
+    """The same options everywhere; a pipeline needs no tokenizer, its items have one grammar or one each."""
+    given = inputs(tokenizer)
+    expected = texts(tokenizer, generate(model, **given, json_schema=SCHEMA, do_sample=False), given)[0]
+    common = {"tokenizer": tokenizer, "do_sample": False, "max_new_tokens": 60, "pad_token_id": tokenizer.pad_token_id}
+    items = [{"input_ids": given["inputs"][0], "json_schema": SCHEMA}, {"input_ids": given["inputs"][0]}]
+    rows = list(generate_stream(model, items, ordered=True, **common))
+    assert tokenizer.decode(rows[0].new_ids, skip_special_tokens=True) == expected
+    by_prompt = generate_stream(model, [given["inputs"][0]] * 2, regex=[None, "no"], ordered=True, **common)
+    assert tokenizer.decode(list(by_prompt)[1].new_ids, skip_special_tokens=True) == "no"
+    twin = install(tiny_decoder(tokenizer))
+    assert texts(tokenizer, twin.generate(**given, json_schema=SCHEMA, do_sample=False), given)[0] == expected
+    pipe = pipeline("text-generation", model=model, tokenizer=tokenizer, do_sample=False, return_full_text=False)
+    one = pipe("the river", json_schema=SCHEMA, max_new_tokens=60)
+    assert set(json.loads(one[0]["generated_text"])) == {"a", "b"}
+    several = pipe(["the river", "a stone"], json_schema=[SCHEMA, None], choices=[None, ["no"]], max_new_tokens=60)
+    assert set(json.loads(several[0][0]["generated_text"])) == {"a", "b"}
+    assert several[1][0]["generated_text"] == "no"
+    alone = pipe(["the river", "a stone"], choices=["yes", "no"], max_new_tokens=60, running_batch=False)
+    assert all(record[0]["generated_text"] in ("yes", "no") for record in alone)
+
+
+def test_an_encoder_decoder() -> None:
+    """The grammar begins where the decoder does."""
+    tokenizer = bytelevel()
+    model = tiny_seq2seq(tokenizer)
+    ids = torch.tensor([tokenizer("the river")["input_ids"]])
+    found = generate(
+        model, ids, choices=["yes", "no"], tokenizer=tokenizer, do_sample=False, max_new_tokens=20,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    assert tokenizer.decode(found[0], skip_special_tokens=True) in ("yes", "no")
+
+
+def test_grammars_in_the_two_notations(model: Any, tokenizer: Any) -> None:
+    """Lark and GBNF."""
+    given = inputs(tokenizer)
+    for grammar in ('start: "ab" | "cd"', 'root ::= "ab" | "cd"'):
+        assert set(texts(tokenizer, generate(model, **given, grammar=grammar, do_sample=False), given)) <= {"ab", "cd"}
+
+
+def test_errors(model: Any, tokenizer: Any) -> None:
+    """Said before the model runs, with the option's name."""
+    given = inputs(tokenizer)
+    bare = {name: value for name, value in given.items() if name != "tokenizer"}
+    with pytest.raises(ValueError, match="tokenizer must be given for a grammar; got None"):
+        generate(model, **bare, regex="a")
+    with pytest.raises(ValueError, match="regex must not be given beside json_schema; got both in row 0"):
+        generate(model, **given, regex="a", json_schema={})
+    with pytest.raises(ValueError, match=r"regex must be one that llguidance can read; got \(\["):
+        generate(model, **given, regex="([")
+    with pytest.raises(ValueError, match="json_schema must be JSON; got '{'"):
+        generate(model, **given, json_schema="{")
+    with pytest.raises(TypeError, match="choices must be a list of texts; got 3"):
+        generate(model, **given, choices=3)
+    with pytest.raises(TypeError, match="json_schema must be a mapping, JSON or a pydantic model; got int"):
+        generate(model, **given, json_schema=3)
+    with pytest.raises(ValueError, match=r"grammar_engine must be one of \['llguidance', 'xgrammar'\]; got 'outlines'"):
+        generate(model, **given, regex="a", grammar_engine="outlines")
+    with pytest.raises(ValueError, match="a grammar must be given for all rows or for each prompt; got 2 for 3 rows"):
+        generate(model, **given, regex=["a", None], do_sample=False)
+    with pytest.raises(ValueError, match="choices must have one value or one for each of the 3 prompts; got 2"):
+        generate(model, **given, regex=["a", None, None], choices=[["b"], ["c"]])
