@@ -1,8 +1,8 @@
 """Attention of one token a row that reads, for each group of neighbouring rows, no more columns than the group uses.
 
-In a batch that rows join, most rows are much shorter than the longest. Keys carry the groups with them: where they reach
-torch's attention with a mask, one call a group takes the place of the one that would read every column for every row.
-What is left out is masked, with a weight of exactly zero; everything else sees plain tensors.
+In a batch that rows join, most rows are much shorter than the longest. Keys carry the groups with them: where they
+reach torch's attention with a mask, one call a group takes the place of the one that would read every column for every
+row. What is left out is masked, with a weight of exactly zero; everything else sees plain tensors.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,8 +1,8 @@
 """Packed bits on logits: what is forbidden becomes -inf, by the way that touches least of each row.
 
-Where a mask has few words with a zero, as inside a string, only the forbidden tokens are written. Elsewhere a table gives
-eight tokens a byte: the bits of -inf where they are forbidden and 0 where not, and one maximum of unsigned integers puts
-them in, for -inf is above all other numbers there.
+Where few words of a mask hold a zero, only the forbidden tokens are written. Elsewhere a table gives eight tokens a
+byte: the bits of -inf where they are forbidden and 0 where not, and one maximum of unsigned integers puts them in, for
+-inf is above all other numbers there.
 """
 
 from __future__ import annotations

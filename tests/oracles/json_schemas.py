@@ -1,4 +1,4 @@
-"""JSON schemas drawn at random, and whether a value is valid under one of them: the part of the language that is drawn."""
+"""JSON schemas drawn at random, and whether a value is valid under one: the part of the language that is drawn."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_errors(model: Any, tokenizer: Any) -> None:
         generate(model, **given, regex="a", json_schema={})
     with pytest.raises(ValueError, match=r"regex must be one that llguidance can read; got \(\["):
         generate(model, **given, regex="([")
-    with pytest.raises(ValueError, match="json_schema must be JSON; got '{'"):
+    with pytest.raises(ValueError, match=r"json_schema must be JSON; got '\{'"):
         generate(model, **given, json_schema="{")
     with pytest.raises(TypeError, match="choices must be a list of texts; got 3"):
         generate(model, **given, choices=3)
