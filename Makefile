@@ -50,7 +50,7 @@ test-versions: .venv-oldest/.ready-test .venv-newest/.ready-test  ## the quick s
 	PYTHONPATH=src:. .venv-oldest/bin/python -m tests.programs.version_table --end oldest --write docs/versions.md $(ARGS)
 	PYTHONPATH=src:. .venv-newest/bin/python -m tests.programs.version_table --end newest --write docs/versions.md $(ARGS)
 
-test-ray: .venv-ray/.ready-test  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
+test-ray: .venv-ray/.ready  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
 	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
 
 job-kills: $(VENV)/.ready-test  ## file jobs killed 200 times at random and before each file-system call, for every format; counts printed (20 minutes)
@@ -204,7 +204,7 @@ PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1
 	.venv-newest/$(INSTALL) -c constraints-newest.txt -e '.[test]'
 	touch $@
 
-.venv-ray/.ready-test: pyproject.toml constraints.txt constraints-ray.txt
+.venv-ray/.ready: pyproject.toml constraints.txt constraints-ray.txt
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/$(INSTALL) -c constraints.txt torch==2.13.0
 	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft pyspark
