@@ -58,11 +58,19 @@ def prefill(model: Any, prompt_ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def tokenise_and_run(
-    run: Any, tokenizer: Any, texts: list[str], pairs: list[str] | None = None, *, budget: int = 4096, **options: Any
+    run: Any,
+    tokenizer: Any,
+    texts: list[str],
+    pairs: list[str] | None = None,
+    *,
+    budget: int = 4096,
+    device: torch.device | str | None = None,
+    **options: Any,
 ) -> list[Any]:
     """The least a task over a file can cost: one tokenizer call, batches by length within a token budget, forwards.
 
-    run: called with the inputs of each batch. Outputs are kept, nothing is made of them.
+    run: called with the inputs of each batch, on ``device`` (a model's own if None). Outputs are kept, nothing made of
+    them.
     """
     encoded = tokenizer(texts, pairs, **options)
     ids = encoded["input_ids"]
@@ -73,5 +81,5 @@ def tokenise_and_run(
         rows, order = order[:count], order[count:]
         names = [name for name in tokenizer.model_input_names if name in encoded]
         batch = tokenizer.pad({name: [encoded[name][row] for row in rows] for name in names}, return_tensors="pt")
-        outputs.append(run(**batch))
+        outputs.append(run(**batch.to(device or getattr(run, "device", "cpu"))))
     return outputs

@@ -21,7 +21,6 @@ TABLE = "audio tasks"
 RATE = 16_000
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.cpu_only,
     # Random models end in the middle of a segment and speak of times beyond the end.
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -41,7 +40,7 @@ def clips(count: int, shortest: float, longest: float) -> list[np.ndarray[Any, A
 
 
 @cache
-def ctc() -> tuple[Any, Any]:
+def ctc(device: str) -> tuple[Any, Any]:
     """Our pipeline and transformers' over a Wav2Vec2-BERT of 2 layers of 64 on 80 mel bins."""
     config = transformers.Wav2Vec2BertConfig(
         vocab_size=32,
@@ -59,12 +58,12 @@ def ctc() -> tuple[Any, Any]:
         "tokenizer": audio_workloads.ctc_tokenizer(32),
         "feature_extractor": transformers.SeamlessM4TFeatureExtractor(),
     }
-    options = {"model": model, "device": "cpu", **parts}
+    options = {"model": model, "device": device, **parts}
     return pipeline(TASK, **options), transformers.pipeline(TASK, **options)
 
 
 @cache
-def whisper() -> tuple[Any, Any]:
+def whisper(device: str) -> tuple[Any, Any]:
     """Both over a Whisper of 1 + 2 layers of 16 that writes up to 100 tokens a window."""
     tokenizer = audio_workloads.whisper_tokenizer()
     ids = tokenizer.convert_tokens_to_ids
@@ -107,7 +106,7 @@ def whisper() -> tuple[Any, Any]:
         "model": model,
         "tokenizer": tokenizer,
         "feature_extractor": transformers.WhisperFeatureExtractor(),
-        "device": "cpu",
+        "device": device,
     }
     return pipeline(TASK, **options), transformers.pipeline(TASK, **options)
 
@@ -151,18 +150,32 @@ GREEDY = {"generate_kwargs": {"num_beams": 1}}
 @pytest.mark.parametrize("times", [None, "word"])
 def bench_ctc_clips(pair: Any, times: str | None) -> None:
     name = f"CTC, 40 clips of 2 to 8 s{', words' if times else ''}"
-    compare(pair, name, ctc(), clips(40, 2.0, 8.0), 1.5, **({"return_timestamps": times} if times else {}))
+    compare(
+        pair, name, ctc(str(pair.device)), clips(40, 2.0, 8.0), 1.5, **({"return_timestamps": times} if times else {})
+    )
 
 
 def bench_whisper_words(pair: Any) -> None:
-    compare(pair, "Whisper, words of 8 clips", whisper(), clips(8, 15.0, 29.0), 1.5, return_timestamps="word", **GREEDY)
+    compare(
+        pair,
+        "Whisper, words of 8 clips",
+        whisper(str(pair.device)),
+        clips(8, 15.0, 29.0),
+        1.5,
+        return_timestamps="word",
+        **GREEDY,
+    )
 
 
 def bench_whisper_hour(pair: Any) -> None:
     sound = noise(3600.0, 1)
-    compare(pair, "Whisper, an hour in chunks of 30 s", whisper(), sound, 3, chunk_length_s=30, **GREEDY)
+    compare(
+        pair, "Whisper, an hour in chunks of 30 s", whisper(str(pair.device)), sound, 3, chunk_length_s=30, **GREEDY
+    )
 
 
 def bench_whisper_long_form(pair: Any) -> None:
     sounds = clips(16, 60.0, 100.0)
-    compare(pair, "Whisper, long form of 16 files", whisper(), sounds, 4, return_timestamps=True, **GREEDY)
+    compare(
+        pair, "Whisper, long form of 16 files", whisper(str(pair.device)), sounds, 4, return_timestamps=True, **GREEDY
+    )

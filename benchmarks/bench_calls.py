@@ -13,7 +13,7 @@ from afterlogits.benchmarks.answers import require_same
 from afterlogits.benchmarks.oracle import Oracle
 
 TABLE = "text tasks"
-pytestmark = [pytest.mark.full, pytest.mark.cpu_only]
+pytestmark = pytest.mark.full
 NOTE = "scores compared to 1e-3: the two sides run batches of different shapes through float32 matrix kernels"
 
 
@@ -37,7 +37,7 @@ def bench_encoder_task(pair, task):
     architecture, compare = TASKS[task]
     model = workloads.from_config(architecture, workloads.bert_config(num_labels=2))
     tokenizer, texts = workloads.wordpiece_tokenizer(), workloads.lines(100)
-    options = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
+    options = {"model": model, "tokenizer": tokenizer, "device": str(pair.device)}
     ours, library = pipeline(task, **options), transformers.pipeline(task, **options)
     cut = {"truncation": True}
     rivals = {"transformers": lambda: library(texts, **cut)}
@@ -58,7 +58,7 @@ def bench_encoder_task(pair, task):
 
 def bench_text_generation(pair):
     """Greedy text of the language model that ships, 32 prompts of unequal length."""
-    options = {"model": str(checkpoints.path("text-generation")), "device": "cpu"}
+    options = {"model": str(checkpoints.path("text-generation")), "device": str(pair.device)}
     ours, library = pipeline("text-generation", **options), transformers.pipeline("text-generation", **options)
     starts = ["The baker", "Last week the captain of the ship", "Today the weather is", "Once there was a small"]
     texts = [f"{start} {word}" for word in ("and", "in", "who", "with", "then", "on", "at", "from") for start in starts]
@@ -87,6 +87,7 @@ WRITING = {
 }
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("task", [*WRITING])
 def bench_written_task(pair, task):
     """The encoder-decoder that ships, 24 texts; transformers' pipeline ran them one by one and ended with 4.57.6."""

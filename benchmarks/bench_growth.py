@@ -263,7 +263,6 @@ def bench_loop_over_beams(growth):
 
 
 @pytest.mark.full
-@pytest.mark.cpu_only
 @pytest.mark.parametrize("task", ["ner", "question-answering"])
 def bench_task_over_text(growth, task):
     """One text that grows: windows with a stride, so that time follows the text and never its square."""
@@ -272,7 +271,7 @@ def bench_task_over_text(growth, task):
     names = {"ner": "BertForTokenClassification", "question-answering": "BertForQuestionAnswering"}
     model = workloads.from_config(names[task], config)
     options = {"aggregation_strategy": "simple", "stride": 32} if task == "ner" else {}
-    call = pipeline(task, model=model, tokenizer=tokenizer, device="cpu", **options)
+    call = pipeline(task, model=model, tokenizer=tokenizer, device=str(growth.device), **options)
 
     def make(words):
         text = " ".join(workloads.sentence(random.Random(index), 20) for index in range(words // 20))

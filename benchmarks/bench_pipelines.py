@@ -17,7 +17,7 @@ from afterlogits.benchmarks.oracle import Oracle
 from afterlogits.benchmarks.pairing import at_least, at_most
 
 TABLE = "text tasks"
-pytestmark = [pytest.mark.full, pytest.mark.cpu_only]
+pytestmark = pytest.mark.full
 NOTE = "scores compared to 1e-3: the two sides run batches of different shapes through float32 matrix kernels"
 
 
@@ -40,7 +40,7 @@ def bench_ner(pair):
     config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
     model, tokenizer = decided("BertForTokenClassification", config, "classifier"), workloads.wordpiece_tokenizer()
     texts = workloads.lines(600)
-    options = {"model": model, "tokenizer": tokenizer, "aggregation_strategy": "simple", "device": "cpu"}
+    options = {"model": model, "tokenizer": tokenizer, "aggregation_strategy": "simple", "device": str(pair.device)}
     ours, library = pipeline("ner", **options), transformers.pipeline("ner", **options)
     pair(
         "ner, 600 lines, 6 x 384",
@@ -63,11 +63,13 @@ def bench_question_answering(pair, layers, hidden):
     model, tokenizer = decided("BertForQuestionAnswering", config, "qa_outputs"), workloads.wordpiece_tokenizer()
     asked = workloads.questions(60)
     questions, contexts = [question for question, _ in asked], [context for _, context in asked]
-    ours = pipeline("question-answering", model=model, tokenizer=tokenizer, device="cpu")
+    ours = pipeline("question-answering", model=model, tokenizer=tokenizer, device=str(pair.device))
     windows = {"truncation": "only_second", "max_length": 384, "stride": 128, "return_overflowing_tokens": True}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as open_sides:
         rivals = {}
-        if layers == 2:  # transformers' answers; with the large model it would take most of the entry's time
+        if (
+            layers == 2 and pair.device.type == "cpu"
+        ):  # transformers' answers; with the large model it would take most of the entry's time
             payload = _payload(model, tokenizer, asked, folder)
             rivals["transformers 4.57.6"] = open_sides.enter_context(Oracle("question-answering", payload))
         pair(
@@ -112,7 +114,7 @@ def bench_fill_mask(pair):
     config = workloads.bert_config()
     model, tokenizer = workloads.from_config("BertForMaskedLM", config), workloads.wordpiece_tokenizer()
     texts = workloads.masked_lines(64)
-    options = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
+    options = {"model": model, "tokenizer": tokenizer, "device": str(pair.device)}
     ours, library = pipeline("fill-mask", **options), transformers.pipeline("fill-mask", **options)
 
     def masked_only(input_ids, **inputs):
@@ -124,7 +126,7 @@ def bench_fill_mask(pair):
         table=TABLE,
         ours=lambda: ours(texts),
         rivals={"transformers": lambda: library(texts), "transformers, 32": lambda: library(texts, batch_size=32)},
-        limits={"bare": lambda: bare.tokenise_and_run(masked_only, tokenizer, texts)},
+        limits={"bare": lambda: bare.tokenise_and_run(masked_only, tokenizer, texts, device=pair.device)},
         asked=[at_most(1.15, "bare")],
         same=same,
         memory=(),
@@ -144,7 +146,7 @@ def bench_zero_shot(pair):
     model, tokenizer = decided("BertForSequenceClassification", config, "classifier"), workloads.wordpiece_tokenizer()
     texts = [text for text in workloads.lines(40) if len(text) < 200][:32]
     labels = ["river", "bridge", "market", "summer", "engine", "letter", "station", "council", "garden", "report"]
-    options = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
+    options = {"model": model, "tokenizer": tokenizer, "device": str(pair.device)}
     ours = pipeline("zero-shot-classification", **options)
     library = transformers.pipeline("zero-shot-classification", **options)
     firsts = [text for text in texts for _ in labels]

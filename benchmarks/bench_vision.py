@@ -18,7 +18,6 @@ from afterlogits.postprocess import vision
 from afterlogits.postprocess.classification import classify
 
 TABLE = "vision kernels"
-pytestmark = pytest.mark.cpu_only
 SIZES = [(480, 640), (640, 427), (500, 375), (480, 640)] * 2
 HD = (1080, 1920)
 
@@ -54,7 +53,7 @@ DETECTORS = {
 @pytest.mark.parametrize("family", [*DETECTORS])
 def bench_detection(pair, family, threshold, factor):
     name, rule, options, (queries, classes), no_object = DETECTORS[family]
-    outputs = workloads.detections(8, queries, classes, no_object=no_object)
+    outputs = workloads.on(pair.device, workloads.detections(8, queries, classes, no_object=no_object))
     labels = [f"label {index}" for index in range(classes + 1)]
     postprocess = pipeline_stage("object_detection", "ObjectDetectionPipeline", getattr(transformers, name)(), labels)
     singles = [
@@ -85,8 +84,8 @@ def bench_detection(pair, family, threshold, factor):
 def bench_zero_shot_detection(pair, queries):
     """The formatting alone: logits of 20 labels of one image, each label a run of its own in transformers."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(1, queries, 20, generator=generator) * 1.3 - 4.5
-    boxes = torch.rand(1, queries, 4, generator=generator)
+    logits = torch.randn(1, queries, 20, generator=generator).mul_(1.3).sub_(4.5).to(pair.device)
+    boxes = torch.rand(1, queries, 4, generator=generator).to(pair.device)
     labels, size = [f"label {index}" for index in range(20)], torch.tensor([[480, 640]])
     processor = transformers.OwlViTImageProcessor()
     postprocess = pipeline_stage("zero_shot_object_detection", "ZeroShotObjectDetectionPipeline", processor, labels)
@@ -114,7 +113,7 @@ def bench_zero_shot_detection(pair, queries):
 
 @pytest.mark.parametrize(("classes", "factor"), [(1000, 25), (21_841, 120)])
 def bench_image_classification(pair, classes, factor):
-    logits = torch.randn(8, classes, generator=torch.Generator().manual_seed(0)) * 3
+    logits = torch.randn(8, classes, generator=torch.Generator().manual_seed(0)).mul_(3).to(pair.device)
     labels = [f"label {index}" for index in range(classes)]
     postprocess = pipeline_stage("image_classification", "ImageClassificationPipeline", None, labels)
     pair(
@@ -133,7 +132,7 @@ def bench_image_classification(pair, classes, factor):
 @pytest.mark.parametrize("regions", [10, 0], ids=["regions", "noise"])
 @pytest.mark.parametrize(("edge", "factor"), [(512, 2), (1024, 6)])
 def bench_semantic(pair, edge, factor, regions):
-    outputs = workloads.class_planes(150, 128, 128, regions=regions)
+    outputs = workloads.on(pair.device, workloads.class_planes(150, 128, 128, regions=regions))
     processor, sizes = transformers.SegformerImageProcessor(), [(edge, edge)]
     pair(
         f"semantic map, 150 classes to {edge} x {edge}, {'regions' if regions else 'noise'}",
@@ -149,7 +148,7 @@ def bench_semantic(pair, edge, factor, regions):
 
 @pytest.mark.full
 def bench_semantic_12_megapixels(pair):
-    outputs = workloads.class_planes(150, 128, 128)
+    outputs = workloads.on(pair.device, workloads.class_planes(150, 128, 128))
     processor, sizes = transformers.SegformerImageProcessor(), [(3000, 4000)]
     half_a_gigabyte = 0.5e9 / (outputs.logits.numel() * 4)
     pair(
@@ -165,6 +164,7 @@ def bench_semantic_12_megapixels(pair):
     )
 
 
+@pytest.mark.cpu_only
 def bench_map_to_masks(pair):
     from PIL import Image
 
@@ -199,7 +199,10 @@ def pixels_of(records):
 
 @pytest.mark.parametrize("size", [(480, 640), HD], ids=["480 x 640", "1080 x 1920"])
 def bench_panoptic(pair, size):
-    outputs, processor = workloads.queries(100, 133), transformers.Mask2FormerImageProcessor()
+    outputs, processor = (
+        workloads.on(pair.device, workloads.queries(100, 133)),
+        transformers.Mask2FormerImageProcessor(),
+    )
     options = {"threshold": 0.5, "mask_threshold": 0.5}
 
     def ours():
@@ -233,7 +236,10 @@ def bench_panoptic(pair, size):
 
 @pytest.mark.parametrize("size", [(480, 640), HD], ids=["480 x 640", "1080 x 1920"])
 def bench_instances(pair, size):
-    outputs, processor = workloads.queries(100, 133), transformers.Mask2FormerImageProcessor()
+    outputs, processor = (
+        workloads.on(pair.device, workloads.queries(100, 133)),
+        transformers.Mask2FormerImageProcessor(),
+    )
 
     def ours():
         columns = (outputs.class_queries_logits, outputs.masks_queries_logits)
@@ -254,6 +260,7 @@ def bench_instances(pair, size):
 
 
 @pytest.mark.parametrize(("size", "points", "factor"), [((683, 1024), 16, 4), (HD, 8, 2.5)], ids=["683", "1080"])
+@pytest.mark.cpu_only
 def bench_mask_filter(pair, size, points, factor):
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
@@ -287,6 +294,7 @@ def smooth_masks(count, size):
     return F.interpolate(low, size=size, mode="bicubic")[0] > 0.8
 
 
+@pytest.mark.cpu_only
 def bench_run_lengths(pair):
     from transformers.models.sam import image_processing_pil_sam as library
 
@@ -302,6 +310,7 @@ def bench_run_lengths(pair):
     )
 
 
+@pytest.mark.cpu_only
 def bench_masks_of_run_lengths(pair):
     from transformers.models.sam import image_processing_pil_sam as library
 
@@ -318,7 +327,7 @@ def bench_masks_of_run_lengths(pair):
 
 def bench_suppression(pair):
     """576 boxes that overlap one another, as OWL's patches do; transformers' loop for image-guided detection."""
-    outputs = workloads.detections(1, 576, 1)
+    outputs = workloads.on(pair.device, workloads.detections(1, 576, 1))
     given = SimpleNamespace(logits=outputs.logits, target_pred_boxes=outputs.pred_boxes)
     processor = transformers.OwlViTImageProcessor()
 
@@ -336,6 +345,7 @@ def bench_suppression(pair):
     )
 
 
+@pytest.mark.cpu_only
 def bench_keypoint_matching(pair):
     generator = torch.Generator().manual_seed(0)
     keypoints = torch.rand(1, 2, 1024, 2, generator=generator)
@@ -366,6 +376,7 @@ def bench_keypoint_matching(pair):
     )
 
 
+@pytest.mark.cpu_only
 def bench_pose(pair):
     heatmaps = workloads.heatmaps(32)
     boxes = (torch.rand(32, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 200 + 20).tolist()
@@ -384,6 +395,7 @@ def bench_pose(pair):
     )
 
 
+@pytest.mark.cpu_only
 def bench_depth(pair):
     from PIL import Image
 
@@ -413,7 +425,10 @@ def bench_depth(pair):
 
 def bench_semantic_of_queries(pair):
     """A matrix product of 100 queries by 133 classes for every pixel, which nothing saves."""
-    outputs, processor = workloads.queries(100, 133), transformers.Mask2FormerImageProcessor()
+    outputs, processor = (
+        workloads.on(pair.device, workloads.queries(100, 133)),
+        transformers.Mask2FormerImageProcessor(),
+    )
     columns, size = (outputs.class_queries_logits, outputs.masks_queries_logits), [(480, 640)]
     pair(
         "semantic map of 100 queries x 133 classes, 480 x 640",
@@ -431,7 +446,7 @@ def bench_semantic_of_queries(pair):
 def bench_semantic_growth(growth, axis):
     def make(size):
         classes, edge = (150, size) if axis == "pixels" else (size, 1024)
-        logits = workloads.class_planes(classes, 128, 128).logits
+        logits = workloads.on(growth.device, workloads.class_planes(classes, 128, 128)).logits
         return lambda: vision.semantic_maps(logits, sizes=[(edge, edge)])
 
     sizes = [1024, 1448, 2048, 2896] if axis == "pixels" else [50, 100, 200, 400]
@@ -443,7 +458,7 @@ def bench_panoptic_growth(growth):
     """All queries kept: the work grows with them."""
 
     def make(count):
-        outputs = workloads.queries(count, 133, kept=count)
+        outputs = workloads.on(growth.device, workloads.queries(count, 133, kept=count))
         columns = (outputs.class_queries_logits, outputs.masks_queries_logits)
         return lambda: vision.panoptic_maps(*columns, sizes=[(480, 640)], mask_size=(384, 384))
 
@@ -453,7 +468,7 @@ def bench_panoptic_growth(growth):
 @pytest.mark.full
 def bench_detection_growth(growth):
     def make(queries):
-        outputs = workloads.detections(8, queries, 80)
+        outputs = workloads.on(growth.device, workloads.detections(8, queries, 80))
         options = {"sizes": SIZES, "threshold": 0.0, "top_k": None}
         return lambda: vision.detect_sigmoid(outputs.logits, outputs.pred_boxes, **options).records()
 

@@ -15,7 +15,7 @@ from afterlogits.benchmarks.answers import require_same
 from afterlogits.benchmarks.pairing import at_least, at_most
 
 TABLE = "vision tasks"
-pytestmark = [pytest.mark.full, pytest.mark.cpu_only]
+pytestmark = pytest.mark.full
 SIZES = ((640, 480), (480, 640), (640, 427), (500, 375))
 NOTE = "bare: the image processor on each picture, the model on four of one size at a time, and no answer made of it"
 
@@ -43,15 +43,15 @@ def bare(model, processor, images):
             rows[tuple(values.shape)].append(values)
         for group in rows.values():
             for first in range(0, len(group), 4):
-                model(torch.cat(group[first : first + 4]))
+                model(torch.cat(group[first : first + 4]).to(model.device))
 
     return run
 
 
-def both(task, architecture, config, processor):
+def both(pair, task, architecture, config, processor):
     """Our pipeline, transformers', the model."""
     model = workloads.from_config(architecture, config)
-    options = {"model": model, "image_processor": processor, "device": "cpu"}
+    options = {"model": model, "image_processor": processor, "device": str(pair.device)}
     return pipeline(task, **options), transformers.pipeline(task, **options), model
 
 
@@ -79,7 +79,7 @@ def same_maps(ours, theirs):
 def bench_image_classification(pair):
     processor = transformers.ViTImageProcessor()
     config = transformers.ViTConfig(num_labels=1000)
-    ours, library, model = both("image-classification", "ViTForImageClassification", config, processor)
+    ours, library, model = both(pair, "image-classification", "ViTForImageClassification", config, processor)
     images = pictures(64)
     pair(
         "image-classification, 64 pictures, ViT-base-like",
@@ -105,7 +105,7 @@ def bench_object_detection(pair):
         num_labels=91,
     )
     processor = transformers.YolosImageProcessor(size={"shortest_edge": 512, "longest_edge": 864})
-    ours, library, model = both("object-detection", "YolosForObjectDetection", config, processor)
+    ours, library, model = both(pair, "object-detection", "YolosForObjectDetection", config, processor)
     images = pictures(64)
     pair(
         "object-detection, 64 pictures of four sizes, YOLOS-tiny-like",
@@ -124,7 +124,7 @@ def bench_object_detection(pair):
 def bench_image_segmentation(pair):
     processor = transformers.SegformerImageProcessor()
     config = transformers.SegformerConfig(num_labels=150)
-    ours, library, model = both("image-segmentation", "SegformerForSemanticSegmentation", config, processor)
+    ours, library, model = both(pair, "image-segmentation", "SegformerForSemanticSegmentation", config, processor)
     images = pictures(64)
     pair(
         "image-segmentation, 64 pictures, SegFormer-b0-like, 150 classes",
@@ -150,7 +150,7 @@ def bench_zero_shot_object_detection(pair):
     tokenizer = workloads.wordpiece_tokenizer()
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.model_max_length = 16
-    options = {"model": model, "image_processor": processor, "tokenizer": tokenizer, "device": "cpu"}
+    options = {"model": model, "image_processor": processor, "tokenizer": tokenizer, "device": str(pair.device)}
     ours = pipeline("zero-shot-object-detection", **options)
     library = transformers.pipeline("zero-shot-object-detection", **options)
     labels = [f"label {number}" for number in range(20)]

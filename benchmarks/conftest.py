@@ -12,7 +12,7 @@ import torch
 from afterlogits.benchmarks import grid as grids
 from afterlogits.benchmarks.growth import Growth
 from afterlogits.benchmarks.page import growth_page, page
-from afterlogits.benchmarks.pairing import FULL, QUICK, Pair
+from afterlogits.benchmarks.pairing import FULL, QUICK, Pair, device_name
 from afterlogits.benchmarks.summary import machine, versions
 
 _pairs: list[dict[str, Any]] = []
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: too long for --quick")
     config.addinivalue_line("markers", "peers: needs other engines installed (make bench-peers)")
-    config.addinivalue_line("markers", "cpu_only: the rival or the workload exists on the CPU alone")
+    config.addinivalue_line("markers", "cpu_only: the rival is a process of the CPU's, or the work is the host's own")
     threads = config.getoption("--threads", default=None)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -93,9 +93,9 @@ def _options(config: pytest.Config) -> tuple[Any, ...]:
     return torch.device(config.getoption("--device")), dtype, QUICK if config.getoption("--quick") else FULL
 
 
-def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Say in the raw JSON what ran, so that a report made later does not describe the machine it is made on."""
-    device = next((result["device"] for result in _pairs), "cpu")
+    device = device_name(_options(config)[0])
     output_json["afterlogits"] = {"machine": machine(device), "versions": versions()}
 
 

@@ -60,6 +60,7 @@ __all__ = [
     "UnequalAnswers",
     "at_least",
     "at_most",
+    "device_name",
     "memory_at_most",
     "require_same",
 ]
@@ -132,7 +133,7 @@ class Pair:
         }
         result |= {"in_a_row": self._in_a_row(stage, ours, repeatable)} if repeatable else {}
         result |= {
-            "device": _device_name(self.device),
+            "device": device_name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
@@ -206,5 +207,6 @@ def _bytes(data: torch.Tensor | None) -> int | None:
     return None if data is None else data.numel() * data.element_size()
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What a summary files its figures under: the accelerator's name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

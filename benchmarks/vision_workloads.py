@@ -13,6 +13,11 @@ def generator_of(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def on(device: torch.device, outputs: Any) -> Any:
+    """The same outputs on a device."""
+    return SimpleNamespace(**{name: value.to(device) for name, value in vars(outputs).items()})
+
+
 def detections(batch: int, queries: int, classes: int, *, no_object: bool = False, seed: int = 0) -> Any:
     """Logits and boxes of a detector: about one query in ten is certain of something."""
     generator = generator_of(seed)

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from afterlogits.benchmarks import suite
+from afterlogits.benchmarks.pairing import device_name
+from afterlogits.benchmarks.summary import machine
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,3 +37,21 @@ def test_an_unknown_dtype_is_refused() -> None:
     done = bench("--quick", "-k", "bench_part and argmax", "--dtype", "float31")
     assert done.returncode != 0
     assert "--dtype must be the name of a torch dtype; got 'float31'" in done.stdout + done.stderr
+
+
+def test_on_a_device_all_but_the_cpu_s_own_entries_are_collected() -> None:
+    """Rivals in processes of the CPU's and work of the host are left out; whole tasks and kernels are not."""
+    command = [sys.executable, "-m", "afterlogits.benchmarks", "--device", "cuda", "--collect-only", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for entry in ("bench_ner", "bench_detection[", "bench_ctc_clips", "bench_text_generation", "bench_semantic["):
+        assert entry in done.stdout, entry
+    for entry in ("bench_removed_mode", "bench_run_lengths", "bench_written_task", "bench_select_spans"):
+        assert entry not in done.stdout, entry
+
+
+def test_a_device_s_figures_have_a_machine_kind_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    name = device_name(torch.device("cuda"))
+    assert machine(name)["kind"] == "nvidia-h100-80gb-hbm3"
+    assert machine(device_name(torch.device("cpu")))["kind"] != machine(name)["kind"]
