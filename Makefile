@@ -214,7 +214,7 @@ PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1
 	test -x .venv-triton/bin/python || $(PYTHON) -m venv .venv-triton
 	.venv-triton/$(INSTALL) -c constraints.txt torch==2.13.0
 	.venv-triton/$(INSTALL) -c constraints.txt -e '.[test]'
-	.venv-triton/$(INSTALL) -c constraints-triton.txt triton
+	.venv-triton/$(INSTALL) -c constraints-triton.txt triton numpy
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.
