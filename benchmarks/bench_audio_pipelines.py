@@ -14,7 +14,7 @@ import transformers
 from afterlogits import pipeline
 from afterlogits.benchmarks import audio_workloads, workloads
 from afterlogits.benchmarks.answers import require_same
-from afterlogits.benchmarks.pairing import at_least
+from afterlogits.benchmarks.pairing import at_least, memory_at_most
 
 TASK = "automatic-speech-recognition"
 TABLE = "audio tasks"
@@ -63,22 +63,25 @@ def ctc(device: str) -> tuple[Any, Any]:
 
 
 @cache
-def whisper(device: str) -> tuple[Any, Any]:
-    """Both over a Whisper of 1 + 2 layers of 16 that writes up to 100 tokens a window."""
+def whisper(
+    device: str, layers: tuple[int, int] = (1, 2), heads: int = 2, width: int = 16, longest: int = 104
+) -> tuple[Any, Any]:
+    """Both over a Whisper of 1 + 2 layers of 16 that writes up to 100 tokens a window, or of another shape. Two heads
+    of the last layer align."""
     tokenizer = audio_workloads.whisper_tokenizer()
     ids = tokenizer.convert_tokens_to_ids
     end = ids("<|endoftext|>")
     torch.manual_seed(0)
     config = transformers.WhisperConfig(
         vocab_size=len(tokenizer),
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        d_model=16,
-        max_target_positions=104,
+        encoder_layers=layers[0],
+        decoder_layers=layers[1],
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        encoder_ffn_dim=2 * width,
+        decoder_ffn_dim=2 * width,
+        d_model=width,
+        max_target_positions=longest,
         init_std=0.3,
         pad_token_id=end,
         eos_token_id=end,
@@ -95,13 +98,13 @@ def whisper(device: str) -> tuple[Any, Any]:
     settings.no_timestamps_token_id, settings.prev_sot_token_id = ids("<|notimestamps|>"), ids("<|startofprev|>")
     settings.is_multilingual, settings.alignment_heads, settings.max_initial_timestamp_index = (
         True,
-        [[1, 0], [1, 1]],
+        [[layers[1] - 1, 0], [layers[1] - 1, 1]],
         50,
     )
     settings.suppress_tokens = settings.begin_suppress_tokens = None
     settings.decoder_start_token_id = ids("<|startoftranscript|>")
     settings.eos_token_id = settings.pad_token_id = settings.bos_token_id = end
-    settings.max_length = 104
+    settings.max_length = longest
     options = {
         "model": model,
         "tokenizer": tokenizer,
@@ -164,6 +167,23 @@ def bench_whisper_words(pair: Any) -> None:
         1.5,
         return_timestamps="word",
         **GREEDY,
+    )
+
+
+def bench_whisper_words_memory(pair: Any) -> None:
+    """As many heads as whisper-tiny has: the attentions that no time is read from are most of the call's memory."""
+    ours, library = whisper(str(pair.device), (4, 4), 6, 96, 64)
+    transformers.logging.set_verbosity_error()
+    sound = noise(29.0, 1)
+    options: dict[str, Any] = {"return_timestamps": "word", **GREEDY}
+    pair(
+        "Whisper of 4 + 4 layers of 6 heads, words of a clip",
+        table=TABLE,
+        ours=lambda: ours(sound, **options),
+        rivals={"transformers": lambda: library(sound, **options)},
+        asked=[memory_at_most(0.25, "transformers")],
+        same=texts_and_times,
+        rounds=2,
     )
 
 

@@ -1,5 +1,6 @@
 """The LayoutLM that ships: a vocabulary of syllables and the receipts' own words, batches of questions, the loss."""
 
+import math
 import random
 import string
 from typing import Any
@@ -53,7 +54,21 @@ def reader() -> Any:
         initializer_range=0.1,
         pad_token_id=_TOKENIZER.pad_token_id,
     )
-    return transformers.LayoutLMForQuestionAnswering(config)
+    model = transformers.LayoutLMForQuestionAnswering(config)
+    # "On the same line" and "just before" are to be learned of places. Between random vectors that takes a table of all
+    # pairs; between waves of many lengths it is one matrix.
+    tables = model.layoutlm.embeddings
+    with torch.no_grad():
+        for table in (tables.position_embeddings, tables.x_position_embeddings, tables.y_position_embeddings):
+            table.weight.copy_(waves(*table.weight.shape))
+    return model
+
+
+def waves(count: int, size: int, height: float = 0.2) -> Tensor:
+    """Sines and cosines of the places 0 to ``count`` - 1, of lengths from 6 to 6,000 places [count, size]."""
+    lengths = 6.0 * 1000.0 ** (torch.arange(size // 2) / (size // 2))
+    angles = torch.arange(count)[:, None] / lengths * 2 * math.pi
+    return height * torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def reader_parts() -> tuple[Any, ...]:
