@@ -285,8 +285,8 @@ def _alone(pipe, item, want, options, seed):
 NOTE = """
 Drawn sounds, pages, pictures, chats and requests answered by this package and by transformers' own pipeline, over tiny
 random models; an answer differs in any text, label, time, span, count or order, or in a score by more than 4e-6 of 1 or
-its size. "Rounded apart" are answers that are transformers' once every row runs in a batch of its own, as there: the one
-case is a frame of a chunk whose two best letters are 1e-5 apart. `python -m tests.programs.audio_pipeline_parity` prints
+its size. "Rounded apart" are answers that are transformers' once every row runs in a batch of its own, as there: in the
+one case the two best letters of a chunk's frame are 1e-5 apart. `python -m tests.programs.audio_pipeline_parity` prints
 this table.
 """.strip()
 

@@ -61,6 +61,9 @@ def reader() -> Any:
     with torch.no_grad():
         for table in (tables.position_embeddings, tables.x_position_embeddings, tables.y_position_embeddings):
             table.weight.copy_(waves(*table.weight.shape))
+        # Keys that begin as queries: a token looks at its like, such as the name of the question on the page.
+        for layer in model.layoutlm.encoder.layer:
+            layer.attention.self.key.weight.copy_(layer.attention.self.query.weight)
     return model
 
 
