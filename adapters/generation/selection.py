@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.generation import logits_process as library
 
+from ...decoding.kernels.late_flags import LateFlag
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.sampling.sample import Sampler
 from ...decoding.search.decode_loop import Select, greedy
@@ -33,21 +34,46 @@ WARPERS: list[tuple[Any, str, str]] = [
 
 
 class GreedySelect:
-    """The most probable token of each row. A NaN wins, as in transformers, but not in silence."""
+    """The most probable token of each row. A NaN wins, as in transformers, but not in silence.
+
+    On another device than the CPU the warning comes one step late.
+    """
 
     def __init__(self) -> None:
         self._warned = False
+        self._flag = LateFlag()
+        self._place: tuple[int, Tensor | None] = (0, None)
 
     def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
+        if logits.device.type != "cpu":
+            return self._on_device(logits, step, rows)
         token_ids = greedy(logits, step=step, rows=rows)
         if not self._warned:
-            is_nan = logits.gather(1, token_ids[:, None]).isnan()
-            if bool(is_nan.any()):
-                self._warned = True
-                at = int(is_nan[:, 0].nonzero()[0])
-                row = at if rows is None else int(rows[at])
-                warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
+            self._warn_of(logits.gather(1, token_ids[:, None])[:, 0], step, rows)
         return token_ids
+
+    def _on_device(self, logits: Tensor, step: int, rows: Tensor | None) -> Tensor:
+        self.finish()
+        largest, token_ids = logits.max(1)  # the first of equals, as argmax
+        if not self._warned:
+            self._flag.send(largest)
+            self._place = (step, rows)
+        return token_ids
+
+    def finish(self) -> None:
+        """Warn of what the last step on a device left."""
+        largest = self._flag.receive()
+        if largest is not None:
+            self._warn_of(largest, *self._place)
+
+    def _warn_of(self, largest: Tensor, step: int, rows: Tensor | None) -> None:
+        """Warn once of a NaN among the rows' largest logits, [N]."""
+        is_nan = largest.isnan()
+        if bool(is_nan.any()):
+            self._warned = True
+            at = int(is_nan.nonzero()[0])
+            row = at if rows is None else int(rows[at])
+            warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
 
 
 class SamplerSelect:
@@ -70,11 +96,19 @@ class SamplerSelect:
         return self._sampler
 
     def __call__(self, logits: Tensor, *, step: int | Tensor, rows: Tensor | None = None) -> Tensor:
+        sampler = self.sampler(logits)
+        if type(step) is int:
+            sampler.finish()  # which names an earlier step itself
         try:
-            return self.sampler(logits).select(logits, step=step, rows=rows)
+            return sampler.select(logits, step=step, rows=rows)
         except ValueError as error:
             place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
             raise ValueError(f"{error} at step {place}") from error
+
+    def finish(self) -> None:
+        """Raise for a row of the last step on a device that could not be drawn."""
+        if self._sampler is not None:
+            self._sampler.finish()
 
 
 class FilteredScores:

@@ -103,8 +103,11 @@ class AutoStepModel:
             within_prompts = False
         self.history.select_rows(rows)
         self._select_cache(rows, within_prompts)
-        if within_prompts:
-            return
+        if not within_prompts:
+            self._select_inputs(rows, count)
+
+    def _select_inputs(self, rows: Tensor, count: int) -> None:
+        """Make row i of everything the model is fed beside its cache what row ``rows[i]`` of ``count`` was."""
         self.model_kwargs = {
             name: value if name in NOT_ROWS else rows_of(value, rows, count)
             for name, value in self.model_kwargs.items()
@@ -119,6 +122,21 @@ class AutoStepModel:
             if self._mask is not None:
                 self._mask.select_rows(rows)
         self.copies = 1
+
+    def reorder_beams(self, rows: Tensor) -> None:
+        """``select_rows`` for beams that change places among those of their prompt: asks no device whether they do."""
+        if rows.device.type == "cpu":
+            self.select_rows(rows)
+            return
+        self.history.select_rows(rows)
+        self._select_cache(rows, self.copies > 1)
+        if self.copies == 1:
+            self._select_inputs(rows, rows.shape[0])
+
+    def take_back(self) -> None:
+        """Forget the last token that was read, where somebody may see the cache."""
+        if self._cache_is_seen():
+            self.cache.crop(-1)
 
     # What the loops' callers ask beside.
 
@@ -138,6 +156,21 @@ class AutoStepModel:
             for name, value in self.model_kwargs.items()
             if value is not None
         )
+
+    def may_take_back(self) -> bool:
+        """Whether a token more than is needed may be read, and nobody sees it afterwards."""
+        layers = getattr(self.cache, "layers", ())
+        plain = all(type(layer).__name__ == "DynamicLayer" for layer in layers)
+        return not self._cache_is_seen() or (type(self.cache) is library.DynamicCache and plain)
+
+    def _cache_is_seen(self) -> bool:
+        """Whether the cache is the caller's own, or is returned."""
+        cache = self.cache
+        return cache is not None and (bool(self.config.return_dict_in_generate) or self._may_be_the_callers(cache))
+
+    def _may_be_the_callers(self, cache: Any) -> bool:
+        """transformers 4.57 does not say whose a cache is."""
+        return getattr(cache, "_is_user_defined", False) or not hasattr(self.model, "_prefill")
 
     # The general path.
 

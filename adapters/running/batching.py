@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...decoding.options.numpy_or_torch import sent
+
 T = TypeVar("T")
 
 # A window closes early once its items weigh this much: characters of text, or what a task says of its own items.
@@ -169,7 +171,7 @@ def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return value.to(device, dtype) if dtype is not None and value.is_floating_point() else value.to(device)
+    return sent(value.to(dtype) if dtype is not None and value.is_floating_point() else value, device)
 
 
 def shapes(row: Row) -> tuple[Any, ...]:

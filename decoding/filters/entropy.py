@@ -24,6 +24,7 @@ from ..options.validation import (
     check_logits,
     divided,
     of_rows,
+    on_device_of,
     per_row,
     scaled,
 )
@@ -105,7 +106,7 @@ def apply_eta(logits: Tensor, eta: RowOption, *, min_tokens_to_keep: int = 1) ->
     epsilon = per_row("eta", eta, logits.shape[0], logits.device, HALF_OPEN_UNIT)
     keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     # The root is taken in float32 whatever the logits' type, then both are rounded to it.
-    cutoff = torch.as_tensor(epsilon, device=logits.device).to(torch.float32).expand(logits.shape[0], 1)
+    cutoff = on_device_of(logits.device, epsilon).to(torch.float32).expand(logits.shape[0], 1)
 
     def kept(some: slice) -> Tensor:
         likely = torch.exp(-_entropy(_normalised(logits[some]))) * cutoff[some].sqrt().to(logits.dtype)
@@ -176,7 +177,7 @@ def apply_top_n_sigma(logits: Tensor, top_n_sigma: RowOption, *, min_tokens_to_k
     mean = wide.masked_fill(~present, 0).sum(-1, keepdim=True) / count
     deviation = ((wide - mean).masked_fill(~present, 0).square_().sum(-1, keepdim=True) / count).sqrt_()
     floor = wide.amax(-1, keepdim=True) - scaled(deviation, n)
-    drop = (wide < floor) & (torch.as_tensor(n, device=logits.device) > 0)
+    drop = (wide < floor) & (on_device_of(logits.device, n) > 0)
     return logits.masked_fill(_but_the_best(drop, logits, min_tokens_to_keep), -math.inf)
 
 
@@ -222,7 +223,7 @@ def apply_xtc(
     positions = torch.arange(logits.shape[1], device=logits.device)
     last = torch.where(ties, positions, -1).amax(-1, keepdim=True)
     left = (logits > -math.inf).sum(-1, keepdim=True) - (count - 1)
-    acts = (count > 1) & (left >= min_tokens_to_keep) & (torch.as_tensor(border, device=logits.device) <= 0.5)
+    acts = (count > 1) & (left >= min_tokens_to_keep) & (on_device_of(logits.device, border) <= 0.5)
     acts &= xtc_acts(how_often, batch_size, logits.device, chance, generator)
     return logits.masked_fill(above & (positions != last) & acts, -math.inf)
 
@@ -239,7 +240,7 @@ def xtc_acts(
         if not isinstance(probability, Tensor) and probability == 1.0:
             return torch.ones(1, 1, dtype=torch.bool, device=device)
         chance = torch.rand(batch_size, generator=generator, device=device)
-    likely = torch.as_tensor(probability, device=device)
+    likely = on_device_of(chance.device, probability)
     return (chance[:, None] <= likely) & (likely > 0)
 
 
@@ -266,7 +267,7 @@ def apply_dynamic_temperature(
     power = per_row("exponent", exponent, *shape, POSITIVE)
     if not isinstance(delta, Tensor) and delta == 0:
         return divided(logits, middle)
-    middle, delta, power = (_column(x, logits.device) for x in (middle, delta, power))
+    middle, delta, power = (on_device_of(logits.device, x) for x in (middle, delta, power))
     logprobs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True).to(torch.float64)
     count = (logits > -math.inf).sum(-1, keepdim=True)
@@ -277,9 +278,5 @@ def apply_dynamic_temperature(
     # A temperature that float32 does not tell from 0, or that puts the largest logit out of its range.
     top = logits.amax(-1, keepdim=True)
     frozen = (chosen.float() <= 0) | (top.isfinite() & ~(top.double() / chosen).float().isfinite())
-    result = divided(logits, chosen.masked_fill(frozen, 1.0))
+    result = divided(logits, chosen.masked_fill(frozen, 1.0), exact=True)
     return result.masked_fill(frozen & (logits < top), -math.inf)
-
-
-def _column(value: float | Tensor, device: torch.device) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64, device=device).reshape(-1, 1)

@@ -58,9 +58,14 @@ def apply_top_k(logits: Tensor, top_k: RowOption, *, min_tokens_to_keep: int = 1
     check_logits(logits)
     min_tokens_to_keep = check_count("min_tokens_to_keep", min_tokens_to_keep)
     k = per_row("top_k", top_k, logits.shape[0], logits.device, COUNT)
+    return drop_below_kth(logits, k, min_tokens_to_keep)
+
+
+def drop_below_kth(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1, most: int | None = None) -> Tensor:
+    """``apply_top_k`` of options that are read: ``k`` a number or float64 [B, 1], ``most`` the largest, if known."""
     if logits.shape[0] == 0:
         return logits.clone()
-    least = kth_largest(logits, k, min_tokens_to_keep)
+    least = kth_largest(logits, k, min_tokens_to_keep, most)
     if is_cuttable(logits):
         kept, left = keep_from(logits, least[:, 0].tolist())
         if left:
@@ -69,8 +74,8 @@ def apply_top_k(logits: Tensor, top_k: RowOption, *, min_tokens_to_keep: int = 1
     return logits.masked_fill(logits < least, -math.inf)
 
 
-def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1) -> Tensor:
-    """The k-th largest value of each row, [B, 1]; -inf where k is 0, which is off."""
+def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1, most: int | None = None) -> Tensor:
+    """The k-th largest value of each row, [B, 1]; -inf where k is 0, which is off. most: the largest k, if known."""
     vocab_size = logits.shape[1]
     if not isinstance(k, Tensor):
         if k == 0:
@@ -78,7 +83,9 @@ def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1) 
         return largest(logits, min(max(int(k), min_tokens_to_keep), vocab_size))[0][:, -1:]
     rank = k.long().clamp(min=min_tokens_to_keep, max=vocab_size)
     off = k == 0
-    values = largest(logits, int(rank.masked_fill(off, 1).max()))[0]
+    if most is None:
+        most = int(rank.masked_fill(off, 1).max())
+    values = largest(logits, min(max(most, min_tokens_to_keep), vocab_size))[0]
     return values.gather(1, rank.masked_fill(off, 1) - 1).masked_fill(off, -math.inf)
 
 

@@ -17,10 +17,10 @@ def largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     Exactly the values of ``torch.topk``; among equals at the end, any of them. NaN counts as the largest.
     The row is seen as ``R`` lines of ``C`` logits. The largest ``count`` lie in the ``count`` columns with the largest
-    maxima: one read of the row for the maxima, then work on ``count * R`` logits.
+    maxima: one read of the row for the maxima, then work on ``count * R`` logits. On a device it is ``torch.topk``.
     """
     rows, vocab_size = logits.shape
-    if vocab_size < _SMALL or count * 32 > vocab_size or logits.stride(1) != 1:
+    if vocab_size < _SMALL or count * 32 > vocab_size or logits.stride(1) != 1 or logits.device.type != "cpu":
         values, token_ids = logits.topk(min(count, vocab_size))
         return values, token_ids
     # About sqrt(V / count) balances the two; powers of two measured best between.

@@ -261,10 +261,14 @@ def row_mass(logits: Tensor, temperature: float | Tensor, top: Tensor) -> Tensor
 
     logits: [N, V]. temperature: float or float64 [N, 1]. top: [N, 1] float32, the largest of logits / temperature.
     Relative error: ``error_bounds.MASS_ERROR``, and 2e-7 for each unit of |top|, since the division is a product here.
-    Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits.
+    Goes through the batch in pieces that stay in cache and never hold more than a sixth of the logits; on a device all
+    of it at once.
     """
     logits, top = logits.detach(), top.detach()
     rows, vocab_size = logits.shape
+    if logits.device.type != "cpu":
+        divisor = temperature.to(torch.float32) if isinstance(temperature, Tensor) else temperature
+        return (logits.to(torch.float32) / divisor).sub_(top).exp_().sum(-1, keepdim=True, dtype=torch.float64)
     piece = min(_WORKSPACE, max(rows * vocab_size // 6, 1024))
     height = min(max(piece // vocab_size, 1), max(rows, 1))
     width = min(vocab_size, piece // height)

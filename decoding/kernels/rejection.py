@@ -27,7 +27,8 @@ PART = 4  # counted is the first part of the vocabulary, one in so many
 LEAST, SHARE = 1024, 32  # enough: so many, and one of so many of that part
 LEAST_TOP_P = 0.5  # below, too many accepted proposals would lie outside of the nucleus
 _BLOCK, _LONGEST_BLOCK = 16, 1024
-_FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
+PROPOSALS = 4096  # a row of which none is accepted and kept is raced instead, in all of its tokens
+FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
 _PIECE = 2**19  # logits at a time, in cache
 
 
@@ -83,6 +84,7 @@ def draw_flat(
 ) -> tuple[list[int], int]:
     """The first accepted proposal of each row that the filters keep, [N], and how many rows needed ``kept``.
 
+    A token is -1 where none of ``PROPOSALS`` is, which hangs on the row alone.
     logits: [N, V], flat rows without NaN. top: [N, 1] float32, the largest of each. params: of these rows. keys: [N, 1]
     from ``counter_keys``. kept(row): transformers' own filters, [V] bool, for rows where rounding decides about a
     proposal.
@@ -92,7 +94,7 @@ def draw_flat(
     options, space = _options(params, len(logits)), torch.empty(logits.shape[1], device=logits.device)
     drawn, books = [-1] * len(logits), dict[int, Tensor]()
     waiting, first, size = list(range(len(logits))), 0, _BLOCK
-    while waiting:
+    while waiting and first < PROPOSALS:
         proposals = _accepted(logits, top, params, keys, waiting, first, size)
         for row, accepted in zip(waiting, proposals, strict=True):
             nucleus = Nucleus(logits[row], top[row].item(), space, *options[row])
@@ -105,7 +107,8 @@ def draw_flat(
                     drawn[row] = token_id
                     break
         waiting = [row for row in waiting if drawn[row] < 0]
-        first, size = first + size, min(size * 4, _LONGEST_BLOCK)
+        first += size
+        size = min(size * 4, _LONGEST_BLOCK, PROPOSALS - first)
     return drawn, len(books)
 
 
@@ -114,7 +117,7 @@ def _accepted(
 ) -> list[list[tuple[int, float]]]:
     """The accepted ones among ``size`` proposals of some rows: token ids and their logits, in order, a list per row."""
     vocab_size = logits.shape[1]
-    places = on_host(torch.arange(_FIRST - 2 * first, _FIRST - 2 * (first + size), -1, device=logits.device))
+    places = on_host(torch.arange(FIRST - 2 * first, FIRST - 2 * (first + size), -1, device=logits.device))
     noise = counter_uniform(keys[rows], places)
     pick, coin = noise[:, ::2], noise[:, 1::2]
     token_ids = whole(pick * vocab_size).clip(max=vocab_size - 1)

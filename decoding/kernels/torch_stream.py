@@ -101,3 +101,10 @@ def row_exponentials(snapshot: Tensor, vocab_size: int) -> Tensor:
     generator = torch.Generator()
     generator.set_state(snapshot)
     return torch.empty(1, vocab_size).exponential_(generator=generator)
+
+
+def drawn(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One draw of each row of ``probs`` [N, V], [N]: ``torch.multinomial``; on a device without its checks."""
+    if probs.device.type == "cpu":
+        return torch.multinomial(probs, 1, generator=generator)[:, 0]
+    return (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)

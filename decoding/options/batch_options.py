@@ -38,6 +38,7 @@ class CompiledParams:
     active: the filters that are on, in their order. greedy: rows that take their largest logit, False, True or
     [B, 1] bool. largest_top_k: over the batch. proposing: rows that proposals may draw if they are flat, from
     ``proposing_rows``, False, True or [B, 1] bool: how a row with a seed is drawn depends on its own options alone.
+    exact_division: divide by the temperature on every device; else CUDA multiplies by its reciprocal, as torch does.
     """
 
     on: dict[str, float | Tensor]
@@ -47,6 +48,7 @@ class CompiledParams:
     joint: bool
     min_tokens_to_keep: int
     proposing: "bool | Tensor" = False
+    exact_division: bool = False
 
     @cached_property
     def uniform(self) -> bool:

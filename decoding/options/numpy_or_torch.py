@@ -51,3 +51,10 @@ def along(x: Array, places: Array) -> Array:
     if isinstance(x, Tensor):
         return x.gather(1, places)
     return x[np.arange(len(x))[:, None], places]
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on ``device``; to CUDA it goes from pinned memory, and nobody waits until it is there."""
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .numpy_or_torch import sent
+
 RowOption: TypeAlias = float | Sequence[float] | Tensor
 
 Steps: TypeAlias = int | Sequence[int] | Tensor  # of a draw: one for the batch, or one per row
@@ -79,7 +81,7 @@ def per_row(
         if bool(bad.any()):
             row = int(bad.nonzero()[0])
             raise ValueError(f"{name} must be {requirement[0]}; got {values[row].item():g} in row {row}")
-    return values.to(device)[:, None] if device is not None else values[:, None]
+    return sent(values, device)[:, None] if device is not None else values[:, None]
 
 
 def _one_per_row(name: str, values: Tensor, batch_size: int | None) -> Tensor:
@@ -173,6 +175,11 @@ def of_rows(option: float | Tensor, rows: list[int] | slice) -> float | Tensor:
     return option[rows] if isinstance(option, Tensor) else option
 
 
+def on_device_of(device: torch.device, option: float | Tensor) -> Tensor:
+    """What ``per_row`` gave as a float64 tensor, [B, 1] or [1, 1], on ``device``: nothing is sent there."""
+    return option if isinstance(option, Tensor) else torch.full((1, 1), option, dtype=torch.float64, device=device)
+
+
 def as_border(value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
     """What ``probs < value`` compares with: torch rounds a Python scalar to the tensor's own type."""
     return value.to(dtype) if isinstance(value, Tensor) else value
@@ -186,23 +193,26 @@ def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
     return (tensor.to(wide) * factor.to(wide)).to(tensor.dtype)
 
 
-def divided(tensor: Tensor, divisor: float | Tensor) -> Tensor:
+def divided(tensor: Tensor, divisor: float | Tensor, *, exact: bool = False) -> Tensor:
     """``tensor / divisor`` with the rounding of a Python scalar, for a scalar and per row alike.
 
-    CUDA multiplies by the reciprocal of a scalar divisor; the CPU divides.
+    CUDA multiplies by the reciprocal of a scalar divisor; the CPU divides, and so does CUDA if ``exact``.
     """
-    if not isinstance(divisor, Tensor):
-        return tensor / divisor
     wide = torch.promote_types(tensor.dtype, torch.float32)
+    if not isinstance(divisor, Tensor):
+        if not (exact and tensor.is_cuda):
+            return tensor / divisor
+        divisor = torch.full((1, 1), divisor, dtype=wide, device=tensor.device)
     divisor = divisor.to(wide)
-    quotient = tensor.to(wide) * divisor.reciprocal() if tensor.is_cuda else tensor.to(wide) / divisor
+    reciprocal = tensor.is_cuda and not exact
+    quotient = tensor.to(wide) * divisor.reciprocal() if reciprocal else tensor.to(wide) / divisor
     return quotient.to(tensor.dtype)
 
 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
     """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
     if type(seeds) is list and len(seeds) == batch_size and all(type(s) is int and 0 <= s < 2**63 for s in seeds):
-        return torch.tensor(seeds, dtype=torch.int64, device=device)
+        return sent(torch.tensor(seeds, dtype=torch.int64), device)
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
     if not isinstance(seeds, Tensor):
@@ -213,7 +223,7 @@ def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.de
         raise TypeError(f"seeds must be integers; got {seeds.dtype}")
     if seeds.shape != (batch_size,):
         raise ValueError(f"seeds must be of shape [{batch_size}], one per row; got {list(seeds.shape)}")
-    return seeds.to(device=device, dtype=torch.int64)
+    return sent(seeds.to(torch.int64), device)
 
 
 def check_step(step: Any, batch_size: int) -> int | Tensor:
@@ -231,6 +241,16 @@ def check_step(step: Any, batch_size: int) -> int | Tensor:
     if step.shape not in ((), (batch_size,)):
         raise ValueError(f"step must be an int or of shape [{batch_size}], one per row; got {list(step.shape)}")
     return step
+
+
+def check_generator(generator: object, device: torch.device) -> None:
+    """Raise unless ``generator`` is None or a generator of the device of the logits."""
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
+    if generator.device.type != device.type:
+        raise ValueError(f"generator must be on {device}, where the logits are; got one on {generator.device}")
 
 
 def check_rows(rows: Tensor, count: int, batch_size: int) -> None:

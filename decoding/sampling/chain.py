@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..filters import entropy, top_k_top_p_min_p
 from ..options.batch_options import CompiledParams
+from ..options.validation import divided
 
 
 class LogitsStep(Protocol):
@@ -78,12 +79,14 @@ def apply_chain(
                 min_tokens_to_keep=keep,
             )
         elif name == "temperature":
-            logits = top_k_top_p_min_p.apply_temperature(logits, on[name])
-        elif params.joint and name in ("top_k", "top_p"):
-            if name == "top_k":
-                logits = top_k_top_p_min_p.apply_top_k_top_p_jointly(
-                    logits, on["top_k"], on["top_p"], min_tokens_to_keep=keep
-                )
+            logits = divided(logits, on[name], exact=params.exact_division)
+        elif name == "top_k":
+            kept = top_k_top_p_min_p.drop_below_kth(logits, on[name], keep, params.largest_top_k)
+            if params.joint:  # judged on the same distribution
+                kept = torch.minimum(kept, top_k_top_p_min_p.apply_top_p(logits, on["top_p"], min_tokens_to_keep=keep))
+            logits = kept
+        elif name == "top_p" and params.joint:
+            continue
         else:
             # transformers gives top-h no such limit, in beam search neither
             logits = _FILTERS[name](logits, on[name], min_tokens_to_keep=1 if name == "top_h" else keep)
@@ -93,7 +96,6 @@ def apply_chain(
 _FILTERS = {
     "top_n_sigma": entropy.apply_top_n_sigma,
     "top_h": entropy.apply_top_h,
-    "top_k": top_k_top_p_min_p.apply_top_k,
     "top_p": top_k_top_p_min_p.apply_top_p,
     "min_p": top_k_top_p_min_p.apply_min_p,
     "typical_p": entropy.apply_typical_p,

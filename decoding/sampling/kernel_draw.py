@@ -1,4 +1,4 @@
-"""The ladder's way on a CUDA device with triton: the kernels of ``triton_kernels``, one read of the logits.
+"""The draw of a CUDA device with triton: the kernels of ``triton_kernels``, one read of the logits.
 
 With seeds nothing is read on the host unless the caller asked for validation. In torch's stream one word is: where
 rounding might have decided, the generator goes back and the rows are left to transformers' operations.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ..options.validation import check_row_maxima
 from ..triton_kernels.draw import Drawn, draw_rows, may_run
 from ..triton_kernels.row_options import RowOptions
 from ..triton_kernels.stream_noise import stream_is_known
-from ..triton_kernels.stream_state import StreamDraw, put_back, take_draw
+from ..triton_kernels.stream_state import put_back, take_draw
 
 if TYPE_CHECKING:
     from .batch import Batch
     from .plan import Plan
 
-__all__ = ["by_kernels", "kernel_options"]
+__all__ = ["by_kernels", "kernel_draw", "kernel_options"]
 
 
 def kernel_options(plan: Plan) -> RowOptions | None:
@@ -30,37 +31,37 @@ def kernel_options(plan: Plan) -> RowOptions | None:
     return RowOptions.of(plan.params, plan.batch_size, plan.vocab_size, plan.device)
 
 
-def by_kernels(batch: Batch) -> None:
-    """Every row, or none where the kernels do not take these logits or this stream."""
-    options = batch.plan.kernel_options
+def kernel_draw(
+    plan: Plan, logits: Tensor, keys: Tensor | None, generator: torch.Generator | None, rows: Tensor | None
+) -> Drawn | None:
+    """Every row of ``logits`` [N, V], or None where the kernels do not take these logits or this stream.
+
+    keys: [N, 1], the rows' counters; None draws from ``generator``. rows: [N], which of the plan's batch they are.
+    """
+    options = plan.kernel_options
     if options is None:
-        return
-    if batch.rows is not None:
-        options = options.select_rows(batch.rows)
-    if batch.keys is not None:
-        drawn = draw_rows(batch.logits, options, keys=batch.keys[:, 0])
-        if drawn is not None:
-            _check(batch, drawn)
-            batch.put(drawn.tokens)
-        return
-    stream = _stream(batch)
-    drawn = draw_rows(batch.logits, options, stream=stream) if stream is not None else None
-    if stream is not None and (drawn is None or bool(drawn.flags.any())):
-        put_back(batch.generator, batch.logits.device, stream)
-    elif drawn is not None:
-        batch.put(drawn.tokens)
-
-
-def _stream(batch: Batch) -> StreamDraw | None:
-    """torch's draw for the whole batch, whose generator has moved on; None where its numbers are not known."""
-    device = batch.logits.device
+        return None
+    if rows is not None:
+        options = options.select_rows(rows)
+    if keys is not None:
+        return draw_rows(logits, options, keys=keys[:, 0])
+    device = logits.device
     if device.type != "cuda" or not stream_is_known(device):
         return None
-    return take_draw(batch.generator, device, batch.plan.batch_size * batch.plan.vocab_size)
+    stream = take_draw(generator, device, plan.batch_size * plan.vocab_size)
+    drawn = draw_rows(logits, options, stream=stream) if stream is not None else None
+    if stream is not None and (drawn is None or bool(drawn.flags.any())):
+        put_back(generator, device, stream)
+        return None
+    return drawn
 
 
-def _check(batch: Batch, drawn: Drawn) -> None:
-    """With validation: raise for a row that cannot be drawn, naming it."""
+def by_kernels(batch: Batch) -> None:
+    """The way of the ladder, which is tried in Triton's interpreter on the CPU: every row, or none."""
+    drawn = kernel_draw(batch.plan, batch.logits, batch.keys, batch.generator, batch.rows)
+    if drawn is None:
+        return
     if batch.plan.validate and bool(drawn.bad.any()):
         check_row_maxima(batch.logits.amax(1).to(torch.float32))
         raise ValueError(f"temperature must leave a finite logit to draw; got row {int(drawn.bad.nonzero()[0, 0])}")
+    batch.put(drawn.tokens)

@@ -124,7 +124,7 @@ def _stream_at(batch: Batch, places: Any) -> Any:
 
 
 def _proposals(batch: Batch) -> None:
-    """Flat rows with seeds: the first accepted one of proposed tokens that the filters keep."""
+    """Flat rows with seeds: the first accepted one of some thousand proposed tokens that the filters keep."""
     known, logits, params, keys = batch.known(), batch.logits, batch.params, batch.keys
     flat, top = flat_rows(logits, params, known if isinstance(known, GroupMaxima) else batch.top())
     if not flat or top is None or keys is None:
@@ -136,13 +136,14 @@ def _proposals(batch: Batch) -> None:
         logits, top, params, on_host(keys), lambda row: filtered(*batch.one(flat[row]))[0] > -torch.inf
     )
     batch.fallbacks += undecided
-    batch.put(torch.tensor(tokens, device=logits.device), among=flat)
+    drawn = np.array(tokens)
+    batch.put(drawn, drawn >= 0, among=flat)
 
 
 def _largest_logits(batch: Batch) -> None:
     """Rows whose nucleus, top-k or min-p is settled by a list of their largest logits."""
     known, filters = batch.known(), batch.filters
-    if known is None or filters is None:
+    if known is None or filters is None or batch.states:  # a way that was tried has moved the stream on
         return
     if isinstance(known, GroupMaxima):
         large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())

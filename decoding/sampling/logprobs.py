@@ -24,13 +24,16 @@ class Sampled:
 
 
 def with_logprobs(logits: Tensor, token_ids: Tensor, n: int) -> Sampled:
-    """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result."""
+    """Log-probabilities of the given tokens and of the n best under ``logits``, without a [B, V] result.
+
+    A token of -1 stands for none; its log-probability means nothing.
+    """
     if not logits.shape[0]:
         return Sampled(token_ids, logits[:, 0].float(), token_ids[:, None][:, :0], logits[:, :0].float())
     top, top_ids = largest(logits, max(n, 1))
     best = top[:, :1].to(torch.float32)
     total = best + row_mass(logits, 1.0, best).log().to(torch.float32)
-    chosen = logits.gather(1, token_ids[:, None]).to(torch.float32) - total
+    chosen = logits.gather(1, token_ids[:, None].clamp(min=0)).to(torch.float32) - total
     return Sampled(token_ids, chosen[:, 0], top_ids[:, :n], top[:, :n].to(torch.float32) - total)
 
 

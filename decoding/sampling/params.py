@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..options.batch_options import OFF, SWITCHES, CompiledParams, proposing_rows
+from ..options.numpy_or_torch import sent
 from ..options.token_ids import TokenList
 from ..options.validation import (
     COUNT,
@@ -266,7 +267,7 @@ class SamplingParams:
         greedy = _take_greedy(on, device)
         top_k = on.get("top_k", 0)
         most = int(top_k.max() if isinstance(top_k, Tensor) and top_k.numel() else top_k)
-        on = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in on.items()}
+        on = {name: sent(value, device) if isinstance(value, Tensor) else value for name, value in on.items()}
         active = tuple(name for name in self.order if any(option in on for option in _SWITCHES.get(name, (name,))))
         joint = self.joint_top_k_top_p and "top_k" in on and "top_p" in on
         keep, proposing = self.min_tokens_to_keep, proposing_rows(on, active, greedy, self.min_tokens_to_keep)
@@ -292,7 +293,7 @@ def _take_greedy(on: dict[str, float | Tensor], device: torch.device) -> bool | 
         return temperature == 0
     greedy = temperature == 0
     on["temperature"] = temperature.masked_fill(greedy, 1.0)
-    return bool(greedy.any()) and (bool(greedy.all()) or greedy.to(device))
+    return bool(greedy.any()) and (bool(greedy.all()) or sent(greedy, device))
 
 
 _OFF: dict[str, float] = {

@@ -5,6 +5,7 @@ import torch
 from ..kernels.decision import RowFilters
 from ..options.batch_options import CompiledParams, without_proposals
 from ..triton_kernels.row_options import RowOptions
+from .device_draw import DevicePlan
 from .draw_steps import DrawSteps
 from .kernel_draw import kernel_options
 from .ladder import LADDER
@@ -17,9 +18,10 @@ __all__ = ["Plan"]
 class Plan:
     """Options for a batch of ``batch_size`` rows of ``vocab_size`` logits on a device.
 
-    params: the compiled options. filters: temperature, top-k, top-p and min-p, or typical-p, if nothing else is on.
-    few: the draw of few rows. kernel_options: the options as a device's kernels take them, where they draw. has_steps:
-    whether steps learn from the draw. ways: those of ``ladder.LADDER`` that apply, without and with seeds.
+    params: the compiled options. has_steps: whether steps learn from the draw. On the CPU: filters: temperature, top-k,
+    top-p and min-p, or typical-p, if nothing else is on; few: the draw of few rows; ways: those of ``ladder.LADDER``
+    that apply, without and with seeds. On another device: device_plan, what ``draw_on_device`` needs. kernel_options: the
+    options as triton's kernels take them, where they draw.
     """
 
     def __init__(self, options: SamplingParams, batch_size: int, vocab_size: int, device: torch.device):
@@ -32,8 +34,16 @@ class Plan:
         steps = DrawSteps(options, batch_size=batch_size, device=device)
         self.has_steps = bool(steps)
         params = options.compiled(batch_size, device)
-        self.params: CompiledParams = params if steps.rows_on is None else without_proposals(params, steps.rows_on)
-        self.filters: RowFilters | None = None if steps else RowFilters.of(self.params)
+        if steps.rows_on is not None:
+            params = without_proposals(params, steps.rows_on.to(device))
+        self.params: CompiledParams = params
+        self.filters: RowFilters | None = None
+        self.few: FewRows | None = None
+        self.device_plan: DevicePlan | None = None
         self.kernel_options: RowOptions | None = kernel_options(self)
-        self.few: FewRows | None = None if steps else few_rows(self.params, device)
+        if not self.on_cpu:
+            self.device_plan = DevicePlan(params, vocab_size, device, has_steps=self.has_steps)
+            return
+        if not steps:
+            self.filters, self.few = RowFilters.of(params), few_rows(params, device)
         self.ways = tuple([way for way in LADDER if way.applies(self, seeded)] for seeded in (False, True))

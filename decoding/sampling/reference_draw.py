@@ -9,7 +9,7 @@ from ..kernels.counter_noise import counter_uniform
 from ..options.batch_options import CompiledParams
 from .chain import apply_chain
 
-__all__ = ["check_drawable", "divisor", "filtered", "multinomial", "winner", "xtc_chance"]
+__all__ = ["check_drawable", "divisor", "filtered", "multinomial", "noise_like", "winner", "xtc_chance"]
 
 _XTC_COIN = -1  # the token id whose noise decides XTC in seeded mode
 
@@ -26,7 +26,7 @@ def xtc_chance(
     if "xtc" not in params.active:
         return None
     if keys is not None:
-        coin: Tensor = counter_uniform(keys, torch.tensor([_XTC_COIN], device=device))[:, 0]
+        coin: Tensor = counter_uniform(keys, torch.full((1,), _XTC_COIN, device=device))[:, 0]
         return coin
     chance = torch.rand(batch_size, generator=generator, device=device)
     return chance if rows is None else chance[rows]
@@ -70,5 +70,11 @@ def multinomial(kept: Tensor, rows: Tensor | None, batch_size: int, generator: t
     """
     if rows is None:
         return torch.multinomial(kept.softmax(-1), 1, generator=generator)[:, 0]
+    return winner(kept, noise_like(kept, rows, batch_size, generator))
+
+
+def noise_like(kept: Tensor, rows: Tensor | None, batch_size: int, generator: torch.Generator | None) -> Tensor:
+    """The noise that ``torch.multinomial`` draws for a batch, Exp(1), of the rows [N, V] alone."""
     noise = torch.empty(batch_size, kept.shape[1], dtype=kept.dtype, device=kept.device)
-    return winner(kept, noise.exponential_(generator=generator)[rows])
+    noise.exponential_(generator=generator)
+    return noise if rows is None else noise[rows]

@@ -9,8 +9,18 @@ import torch
 from torch import Tensor
 
 from ..options.token_ids import check_token_ids
-from ..options.validation import RowOption, Steps, check_count, check_finite, check_logits, check_seeds, check_step
+from ..options.validation import (
+    RowOption,
+    Steps,
+    check_count,
+    check_finite,
+    check_generator,
+    check_logits,
+    check_seeds,
+    check_step,
+)
 from .batch import Batch
+from .device_draw import draw_on_device, marked, step_noise
 from .draw_steps import DrawSteps
 from .history_steps import HistorySteps
 from .ladder import draw
@@ -84,7 +94,8 @@ def sample(
     logprobs: also return the log-probability of the drawn token and of the n best, under the logits as given.
     Returns token ids [B] int64, or ``Sampled`` if logprobs is given.
     Raises ValueError or TypeError naming the argument and the row before anything is drawn. Rows with NaN, with +inf or
-    without a finite value are refused on the CPU, and elsewhere with ``validate=True``.
+    without a finite value are refused on the CPU, and elsewhere with ``validate=True``; without it their token is -1
+    there, and the host waits for nothing.
     >>> sample(torch.tensor([[0.0, 3.0, 1.0]]), temperature=0.0)
     tensor([1])
     """
@@ -92,8 +103,8 @@ def sample(
     if logprobs is not None:
         check_count("logprobs", logprobs, 0)
     plan = _plan_of(logits, params, options)
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator; got {type(generator).__name__}")
+    if generator is not None:
+        check_generator(generator, plan.device)
     given = logits
     if plan.before_filters:
         logits = _after_history(plan, logits, token_ids, prompt_length, ignore_length)
@@ -101,7 +112,11 @@ def sample(
         step = check_step(step, plan.batch_size)
     known_seeds = None if seeds is None else check_seeds(seeds, plan.batch_size, plan.device)
     steps = DrawSteps(plan.options, batch_size=plan.batch_size, device=plan.device) if plan.has_steps else None
-    drawn = draw(Batch(plan, logits, known_seeds, generator, step, None, steps))
+    if plan.on_cpu:
+        drawn = draw(Batch(plan, logits, known_seeds, generator, step, None, steps))
+    else:
+        noise = None if known_seeds is None else step_noise(plan, known_seeds, ahead=False)
+        drawn = marked(plan, *draw_on_device(plan, logits, noise, generator, step, None, steps))
     return drawn if logprobs is None else with_logprobs(given, drawn, logprobs)
 
 

@@ -6,9 +6,11 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from ..kernels.late_flags import LateFlag
 from ..options.batch_options import CompiledParams
-from ..options.validation import Steps, check_count, check_logits, check_rows, check_seeds, check_step
+from ..options.validation import Steps, check_count, check_generator, check_logits, check_rows, check_seeds, check_step
 from .batch import Batch, keys_of
+from .device_draw import check_drawn, draw_on_device, step_noise
 from .draw_steps import DrawSteps
 from .ladder import draw
 from .logprobs import Sampled, with_logprobs
@@ -24,8 +26,9 @@ class Sampler:
 
     batch_size: rows of the batch at the start; per-row options and seeds have this length and are indexed by ``rows``.
     seeds, generator: as in ``sample``. A step per row, like seeds, is indexed by ``rows``.
-    drawn, fallbacks: how many rows the fast ways were asked for, and how many of them they could not prove.
-    A draw walks the ways of ``ladder.LADDER`` that apply, until every row has its token.
+    drawn, fallbacks: how many rows the fast ways were asked for, and how many of them they could not prove, on the CPU.
+    A draw there walks the ways of ``ladder.LADDER`` that apply, until every row has its token. On another device it
+    waits for nothing: a row that may not be drawn raises one step late, see ``finish``; with ``validate=True`` at once.
     """
 
     def __init__(
@@ -41,7 +44,11 @@ class Sampler:
         self.plan = Plan(params, batch_size, vocab_size, torch.device(device))
         self.batch_size, self.vocab_size, self.device = batch_size, vocab_size, self.plan.device
         self.seeds = None if seeds is None else check_seeds(seeds, batch_size, self.device)
+        check_generator(generator, self.device)
         self.generator = generator
+        self.noise = None if self.seeds is None or self.plan.on_cpu else step_noise(self.plan, self.seeds)
+        self._late: list[tuple[LateFlag, int | Tensor, Tensor | None]] = []  # of draws that nobody has looked at
+        self._flag = LateFlag()
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device) if self.plan.has_steps else None
         self.drawn = 0  # rows that the fast ways were asked for
         self.fallbacks = 0  # of them, rows that went through transformers' own arithmetic
@@ -49,7 +56,8 @@ class Sampler:
     @property
     def params(self) -> CompiledParams:
         """The options as they are compiled for the batch."""
-        return self.plan.params
+        asked = self.plan.device_plan
+        return self.plan.params if asked is None or self.seeds is None else asked.seeded
 
     @overload
     def select(
@@ -86,13 +94,42 @@ class Sampler:
         if logprobs is not None:
             check_count("logprobs", logprobs, 0)
         step = check_step(step, self.batch_size)
-        batch = Batch(self.plan, logits, self.seeds, self.generator, step, rows, self.draw_steps)
-        token_ids = draw(batch)
-        self.drawn += count if self.plan.filters is not None and self.params.greedy is not True else 0
-        self.fallbacks += batch.fallbacks
+        token_ids = self._draw(logits, step, rows)
         if logprobs is None:
             return token_ids
         return with_logprobs(logits, token_ids, logprobs)
+
+    def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+        plan = self.plan
+        if plan.on_cpu:
+            batch = Batch(plan, logits, self.seeds, self.generator, step, rows, self.draw_steps)
+            token_ids = draw(batch)
+            self.drawn += len(logits) if plan.filters is not None and self.params.greedy is not True else 0
+            self.fallbacks += batch.fallbacks
+            return token_ids
+        if type(step) is int:
+            self.finish()
+        token_ids, top = draw_on_device(plan, logits, self.noise, self.generator, step, rows, self.draw_steps)
+        if not plan.validate:
+            flag = LateFlag() if self._late else self._flag
+            flag.send(top)
+            self._late.append((flag, step, rows))
+        return token_ids
+
+    def finish(self) -> None:
+        """Raise ValueError naming row and step if a row drawn on a device had NaN, +inf or only -inf.
+
+        ``select`` asks about the draw before; a loop must ask after its last one, and after those whose ``step`` is a
+        tensor. The CPU refuses such rows at once.
+        """
+        late, self._late = self._late, []
+        for flag, step, rows in late:
+            top = flag.receive()
+            try:
+                check_drawn(self.plan, top, rows)
+            except ValueError as error:
+                named = step if isinstance(step, int) else f"of each row among {step.tolist()}"
+                raise ValueError(f"{error} at step {named}") from None
 
     def process(self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None) -> Tensor:
         """The filtered logits [N, V], as transformers returns them in ``scores``; before mirostat and adaptive-p."""

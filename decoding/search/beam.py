@@ -7,13 +7,15 @@ are written out once, at the end. The cache moves only when beams change places.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from ..kernels.counter_noise import counter_keys
+from ..kernels.device_race import StepNoise
 from .beam_candidates import Candidates, top_candidates
-from .beam_draws import sampled_candidates, seeded_candidates
+from .beam_draws import no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
 from .decode_loop import Process, process
 from .progress import Recorder
 from .step_model import StepModel
@@ -89,7 +91,8 @@ class _Comparison:
 class _Running:
     """The search so far: running scores [B, K], a pair of pointers [B, K] per step, the pool of ended hypotheses.
 
-    ``improvable`` [B, 1]: whether an item's pool can still get better.
+    ``improvable`` [B, 1]: whether an item's pool can still get better. ``drawn`` [B]: on a device, the score of the
+    first candidate drawn at the step, which is no number where an item has no probabilities.
     """
 
     prompt_ids: Tensor
@@ -99,6 +102,7 @@ class _Running:
     offsets: Tensor
     parents: list[Tensor] = field(default_factory=list)
     tokens: list[Tensor] = field(default_factory=list)
+    drawn: Tensor | None = None
 
     @classmethod
     def start(cls, prompt_ids: Tensor, num_beams: int) -> "_Running":
@@ -134,6 +138,17 @@ class _Running:
         self.improvable = self.improvable & (best_possible > worst).any(dim=-1, keepdim=True)
         going_on = self.improvable.any() & ~ended.all()
         return going_on & ~self.pool.is_finished.all() if rule.early_stopping is True else going_on
+
+    def goes_on(self, ended: Tensor, rule: _Comparison) -> bool:
+        """The same as a bool, in one read; raises for an item that could not be drawn on a device."""
+        going_on = self.going_on(ended, rule)
+        if self.drawn is None:
+            return bool(going_on)
+        found = torch.cat((going_on.to(self.drawn.dtype).view(1), self.drawn)).tolist()
+        item = next((item for item, score in enumerate(found[1:]) if not isfinite(score)), None)
+        if item is not None:
+            raise ValueError(f"{no_probabilities(item)} at step {len(self.tokens) - 1}")
+        return bool(found[0])
 
     def moves(self) -> Tensor:
         """Which row [B * K] each running beam continues."""
@@ -176,22 +191,26 @@ def beam_search(
     running beam can get better at its present length, "never" when none can at ``max_length``. do_sample: candidates
     are drawn without replacement instead of being the best. seeds: [B] int64 for these draws, which then depend on
     the item's seed, step and beams alone; torch's own stream without them. fill_token_id: what follows an end.
-    Reads two device values a step: whether beams changed places, and whether the search is over.
+    Reads one device value a step: whether the search is over, and with it whether an item could be drawn.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32.
     """
     rule = _Comparison(max_length - prompt_ids.shape[1], length_penalty, early_stopping)
     beams = _Running.start(prompt_ids, num_beams)
     num_candidates = max(2, 1 + num_eos) * num_beams
+    reorder = getattr(model, "reorder_beams", model.select_rows)
     logits = model.prefill()
+    noise: Tensor | StepNoise | None = seeds
+    if seeds is not None and seeds.device.type != "cpu":
+        noise = StepNoise(seeds, num_beams * logits.shape[1], proposals=False)
     while True:
-        candidates = _candidates(logits, beams, num_candidates, processors, recorder, do_sample=do_sample, seeds=seeds)
+        candidates = _candidates(logits, beams, num_candidates, processors, recorder, do_sample=do_sample, seeds=noise)
         del logits  # the model may write the next step's where these are
         ended = _ended(stopping, beams, candidates, recorder)
         beams.take(candidates, ended, rule)
-        over = not bool(beams.going_on(ended, rule))
+        over = not beams.goes_on(ended, rule)
         if not over or recorder is not None:
             moved = beams.moves()
-            model.select_rows(moved)
+            reorder(moved)
             for processor in processors:
                 processor.select_rows(moved)
         if over:
@@ -210,7 +229,7 @@ def _candidates(
     recorder: Recorder | None,
     *,
     do_sample: bool,
-    seeds: Tensor | None,
+    seeds: Tensor | StepNoise | None,
 ) -> Candidates:
     """The ``count`` continuations of every item; ``logits`` [B * K, V] may be written into."""
     if not do_sample and not processors and recorder is None:
@@ -221,15 +240,19 @@ def _candidates(
     if recorder is not None:
         recorder.step(log_probs)
     if do_sample:
-        return _draw(log_probs, beams.scores, count, seeds, len(beams.tokens))
+        drawn = _draw(log_probs, beams.scores, count, seeds, len(beams.tokens))
+        beams.drawn = None if log_probs.device.type == "cpu" else drawn[0][:, 0]
+        return drawn
     return top_candidates(log_probs, beams.scores, count)
 
 
-def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | None, step: int) -> Candidates:
+def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | StepNoise | None, step: int) -> Candidates:
     """The drawn candidates of a step; an error names the step."""
     try:
         if seeds is None:
             return sampled_candidates(log_probs, scores, count)
+        if isinstance(seeds, StepNoise):
+            return raced_candidates(log_probs, scores, count, seeds.of(step).race)
         return seeded_candidates(log_probs, scores, count, counter_keys(seeds, step))
     except ValueError as error:
         raise ValueError(f"{error} at step {step}") from error

@@ -10,7 +10,7 @@ transformers' own operations, because ties there are broken by the internals of 
 Source: the candidates of transformers 5.23's beam search; group maxima as bounds as in ``candidates``.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -32,15 +32,16 @@ def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bo
     logits: [B * K, V]; log-probabilities, or raw logits with ``normalized=False``. scores: [B, K] of the beams.
     Ties: as torch.topk over the flattened [K * V] breaks them.
     Cost: one read of the logits, and the log-softmax of rows in cache unless ``normalized``; then C groups of 64 per
-    item. Reads one device value: whether some item has a tie.
+    item. On another device than the CPU it is transformers' own operations, which wait for nothing.
     """
     rows, vocab_size = logits.shape
     batch_size, num_beams = scores.shape
     if (
         vocab_size < _SMALL
+        or logits.device.type != "cpu"
         or (count + 1) * _WIDTH * 4 > num_beams * vocab_size
         or {logits.dtype, scores.dtype} != {torch.float32}
-        or not (normalized or _subtracts_in_order(logits.device))
+        or not (normalized or _subtracts_in_order())
     ):
         return _by_the_book(logits, scores, count, normalized)
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
@@ -117,10 +118,10 @@ def _members(logits: Tensor, row: Tensor, group: Tensor) -> Tensor:
     return torch.where((group == whole)[..., None], rest[row], grouped[row, group.clamp(max=whole - 1)])
 
 
-@lru_cache(maxsize=8)
-def _subtracts_in_order(device: torch.device) -> bool:
-    """Whether this torch's log-softmax is (logit - maximum) - log-sum, rounded after each, on this device."""
-    logits = torch.randn(2, _SMALL + 3, generator=torch.Generator().manual_seed(0)).mul_(5).to(device)
+@cache
+def _subtracts_in_order() -> bool:
+    """Whether this torch's log-softmax is (logit - maximum) - log-sum, rounded after each."""
+    logits = torch.randn(2, _SMALL + 3, generator=torch.Generator().manual_seed(0)).mul_(5)
     log_probs = torch.log_softmax(logits, dim=-1)
     top, at = logits.max(dim=1, keepdim=True)
     return torch.equal(log_probs, logits - top + log_probs.gather(1, at))

@@ -14,7 +14,7 @@ from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.torch_stream import exponentials_at, stream_is_known
 from .beam_candidates import Candidates
 
-__all__ = ["sampled_candidates", "seeded_candidates"]
+__all__ = ["no_probabilities", "raced_candidates", "sampled_candidates", "seeded_candidates"]
 
 _LISTED = 128  # finite log-probabilities of a row that are looked at; rows with more are drawn in full
 _LEAST = 1e-30  # below this share of the best, float32 softmax loses digits
@@ -51,11 +51,18 @@ def seeded_candidates(log_probs: Tensor, scores: Tensor, count: int, keys: Tenso
     beam = torch.arange(num_beams, device=log_probs.device).repeat_interleave(values.shape[1])
     token = token_ids.reshape(batch_size, -1)
     accumulated = (values.reshape(batch_size, num_beams, -1) + scores[:, :, None]).flatten(1)
-    if accumulated.device.type == "cpu":
-        _check_items(accumulated)
+    _check_items(accumulated)
     race = accumulated.to(torch.float64) - counter_exponential(keys, beam * vocab_size + token).log()
     where = race.topk(count).indices
     return accumulated.gather(1, where), beam[where], token.gather(1, where)
+
+
+def raced_candidates(log_probs: Tensor, scores: Tensor, count: int, noise: Tensor) -> Candidates:
+    """The same on a device, whose noise [B, K * V] is formed: the logarithms of Exp(1). Nothing is read by the host."""
+    vocab_size = log_probs.shape[-1]
+    accumulated = (log_probs.view(*scores.shape, vocab_size) + scores[:, :, None]).flatten(1)
+    where = (accumulated.to(torch.float64) - noise).topk(count).indices
+    return accumulated.gather(1, where), where // vocab_size, where % vocab_size
 
 
 def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
@@ -63,6 +70,10 @@ def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
     batch_size, num_beams = scores.shape
     vocab_size = log_probs.shape[-1]
     accumulated = (log_probs.view(batch_size, num_beams, vocab_size) + scores[:, :, None]).flatten(1)
+    if accumulated.device.type != "cpu":  # as torch.multinomial, without its checks, which wait
+        probs = torch.softmax(accumulated, dim=-1)
+        where = (probs / torch.empty_like(probs).exponential_()).topk(count).indices
+        return accumulated.gather(1, where), where // vocab_size, where % vocab_size
     try:
         where = torch.multinomial(torch.softmax(accumulated, dim=-1), num_samples=count)
     except RuntimeError:
@@ -76,8 +87,13 @@ def _check_items(accumulated: Tensor) -> None:
     bad = ~accumulated.amax(1).isfinite()
     if bool(bad.any()):
         item = int(bad.nonzero()[0])
-        want = "no NaN, no +inf and a finite value among an item's beams"
-        raise ValueError(f"logits must have {want}; item {item} has no probabilities")
+        raise ValueError(no_probabilities(item))
+
+
+def no_probabilities(item: int) -> str:
+    """What an error says of an item whose softmax is NaN."""
+    want = "no NaN, no +inf and a finite value among an item's beams"
+    return f"logits must have {want}; item {item} has no probabilities"
 
 
 def _from_few(values: Tensor, token_ids: Tensor, scores: Tensor, count: int, vocab_size: int) -> Candidates | None:

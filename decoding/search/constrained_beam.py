@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..options.numpy_or_torch import sent
 from .beam_candidates import top_candidates
 from .beam_constraints import Constraint, PhraseProgress
 from .decode_loop import process
@@ -94,6 +95,7 @@ def constrained_beam_search(
     num_candidates = max(2, 1 + len(eos if eos_token_id is None else eos_token_id)) * num_beams
     history = History(prompt_ids)
     processors = [RuleProcess(rule, history) for rule in rules]
+    reorder = getattr(model, "reorder_beams", model.select_rows)
     logits = model.prefill()
     while True:
         if recorder is not None:
@@ -104,7 +106,7 @@ def constrained_beam_search(
         choices = _choose(log_probs, beam_scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
         del logits, log_probs
         moves, tokens, beam_scores = _as_tensors(choices, num_beams, device)
-        model.select_rows(moves)
+        reorder(moves)
         history.select_rows(moves)
         history.append(tokens)
         stopped = stopping.finished(
@@ -141,9 +143,9 @@ def _as_tensors(choices: list[list[_Choice]], num_beams: int, device: torch.devi
     """The row that each next beam continues and its token, both [B * K], and the scores [B, K]."""
     flat = [choice for item in choices for choice in item]
     moves = [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item]
-    scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32, device=device)
-    tokens = torch.tensor([choice.token_id for choice in flat], device=device)
-    return torch.tensor(moves, device=device), tokens, scores.view(-1, num_beams)
+    scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32)
+    tokens, rows = torch.tensor([choice.token_id for choice in flat]), torch.tensor(moves)
+    return sent(rows, device), sent(tokens, device), sent(scores, device).view(-1, num_beams)
 
 
 def _choose(

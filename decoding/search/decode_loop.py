@@ -57,15 +57,21 @@ def decode(
     recorder: Recorder | None = None,
     on_tokens: Callable[[Tensor], None] | None = None,
     compact: bool = False,
+    late_stop: bool = False,
 ) -> Tensor:
     """Append tokens to ``history`` until every row is finished; return its ids, [B, T].
 
     pad_token_id: what finished rows are given; None lets them go on with real tokens, as transformers does without an
     EOS criterion. on_tokens: called with each step's tokens [B]. compact: finished rows leave the model, the
-    processors and the selection; their tokens are pads from then on.
-    Reads one device value a step: whether any row is still unfinished.
+    processors and the selection; their tokens are pads from then on. late_stop: on CUDA, whether any row goes on is
+    heard while the next forward runs, so that the model reads one token more than it needs to; see ``Progress``.
+    Reads one device value a step, late or not, where rows may end before all do: whether any is still unfinished.
+    A ``select`` with a ``finish`` is told of the end, for what it has not looked at yet; a model with a ``take_back``
+    that the last token it has read is to be forgotten.
     """
-    progress = Progress(history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens)
+    progress = Progress(
+        history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens, late=late_stop
+    )
     logits = model.prefill()
     for step in count():
         logits = process(logits, processors, recorder)
@@ -74,13 +80,25 @@ def decode(
             break
         for processor in processors:
             processor.advance(token_ids)
-        if compact and (keep := progress.leave()) is not None:
+        if compact and not progress.late and (keep := progress.leave()) is not None:
             token_ids = token_ids[keep]
-            model.select_rows(keep)
-            for processor in processors:
-                processor.select_rows(keep)
+            _select_rows(keep, model, processors)
         logits = model.step(token_ids)
+        progress.hear()
+        if progress.over:
+            getattr(model, "take_back", lambda: None)()
+            break
+        if compact and progress.late and (keep := progress.leave()) is not None:
+            logits = logits[keep]
+            _select_rows(keep, model, processors)
+    getattr(select, "finish", lambda: None)()
     return history.ids
+
+
+def _select_rows(keep: Tensor, model: StepModel, processors: Sequence[Process]) -> None:
+    model.select_rows(keep)
+    for processor in processors:
+        processor.select_rows(keep)
 
 
 def process(logits: Tensor, processors: Sequence[Process], recorder: Recorder | None) -> Tensor:

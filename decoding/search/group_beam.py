@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..options.numpy_or_torch import sent
 from .beam_candidates import Candidates
 from .group_candidates import Few, Whole, apply_diversity_penalty
 from .history import History
@@ -45,24 +46,27 @@ class _Choice:
         ends = torch.zeros_like(origins, dtype=torch.bool)
         if eos_token_id is not None:
             ends = hits_token(torch.stack([ids[:, :group_size] for _, _, ids in self.considered], dim=1), eos_token_id)
-        columns = (scores.double(), ends.double(), origins.double(), torch.stack(self.parents, dim=1).double())
+        parents, tokens = torch.stack(self.parents, dim=1), self.tokens.view(origins.shape)
+        columns = (scores.double(), ends.double(), origins.double(), parents.double(), tokens.double())
         count = scores.shape[2]
         return [[_Row.of(row, count, group_size) for row in item] for item in torch.cat(columns, dim=2).tolist()]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One group of one item on the host: scores of its candidates; ends and origins of the first S; parents of S."""
+    """One group of one item on the host: scores of its candidates; ends and origins of the first S; parents of S, and
+    the tokens that they go on with."""
 
     scores: list[float]
     ends: list[bool]
     origins: list[int]
     parents: list[int]
+    tokens: list[int]
 
     @classmethod
     def of(cls, row: list[float], count: int, size: int) -> "_Row":
-        ends, origins, parents = (row[count + part * size : count + (part + 1) * size] for part in range(3))
-        return cls(row[:count], [bool(end) for end in ends], [*map(int, origins)], [*map(int, parents)])
+        ends, *whole = (row[count + part * size : count + (part + 1) * size] for part in range(4))
+        return cls(row[:count], [bool(end) for end in ends], *([*map(int, part)] for part in whole))
 
 
 def group_beam_search(
@@ -90,7 +94,7 @@ def group_beam_search(
     token ids [B * S, T]. with_beam_indices: also say which beam each token continued, numbered as transformers 4.55.4
     does: within the group, and read from the first group's table, which is right only for one item and one group.
     Items whose list is full are fed the pad token, which later groups of the item are penalised for.
-    Reads device values three times a step: whether candidates tie, twice, and those of all groups together.
+    Reads device values once a step, those of all groups together.
     """
     rows, prompt_length = prompt_ids.shape
     _check(rows, num_beams, num_beam_groups, diversity_penalty)
@@ -111,6 +115,7 @@ def group_beam_search(
     beam_scores = torch.full((rows // num_beams, num_beams), -1e9, device=prompt_ids.device)
     beam_scores[:, :: num_beams // num_beam_groups] = 0.0
     history = History(prompt_ids)
+    reorder = getattr(model, "reorder_beams", model.select_rows)
     logits = model.prefill()
     while True:
         if recorder is not None:
@@ -119,12 +124,12 @@ def group_beam_search(
         chosen = diversity.choose(log_probs, beam_scores, lists, history, recorder)
         del logits, log_probs
         beam_scores = chosen.scores
-        lists.collect(chosen, history)
+        tokens = lists.collect(chosen, history)
         moves, token_ids = chosen.moves(), chosen.tokens.flatten()
-        model.select_rows(moves)
+        reorder(moves)
         history.select_rows(moves)
         history.append(token_ids)
-        if bool(lists.done.all()) or _all_stop(stopping, token_ids, history, recorder):
+        if bool(lists.done.all()) or _all_stop(stopping, token_ids, tokens, history, recorder):
             break
         logits = model.step(token_ids)
     lists.add_running(beam_scores, history)
@@ -151,9 +156,10 @@ class _Diversity:
         self, log_probs: Tensor, beam_scores: Tensor, lists: "_Lists", history: History, recorder: Recorder | None
     ) -> _Choice:
         """What the groups take, from their few best tokens where that is certain, else from whole scores."""
-        finished = lists.done.to(log_probs.device)
+        finished = sent(lists.done, log_probs.device)
         search = (log_probs, beam_scores, self.penalty, self.num_groups, lists.num_candidates)
-        if recorder is None and not self.before and not self.after:
+        # On a device the question whether a few decide would be a wait.
+        if recorder is None and not self.before and not self.after and log_probs.device.type == "cpu":
             few = Few(*search)
             if few.enough:
                 chosen = _choose(few.of_group, finished, lists)
@@ -226,8 +232,11 @@ class _Lists:
         empty: list[tuple[int, ...]] = [()] * (len(items) * self.group_size)
         self.traces = [list(empty) for _ in range(num_groups)] if with_traces else None
 
-    def collect(self, chosen: _Choice, history: History) -> None:
-        """Enter the candidates that end and note which groups are done. ``history`` is before the step."""
+    def collect(self, chosen: _Choice, history: History) -> list[int]:
+        """Enter the candidates that end and note which groups are done; returns the tokens chosen, of all beams.
+
+        ``history`` is before the step.
+        """
         rows = chosen.packed(self.eos_token_id)
         was_done = self.done.tolist()
         length = history.length + 1 - history.prompt_length
@@ -244,6 +253,7 @@ class _Lists:
                 self.traces[group] = self._moved(self.traces[group], [row[group] for row in rows], was_done, group)
         if self.pad_token_id is None and bool(self.done.any() & ~self.done.all()):
             raise ValueError("pad_token_id must be given when some items finish before others; got None")
+        return [token for item in rows for row in item for token in row.tokens]
 
     def _enter(self, found: NBest, row: "_Row", item: int, group: int, history: History, length: int) -> None:
         """The candidates of one group that end; only its first ``group_size`` may."""
@@ -283,7 +293,12 @@ class _Lists:
                     row += 1
 
 
-def _all_stop(stopping: Stopping, token_ids: Tensor, history: History, recorder: Recorder | None) -> bool:
+def _all_stop(
+    stopping: Stopping, token_ids: Tensor, tokens: list[int], history: History, recorder: Recorder | None
+) -> bool:
+    """Whether every row ends with these tokens [B * K], which are ``tokens`` on the host."""
+    if not stopping.criteria and stopping.row_max_length is None and stopping.row_eos_token_id is None:
+        return stopping.everywhere(history.length) or stopping.all_end(tokens)
     return bool(
         stopping.finished(
             token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..kernels.late_flags import LateFlag
+from ..options.numpy_or_torch import sent
 from .history import History
 from .stopping import Stopping
 
@@ -31,8 +33,11 @@ class Progress:
 
     pad_token_id: what finished rows are given; None lets them go on with real tokens, as transformers does without an
     EOS criterion. on_tokens: called with each step's tokens [B].
+    late: on CUDA, which rows are still unfinished is read one step late, by ``hear``, once the next forward is on its
+    way; what leaves then leaves a batch whose size is a power of two, some finished rows among it.
     ``rows`` [N] are the original rows still in the model once some have left, None before; ``over`` says that no row
-    goes on. Reads one device value a step: how many rows are still unfinished.
+    goes on. Else reads one device value a step: how many rows are still unfinished; none where only a length or a
+    moment ends them.
     """
 
     def __init__(
@@ -43,50 +48,74 @@ class Progress:
         pad_token_id: Tensor | None = None,
         recorder: Recorder | None = None,
         on_tokens: Callable[[Tensor], None] | None = None,
+        late: bool = False,
     ):
         self.history, self.stopping, self.recorder = history, stopping, recorder
         self.pad_token_id, self.on_tokens = pad_token_id, on_tokens
-        self.unfinished = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)
         self.rows: Tensor | None = None
         self.over = False
-        self._alive = self.unfinished  # [N], of the rows in the model
+        self._alive = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)  # [N], in the model
         self._num_alive = history.batch_size
         self._some_finished = False
+        self.late = late and history.ids.device.type == "cuda" and stopping.may_end_rows
+        self._flag = LateFlag()
+        self._heard: Tensor | None = None  # on the host, which rows were alive a step ago
 
     def append(self, token_ids: Tensor) -> Tensor:
         """Append the chosen tokens [N] and see which rows end with them; returns what the model is to be fed, [N]."""
-        if self.pad_token_id is not None and self._some_finished and self.rows is None:
+        if self.pad_token_id is not None and (self.late or (self._some_finished and self.rows is None)):
             token_ids = torch.where(self._alive, token_ids, self.pad_token_id)
         appended = token_ids if self.rows is None else self._with_pads(token_ids, self.rows)
         self.history.append(appended)
         if self.on_tokens is not None:
             self.on_tokens(appended)
-        done = self.stopping.finished(
-            token_ids, self.history.length, ids=self._ids, scores=getattr(self.recorder, "scores", None), rows=self.rows
-        )
-        self._alive = self._alive & ~done
-        if self.rows is None:
-            self.unfinished = self._alive
-        else:
-            self.unfinished[self.rows] = self._alive
+        if self.stopping.may_end_rows:
+            self._end(token_ids)
         self._count()
         return token_ids
+
+    def hear(self) -> None:
+        """Hear late whether a row goes on; called when the model has been given the tokens of the step."""
+        self._heard = self._flag.receive()
+        if self._heard is not None:
+            self._num_alive = int(self._heard.sum())
+            self.over = self._num_alive == 0
 
     def leave(self) -> Tensor | None:
         """Let finished rows leave: the places [M] among the N rows that stay, or None where all stay."""
         if self._num_alive == self._alive.shape[0]:
             return None
-        keep = self._alive.nonzero().squeeze(1)
+        keep = self._power_of_two() if self.late else self._alive.nonzero().squeeze(1)
+        if keep is None:
+            return None
         self.rows = keep if self.rows is None else self.rows[keep]
         self._alive = self._alive[keep]
         return keep
 
+    def _power_of_two(self) -> Tensor | None:
+        """The rows that were alive, filled up with finished ones; None where that is not half of the batch."""
+        size = 1 << max(self._num_alive - 1, 0).bit_length()
+        if self._heard is None or size >= self._alive.shape[0]:
+            return None
+        order = self._heard.to(torch.int8).argsort(descending=True, stable=True)
+        return sent(order[:size].sort().values, self._alive.device)
+
     def _count(self) -> None:
         self.over = self.stopping.everywhere(self.history.length)
-        if not self.over:
+        if self.over or not self.stopping.may_end_rows:
+            return
+        if self.late:
+            self._flag.send(self._alive)
+        else:
             self._num_alive = int(self._alive.sum())
             self.over = self._num_alive == 0
             self._some_finished = self._some_finished or self._num_alive < self._alive.shape[0]
+
+    def _end(self, token_ids: Tensor) -> None:
+        """See which rows end with these tokens [N]."""
+        scores = getattr(self.recorder, "scores", None)
+        done = self.stopping.finished(token_ids, self.history.length, ids=self._ids, scores=scores, rows=self.rows)
+        self._alive = self._alive & ~done
 
     def _ids(self) -> Tensor:
         return self.history.ids.contiguous()

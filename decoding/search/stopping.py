@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -71,6 +72,20 @@ class Stopping:
     def needs_ids(self) -> bool:
         """Whether a criterion reads the whole batch's ids."""
         return bool(self.criteria)
+
+    @property
+    def may_end_rows(self) -> bool:
+        """Whether a row may end before all of them do, at a length or a moment."""
+        limits = (self.eos_token_id, self.row_max_length, self.row_eos_token_id)
+        return bool(self.criteria) or any(each is not None for each in limits)
+
+    def all_end(self, tokens: Sequence[int]) -> bool:
+        """Whether each of these tokens, on the host, is one that ends every row."""
+        return bool(self._ends) and self._ends.issuperset(tokens)
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        return frozenset() if self.eos_token_id is None else frozenset(self.eos_token_id.flatten().tolist())
 
     def everywhere(self, length: int) -> bool:
         """Whether every row ends at this length or moment, without a look at the tokens."""

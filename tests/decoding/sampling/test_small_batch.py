@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding import Sampler, SamplingParams, apply_top_p, sample
 from afterlogits.decoding.kernels.counter_noise import (
     counter_exponential,
     counter_keys,
@@ -252,3 +252,18 @@ def test_bad_rows_raise_what_they_raise_elsewhere(options: dict, vocab_size: int
             sampler.select(logits)
         assert found in str(caught.value)
     assert torch.equal(generator.get_state(), before)
+
+
+def test_a_row_left_over_keeps_its_place_in_the_stream() -> None:
+    """Where the end of a nucleus lies between equal logits and one of them wins, the general path draws the row from
+    where it stands in torch's stream, not from where the others left it."""
+    logits = torch.randn(6, 4999, generator=torch.Generator().manual_seed(1))
+    logits[:, ::97] += 7.0
+    logits = (logits[:2] * 2.0).bfloat16().float()  # the second and third largest of the second row are equal
+    for seed in range(40):
+        torch.manual_seed(seed)
+        kept = apply_top_p(logits, 0.3)
+        expected, state = torch.multinomial(kept.softmax(-1), 1)[:, 0], torch.get_rng_state()
+        torch.manual_seed(seed)
+        assert sample(logits, top_p=0.3).tolist() == expected.tolist(), seed
+        assert torch.equal(torch.get_rng_state(), state)

@@ -199,7 +199,7 @@ def test_another_order_of_subtractions_is_noticed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch, "log_softmax", other)
     beam_candidates._subtracts_in_order.cache_clear()
     try:
-        assert not beam_candidates._subtracts_in_order(logits.device)
+        assert not beam_candidates._subtracts_in_order()
         found = top_candidates(logits, scores, 4, normalized=False)
         expected = by_the_book(other(logits), scores, 4)
     finally:

@@ -1,0 +1,212 @@
+"""A draw on a device: every row at once by operations of fixed shapes, so that the host waits for nothing.
+
+Without seeds they are transformers' own filters, its softmax and what ``torch.multinomial`` does of it, without the two
+checks that wait. With seeds the race is that of the CPU's draws, and so are the tokens. What no row may hold is not
+looked for before the draw: the largest logit of every row is kept beside the tokens, for whoever reads it later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.device_race import StepNoise, draw_seeded, may_be_flat
+from ..kernels.rejection import LEAST_TOP_P, WITHIN
+from ..options.batch_options import CompiledParams
+from ..options.numpy_or_torch import Array
+from ..options.validation import check_row_maxima, divided, on_device_of
+from ..triton_kernels.decide_and_draw import BAD
+from .batch import keys_of
+from .draw_steps import DrawSteps
+from .kernel_draw import kernel_draw
+from .reference_draw import divisor, filtered, noise_like, xtc_chance
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+__all__ = ["DevicePlan", "check_drawn", "draw_on_device", "marked", "step_noise"]
+
+
+class DevicePlan:
+    """What draws on a device need of the options, read once: params for draws without seeds, seeded with them.
+
+    drops: whether a filter drops tokens, so that there is more to a race than the logits. proposing: rows [B, 1], or
+    all or none, that are drawn by proposals if they are flat. temperature: the divisor. divisors, greedy: the same, and
+    which rows are greedy, on the host, [B] or [1] each.
+    """
+
+    def __init__(self, params: CompiledParams, vocab_size: int, device: torch.device, *, has_steps: bool):
+        self.params, self.seeded = params, replace(params, exact_division=True)
+        self.drops = has_steps or any(name != "temperature" for name in params.active)
+        self.proposing: bool | Tensor = params.proposing if may_be_flat(vocab_size) and not has_steps else False
+        top_p = params.on.get("top_p", 1.0)
+        if isinstance(top_p, Tensor):
+            self.proposing = self.proposing is not False and (top_p >= LEAST_TOP_P) & self.proposing
+        elif top_p < LEAST_TOP_P:
+            self.proposing = False
+        plain = params.greedy is not True and "dynamic_temperature" not in params.on
+        self.temperature = temperature = params.on.get("temperature", 1.0) if plain else 1.0
+        on_host = temperature.cpu() if isinstance(temperature, Tensor) else temperature
+        self.within: Tensor | None = (
+            None  # of the largest logit, in which the logits of a flat row lie: [1, 1] or [B, 1]
+        )
+        if self.proposing is not False:
+            self.within = on_device_of(device, temperature) * WITHIN
+        self.divisors: Array = np.asarray(on_host, dtype=np.float32).reshape(-1)
+        greedy = params.greedy
+        self.greedy: Array = np.asarray(greedy.cpu() if isinstance(greedy, Tensor) else greedy).reshape(-1)
+
+
+def step_noise(plan: Plan, seeds: Tensor, *, ahead: bool = True) -> StepNoise:
+    """The noise of the plan's rows for seeded draws, step after step; ``ahead``: that of further steps with it."""
+    proposing = plan.device_plan is not None and plan.device_plan.proposing is not False
+    return StepNoise(seeds, plan.vocab_size, proposals=proposing, ahead=ahead)
+
+
+def draw_on_device(
+    plan: Plan,
+    logits: Tensor,
+    noise: StepNoise | None,
+    generator: torch.Generator | None,
+    step: int | Tensor,
+    rows: Tensor | None = None,
+    steps: DrawSteps | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One token for each row of ``logits`` [N, V], and what ``check_drawn`` looks at, [N]: the largest logit of each, or
+    the flags of the kernels.
+
+    noise: of the seeds; None draws from ``generator``, torch's own for the device if None. rows: [N] int64, which rows
+    of the plan's batch these are. Cost: with seeds the filters and a dozen passes of float64, without them that of
+    transformers' draw without its checks. Reads no device value, unless the options say ``validate``.
+    """
+    logits = logits.detach() if logits.requires_grad else logits
+    asked = plan.device_plan
+    if asked is None:
+        raise ValueError("plan must be one for another device than the CPU; got one for the CPU")
+    if plan.kernel_options is not None:
+        keys = None if noise is None else keys_of(noise.seeds, step, rows)
+        drawn = kernel_draw(plan, logits, keys, generator, rows)
+        if drawn is not None:
+            return _checked(plan, drawn.tokens, drawn.flags, rows)
+    if asked.params.greedy is True:
+        top, tokens = logits.max(1)
+        return _checked(plan, tokens, top, rows)
+    top = logits.amax(1)
+    if plan.validate:
+        check_drawn(plan, top.cpu(), rows)
+    params = asked.params if noise is None else asked.seeded
+    params = params if rows is None else params.select_rows(rows)
+    if noise is None:
+        tokens = _from_stream(plan, logits, params, generator, rows, steps)
+    else:
+        tokens = _from_seeds(plan, logits, top[:, None], params, noise, step, rows, steps)
+    if isinstance(params.greedy, Tensor):
+        tokens = torch.where(params.greedy[:, 0], logits.argmax(1), tokens)
+    if steps:
+        steps.advance(tokens, rows)
+    return tokens, top
+
+
+def _checked(plan: Plan, tokens: Tensor, top: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Both, once they are looked at where the caller asked for it."""
+    if plan.validate:
+        check_drawn(plan, top.cpu(), rows)
+    return tokens, top
+
+
+def _from_stream(
+    plan: Plan,
+    logits: Tensor,
+    params: CompiledParams,
+    generator: torch.Generator | None,
+    rows: Tensor | None,
+    steps: DrawSteps | None,
+) -> Tensor:
+    """What ``torch.multinomial`` draws of the filtered logits, and the generator's state afterwards."""
+    chance = xtc_chance(params, None, rows, plan.batch_size, plan.device, generator)
+    kept = filtered(logits, params, chance)
+    kept = steps.apply(kept, rows) if steps else kept
+    return (kept.softmax(-1) / noise_like(kept, rows, plan.batch_size, generator)).argmax(-1)
+
+
+def _from_seeds(
+    plan: Plan,
+    logits: Tensor,
+    top: Tensor,
+    params: CompiledParams,
+    noise: StepNoise,
+    step: int | Tensor,
+    rows: Tensor | None,
+    steps: DrawSteps | None,
+) -> Tensor:
+    asked = plan.device_plan
+    kept: Tensor | None = None
+    if asked is None or asked.drops or "dynamic_temperature" in params.on:
+        keys = keys_of(noise.seeds, step, rows) if "xtc" in params.active else None
+        kept = filtered(logits, params, xtc_chance(params, keys, rows, plan.batch_size, plan.device, None))
+        kept = steps.apply(kept, rows) if steps else kept
+    proposing = False if asked is None else asked.proposing
+    if rows is not None and isinstance(proposing, Tensor):
+        proposing = proposing[rows]
+    within = None if asked is None else asked.within
+    if rows is not None and within is not None and len(within) > 1:
+        within = within[rows]
+    return draw_seeded(logits, top, kept, noise.of(step, rows), None if steps else divisor(params), within, proposing)
+
+
+def marked(plan: Plan, token_ids: Tensor, top: Tensor) -> Tensor:
+    """The tokens [N] of a draw, -1 where it meant nothing: where the largest logit or its quotient is no number."""
+    asked = plan.device_plan
+    if asked is None:
+        return token_ids
+    if not top.is_floating_point():
+        return torch.where((top & BAD) != 0, -1, token_ids)
+    if isinstance(asked.temperature, Tensor) or asked.temperature != 1.0:
+        top = divided(top[:, None], asked.temperature)[:, 0]
+    return torch.where(top - top == 0, token_ids, -1)
+
+
+def check_drawn(plan: Plan, top: Tensor | None, rows: Tensor | None) -> None:
+    """Raise ValueError naming the row if a draw of these rows meant nothing.
+
+    So it is with NaN, +inf or only -inf among the logits, and with no finite quotient by a temperature near 0.
+
+    top: on the host, [N], the rows' largest logits or the flags of the kernels. rows: on the device, [N] int64, which rows of the batch they were.
+    """
+    asked = plan.device_plan
+    if asked is None or top is None or not top.numel():
+        return
+    if not top.is_floating_point():
+        _check_flags(top, rows)
+        return
+    found: Array = top.float().numpy()
+    with np.errstate(all="ignore"):
+        if np.isfinite(found / asked.divisors.min()).all():
+            return
+        original = np.arange(len(found)) if rows is None else rows.cpu().numpy()
+        divisors, greedy = (np.broadcast_to(x, plan.batch_size)[original] for x in (asked.divisors, asked.greedy))
+        quotients = np.where(greedy, found, found / divisors)
+    bad = ~np.isfinite(quotients)
+    if not bad.any():
+        return
+    place = int(bad.argmax())
+    row = int(original[place])
+    every = torch.zeros(row + 1)
+    every[row] = float(found[place])
+    check_row_maxima(every)
+    names = ", ".join(asked.params.active)
+    raise ValueError(f"{names} must leave a finite logit to draw; got {float(quotients[place])} in row {row}")
+
+
+def _check_flags(flags: Tensor, rows: Tensor | None) -> None:
+    """Raise for a row whose flags [N] say that it cannot be drawn."""
+    bad = (flags & BAD) != 0
+    if bool(bad.any()):
+        place = int(bad.nonzero()[0])
+        row = place if rows is None else int(rows[place])
+        want = "no NaN, no +inf and a finite value in every row"
+        raise ValueError(f"logits must have {want}; got others in row {row}, or none that its temperature leaves")

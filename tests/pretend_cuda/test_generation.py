@@ -1,0 +1,110 @@
+"""Every mode of ``generate`` on a device: the CPU's tokens, and the number of waits and operations of a step."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from afterlogits.adapters import generate
+from tests.builders.seeded_models import repeating_prompts, seeded_model
+from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
+from tests.programs.device_counts import CASES, generation_table
+
+DRAWN = {"do_sample": True, "top_k": 0}
+SEEDS = {"seeds": [5, 6, 7]}
+# Options of a call; "assistant" stands for a model of its own.
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "greedy, returned": {"return_dict_in_generate": True, "output_scores": True, "output_logits": True},
+    "greedy, penalties": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 6},
+    "greedy, compact": {"compact": True},
+    "frequency": {"frequency_penalty": 0.4, "presence_penalty": 0.2},
+    "DRY": {"dry_multiplier": 0.8},
+    "bans": {"bad_words_ids": [[4], [5, 6]], "suppress_tokens": [7], "forced_eos_token_id": 2},
+    "logit bias": {"logit_bias": {5: 2.0}, "allowed_token_ids": list(range(2, 20))},
+    "per-row limits": {"max_new_tokens": [3, 9, 6]},
+    "per-row limits, compact": {"max_new_tokens": [3, 9, 2], "compact": True},
+    "sampling": DRAWN,
+    "sampling, filters": {"do_sample": True, "top_k": 12, "top_p": 0.9, "temperature": 0.8},
+    "sampling, seeds": {**DRAWN, **SEEDS, "top_p": 0.9},
+    "sampling, seeds, compact": {**DRAWN, **SEEDS, "compact": True},
+    "sampling, per row": {**DRAWN, **SEEDS, "temperature": [0.5, 1.0, 1.5], "top_p": [0.9, 1.0, 0.7]},
+    "sampling, scores": {**DRAWN, **SEEDS, "top_p": 0.9, "return_dict_in_generate": True, "output_scores": True},
+    "several sequences": {**DRAWN, **SEEDS, "num_return_sequences": 2},
+    "beam": {"num_beams": 3, "num_return_sequences": 2},
+    "beam, early": {"num_beams": 3, "early_stopping": True, "repetition_penalty": 1.2},
+    "beam, returned": {"num_beams": 3, "return_dict_in_generate": True, "output_scores": True},
+    "beam sampling": {**DRAWN, "num_beams": 3, "top_k": 9},
+    "beam sampling, seeds": {**DRAWN, **SEEDS, "num_beams": 3, "top_k": 9},
+    "group beams": {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.7},
+    "constrained beams": {"num_beams": 4, "force_words_ids": [[11, 12]]},
+    "contrastive": {"penalty_alpha": 0.6, "top_k": 4},
+    "DoLa": {"dola_layers": "low"},
+    "prompt lookup": {"prompt_lookup_num_tokens": 4},
+    "prompt lookup, seeds": {**DRAWN, **SEEDS, "prompt_lookup_num_tokens": 4, "top_p": 0.9},
+    "prompt lookup, stopped": {"prompt_lookup_num_tokens": 4, "eos_token_id": [2, 9, 17]},
+    "draft model": {"assistant_model": "assistant"},
+    "draft model, seeds": {**DRAWN, **SEEDS, "assistant_model": "assistant"},
+    "static cache": {"cache_implementation": "static", "disable_compile": True},
+    "static cache, seeds": {**DRAWN, **SEEDS, "cache_implementation": "static", "disable_compile": True},
+}
+ENCODER_DECODER = ("greedy", "greedy, compact", "sampling, seeds", "beam", "beam sampling, seeds", "contrastive")
+
+
+def call(model: Any, assistant: Any, inputs: dict[str, Tensor], mode: str) -> dict[str, Any]:
+    """What ``generate`` returns, as tensors of the host."""
+    options = {**MODES[mode]}
+    if "assistant_model" in options:
+        options["assistant_model"] = assistant
+    options.setdefault("max_new_tokens", 12)
+    torch.manual_seed(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = generate(model, **inputs, **options)
+    if isinstance(found, Tensor):
+        return {"sequences": to_host(found)}
+    names = ("sequences", "scores", "logits", "sequences_scores", "beam_indices")
+    return {name: to_host(found[name]) for name in names if found.get(name) is not None}
+
+
+def padded() -> dict[str, Tensor]:
+    """Three prompts that repeat themselves, one of them padded on the left."""
+    ids = repeating_prompts()
+    mask = torch.ones_like(ids)
+    ids[1, :2], mask[1, :2] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("llama", mode) for mode in MODES] + [("t5", one) for one in ENCODER_DECODER]
+)
+def test_modes_give_the_cpu_s_tokens(kind: str, mode: str) -> None:
+    """Tokens and beam indices of every mode, whose rows end at different steps; scores but for the model's rounding."""
+    model, assistant, inputs = seeded_model(kind), seeded_model(kind, layers=2), padded()
+    expected = call(model, assistant, inputs, mode)
+    with pretend_cuda():
+        actual = call(on_device(model), on_device(assistant), on_device(inputs), mode)
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+# Waits of the host and late flags of a step, at most: what a mode is held to.
+MOST = {
+    "beam 4": (1, 0),
+    "beam sampling 4, stream, top-k 50": (1, 0),
+    "beam sampling 4, seeds, top-k 50": (1, 0),
+    "contrastive": (1, 0),
+    "group beams 4 / 2": (3, 0),
+}
+
+
+def test_steps_wait_for_nothing() -> None:
+    """Greedy and sampling: one late flag; beams: one wait; and no more operations than transformers launches."""
+    for name, (ours, theirs) in generation_table(CASES).items():
+        waits, late = MOST.get(name, (0, 1))
+        assert ours[0] <= waits and ours[1] <= late, (name, ours)
+        if theirs is not None:
+            assert ours[2] <= theirs[2], (name, ours, theirs)

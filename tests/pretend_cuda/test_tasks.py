@@ -1,0 +1,165 @@
+"""Every task on a device: the CPU's answers, and how often a batch waits beside what its model and transformers do."""
+
+import copy
+import random
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from afterlogits.adapters import pipeline
+from tests.adapters.tasks.parity import same
+from tests.adapters.tasks.text.table_cases import tapas_model, tapas_tokenizer
+from tests.builders import text_models, vision_models
+from tests.pretend_cuda.counts import Counts
+from tests.pretend_cuda.device import on_device, pretend_cuda
+from tests.programs import audio_pipeline_parity as audio
+from tests.programs import vision_pipeline_parity as vision
+
+pytestmark = [
+    pytest.mark.skipif(transformers.__version__.startswith("4."), reason="the models are those of transformers 5"),
+    pytest.mark.filterwarnings("ignore"),
+]
+TEXTS = ["Ada Lovelace works for Acme Inc.", "Paris was near New York City and London", "the river in Berlin", "Maria"]
+MASKED = ["Paris was [MASK] London", "the [MASK] in [MASK] near", "[MASK] works", "Ada [MASK] Acme"]
+QUESTIONS = [{"question": "where was Ada", "context": text} for text in TEXTS]
+TABLE = {"city": ["Paris", "Berlin", "London"], "year": ["3", "14", "15"]}
+BERT = ("text-classification", "token-classification", "question-answering", "fill-mask", "feature-extraction")
+# Task, what its inputs are, options of the call.
+TEXT: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "text-classification": ("text-classification", TEXTS, {}),
+    "text-classification, all": ("text-classification", TEXTS, {"top_k": None}),
+    "token-classification": ("token-classification", TEXTS, {}),
+    "token-classification, grouped": ("token-classification", TEXTS, {"aggregation_strategy": "average"}),
+    "question-answering": ("question-answering", QUESTIONS, {"top_k": 2}),
+    "fill-mask": ("fill-mask", MASKED, {"top_k": 3}),
+    "feature-extraction": ("feature-extraction", TEXTS, {}),
+    "zero-shot-classification": ("zero-shot-classification", TEXTS, {"candidate_labels": ["city", "a person"]}),
+    "text-generation": ("text-generation", TEXTS, {"max_new_tokens": 5, "do_sample": False}),
+    "text2text-generation": ("text2text-generation", TEXTS, {"max_new_tokens": 5}),
+    "table-question-answering": (
+        "table-question-answering",
+        [
+            {"table": TABLE, "query": query}
+            for query in ("how many rivers", "what city is in", "total age", "sum of year")
+        ],
+        {},
+    ),
+}
+
+
+def text_parts(task: str) -> tuple[Any, Any]:
+    """A tiny model of a text task and its tokenizer."""
+    tokenizer = text_models.wordpiece()
+    if task == "table-question-answering":
+        return tapas_model(True), tapas_tokenizer()
+    if task == "zero-shot-classification":
+        labels = ("contradiction", "neutral", "entailment")
+        return text_models.tiny_model("text-classification", tokenizer, labels=labels), tokenizer
+    if task == "text-generation":
+        return text_models.tiny_decoder(tokenizer), tokenizer
+    if task == "text2text-generation":
+        return text_models.tiny_seq2seq(tokenizer), tokenizer
+    return text_models.tiny_model(task, tokenizer), tokenizer
+
+
+def answered(pipe: Any, items: Any, options: dict[str, Any]) -> Any:
+    """What a pipeline gives for these items, its random streams at their start."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    found = pipe(copy.deepcopy(items), **copy.deepcopy(options))
+    return list(found) if hasattr(found, "__next__") else found
+
+
+def own_waits(counts: Counts) -> dict[str, int]:
+    """The waits that this package asks for itself, by line: transformers' own lines are the model's."""
+    own: dict[str, int] = {}
+    for (kind, where), times in counts.where.items():
+        if where.startswith(("adapters/", "decoding/", "postprocess/")):
+            own[f"{kind}: {where}"] = own.get(f"{kind}: {where}", 0) + times
+    return own
+
+
+def compare(
+    task: str,
+    model: Any,
+    parts: dict[str, Any],
+    items: list[Any],
+    options: dict[str, Any],
+    equal: Callable[[Any, Any], None],
+    **built: Any,
+) -> float:
+    """Hold the device's answers to the CPU's; how often a batch of two items waits more than none does."""
+    expected = answered(
+        pipeline(task, model=model, **parts, **built, device="cpu"), items, {**options, "batch_size": 2}
+    )
+    with pretend_cuda() as counts:
+        pipe = pipeline(task, model=on_device(model), **parts, **built, device="cuda:0")
+        equal(expected, answered(pipe, items, {**options, "batch_size": 2}))
+        waits = []
+        for some in (items[:2], items[:4]):
+            counts.reset()
+            answered(pipe, some, {**options, "batch_size": 2})
+            waits.append(own_waits(counts))
+    before, after = (sum(each.values()) for each in waits)
+    further = {line: times - waits[0].get(line, 0) for line, times in waits[1].items()}
+    assert after - before <= MOST.get(task, 1), {line: times for line, times in further.items() if times}
+    return after - before
+
+
+# A batch waits once: its answers are read. Of these tasks a batch is more than one call of a model.
+MOST: dict[str, int] = {}
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text_tasks(name: str) -> None:
+    """Answers equal to the last bit of their scores, one wait a batch."""
+    task, items, options = TEXT[name]
+    model, tokenizer = text_parts(task)
+    compare(task, model, {"tokenizer": tokenizer}, items, options, same)
+
+
+def _equal_pictures(want: Any, got: Any) -> None:
+    assert len(want) == len(got)
+    for one, other in zip(want, got, strict=True):
+        assert vision.equal(one, other, 1e-5), f"{one!r:.300}\n{other!r:.300}"
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task in vision.TASKS for name in vision.CASES[task]], ids=str
+)
+def test_vision_tasks(task: str, name: str, tmp_path: Any) -> None:
+    """Labels, boxes, masks, maps and points."""
+    drawn = random.Random(name)
+    options = dict(vision.CASES[task][name][0])
+    if task.startswith("zero-shot"):
+        options = {"candidate_labels": vision.LABELS, **options}
+    items = [vision.draw_item(task, drawn, str(tmp_path)) for _ in range(4)]
+    if task == "zero-shot-object-detection":
+        labels = options.pop("candidate_labels")
+        items = [{"image": item, "candidate_labels": labels} for item in items]
+    parts = dict(vision_models.parts(name))
+    compare(task, parts.pop("model"), parts, items, options, _equal_pictures)
+
+
+HEARD = [key for key in audio.RUN if "long form" not in key[1]]
+
+
+@pytest.mark.parametrize("key", HEARD, ids=" ".join)
+def test_audio_and_multimodal_tasks(key: tuple[str, str]) -> None:
+    """Texts, times, labels, waveforms, spans and decisions."""
+    build, draw, choices = audio.CASES[key]
+    drawn = random.Random(" ".join(key))
+    options = dict(choices[0])
+    built = options.pop("build", {})
+    if key[1] != "whisper":
+        draw = audio.a_mono_sound if draw is audio.a_sound else draw
+    items = [draw(drawn) for _ in range(4)]
+    model, parts = build(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compare(key[0], model, parts, items, options, same, **built)
