@@ -119,7 +119,7 @@ def draw_seeded(
         return tokens
     proposed, found = _proposed(left, top, noise, temperature)
     found = found & _flat(logits, top, within)[:, 0]
-    return torch.where(found if proposing is True else found & proposing[:, 0], proposed, tokens)
+    return torch.where(found & proposing[:, 0] if isinstance(proposing, Tensor) else found, proposed, tokens)
 
 
 def _flat(logits: Tensor, top: Tensor, within: Tensor) -> Tensor:

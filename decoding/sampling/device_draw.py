@@ -76,8 +76,8 @@ def draw_on_device(
     rows: Tensor | None = None,
     steps: DrawSteps | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One token for each row of ``logits`` [N, V], and what ``check_drawn`` looks at, [N]: the largest logit of each, or
-    the flags of the kernels.
+    """One token for each row of ``logits`` [N, V], and what ``check_drawn`` looks at, [N]: the largest logit of each,
+    or the flags of the kernels.
 
     noise: of the seeds; None draws from ``generator``, torch's own for the device if None. rows: [N] int64, which rows
     of the plan's batch these are. Cost: with seeds the filters and a dozen passes of float64, without them that of
@@ -174,8 +174,8 @@ def check_drawn(plan: Plan, top: Tensor | None, rows: Tensor | None) -> None:
     """Raise ValueError naming the row if a draw of these rows meant nothing.
 
     So it is with NaN, +inf or only -inf among the logits, and with no finite quotient by a temperature near 0.
-
-    top: on the host, [N], the rows' largest logits or the flags of the kernels. rows: on the device, [N] int64, which rows of the batch they were.
+    top: on the host, [N], the rows' largest logits or the flags of the kernels. rows: on the device, [N] int64, which
+    rows of the batch they were.
     """
     asked = plan.device_plan
     if asked is None or top is None or not top.numel():

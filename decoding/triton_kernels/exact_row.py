@@ -9,6 +9,7 @@ seed gives the same token on every device. Rows that are not open return at once
 import torch
 from torch import Tensor
 
+from ..kernels.rejection import PROPOSALS
 from .decide_and_draw import whole_mass
 from .filtered_race import block_winner, border_room, divided, race_noise, verdict
 from .language import LAUNCH, jit, kernel, tl
@@ -17,6 +18,8 @@ from .ordering import LOWEST, at_place, place_of
 from .row_options import RowOptions
 from .row_stats import RowStats, chunks
 from .stream_state import StreamDraw
+
+MOST_PROPOSALS = tl.constexpr(PROPOSALS)
 
 
 def exact_row(
@@ -149,10 +152,11 @@ def is_flat(logits, vocab_size, top_logit, temperature):
 
 @jit
 def propose(logits, vocab_size, chunks, top_logit, top, temperature, mass, border, room, min_p, key):
-    """The first accepted proposal of a flat row that the filters keep, and whether rounding might say otherwise."""
+    """The first accepted proposal of a flat row that the filters keep, -1 if none that is made is, and whether
+    rounding might say otherwise."""
     token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
     first, looking = tl.full((), 0, tl.int64), tl.full((), 1, tl.int32) > 0
-    while looking:
+    while looking & (first < MOST_PROPOSALS):
         turn = first + tl.arange(0, 64)
         pick, coin = counter_uniform(key, -2 - 2 * turn), counter_uniform(key, -3 - 2 * turn)
         proposed = tl.minimum((pick * vocab_size).to(tl.int64), vocab_size - 1)
@@ -173,7 +177,7 @@ def propose(logits, vocab_size, chunks, top_logit, top, temperature, mass, borde
             looking = kept == 0
             at = tl.min(tl.where(accepted & (turn > at), turn, 2**40))
         first += 64
-    return token, unsure
+    return tl.where(looking, -1, token), unsure
 
 
 @jit
@@ -269,24 +273,25 @@ def exact_row_kernel(
         if SEEDED:  # noqa: SIM102 (a constant of the kernel, and a value)
             if tl.load(proposing + row) > 0:
                 flat = is_flat(logits, vocab_size, top_logit, temperature)
-        token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
+        token, unsure = tl.full((), -1, tl.int64), tl.full((), 0, tl.int32)
         if flat:
             room = border_room(border, top, vocab_size, 0, 1.0, 1.0)
             token, unsure = propose(
                 logits, vocab_size, chunks, top_logit, top, temperature, mass, border, room, min_p, key
             )
-        else:
+        if token < 0:
             least = tl.full((), -float("inf"), tl.float32)
             if top_k > 0:
                 least = kth_of_row(logits, vocab_size, chunks, temperature, top, top_k, SEEDED)
                 mass, _, _, _ = in_front_of(
                     logits, vocab_size, chunks, temperature, top, least, -float("inf"), 2**40, SEEDED
                 )
-            token, unsure = race_chunks(
+            token, doubtful = race_chunks(
                 logits, vocab_size, chunks, top, temperature, least, mass, border,
                 border_room(border, top, vocab_size, 0, 1.0, 1.0), min_p,
                 key, tl.load(rows + row) * vocab_size, offset, threads,
                 scores + row * chunks, winners + row * chunks, close + row * chunks, CHUNKS, SEEDED, HARDWARE,
             )  # fmt: skip
+            unsure = unsure | doubtful
         tl.store(tokens + row, token)
         tl.store(flags + row, unsure * 2)

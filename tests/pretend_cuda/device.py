@@ -1,6 +1,7 @@
 """The pretend device for a test: ``with pretend_cuda() as counts``, models put on it, differences of runs."""
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -70,6 +71,7 @@ def pretend_cuda() -> Iterator[Counts]:
             (torch.Tensor, "is_pinned", lambda tensor, device=None: tensors.is_pinned(tensor)),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
+        stack.enter_context(mock.patch.dict(os.environ, {"AFTERLOGITS_KERNELS": "off"}))  # triton has no such device
         stack.enter_context(_Mode())
         COUNTS.reset()
         try:
