@@ -19,7 +19,6 @@ from ..kernels.rejection import LEAST_TOP_P, WITHIN
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
 from ..options.validation import check_row_maxima, divided, on_device_of
-from ..triton_kernels.decide_and_draw import BAD
 from .batch import keys_of
 from .draw_steps import DrawSteps
 from .kernel_draw import kernel_draw
@@ -76,8 +75,7 @@ def draw_on_device(
     rows: Tensor | None = None,
     steps: DrawSteps | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One token for each row of ``logits`` [N, V], and what ``check_drawn`` looks at, [N]: the largest logit of each,
-    or the flags of the kernels.
+    """One token for each row of ``logits`` [N, V], and the largest logit of each, which ``check_drawn`` looks at: [N].
 
     noise: of the seeds; None draws from ``generator``, torch's own for the device if None. rows: [N] int64, which rows
     of the plan's batch these are. Cost: with seeds the filters and a dozen passes of float64, without them that of
@@ -91,7 +89,7 @@ def draw_on_device(
         keys = None if noise is None else keys_of(noise.seeds, step, rows)
         drawn = kernel_draw(plan, logits, keys, generator, rows)
         if drawn is not None:
-            return _checked(plan, drawn.tokens, drawn.flags, rows)
+            return _checked(plan, drawn.tokens, drawn.largest, rows)
     if asked.params.greedy is True:
         top, tokens = logits.max(1)
         return _checked(plan, tokens, top, rows)
@@ -163,8 +161,6 @@ def marked(plan: Plan, token_ids: Tensor, top: Tensor) -> Tensor:
     asked = plan.device_plan
     if asked is None:
         return token_ids
-    if not top.is_floating_point():
-        return torch.where((top & BAD) != 0, -1, token_ids)
     if isinstance(asked.temperature, Tensor) or asked.temperature != 1.0:
         top = divided(top[:, None], asked.temperature)[:, 0]
     return torch.where(top - top == 0, token_ids, -1)
@@ -174,14 +170,10 @@ def check_drawn(plan: Plan, top: Tensor | None, rows: Tensor | None) -> None:
     """Raise ValueError naming the row if a draw of these rows meant nothing.
 
     So it is with NaN, +inf or only -inf among the logits, and with no finite quotient by a temperature near 0.
-    top: on the host, [N], the rows' largest logits or the flags of the kernels. rows: on the device, [N] int64, which
-    rows of the batch they were.
+    top: the rows' largest logits on the host, [N]. rows: on the device, [N] int64, which rows of the batch they were.
     """
     asked = plan.device_plan
     if asked is None or top is None or not top.numel():
-        return
-    if not top.is_floating_point():
-        _check_flags(top, rows)
         return
     found: Array = top.float().numpy()
     with np.errstate(all="ignore"):
@@ -200,13 +192,3 @@ def check_drawn(plan: Plan, top: Tensor | None, rows: Tensor | None) -> None:
     check_row_maxima(every)
     names = ", ".join(asked.params.active)
     raise ValueError(f"{names} must leave a finite logit to draw; got {float(quotients[place])} in row {row}")
-
-
-def _check_flags(flags: Tensor, rows: Tensor | None) -> None:
-    """Raise for a row whose flags [N] say that it cannot be drawn."""
-    bad = (flags & BAD) != 0
-    if bool(bad.any()):
-        place = int(bad.nonzero()[0])
-        row = place if rows is None else int(rows[place])
-        want = "no NaN, no +inf and a finite value in every row"
-        raise ValueError(f"logits must have {want}; got others in row {row}, or none that its temperature leaves")
