@@ -42,13 +42,19 @@ test-clients: .venv-clients/.ready .venv-clients-v4/.ready  ## programs of other
 test-clients-quick: .venv-clients/.ready  ## the first case of every test of a client, with transformers 5
 	AFTERLOGITS_CLIENTS=quick .venv-clients/bin/python $(CLIENTS) $(ARGS)
 
-test-serve-clients: .venv-clients/.ready .venv-v4/.ready-test  ## the server's answers as huggingface_hub 1.x and 0.36 read them (2.x and openai are in make test)
-	.venv-clients/bin/python -m pytest -q tests/adapters/serving/test_clients.py -W ignore -p no:cacheprovider -p no:hypothesispytest $(ARGS)
+test-serve-clients: .venv-clients/.ready .venv-v4/.ready-test  ## the server's answers as huggingface_hub 1.x and 0.36 read them (2.x and openai: make test), and gradio's forms
+	.venv-clients/bin/python -m pytest -q tests/adapters/serving/test_clients.py tests/adapters/test_gradio.py -W ignore -p no:cacheprovider -p no:hypothesispytest $(ARGS)
 	.venv-v4/bin/python -m pytest -q tests/adapters/serving -m v4 $(ARGS)
 
 test-versions: .venv-oldest/.ready-test .venv-newest/.ready-test  ## the quick suite at both ends of the promised versions; writes docs/versions.md (a quarter of an hour)
 	PYTHONPATH=src:. .venv-oldest/bin/python -m tests.programs.version_table --end oldest --write docs/versions.md $(ARGS)
 	PYTHONPATH=src:. .venv-newest/bin/python -m tests.programs.version_table --end newest --write docs/versions.md $(ARGS)
+
+serve-load: $(VENV)/.ready-test  ## 1,000 requests at a server, one at a time and 32 at once, for an encoder and a decoder; figures printed (five minutes)
+	$(RUN) -m afterlogits.benchmarks.serve_load $(ARGS)
+
+serve-hostile: $(VENV)/.ready-test  ## 100,000 hostile requests at a server; counts and memory printed (ten minutes)
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.serve_hostile $(ARGS)
 
 test-ray: .venv-ray/.ready  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
 	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)

@@ -102,6 +102,12 @@ class Pipeline(AskedOfPipelines):
         """The model and its processors, as the functions of the task take them."""
         return self._loaded
 
+    def with_batch_tokens(self, batch_tokens: int) -> "Pipeline":
+        """The same pipeline with another budget of a batch; ``batch_limits`` tells the unit."""
+        same = self.__copy__()
+        same._loaded = for_call(self._loaded, None, batch_tokens, None)
+        return same
+
     def read_call(self, *args: Any, **options: Any) -> Call:
         """The items and options that a call with these arguments is about, answered by ``answer_windows``."""
         return self._task.read(*args, **options)

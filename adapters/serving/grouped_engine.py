@@ -13,6 +13,8 @@ from ..running.runner import Call, Failure
 from .errors import refusal_of
 from .model_thread import Ticket
 
+# Few texts at a time are padded for each other less in small batches, which fill a CPU as well as large ones.
+_CPU_TOKENS = 256
 SEED_BITS = 48  # of a seed that nobody gave: every reader of JSON keeps as many
 
 
@@ -48,7 +50,9 @@ class GroupedEngine:
     """Answers tickets whose request is an ``Asked`` through one pipeline. observe: told of the size of each batch."""
 
     def __init__(self, pipe: Pipeline, observe: Callable[[int], None] = lambda size: None) -> None:
-        self.pipe, self.observe = pipe, observe
+        small = pipe.device.type == "cpu" and pipe.task_entry.unit == "tokens"
+        self.pipe = pipe.with_batch_tokens(_CPU_TOKENS) if small else pipe
+        self.observe = observe
         self.takes_seeds = "seeds" in pipe.task_entry.forwarded()
 
     def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:

@@ -67,7 +67,7 @@ def configuration(application: Application) -> uvicorn.Config:
         ws="none",
         loop="asyncio",
         lifespan="on",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,
         server_header=False,
