@@ -1,0 +1,103 @@
+"""Every command and every program of docs/serving.md, on a server of its own."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from afterlogits.adapters.checkpoints import path
+from afterlogits.adapters.cli.parser import parse
+from afterlogits.adapters.cli.serve_options import settings_of
+from afterlogits.adapters.serving.settings import Limits
+from afterlogits.benchmarks.server_process import serving
+from tests.builders.plain_http import get
+
+TEXT = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(TEXT)
+LINES = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+COMMANDS = [shlex.split(line)[2:] for line in LINES if line.startswith("afterlogits serve")]
+CURLS = [line for line in LINES if line.startswith("curl")]
+PROGRAMS = [block for kind, block in BLOCKS if kind == "py" and "127.0.0.1" in block]
+FILE = next(block for kind, block in BLOCKS if kind == "toml")
+HERE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """What the first command of the page serves: every task whose model ships."""
+    folder = tmp_path_factory.mktemp("page")
+    pictures = sorted((path("shapes").parent / "demo_pictures").glob("*.png"))
+    shutil.copy(pictures[0], folder / "shapes.png")
+    with serving(COMMANDS[0]) as server:
+        yield server.base, folder
+
+
+def test_the_page_has_what_is_tried_here():
+    assert COMMANDS[0] == [] and len(COMMANDS) == 3 and len(CURLS) == 5 and len(PROGRAMS) == 2
+    for name in ("serve", "gradio", "grammar"):
+        assert f"afterlogits[{name}]" in TEXT
+
+
+def test_everything_that_ships_is_served(shipped):
+    base, _ = shipped
+    assert len(get(base, "/info").json["tasks"]) >= 15 and b"afterlogits" in get(base, "/").body
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("line", CURLS, ids=range(len(CURLS)))
+def test_the_curls(shipped, line):
+    base, folder = shipped
+    command = ["curl", "--fail", *shlex.split(line.replace(HERE, base))[1:]]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    if "stream" in line:
+        assert found.stdout.count("data:") > 1 and '"generated_text"' in found.stdout
+    else:
+        assert len(found.stdout) > 20
+
+
+@pytest.mark.parametrize("code", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_the_programs(shipped, code):
+    base, _ = shipped
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    code = code.replace(HERE, base)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert found.returncode == 0 and len(found.stdout) > 20, found.stderr
+
+
+def test_the_other_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if sys.version_info < (3, 11):
+        pytest.skip("TOML needs Python 3.11")
+    Path("serve.toml").write_text(FILE)
+    for command in COMMANDS[1:]:
+        with serving(command) as server:
+            names = [each["model"] for each in get(server.base, "/info").json["tasks"]]
+            assert names == ["shipped", "writer"]
+
+
+def test_the_limits_of_the_page_are_the_defaults():
+    limits, table = Limits(), TEXT[TEXT.index("## What it bears") : TEXT.index("Errors are")]
+    shown = {
+        "1 MiB": limits.body_bytes == 1 << 20,
+        "16 MiB": limits.media_bytes == 16 << 20,
+        "30 s": limits.body_seconds == 30,
+        "10 s": limits.head_seconds == 10,
+        "256 requests": limits.queue == 256,
+        "120 s": limits.seconds == 120,
+        "64 inputs": limits.rows == 64,
+        "1,024 new": limits.new_tokens == 1024,
+        "200,000": limits.text_characters == 200_000,
+        "512 conn": limits.connections == 512,
+    }
+    assert all(shown.values()) and all(name in table for name in shown), shown
+    for flag in re.findall(r"`(--[\w-]+)`", TEXT):
+        known = {"--task", "--model", "--name", "--tokenizer", "--revision", "--device", "--dtype", "--corrected"}
+        if flag not in known | {"--option", "--allowed-host"}:
+            assert settings_of(parse(["serve", flag, "5"])[0]), flag
