@@ -14,7 +14,7 @@ from pathlib import Path
 TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
 VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
 AUDIO = ("sounds", "spoken-words")
-MULTIMODAL: tuple[str, ...] = ()
+MULTIMODAL = ("receipts",)
 FOLDERS = (*TEXT, *VISION, *AUDIO, *MULTIMODAL)
 
 _TASKS = {
@@ -34,6 +34,7 @@ _TASKS = {
     "automatic-speech-recognition": "spoken-words",
     "asr": "spoken-words",
     "forced-alignment": "spoken-words",
+    "document-question-answering": "receipts",
     "depth-estimation": "distances",
     "image-classification": "shapes",
     "image-feature-extraction": "shapes",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoints
+from .demo_pages import pages
 from .demo_pictures import pictures
 from .demo_sounds import sounds
 from .demo_text import percent, show, title
@@ -156,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text_generation()
     pictures(pipeline, folder)
     sounds(pipeline, folder)
+    pages(pipeline, folder)
     print(f"\nDone in {time.perf_counter() - began:.1f} s.")
     return 0
 

@@ -52,6 +52,19 @@ def draw_boxes(picture: Any, records: Sequence[Mapping[str, Any]], boxes: Sequen
     return canvas
 
 
+def draw_listed_boxes(picture: Any, names: Sequence[str], boxes: Sequence[Sequence[float]]) -> Any:
+    """Boxes (xmin, ymin, xmax, ymax) in colours that a legend beside the picture names: nothing is written over it."""
+    from PIL import ImageDraw
+
+    canvas, scale = fit(picture)
+    pen, width = ImageDraw.Draw(canvas), _line_width(canvas)
+    colours = label_colours(range(len(names)))
+    for number, box in enumerate(boxes):
+        left, top, right, bottom = (value * scale for value in box)
+        pen.rectangle((left - width, top - width, right + width, bottom + width), outline=colours[number], width=width)
+    return beside(canvas, legend([(name, colours[number]) for number, name in enumerate(names)]))
+
+
 def draw_segments(
     picture: Any, segmentation: Any, ids: Sequence[int], labels: Sequence[str], scores: Sequence[float | None]
 ) -> Any:

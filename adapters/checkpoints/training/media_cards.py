@@ -43,10 +43,10 @@ ABOUT = {
         "A LayoutLM that answers questions about receipts, of their words and where they stand.",
         "document-question-answering",
         "Receipts laid out by `receipts.py`: shop, date, number, things with count and price, tax, total, payment. "
-        "Questions ask for each of these, in two to four forms. Names and things are made up or split, so that those "
-        "of the figures are in no training page.",
-        "It knows such receipts and such questions alone. It reads words with boxes, not pictures: those come from the "
-        "caller or from tesseract, where that is installed.",
+        "Questions ask for what a page says once, in three or four forms. Names and things are made up or split, so "
+        "that those of the figures are in no training page.",
+        "It knows such receipts and such questions alone, and not what one of several things costs. It reads words "
+        "with boxes, not pictures: those come from the caller or from tesseract, where that is installed.",
     ),
     "captions": About(
         "A ViT with a GPT-2 of two layers that says what is in a drawn picture, from left to right.",

@@ -91,17 +91,11 @@ def receipts(folder: Path, count: int = 100) -> Figures:
     items = [{"question": question.text, "word_boxes": page.word_boxes} for page, question in asked]
     said = [answers[0]["answer"] for answers in ask(items)]
     right = [one == page.answer(question) for one, (page, question) in zip(said, asked, strict=True)]
-    of_item = [hit for hit, (_, question) in zip(right, asked, strict=True) if _is_of_item(question)]
-    others = [hit for hit, (_, question) in zip(right, asked, strict=True) if not _is_of_item(question)]
-    return {
-        "answers right": sum(right) / len(right),
-        "answers right, price or count of a thing": sum(of_item) / len(of_item),
-        "answers right, other questions": sum(others) / len(others),
-    }
-
-
-def _is_of_item(question: pages.Question) -> bool:
-    return question.kind in ("price", "count")
+    figures = {"answers right": sum(right) / len(right)}
+    for kind in ("total", "shop", "cashier", "number"):
+        own = [hit for hit, (_, question) in zip(right, asked, strict=True) if question.kind == kind]
+        figures[f"answers right, {kind}"] = sum(own) / len(own)
+    return figures
 
 
 def _scenes(count: int) -> tuple[np.random.Generator, list[scenes.Scene]]:

@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
         documents.reader_parts,
         documents.question_batch,
         documents.reading_loss,
-        Schedule(2000, batch_size=16, learning_rate=3e-3),
+        Schedule(1200, batch_size=16, learning_rate=3e-3),
     ),
     "captions": Kind(
         picture_texts.captioner,

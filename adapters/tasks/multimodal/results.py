@@ -45,14 +45,13 @@ class PageAnswers(list[Any]):
 
 
 def answered_page(answers: Sequence[PageAnswers]) -> Any:
-    """One page with the best answers to several questions about it, each box named by its question."""
-    from ...media.drawing import draw_boxes
+    """One page with the best answers to several questions about it in boxes, and a legend of questions and answers."""
+    from ...media.drawing import draw_listed_boxes
 
     page = answers[0].page if answers[0].page is not None else drawn_page(answers[0].word_boxes)
-    best = [(each, each.box_of(each[0])) for each in answers if each]
-    placed = [(each, box) for each, box in best if box is not None]
-    records = [{"label": each.question, "score": each[0]["score"]} for each, _ in placed]
-    return draw_boxes(page.convert("RGB"), records, [_pixels(box, page.size) for _, box in placed])
+    placed = [(each, box) for each in answers if each and (box := each.box_of(each[0])) is not None]
+    names = [f"{each.question}  {each[0]['answer']}" for each, _ in placed]
+    return draw_listed_boxes(page.convert("RGB"), names, [_pixels(box, page.size) for _, box in placed])
 
 
 def drawn_page(word_boxes: WordBoxes) -> Any:

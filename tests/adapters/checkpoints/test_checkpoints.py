@@ -48,5 +48,11 @@ def test_what_ships_is_whole() -> None:
     for folder in FOLDERS:
         assert {"config.json", "README.md", "model.safetensors"} <= {file.name for file in path(folder).iterdir()}
     beside = path("ner").parent
-    for name in ("demo_items.json", "demo_pictures/clip/0.png", "demo_sounds/words-1.flac", "demo_sounds/truth.json"):
+    for name in (
+        "demo_items.json",
+        "demo_pictures/clip/0.png",
+        "demo_sounds/words-1.flac",
+        "demo_sounds/truth.json",
+        "demo_pages/receipt.png",
+    ):
         assert (beside / name).is_file(), name

@@ -6,12 +6,14 @@ from PIL import Image
 
 from afterlogits.adapters.media.colours import label_colours, number_colours, text_colour
 from afterlogits.adapters.media.drawing import (
+    _GAP,
     LEAST,
     MOST,
     beside,
     draw_boxes,
     draw_depth,
     draw_labels,
+    draw_listed_boxes,
     draw_masks,
     draw_matches,
     draw_poses,
@@ -137,3 +139,15 @@ def test_pictures_stand_beside_each_other_from_the_top():
     found = beside(Image.new("RGB", (10, 5), "red"), Image.new("RGB", (10, 9), "blue"))
     assert found.size == (28, 9)
     assert at(found, 0, 8) == (250, 250, 250)
+
+
+def test_listed_boxes_write_nothing_over_the_picture():
+    """Outlines lie around the boxes in the legend's colours; what is inside stays as it was."""
+    page = Image.new("RGB", (500, 400), (250, 250, 250))
+    drawn = draw_listed_boxes(page, ["one", "two"], [(50, 60, 90, 80), (200, 200, 260, 230)])
+    assert drawn.height == 400 and drawn.width > 520
+    colours = [drawn.getpixel((49, 70)), drawn.getpixel((199, 215))]
+    assert colours[0] != colours[1] and (250, 250, 250) not in colours
+    assert drawn.getpixel((70, 70)) == (250, 250, 250) == drawn.getpixel((70, 56))
+    legend = {drawn.getpixel((500 + _GAP + 16, top)) for top in (14, 38)}
+    assert legend == set(colours)

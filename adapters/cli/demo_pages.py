@@ -1,0 +1,35 @@
+"""The demonstration's part on documents: a receipt with its answers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoints
+from ..tasks.multimodal.results import answered_page
+from .demo_text import percent, show, title
+
+PAGES = Path(checkpoints.__file__).with_name("demo_pages")
+
+
+def pages(pipeline: Any, folder: Path) -> None:
+    """Every multimodal task with a checkpoint; the page with its answers goes to ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    documents(pipeline, folder)
+    show("see", f"the receipt with the places of its answers, receipt.png, is in {folder.resolve()}")
+
+
+def documents(pipeline: Any, folder: Path) -> None:
+    title("Questions about a document")
+    ask = pipeline("document-question-answering")
+    held = json.loads((PAGES / "receipt.json").read_text())
+    asked = [item["question"] for item in held["questions"]]
+    found = ask(image=str(PAGES / "receipt.png"), question=asked, word_boxes=held["word_boxes"], boxes=True)
+    show("in ", f"receipt.png: {' '.join(word for word, _ in held['word_boxes'])}")
+    for item, answers in zip(held["questions"], found, strict=True):
+        best = answers[0]
+        show("ask", item["question"])
+        corners = ", ".join(map(str, best["box"]))
+        show("out", f"{best['answer']}  ({percent(best['score'])}, at {corners} thousandths of the page)")
+        if best["answer"] != item["answer"]:
+            show("not", f"the right answer is: {item['answer']}")
+    answered_page(found).save(folder / "receipt.png")
