@@ -5,10 +5,15 @@ What decoders would open beyond the bytes themselves (paths, addresses, playlist
 
 import base64
 import binascii
+import io
+import math
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from ..running.extras import need
 from ..running.runner import Task
 from .errors import invalid
 
@@ -16,6 +21,10 @@ from .errors import invalid
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
 _SOUNDS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd")
 _FILMS = (b"\x1aE\xdf\xa3", b"OggS", *_PICTURES[:3])
+# What the bytes of a picture, a sound or a film may unfold to.
+MOST_PIXELS = 50_000_000
+MOST_SECONDS = 3600
+MOST_FRAME_PIXELS = 4_000_000
 # Fields of an item that hold media, by the kind they must be of; a string there is base64 or a data URL.
 _FIELDS = {
     "image": "image",
@@ -144,7 +153,44 @@ def checked(content: bytes, kind: str) -> bytes:
         formats = {"image": "PNG, JPEG, WebP, GIF, BMP, TIFF or PPM", "audio": "WAV, FLAC, Ogg, MP3, AIFF or AU"}
         expected = formats.get(kind, "MP4, WebM, Matroska, Ogg, AVI or GIF")
         raise invalid(f"{kind} must be {expected}; got {len(content)} bytes that begin with {content[:8]!r}")
+    check_size(content, kind)
     return content
+
+
+def check_size(content: bytes, kind: str) -> None:
+    """Refuse what a few bytes can unfold to: heads alone are read; what has none is left to the task."""
+    size, most, unit = 0.0, 0, ""
+    with suppress(Exception):
+        if kind == "image":
+            size, most, unit = _pixels(content), MOST_PIXELS, "pixels"
+        elif kind == "audio":
+            size, most, unit = _seconds(content), MOST_SECONDS, "seconds"
+        elif kind == "video" and not content.startswith(b"GIF8"):
+            size, most, unit = _frame_pixels(content), MOST_FRAME_PIXELS, "pixels a frame"
+    if size > most:
+        raise invalid(f"{kind} must have at most {most:,} {unit}; got {size:,.0f}")
+
+
+def _pixels(content: bytes) -> float:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            width, height = Image.open(io.BytesIO(content)).size
+        except Image.DecompressionBombError:
+            return math.inf
+    return float(width * height)
+
+
+def _seconds(content: bytes) -> float:
+    return float(need("soundfile", "audio", "reading a sound").info(io.BytesIO(content)).duration)
+
+
+def _frame_pixels(content: bytes) -> float:
+    with need("av", "vision", "reading a film").open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        return float(stream.width * stream.height)
 
 
 def _is_picture(content: bytes) -> bool:

@@ -51,6 +51,8 @@ _MOST: dict[str, float] = {
 _LEAST: dict[str, float] = {"tile": 64, "chunk_length_s": 0, "max_new_tokens": 1}
 _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
 _STOPS = 16
+_LISTS = ("candidate_labels", "targets", "text_queries", "query", "question", "choices", "questions")
+_LISTED = 1000
 _GRAMMAR = 16_384
 _LANGUAGE = re.compile(r"[A-Za-z_]+(\+[A-Za-z_]+)*")
 # Names of the clients that mean an option of another name here, for tasks that make text.
@@ -185,8 +187,17 @@ def check_options(options: Mapping[str, Any], limits: Limits) -> None:
             raise invalid(f"lang must be a language of tesseract; got {value!r}", param=name)
         if isinstance(value, Mapping) and name not in ("logit_bias", "json_schema"):
             check_options(value, limits)
+        elif name in _LISTS:
+            check_list(name, value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             _check_number(name, value, limits)
+
+
+def check_list(name: str, value: Any) -> None:
+    """Every label or word of a list is a row of the model, or as much work as one."""
+    count = value.count(",") + 1 if isinstance(value, str) else len(value) if isinstance(value, list) else 0
+    if count > _LISTED:
+        raise invalid(f"{name} must hold at most {_LISTED}; got {count:,}", param=name)
 
 
 def _check_number(name: str, value: float, limits: Limits) -> None:
@@ -203,10 +214,19 @@ def check_inputs(inputs: Any, limits: Limits) -> int:
     rows = len(inputs) if isinstance(inputs, list) else 1
     if rows > limits.rows:
         raise invalid(f"inputs must be at most {limits.rows}; got {rows}")
+    _check_lists(inputs)
     longest = max(_lengths(inputs), default=0)
     if longest > limits.text_characters:
         raise invalid(f"inputs must have at most {limits.text_characters:,} characters each; got {longest:,}")
     return rows
+
+
+def _check_lists(value: Any) -> None:
+    """The same lists where they stand in an input."""
+    for item in value if isinstance(value, list) else [value]:
+        for name in _LISTS if isinstance(item, Mapping) else ():
+            if isinstance(item.get(name), list):
+                check_list(name, item[name])
 
 
 def _lengths(value: Any) -> list[int]:

@@ -104,6 +104,66 @@ def test_parameters_beyond_the_limits(base, parameters, words):
     assert answer.status == 422 and words in answer.json["error"], answer.body
 
 
+def test_media_that_unfold_to_too_much_are_refused():
+    """Heads tell: a picture of a hundred million pixels in a kilobyte, two hours of silence."""
+    import io
+    import struct
+    import zlib
+
+    import numpy as np
+    import soundfile
+
+    from afterlogits.adapters.serving.errors import Refused
+    from afterlogits.adapters.serving.media import checked
+    from tests.builders.served_tasks import film, png, wav
+
+    def part(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    for side in (10_000, 100_000):
+        bomb = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+        with pytest.raises(Refused, match="image must have at most 50,000,000 pixels; got"):
+            checked(bomb + part(b"IDAT", zlib.compress(b"\0" * 100)) + part(b"IEND", b""), "image")
+    held = io.BytesIO()
+    soundfile.write(held, np.zeros(7200 * 1000, np.int16), 1000, format="FLAC")
+    assert len(held.getvalue()) < 1 << 20
+    with pytest.raises(Refused, match="audio must have at most 3,600 seconds; got 7,200"):
+        checked(held.getvalue(), "audio")
+    for content, kind in ((png(), "image"), (wav(), "audio"), (film(), "video")):
+        assert checked(content, kind) is content
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", "video"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "audio"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image"),
+        (b"\x80\x04\x95", "image"),
+    ],
+    ids=["PostScript", "playlist", "concat", "svg", "pickle"],
+)
+def test_formats_that_open_other_things_reach_no_decoder(content, kind):
+    from afterlogits.adapters.serving.errors import Refused
+    from afterlogits.adapters.serving.media import checked
+
+    with pytest.raises(Refused, match=f"{kind} must be "):
+        checked(content, kind)
+
+
+def test_lists_of_labels_have_an_end():
+    pipe = pipeline("zero-shot-classification", device="cpu")
+    with running(pipe) as base:
+        many = {"inputs": "a", "parameters": {"candidate_labels": ["a"] * 1001}}
+        assert (
+            post(base, "/zero-shot-classification", many).json["error"]
+            == "candidate_labels must hold at most 1000; got 1,001"
+        )
+        many["parameters"]["candidate_labels"] = "a," * 1001
+        assert post(base, "/zero-shot-classification", many).status == 422
+
+
 def test_a_large_body_is_refused_before_it_is_read(base):
     answer = send(base, "POST", "/ner", b" " * 5000, {"Content-Type": "application/json"})
     assert answer.status == 413 and answer.json["error"] == "body must be at most 4,096 bytes"
