@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from afterlogits.benchmarks.gpu import generation, sampling_times, stream, tokens
-from afterlogits.benchmarks.gpu.findings import Check
+from afterlogits.benchmarks.gpu.findings import Check, findings_of
+from afterlogits.benchmarks.gpu.supervisor import supervise
 from afterlogits.benchmarks.summary import machine, versions
 
-STEPS = (
+
+def describe(check: Check) -> None:
+    """What ran: the device, torch, triton, transformers."""
+    from afterlogits.decoding.triton_kernels.draw import may_run
+    from afterlogits.decoding.triton_kernels.language import HAS_TRITON
+
+    if check.device.type == "cuda":
+        properties = torch.cuda.get_device_properties(check.device)
+        processors = properties.multi_processor_count
+        check.add("device", f"{properties.name}, {processors} processors, {properties.total_memory >> 30} GiB")
+    else:
+        check.add("device", machine()["cpu"])
+    check.add("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    if HAS_TRITON:
+        import triton
+
+        check.add("triton", triton.__version__)
+    check.add("kernels draw here", may_run(check.device), "True", may_run(check.device) or check.dry)
+
+
+STEPS: tuple[tuple[str, Callable[[Check], None], float], ...] = (
+    ("machine", describe, 0),
     ("stream", stream.formula, 2),
     ("stream", stream.state, 2),
     ("torch", stream.rules_of_torch, 2),
@@ -33,41 +56,53 @@ STEPS = (
 
 def main(argv: Sequence[str]) -> int:
     """Run every step; print the table last. 1 where something asked is not met."""
+    asked = _parser().parse_args(argv)
+    device = torch.device("cpu" if asked.dry else asked.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("gpu-check needs a CUDA device, and torch sees none; --dry runs its lines on the CPU")
+        return 2
+    if asked.first is not None:
+        return _run(Check(device, asked.dry, asked.seconds, asked.out), asked)
+    asked.out.unlink(missing_ok=True)
+    check = Check(device, asked.dry, asked.seconds, asked.out)
+    if asked.dry:
+        _run(check, asked)
+    else:
+        _run_supervised(check, asked, list(argv))
+    print("\n" + check.table())
+    return int(any(finding.met is False for finding in check.findings))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m afterlogits.benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", help="the device (default: cuda)")
     parser.add_argument("--dry", action="store_true", help="on the CPU, small and once, to see that every line runs")
     parser.add_argument("--only", default="", help="steps whose name holds this")
     parser.add_argument("--seconds", type=float, default=560.0, help="begin no step that does not fit (default: 560)")
+    parser.add_argument("--patience", type=float, default=100.0, help="seconds without a result until a step is ended")
     parser.add_argument("--out", type=Path, default=Path("gpu-check.jsonl"), help="results as they come")
-    asked = parser.parse_args(argv)
-    device = torch.device("cpu" if asked.dry else asked.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("gpu-check needs a CUDA device, and torch sees none; --dry runs its lines on the CPU")
-        return 2
-    asked.out.unlink(missing_ok=True)
-    check = Check(device, asked.dry, asked.seconds, asked.out)
-    check.run("machine", describe, needs=0)
-    for name, step, needs in STEPS:
-        if asked.only in f"{name} {step.__name__}":
-            check.run(name, step, 0 if asked.dry else needs)
-    print("\n" + check.table())
+    parser.add_argument("--first", type=int, help="run the steps from this one on, in this process")
+    return parser
+
+
+def _run(check: Check, asked: argparse.Namespace) -> int:
+    """The steps from ``asked.first`` on, here."""
+    for index, (name, step, needs) in enumerate(STEPS):
+        if index >= (asked.first or 0) and asked.only in f"{name} {step.__name__}":
+            check.begin(index)
+            check.run(name, step, 0 if check.dry else needs)
     return int(any(finding.met is False for finding in check.findings))
 
 
-def describe(check: Check) -> None:
-    """What ran: the device, torch, triton, transformers."""
-    from afterlogits.decoding.triton_kernels.draw import may_run
-    from afterlogits.decoding.triton_kernels.language import HAS_TRITON
+def _run_supervised(check: Check, asked: argparse.Namespace, argv: list[str]) -> None:
+    """The same in processes of their own, so that a step that takes the device with it costs only itself."""
 
-    if check.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(check.device)
-        processors = properties.multi_processor_count
-        check.add("device", f"{properties.name}, {processors} processors, {properties.total_memory >> 30} GiB")
-    else:
-        check.add("device", machine()["cpu"])
-    check.add("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
-    if HAS_TRITON:
-        import triton
+    def command(first: int) -> list[str]:
+        more = ["--first", str(first), "--seconds", str(check.left())]
+        return [sys.executable, "-m", "afterlogits.benchmarks.gpu", *argv, *more]
 
-        check.add("triton", triton.__version__)
-    check.add("kernels draw here", may_run(check.device), "True", may_run(check.device) or check.dry)
+    ended = supervise(command, len(STEPS), asked.out, seconds=check.left(), patience=asked.patience)
+    check.findings = findings_of(asked.out)
+    for index, how in ended:
+        check.step = STEPS[index][0]
+        check.add(f"ended: {STEPS[index][1].__name__}", how, "run", False)

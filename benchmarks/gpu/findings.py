@@ -47,6 +47,12 @@ class Check:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(finding)) + "\n")
 
+    def begin(self, index: int) -> None:
+        """Say in the file that a step begins."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"begin": index}) + "\n")
+
     def equal(self, name: str, same: bool, detail: str = "") -> None:
         """A row for something that must be equal."""
         self.add(name, ("equal" if same else "NOT EQUAL") + (f": {detail}" if detail else ""), "equal", same)
@@ -78,6 +84,12 @@ class Check:
         met = sum(finding.met is True for finding in rows)
         asked = sum(finding.met is not None for finding in rows)
         return "\n".join([*head, *map(line_of, rows), "", f"{met} of {asked} met"])
+
+
+def findings_of(path: Path) -> list[Finding]:
+    """The rows of a file."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return [Finding(**line) for line in lines if "begin" not in line]
 
 
 def line_of(finding: Finding) -> str:

@@ -18,9 +18,11 @@ from afterlogits.benchmarks.gpu.clock import in_a_graph, inputs, microseconds, s
 from afterlogits.benchmarks.gpu.findings import Check
 from afterlogits.benchmarks.gpu.tokens import kernels
 from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.kernels.counter_noise import counter_keys
 from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.triton_kernels import beam_select, row_stats
-from afterlogits.decoding.triton_kernels.draw import may_run
+from afterlogits.decoding.triton_kernels.draw import draw_rows, may_run
+from afterlogits.decoding.triton_kernels.row_options import RowOptions
 
 VOCABULARY = 151_936
 FILTERS: dict[str, dict[str, Any]] = {
@@ -91,6 +93,16 @@ def _by_kernels(
     ):
         met = None if goal is None or time is None else time <= goal
         check.add(f"{what}, {name}", shown(time), "" if goal is None else f"{goal:g} us", met)
+
+
+def _kernels_alone(check: Check, options: dict[str, Any], rows: int, vocab_size: int) -> Callable[[Tensor], Any]:
+    """The kernels without what a sampler does around them: the noise's keys, then the draw."""
+    params = SamplingParams(**options).compiled(rows, check.device)
+    asked = RowOptions.of(params, rows, vocab_size, check.device)
+    if asked is None:
+        raise RuntimeError(f"kernels draw with {options}")
+    seeds, step = torch.arange(rows, device=check.device), 1
+    return lambda logits: draw_rows(logits, asked, keys=counter_keys(seeds, step)[:, 0])
 
 
 def _graph(check: Check, run: Callable[[Tensor], Any], logits: Sequence[Tensor]) -> float | None:

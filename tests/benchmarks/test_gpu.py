@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from afterlogits.benchmarks.gpu.check import STEPS, main
-from afterlogits.benchmarks.gpu.findings import Check
+from afterlogits.benchmarks.gpu.findings import Check, findings_of
+from afterlogits.benchmarks.gpu.supervisor import begun, supervise
 
 
 @pytest.fixture
@@ -19,7 +21,8 @@ def findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def run(*arguments: str) -> tuple[list[dict], str]:
         out = tmp_path / "found.jsonl"
         main(["--dry", "--out", str(out), *arguments])
-        return [json.loads(line) for line in out.read_text().splitlines()], capsys.readouterr().out
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        return [row for row in rows if "begin" not in row], capsys.readouterr().out
 
     return run
 
@@ -28,7 +31,7 @@ def test_every_step_runs_dry(findings) -> None:
     """Verdicts mean nothing on the CPU, but nothing raises, and the same tokens are the same tokens."""
     rows, printed = findings()
     assert [row for row in rows if row["name"] == "failed"] == []
-    assert {row["step"] for row in rows} == {"machine", *(name for name, _, _ in STEPS)}
+    assert {row["step"] for row in rows} == {name for name, _, _ in STEPS}
     assert all(row["met"] for row in rows if row["step"] == "generation" and row["met"] is not None)
     assert all(row["met"] for row in rows if row["step"] == "tokens" and row["met"] is not None)
     assert "tokens/s, beam 4" in printed.replace(" | ", ", ")
@@ -60,3 +63,33 @@ def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str], tmp_pat
         pytest.skip("there is a CUDA device here")
     assert main(["--out", str(tmp_path / "none")]) == 2
     assert "needs a CUDA device" in capsys.readouterr().out
+
+
+CHILD = """
+import json, os, sys, time
+path, first = sys.argv[1], int(sys.argv[2])
+for index in range(first, 5):
+    with open(path, "a") as file:
+        file.write(json.dumps({"begin": index}) + "\\n")
+    if index == 1:
+        os.abort()
+    if index == 3:
+        time.sleep(60)
+    with open(path, "a") as file:
+        file.write(json.dumps({"step": "s", "name": str(index), "found": "ran"}) + "\\n")
+"""
+
+
+def test_a_step_that_ends_its_process_costs_only_itself(tmp_path: Path) -> None:
+    """Of five steps the second kills its process and the fourth hangs: the others run."""
+    path = tmp_path / "found.jsonl"
+
+    def command(first: int) -> list[str]:
+        return [sys.executable, "-c", CHILD, str(path), str(first)]
+
+    ended = supervise(command, 5, path, seconds=60, patience=3)
+    assert [index for index, _ in ended] == [1, 3]
+    assert ended[0][1] == "the process ended with -6"
+    assert ended[1][1].startswith("no word for 3")
+    assert [finding.name for finding in findings_of(path)] == ["0", "2", "4"]
+    assert begun(path) == 4
