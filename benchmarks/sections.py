@@ -19,6 +19,7 @@ TABLES = {
     "history": "Penalties with a long history",
     "generation": "Generation",
     "modes": "Generation, the other modes",
+    "grammars": "Grammars",
     "text kernels": "Postprocessing kernels",
     "audio kernels": "Audio and multimodal kernels",
     "text tasks": "Text tasks, whole calls",

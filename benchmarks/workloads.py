@@ -274,3 +274,24 @@ def wordpiece_tokenizer(*, vocab_size: int = 30_522, max_length: int = 512) -> A
     entries = list(dict.fromkeys(entries))
     entries += [f"[unused{index}]" for index in range(len(entries), vocab_size)]
     return wordpiece.wordpiece_tokenizer(entries, normalizer=normalizers.NFC(), max_length=max_length)
+
+
+def byte_pair_tokenizer(vocab_size: int = LARGE_VOCABULARY) -> Any:
+    """A byte-level BPE tokenizer of ``vocab_size`` tokens: the bytes, then every string of common characters, short
+    ones first. Token 0 ends a text and pads."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [*"etaoinshrdlucmfwypvbgkjqxz", *",.-\"'{}[]:0123456789"]
+    tokens = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges: list[tuple[str, str]] = []
+    starts = ["Ġ", *letters]
+    while len(tokens) < vocab_size:
+        pairs = [(start, letter) for start in starts for letter in letters][: vocab_size - len(tokens)]
+        merges += pairs
+        starts = [start + letter for start, letter in pairs]
+        tokens += starts
+    backend = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<|end|>")

@@ -1,11 +1,14 @@
 """Structured output: xgrammar, llguidance, outlines and lm-format-enforcer as processors of an installed model."""
 
 import json
+import random
 import re
 
 import pytest
+import torch
 
-from afterlogits import install
+from afterlogits import generate, install
+from tests.oracles.json_schemas import draw_schema, is_valid
 
 from .matrix import compare
 from .models import decoder, prompts, tokenizer
@@ -52,6 +55,56 @@ def test_xgrammar(models, mode):
         return {"logits_processor": [xgrammar.contrib.hf.LogitsProcessor(compiled)]}
 
     both("xgrammar", "`LogitsProcessor` of a regular expression", models, mode, make, matches)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"enum": ["Ada", "Grace"]}, "age": {"type": "integer", "minimum": 0, "maximum": 120}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampling"])
+@pytest.mark.parametrize("what", ["regex", "json_schema", "grammar"])
+def test_grammars_by_xgrammar_give_the_tokens_of_its_own_processor(models, mode, what):
+    """``generate(..., grammar_engine="xgrammar")`` beside transformers with xgrammar's processor."""
+    xgrammar = pytest.importorskip("xgrammar", reason="xgrammar is not installed")
+    theirs = models[0]
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer(), vocab_size=theirs.config.vocab_size)
+    compiler = xgrammar.GrammarCompiler(info)
+    sentence = 'root ::= "the " ("cat" | "dog") " sat"'
+    given = {"regex": PATTERN, "json_schema": SCHEMA, "grammar": sentence}[what]
+    if what == "regex":
+        compiled = compiler.compile_regex(PATTERN)
+    elif what == "grammar":
+        compiled = compiler.compile_grammar(sentence)
+    else:
+        compiled = compiler.compile_json_schema(json.dumps(SCHEMA), any_whitespace=False)
+    inputs = {**prompts(), "max_new_tokens": 40, **MODES[mode]}
+    torch.manual_seed(1)
+    expected = theirs.generate(**inputs, logits_processor=[xgrammar.contrib.hf.LogitsProcessor(compiled)])
+    torch.manual_seed(1)
+    found = generate(theirs, **inputs, tokenizer=tokenizer(), grammar_engine="xgrammar", **{what: given})
+    assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("engine", ["xgrammar", "llguidance"])
+def test_drawn_schemas_give_valid_json_with_either_engine(models, engine):
+    """60 schemas, sampled from a model that writes stories. xgrammar lets control characters into strings of bounded
+    length, which JSON does not: they are read all the same."""
+    pytest.importorskip(engine, reason=f"{engine} is not installed")
+    rng = random.Random(8)
+    for batch in range(5):
+        schemas = [draw_schema(rng) for _ in range(12)]
+        text = tokenizer()(["The baker"] * 12, return_tensors="pt")
+        options = {"max_new_tokens": 400, "do_sample": True, "temperature": 1.5, "seeds": range(batch, batch + 12)}
+        found = generate(
+            models[0], **text, **options, tokenizer=tokenizer(), grammar_engine=engine, json_schema=schemas
+        )
+        new = tokenizer().batch_decode(found[:, text["input_ids"].shape[1] :], skip_special_tokens=True)
+        for schema, written in zip(schemas, new, strict=True):
+            assert is_valid(json.loads(written, strict=engine != "xgrammar"), schema), (schema, written)
 
 
 @pytest.mark.parametrize("mode", ["greedy", "sampling"])
