@@ -49,18 +49,18 @@ ABOUT = {
         "with boxes, not pictures: those come from the caller or from tesseract, where that is installed.",
     ),
     "captions": About(
-        "A ViT with a GPT-2 of two layers that says what is in a drawn picture, from left to right.",
+        "A SegFormer's encoder with a GPT-2 of two layers that says what is in a drawn picture, from left to right.",
         "image-to-text",
-        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`.",
+        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`. It begins with the first three stages of "
+        "the weights of `shape-maps`.",
         "It knows such drawings and nothing else: a photograph gets a caption that means nothing.",
     ),
     "picture-questions": About(
-        "A ViLT that answers questions about drawn pictures: how many, which colour, which shape, whether it is there.",
+        "A ViLT that answers questions about drawn pictures: how many things, of which colour, on which side.",
         "visual-question-answering",
-        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`, with a question each. It begins with the "
-        "weights of the encoder of `captions`.",
-        "It knows such drawings and such questions alone. ViLT shuffles its patches at random, which moves its scores "
-        "in the last digits.",
+        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`, with a question each.",
+        "It knows such drawings and such questions alone, and nothing of shapes. ViLT shuffles its patches at random, "
+        "which moves its scores in the last digits.",
     ),
 }
 

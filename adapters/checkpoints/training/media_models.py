@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.random import Generator
@@ -16,16 +15,13 @@ from .sounds import models as sounds
 
 @dataclass(frozen=True)
 class Kind:
-    """One checkpoint: its model, what is saved beside it, a batch, what is minimised, how long, and how it begins:
-    ``after`` names the checkpoint whose folder ``begin`` is given."""
+    """One checkpoint: its model, what is saved beside it, a batch, what is minimised, and how long."""
 
     model: Callable[[], Any]
     parts: Callable[[], tuple[Any, ...]]
     batch: Callable[[Generator, int], Batch]
     loss: Callable[[Any, Batch], Tensor]
     plan: Schedule
-    after: str | None = None
-    begin: Callable[[Any, Path], None] | None = None
 
 
 KINDS: dict[str, Kind] = {
@@ -55,16 +51,14 @@ KINDS: dict[str, Kind] = {
         picture_texts.captioner_parts,
         picture_texts.captioned_batch,
         picture_texts.own_loss,
-        Schedule(3000, batch_size=32, learning_rate=2e-3),
+        Schedule(1500, batch_size=32, learning_rate=3e-3),
     ),
     "picture-questions": Kind(
         picture_texts.answerer,
         picture_texts.answerer_parts,
         picture_texts.asked_batch,
         picture_texts.own_loss,
-        Schedule(2500, batch_size=32, learning_rate=2e-3),
-        "captions",
-        picture_texts.see_as,
+        Schedule(1500, batch_size=32, learning_rate=2e-3),
     ),
 }
 """Folder to what trains there, in the order of training."""

@@ -44,8 +44,6 @@ def train(name: str, out: Path, shorter: int = 1) -> Figures:
     kind = KINDS[name]
     plan = replace(kind.plan, steps=max(kind.plan.steps // shorter, 10))
     model = kind.model()
-    if kind.begin is not None and kind.after is not None:
-        kind.begin(model, out / kind.after)
     spent = fit(model, _feed(kind), kind.loss, plan, name)
     save(name, model, out / name)
     return measure(name, out, plan, spent)
