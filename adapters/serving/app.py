@@ -63,6 +63,7 @@ class Application:
         return Starlette(routes=self._routes(), lifespan=lifespan)
 
     def _routes(self) -> list[Route]:
+        """Fixed routes before those of tasks, each with and without a task in front where clients append their own."""
         get = {
             "/health": self._health,
             "/info": self._info,

@@ -29,6 +29,7 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
+        """The headers of the answer: when to come again, and whether the connection ends."""
         found = {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
         return {**found, **({"Connection": "close"} if self.close else {})}
 

@@ -38,6 +38,7 @@ def generated(pipe: Pipeline, answer: AnsweredText, place: int, rows: Sequence[T
 
 
 def mean_logprob(row: TextRow) -> float:
+    """What the best of several texts is chosen by: the mean log-probability of its tokens."""
     scores = [token.logprob for token in row.tokens if token.logprob is not None]
     return sum(scores) / max(len(scores), 1)
 
@@ -55,10 +56,12 @@ def details_of(row: TextRow) -> dict[str, Any]:
 
 
 def token_of(token: TextToken) -> dict[str, Any]:
+    """text-generation-inference's object of a token."""
     return {"id": token.token_id, "text": token.text, "logprob": token.logprob, "special": token.special}
 
 
 def top_of(token: TextToken) -> list[dict[str, Any]]:
+    """Its objects of the most probable tokens in a token's place."""
     return [{"id": one, "text": "", "logprob": score, "special": False} for one, score in token.top]
 
 

@@ -56,6 +56,7 @@ class GroupedEngine:
         self.takes_seeds = "seeds" in pipe.task_entry.forwarded()
 
     def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:
+        """Answer all tickets, a call for each group of equal options; what comes meanwhile is the next batch."""
         groups: dict[str, list[_Member]] = defaultdict(list)
         self.observe(len(tickets))
         for ticket in tickets:
@@ -95,6 +96,7 @@ class GroupedEngine:
 
 
 def _give(pipe: Pipeline, member: _Member, found: Sequence[Any]) -> None:
+    """A request's answers in the nesting of its call, or the first error among them, with its place."""
     failed = next((place for place, each in enumerate(found) if isinstance(each, Failure)), None)
     if failed is not None:
         refused = refusal_of(found[failed].error)

@@ -48,22 +48,28 @@ class HeardModel:
         self._heard: list[tuple[TextRow, int, str, _Logits | None]] = []
 
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        """The inner model's, with the logits of rows that asked kept."""
         return self._kept(self.inner.admit(prompts), [self._rows.get(id(prompt)) for prompt in prompts])
 
     def step(self, token_ids: Tensor) -> Tensor:
+        """The same for a step of the rows that run."""
         rows = [row.request.tag for row in self.batch.rows]
         return self._kept(self.inner.step(token_ids), rows)
 
     def select_rows(self, rows: Tensor) -> None:
+        """The inner model's."""
         self.inner.select_rows(rows)
 
     def know(self, row: "TextRow") -> None:
+        """Expect a row whose prompt the batch will hand over."""
         self._rows[id(row.request.token_ids)] = row
 
     def forget(self, row: "TextRow") -> None:
+        """Expect a row no more."""
         self._rows.pop(id(row.request.token_ids), None)
 
     def hear(self, row: "TextRow", token_id: int, reason: str) -> None:
+        """A row has a new token; to be called right after the forward it comes from."""
         self._heard.append((row, token_id, reason, None if row.logprobs is None else self._logits))
 
     def take(self) -> list[HeardToken]:

@@ -46,6 +46,7 @@ def info_of(served: Sequence[Served], limits: Limits, describe: Describe = lambd
 
 
 def _info(served: Served, describe: Describe) -> dict[str, Any]:
+    """What a page must know of a task to draw its form and its answers."""
     task = served.task
     defaults = defaults_of(task.options)
     options = [

@@ -28,6 +28,7 @@ class Served:
 
     @property
     def task(self) -> Task:
+        """The row of the table of tasks."""
         return self.pipe.task_entry
 
     @property

@@ -73,11 +73,14 @@ def _converted(value: Any, kind: str | None) -> Any:
     if isinstance(value, str):
         return value if kind is None else checked(decoded(value, kind), kind)
     if isinstance(value, list):
-        numbers = bool(value) and all(isinstance(each, int | float) for each in value)
-        return value if numbers else [_converted(each, kind) for each in value]
+        return value if _are_numbers(value) else [_converted(each, kind) for each in value]
     if isinstance(value, Mapping):
         return _part(value) if "type" in value else {name: _field(name, each) for name, each in value.items()}
     return value
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(each, int | float) for each in values)
 
 
 def _field(name: str, value: Any) -> Any:

@@ -20,10 +20,12 @@ class Histogram:
         self.total = 0.0
 
     def add(self, value: float) -> None:
+        """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def lines(self, name: str, labels: Labels) -> list[str]:
+        """The samples of one histogram: cumulative buckets, sum and count."""
         found, seen = [], 0
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             seen += count
@@ -45,15 +47,18 @@ class Metrics:
         self.queues: dict[str, Callable[[], int]] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered or refused."""
         with self._lock:
             self._requests[("route", route), ("status", str(status))] += 1
             self._latencies.setdefault((("route", route),), Histogram(LATENCIES)).add(seconds)
 
     def batch(self, model: str, size: int) -> None:
+        """A batch, or a step of a running one, had so many rows."""
         with self._lock:
             self._batches.setdefault((("model", model),), Histogram(BATCHES)).add(size)
 
     def tokens(self, model: str, prompt: int, generated: int) -> None:
+        """A model read and generated so many tokens."""
         with self._lock:
             self._tokens[("kind", "prompt"), ("model", model)] += prompt
             self._tokens[("kind", "generated"), ("model", model)] += generated

@@ -38,6 +38,7 @@ class Ticket:
     partial: Any = None  # what the engine has of the answer
 
     def drop(self) -> None:
+        """Nobody waits any more."""
         self.dropped = True
         self.answer.cancel()
 
@@ -47,10 +48,12 @@ class Ticket:
         return not (self.dropped or self.answer.done() or time.monotonic() > self.deadline)
 
     def succeed(self, found: Any) -> None:
+        """Give the answer, unless the ticket has one or was dropped."""
         with suppress(InvalidStateError):  # it was dropped meanwhile
             self.answer.set_result(found)
 
     def fail(self, error: BaseException) -> None:
+        """Give an error in its place."""
         with suppress(InvalidStateError):
             self.answer.set_exception(error)
 
@@ -71,6 +74,7 @@ class ModelThread:
         self._thread = threading.Thread(target=self._run, name=f"afterlogits-{name}", daemon=True)
 
     def start(self) -> None:
+        """Let the thread take tickets."""
         self._thread.start()
 
     def __len__(self) -> int:
@@ -136,6 +140,7 @@ class ModelThread:
             self._seconds += 0.2 * (time.monotonic() - start - self._seconds)
 
     def _serve(self, tickets: list[Ticket]) -> None:
+        """Let the engine answer; whatever it raises or forgets, every ticket ends."""
         engine = tickets[0].engine
         served = list(tickets)
 

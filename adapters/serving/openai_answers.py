@@ -26,6 +26,7 @@ class Reply:
     name: str = field(default_factory=lambda: token_hex(12))
 
     def head(self, *, chunk: bool = False) -> dict[str, Any]:
+        """What every object of this answer begins with."""
         chat = self.completion.chat
         kind = ("chat.completion.chunk" if chunk else "chat.completion") if chat else "text_completion"
         return {
@@ -89,6 +90,7 @@ class Reply:
 
 
 def usage_of(answer: AnsweredText, completion: Completion) -> dict[str, Any]:
+    """OpenAI's counts of tokens; a prompt counts once for all its choices."""
     prompt = sum(len(row.prompt_ids) for row in answer.rows[:: completion.best_of])
     made = sum(len(row.token_ids) for row in answer.rows)
     return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}

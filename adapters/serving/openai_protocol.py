@@ -130,6 +130,7 @@ def _completion(
     echo: bool,
     logprobs: int | None,
 ) -> Completion:
+    """What both endpoints come to: a call of text generation, and how its answer is told."""
     if count * best_of > limits.rows:
         raise _bad(f"prompts times n must be at most {limits.rows}; got {count * best_of}", "n")
     stream = bool(body.get("stream"))

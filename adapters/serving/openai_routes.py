@@ -31,16 +31,19 @@ class OpenAIRoutes:
         self.texts = [each for each in served if each.task.name == "text-generation"]
 
     async def models(self, request: Request) -> Response:
+        """The models by name."""
         names = list(dict.fromkeys(each.name for each in self.texts))
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "afterlogits"} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
     async def completions(self, request: Request) -> Response:
+        """Texts that go on from prompts."""
         body = await self._body(request)
         served = self._find(request, body)
         return await self._answer(request, served, read_completion(body, self.limits))
 
     async def chat(self, request: Request) -> Response:
+        """The next message of a chat."""
         body = await self._body(request)
         served = self._find(request, body)
         return await self._answer(request, served, read_chat(served.pipe, body, self.limits))
@@ -55,6 +58,7 @@ class OpenAIRoutes:
         return body
 
     def _find(self, request: Request, body: dict[str, Any]) -> Served:
+        """The model that a request names, or the first where it names none."""
         if not self.texts or request.path_params.get("task", "text-generation") != "text-generation":
             raise Refused(404, "no model that generates text is served here")
         name = body.get("model")
@@ -69,6 +73,8 @@ class OpenAIRoutes:
         return found
 
     async def _answer(self, request: Request, served: Served, completion: Completion) -> Response:
+        """The whole answer, or its stream."""
+
         def text_of(row: TextRow) -> str:
             place = row.index // completion.best_of
             found = generated(served.pipe, row.ticket.partial, place, [row])

@@ -50,6 +50,7 @@ _MOST: dict[str, float] = {
 }
 _LEAST: dict[str, float] = {"tile": 64, "chunk_length_s": 0, "max_new_tokens": 1}
 _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+_WITHOUT_OPTIONS = ("logit_bias", "json_schema")  # objects whose names are no options
 _STOPS = 16
 _LISTS = ("candidate_labels", "targets", "text_queries", "query", "question", "choices", "questions")
 _LISTED = 1000
@@ -80,14 +81,7 @@ def read_parameters(task: Task, body: Mapping[str, Any], limits: Limits) -> dict
             raise invalid(f"generate_parameters must be an object; got {type(nested).__name__}")
         options = {**options, **{name: value for name, value in nested.items() if value is not None}}
     if "do_sample" in task.forwarded():
-        options = {_RENAMED.get(name, name): value for name, value in options.items()}
-        _refuse_absent(options)
-        _check_stops(options.get("stop_sequence"))
-        if isinstance(options.get("grammar"), Mapping):
-            options |= grammar_options(options.pop("grammar"))
-        check_grammars(options)
-        if isinstance(options.get("logit_bias"), Mapping):
-            options["logit_bias"] = _biases(options["logit_bias"])
+        options = _of_generation(options)
     options = _grouped(task, options)
     check_options(options, limits)
     return options
@@ -107,6 +101,19 @@ def _of_embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
             raise invalid(f"{name} must not be given: this model has none of it")
     if body.get("encoding_format") not in (None, "float"):
         raise invalid(f"encoding_format must be 'float'; got {body['encoding_format']!r}")
+    return options
+
+
+def _of_generation(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of text generation under today's names, with what JSON cannot say made what it stands for."""
+    options = {_RENAMED.get(name, name): value for name, value in given.items()}
+    _refuse_absent(options)
+    _check_stops(options.get("stop_sequence"))
+    if isinstance(options.get("grammar"), Mapping):
+        options |= grammar_options(options.pop("grammar"))
+    check_grammars(options)
+    if isinstance(options.get("logit_bias"), Mapping):
+        options["logit_bias"] = _biases(options["logit_bias"])
     return options
 
 
@@ -181,11 +188,11 @@ def _grouped(task: Task, options: dict[str, Any]) -> dict[str, Any]:
 def check_options(options: Mapping[str, Any], limits: Limits) -> None:
     """Refuse what may not be set from outside, at any depth, and numbers beyond the limits."""
     for name, value in options.items():
-        if name in REFUSED or (name.endswith("_token") and isinstance(value, bool)):
+        if name in REFUSED:
             raise Refused(422, f"{name} must not be set over the network", param=name)
         if name == "lang" and not (isinstance(value, str) and _LANGUAGE.fullmatch(value)):
             raise invalid(f"lang must be a language of tesseract; got {value!r}", param=name)
-        if isinstance(value, Mapping) and name not in ("logit_bias", "json_schema"):
+        if isinstance(value, Mapping) and name not in _WITHOUT_OPTIONS:
             check_options(value, limits)
         elif name in _LISTS:
             check_list(name, value)

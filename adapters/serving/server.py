@@ -86,11 +86,13 @@ class Server(uvicorn.Server):
         self.application, self.announce = application, announce
 
     async def startup(self, sockets: Any = None) -> None:
+        """Listen, then say where."""
         await super().startup(sockets)
         if self.started and self.announce is not None:
             self.announce(*self.address)
 
     async def shutdown(self, sockets: Any = None) -> None:
+        """Let requests under way finish; probes hear of it first."""
         self.application.ending = True
         await super().shutdown(sockets)
 

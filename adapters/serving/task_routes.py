@@ -49,6 +49,7 @@ class TaskRoutes:
         return found[0]
 
     async def answer(self, request: Request) -> Response:
+        """One request: read and checked, answered by its model, written as its client reads it."""
         name = request.path_params.get("task")
         query = dict(request.query_params)
         served = self.find(name, query.pop("model", None))
@@ -85,6 +86,7 @@ class TaskRoutes:
         return _json(answer_body(served.task, found, ""))
 
     def _stream(self, served: Served, asked: AskedText, parameters: Any) -> Response:
+        """The tokens of one text as text-generation-inference's events; the last waits for the whole."""
         several = isinstance(asked.inputs, list) and not all(isinstance(one, dict) for one in asked.inputs)
         if several or asked.choices > 1:
             raise invalid("a stream must be of one text; ask for others in requests of their own", param="stream")

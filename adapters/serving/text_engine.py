@@ -123,6 +123,7 @@ class TextEngine:
                 self.batch.submit(row.request)
 
     def _rows_of(self, ticket: Ticket) -> list[TextRow] | None:
+        """The rows of a ticket, each with its request for the batch; None for what goes through the pipeline."""
         asked: AskedText = ticket.request
         call = self.pipe.read_call("" if asked.inputs is None else asked.inputs, **asked.options)
         options = self.pipe.resolved_options(call.options)
@@ -161,6 +162,7 @@ class TextEngine:
         return arguments
 
     def _encoded(self, asked: AskedText, call: Call, options: Any) -> list[Prepared]:
+        """The prompts as tokens, by the task's own encoding or as they came."""
         loaded, task = self.pipe.loaded, self.pipe.task_entry
         if asked.token_ids is not None:
             size = loaded.model.get_input_embeddings().weight.shape[0]
@@ -191,6 +193,7 @@ class TextEngine:
         return min(int(wanted), room, self.limits.new_tokens)
 
     def text_of(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
         text: str = self.pipe.loaded.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
 

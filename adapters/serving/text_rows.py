@@ -40,6 +40,7 @@ class GrowingText:
         self._start, self._shown = 0, 0  # the tokens decoded together, and those of them whose text was given
 
     def add(self, token_id: int) -> str:
+        """The text that a token completes."""
         self._ids.append(token_id)
         before = self.decode(self._ids[self._start : self._shown])
         now = self.decode(self._ids[self._start :])
