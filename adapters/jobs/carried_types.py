@@ -6,7 +6,7 @@ typed by their values like any other.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import time
 from typing import Any
 
@@ -59,20 +59,33 @@ def from_json(values: Sequence[Any], type_: Any) -> Any:
 
     Raises pyarrow's errors or ValueError where a value is not what ``rows.plain`` writes for that type.
     """
-    import pyarrow
     from pyarrow import types
 
     if types.is_duration(type_):  # seconds
-        ticks = [None if value is None else round(value * 1_000_000) for value in values]
-        return pyarrow.array(ticks, pyarrow.int64()).cast(pyarrow.duration("us")).cast(type_)
+        return _array(_each(values, lambda value: round(value * 1_000_000)), "int64", "duration[us]", type_)
     if types.is_timestamp(type_) and type_.unit != "ns":  # ISO texts have six decimals or none
-        return pyarrow.array(values, pyarrow.string()).cast(pyarrow.timestamp("us", type_.tz)).cast(type_)
+        import pyarrow
+
+        return _array(values, "string", pyarrow.timestamp("us", type_.tz), type_)
     if types.is_time(type_):
-        moments = [None if value is None else time.fromisoformat(value) for value in values]
-        return pyarrow.array(moments, pyarrow.time64("us")).cast(type_)
+        return _array(_each(values, time.fromisoformat), "time64[us]", type_)
     if types.is_temporal(type_) or types.is_decimal(type_):
-        return pyarrow.array(values, pyarrow.string()).cast(type_)
-    return pyarrow.array([None if value is None else base64.b64decode(value, validate=True) for value in values], type_)
+        return _array(values, "string", type_)
+    return _array(_each(values, lambda value: base64.b64decode(value, validate=True)), type_)
+
+
+def _each(values: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
+    return [None if value is None else read(value) for value in values]
+
+
+def _array(values: Sequence[Any], first: Any, *casts: Any) -> Any:
+    """An array of a type, cast to others in turn; a cast that would lose something raises."""
+    import pyarrow
+
+    array = pyarrow.array(values, first)
+    for type_ in casts:
+        array = array.cast(type_)
+    return array
 
 
 def _is_nested(type_: Any) -> bool:
