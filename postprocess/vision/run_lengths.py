@@ -82,17 +82,20 @@ def encode_masks(masks: Tensor) -> RunLengths:
     """COCO run lengths of masks.
 
     masks: [K, H, W] bool, or numbers of which all but 0 count. Columns are compared where they lie; the masks are not
-    transposed. Cost: one comparison of neighbours, and a sort of the places where they differ.
+    transposed. Cost: one comparison of neighbours, and a sort of the places where they differ. On another device the
+    comparison is made there, and the host waits for how many places there are and for the places, not for the masks.
     >>> encode_masks(torch.tensor([[[0, 1], [1, 1]], [[1, 1], [1, 1]]])).lists()
     [[1, 3], [0, 4]]
     """
     if masks.dim() != 3:
         raise ValueError(f"masks must be [K, H, W]; got shape {list(masks.shape)}")
     there = masks if masks.dtype == torch.bool else masks != 0
-    pixels = there.detach().cpu().contiguous().numpy().view(np.uint8)
-    count, height, width = pixels.shape
+    count, height, width = there.shape
     if height * width == 0:
         raise ValueError(f"masks must have at least one pixel; got shape {list(masks.shape)}")
+    if there.device.type != "cpu":
+        return _from_changes(*_device_changes(there.detach()), count, (height, width))
+    pixels = there.detach().contiguous().numpy().view(np.uint8)
     first = pixels[:, 0, 0].astype(np.int64)
     differ = pixels[:, 1:] ^ pixels[:, :-1]
     inside = np.flatnonzero(differ.view(np.bool_))  # of bytes numpy looks at every value, of bools at eight at once
@@ -104,6 +107,17 @@ def encode_masks(masks: Tensor) -> RunLengths:
     )
     keys.sort()
     return _from_changes(keys, first, count, (height, width))
+
+
+def _device_changes(there: Tensor) -> tuple[Counts, Counts]:
+    """Keys and first pixels, as ``_from_changes`` takes them, of masks [K, H, W] bool where they lie."""
+    flat = there.transpose(1, 2).flatten(1)
+    differ = torch.cat((flat[:, :1], flat[:, 1:] ^ flat[:, :-1]), dim=1)  # a mask begins behind background
+    keys: Counts = differ.flatten().nonzero()[:, 0].cpu().numpy()
+    owner, place = np.divmod(keys, flat.shape[1])
+    first = np.zeros(len(flat), dtype=np.int64)
+    first[owner[place == 0]] = 1
+    return keys[place > 0], first
 
 
 def _from_changes(keys: Counts, first: Counts, count: int, size: tuple[int, int]) -> RunLengths:

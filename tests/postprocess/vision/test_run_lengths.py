@@ -6,6 +6,7 @@ import torch
 
 from afterlogits.postprocess import vision
 from afterlogits.postprocess.vision.run_lengths import compress, decompress
+from tests.pretend_cuda.device import pretend_cuda
 
 try:  # transformers 5 keeps the processors on Pillow in files of their own
     from transformers.models.mask2former import image_processing_pil_mask2former as row_major
@@ -78,6 +79,19 @@ def test_masks_come_back():
         assert again.lists() == runs.lists()
         assert vision.read_run_lengths(runs.records()).lists() == runs.lists()
         assert runs.select([len(runs) - 1, 0]).lists() == [runs.lists()[-1], runs.lists()[0]]
+
+
+def test_a_device_s_changes_are_the_host_s():
+    """``encode_masks`` of 60 drawn masks on a pretend device, which waits for the changes: how many, and which."""
+    expected = [vision.encode_masks(draw_masks(seed)) for seed in range(60)]
+    with pretend_cuda() as counts:
+        for seed, host in enumerate(expected):
+            masks = draw_masks(seed).to("cuda")
+            counts.reset()
+            found = vision.encode_masks(masks)
+            assert counts.waits == {"nonzero": 1, "copy to the host": 1}
+            for ours, theirs in ((found.counts, host.counts), (found.bounds, host.bounds), (found.size, host.size)):
+                assert np.array_equal(ours, theirs), seed
 
 
 def test_strings_are_those_of_the_coco_api():
