@@ -8,7 +8,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..jobs.errors import CANNOT, CLOSED_PIPE, ClosedPipe, Stopped, UsageError, discard_standard_output
+from ..jobs.errors import (
+    CANNOT,
+    CLOSED_PIPE,
+    ClosedPipe,
+    Stopped,
+    UsageError,
+    discard_standard_output,
+    write_standard_output,
+)
 from ..jobs.job import Job
 from ..jobs.run import run_job
 from ..jobs.signals import stopping
@@ -23,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stopping():
             status = _run(arguments)
-            sys.stdout.flush()
+            write_standard_output()
             return status
     except UsageError as error:
         print(f"afterlogits: {error}", file=sys.stderr)
@@ -67,6 +75,7 @@ def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
         on = {"workers": known.workers, "gpus_per_worker": known.gpus_per_worker, "address": known.address}
         return run_on_ray(job_of(known), **on)
     if known.command == "run":
+        _refuse_engine_options(known)
         return run_job(job_of(known))
     if known.command == "serve":
         from ..serving.command import serve
@@ -74,6 +83,12 @@ def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
         return serve(settings_of(known), sentence, quiet=known.quiet)
     build_parser().print_help()
     return CANNOT
+
+
+def _refuse_engine_options(known: argparse.Namespace) -> None:
+    for name in ("workers", "gpus_per_worker", "address"):
+        if getattr(known, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} needs --engine ray")
 
 
 def job_of(known: argparse.Namespace) -> Job:

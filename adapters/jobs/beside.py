@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .entries import Entry
-from .errors import UsageError
+from .errors import UsageError, cannot
 
 _NAME = 80  # characters of an id that a file's name keeps
 
@@ -57,7 +57,10 @@ class Beside:
 
     def add(self, entry: Entry, answer: Any) -> None:
         for kind in self.kinds:
-            kind.add(entry, answer)
+            try:
+                kind.add(entry, answer)
+            except OSError as error:
+                cannot("write", error.filename or str(kind.folder), error)
 
 
 def file_name(entry: Entry, suffix: str) -> str:

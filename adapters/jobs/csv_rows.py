@@ -25,7 +25,10 @@ class CsvRows:
         self.columns: list[str] = []
 
     def read_header(self) -> list[str]:
-        header = next(self._rows, [])
+        try:
+            header = next(self._rows, [])
+        except csv.Error as error:  # line ends that are carriage returns alone, a field beyond the limit
+            raise ValueError(f"the header is no row: {str(error).partition(' - ')[0]}") from None
         if self._wrong is not None:
             raise ValueError(f"the header is {self._wrong}")
         doubled = next((name for name in header if header.count(name) > 1), None)

@@ -9,7 +9,7 @@ from typing import Any
 from ..running.runner import Failure
 from .answering import render
 from .entries import Entry
-from .errors import OK, SOME_FAILED
+from .errors import OK, SOME_FAILED, write_standard_output
 from .formats import Format
 from .job import Job, job_entries, job_pipeline, target_of
 from .source import Source
@@ -29,14 +29,13 @@ def rehearse(job: Job, source: Source, written: Format) -> int:
     began = time.perf_counter()
     _answer(pipe, first)
     seconds = (time.perf_counter() - began) / max(len(first), 1)
-    failed = 0
+    failed, shown = 0, list[str]()
     for entry, answer in zip(first, answers, strict=True):
         rows, _ = render(entry, answer, source.noun, flat=job.flat)
         failed += isinstance(answer, Failure)
-        sys.stdout.write(b"".join(rows).decode("utf-8", "replace"))
-    for name, text in _plan(job, source, written, pipe, seconds):
-        print(f"{name:8}{text}")
-    sys.stdout.flush()
+        shown += [row.decode("utf-8", "replace") for row in rows]
+    shown += [f"{name:8}{text}\n" for name, text in _plan(job, source, written, pipe, seconds)]
+    write_standard_output("".join(shown))
     return SOME_FAILED if failed else OK
 
 

@@ -46,6 +46,18 @@ def discard_standard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def write_standard_output(text: str = "") -> None:
+    """Write all of it, now: a full disk is one line here, and not a traceback when Python ends."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_standard_output()
+        cannot("write", "standard output", error)
+
+
 def cannot(action: str, name: str, error: OSError) -> NoReturn:
     """Raise the line for a file that cannot be read or written."""
     raise UsageError(f"cannot {action} {name}: {error.strerror or error}") from None

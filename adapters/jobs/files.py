@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -31,7 +32,7 @@ def file_records(folder: str) -> Iterator[tuple[Any, bytes]]:
     for name in file_names(folder):
         path = os.path.join(folder, name)
         digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=DIGEST_BYTES)
-        with open(path, "rb") as file:
+        with suppress(OSError), open(path, "rb") as file:  # one that cannot be read fails when it is answered
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         yield {"id": name, "file": path}, digest.digest()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
@@ -11,8 +12,11 @@ _READ = {".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model", ".jin
 _VERSIONS = ("torch", "transformers", "tokenizers")
 
 
-def fingerprint_of(job: Any, pipe: Any, output: Any) -> dict[str, Any]:
-    """Everything the bytes of the output depend on but the input, whose digests the shards hold."""
+def fingerprint_of(job: Any, pipe: Any, reading: Mapping[str, Any], output: Any) -> dict[str, Any]:
+    """Everything the bytes of the output depend on but the items, whose digests the shards hold.
+
+    reading: how the bytes of the input become items, as ``Source.reading`` says it.
+    """
     from ... import __version__
 
     model = pipe.model
@@ -25,7 +29,9 @@ def fingerprint_of(job: Any, pipe: Any, output: Any) -> dict[str, Any]:
             "keep": job.keep,
             "flat": job.flat,
             "max-line": job.max_line,
+            **reading,
             "output format": str(output),
+            **_folders(job),
             "corrected": not job.pipeline.get("compat", True),
             "batch-size": job.pipeline.get("batch_size"),
             "batch-tokens": job.pipeline.get("batch_tokens"),
@@ -41,6 +47,13 @@ def fingerprint_of(job: Any, pipe: Any, output: Any) -> dict[str, Any]:
     }
     # As it comes back from its file.
     return json.loads(json.dumps(found, default=repr))  # type: ignore[no-any-return]
+
+
+def _folders(job: Any) -> dict[str, Any]:
+    """Where files beside the output go: a job that went on into another folder would leave some in each."""
+    found = {name: getattr(job, name) for name in ("pictures", "subtitles")}
+    absolute = {name: None if folder is None else os.path.realpath(folder) for name, folder in found.items()}
+    return {**absolute, "subtitle-format": job.subtitle_format if job.subtitles else None}
 
 
 def _files(job: Any, pipe: Any) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A job as it was asked for: its files, columns and options, and what they mean."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from ..tasks.table import find_task
 from .entries import Entry, check_columns, entries, read_columns, read_keep
-from .errors import UsageError
+from .errors import UsageError, cannot
 from .formats import Format
 from .model import load_pipeline
 from .source import Source, check_distinct
@@ -55,11 +56,17 @@ def target_of(name: str, written: Format) -> Path | None:
     if name == "-":
         return None
     target = Path(os.path.realpath(name))
-    if target.is_dir():
+    try:
+        mode = os.stat(name).st_mode  # of what links lead to, those of /dev/stdout and /dev/fd too
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        cannot("write", name, error)
+    if stat.S_ISDIR(mode):
         if written.name == "dataset" and (not any(target.iterdir()) or (target / "state.json").exists()):
             return target
         raise UsageError(f"cannot write {name}: it is a directory")
-    if target.exists() and not target.is_file():
+    if not stat.S_ISREG(mode):
         return None
     if target.exists() and not os.access(target, os.W_OK):
         raise UsageError(f"cannot write {name}: Permission denied")
@@ -72,7 +79,7 @@ def target_of(name: str, written: Format) -> Path | None:
 
 def job_pipeline(job: Job, source: Source, target: Path | None) -> Any:
     """The loaded pipeline of a job whose files are in order."""
-    if target is not None:
+    if target is not None or job.output == "-":
         check_distinct(job.input, target)
     return load_pipeline(job)
 
@@ -91,6 +98,7 @@ def item_of_file(fields: dict[str, Any]) -> Any:
 def check_input(job: Job, source: Source) -> None:
     """Refuse what is known to be wrong of an input before a model is loaded."""
     check_columns(source.columns, read_columns(job.columns), read_keep(job.keep), job.input)
+    _check_beside(job)
     if source.format.name == "files":
         try:
             needs = set(find_task(job.task).needs)
@@ -98,3 +106,13 @@ def check_input(job: Job, source: Source) -> None:
             raise UsageError(str(error)) from None
         if needs <= {"tokenizer"}:
             raise UsageError(f"cannot read {job.input}: it is a directory, and {job.task} answers texts")
+
+
+def _check_beside(job: Job) -> None:
+    """Refuse files beside the output that would be read as the input, or lost under the output."""
+    read, written = (None if name == "-" else os.path.realpath(name) for name in (job.input, job.output))
+    log = None if job.log is None else os.path.realpath(job.log)
+    if log is not None and log in (read, written):
+        raise UsageError(f"--log must be neither the input nor the output; got {job.log}")
+    if job.pictures and read and f"{os.path.realpath(job.pictures)}/".startswith(f"{read}/"):
+        raise UsageError(f"--pictures must not lie in the input, which would then hold them; got {job.pictures}")

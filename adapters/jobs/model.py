@@ -5,6 +5,7 @@ from typing import Any
 
 from ..running.item_seeds import ItemSeeds
 from ..running.loading import NewWeights
+from ..running.parts import NoVocabulary
 from ..tasks.table import find_task
 from .errors import UsageError, one_line
 
@@ -23,11 +24,13 @@ def load_pipeline(job: Any) -> Any:
     transformers.utils.logging.disable_progress_bar()
     options = dict(job.options)
     with warnings.catch_warnings():
-        # Answers of weights drawn at random are no answers.
-        warnings.simplefilter("ignore" if job.allow_new_weights else "error", NewWeights)
+        warnings.filterwarnings("ignore", module=r"torch\.")  # what readers of pickles say beside their error
+        # Answers of weights drawn at random, or to texts of unknown words, are no answers.
+        for kind in (NewWeights, NoVocabulary):
+            warnings.simplefilter("ignore" if job.allow_new_weights else "error", kind)
         try:
             return pipeline(job.task, **job.pipeline, **options, **_seeds(job))
-        except NewWeights as error:
+        except (NewWeights, NoVocabulary) as error:
             raise UsageError(f"{one_line(error)}; --allow-new-weights runs it all the same") from None
         except Exception as error:
             if type(error) in _SPEAKING:

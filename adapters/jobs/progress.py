@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from .errors import UsageError, cannot
@@ -49,6 +50,7 @@ class Progress:
             try:
                 self._log.write(json.dumps(record, ensure_ascii=True, default=str) + "\n")
             except OSError as error:
+                self._close_log()
                 raise UsageError(f"cannot write the log: {error.strerror}") from None
 
     def summary(self) -> str | None:
@@ -64,8 +66,13 @@ class Progress:
         )
         if self._bar is not None:
             self._bar.close()
-        if self._log is not None:
-            self._log.close()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            with suppress(OSError):  # what a full disk did not take
+                log.close()
 
 
 def _bar(task: str, noun: str, total: int | None) -> Any:

@@ -7,10 +7,12 @@ import gzip
 import io
 import os
 import select
+import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +69,8 @@ class Source:
             self.format = input_format(self.name, asked, opening)
             if self.format.name not in TABLES:
                 self._open_text(raw)
+            elif self._size is None:
+                self._stream = self._spooled(raw)
         if self.format.name in TABLES:
             from .tables import open_table
 
@@ -89,6 +93,13 @@ class Source:
             self._size = (found.st_size, found.st_mtime_ns)
         self._stream = raw
         return raw
+
+    def _spooled(self, raw: Any) -> Any:
+        """What comes through a pipe as a file: a table says at its end what is in it."""
+        file = self._closing.enter_context(tempfile.NamedTemporaryFile(prefix="afterlogits-"))  # noqa: SIM115
+        shutil.copyfileobj(raw, file, 1 << 20)
+        file.flush()
+        return file
 
     def _open_text(self, raw: Any) -> None:
         unpacked = self._closing.enter_context(_unpacked(raw, self.format.compression))
@@ -156,6 +167,11 @@ class Source:
             if (found.st_size, found.st_mtime_ns) != self._size:
                 raise UsageError(f"{self.name} changed while it was read; what was answered is kept")
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the bytes become records: the same bytes in another format, or under another header, are others."""
+        return {"input format": self.format.name, "input columns": self.columns}
+
     def close(self) -> None:
         self._closing.close()
 
@@ -218,7 +234,12 @@ def _is_real(stream: Any) -> bool:
         return False
 
 
-def check_distinct(source: str, target: Path) -> None:
-    """Refuse to write what is read."""
-    if source != "-" and target.exists() and os.path.samefile(source, target):
-        raise UsageError(f"--output must not be the input; got {source} for both")
+def check_distinct(source: str, target: Path | None) -> None:
+    """Refuse to write what is read. ``target``: None is the file that standard output goes to."""
+    place = 1 if target is None else target
+    with suppress(OSError):  # no output yet
+        found = os.stat(place)
+        if (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) and os.path.samestat(
+            found, os.stat(0 if source == "-" else source)
+        ):
+            raise UsageError(f"--output must not be the input; got {source} for both")

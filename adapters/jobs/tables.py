@@ -64,7 +64,7 @@ def open_table(name: str, kind: str, stream: Any, closing: ExitStack) -> Table:
             file = closing.enter_context(parquet.ParquetFile(stream))
             return Table(file.schema_arrow, partial(_row_groups, file), lambda: file.metadata.num_rows)
         if kind == "arrow":
-            return _arrow(name, closing)
+            return _arrow(stream.name, closing)
         return _data_set(name, closing)
     except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
         raise UsageError(f"cannot read {name}: {one_line(error)}") from None

@@ -25,7 +25,7 @@ def run_with_shards(job: Job, source: Source, written: Format, target: Path, pro
     """Answer what no shard holds, keep it, and join all of it into ``target``."""
     with WorkFolder(target) as folder:
         pipe = job_pipeline(job, source, target)
-        folder.begin(fingerprint_of(job, pipe, written), restart=job.restart)
+        folder.begin(fingerprint_of(job, pipe, source.reading, written), restart=job.restart)
         windows = pipe.windows(job_entries(job, source), lambda entry: entry.item)
         rest = _not_answered(windows, folder, source)
         if folder.done:
@@ -65,18 +65,20 @@ def _not_answered(windows: Iterator[list[Entry]], folder: WorkFolder, source: So
 def _answer(job: Job, pipe: Any, windows: Iterator[list[Entry]], folder: WorkFolder, progress: Progress) -> None:
     """Answer windows, and commit what is answered about once a second, always whole windows."""
     pending: list[Answered] = []
-    committed = time.monotonic()
+    committed, kept = time.monotonic(), folder.done
     try:
         beside = files_beside(job.pictures, job.subtitles, job.subtitle_format)
         for found in answered(pipe, windows, progress, start=folder.done, seed=job.seed, flat=job.flat, beside=beside):
             # The newest window waits for the next one: only the last shard says that the input ended.
             if pending and time.monotonic() - committed >= job.commit_seconds:
                 _commit(folder, pending, progress, last=False)
-                pending, committed = [], time.monotonic()
+                pending, committed, kept = [], time.monotonic(), folder.done
             pending.append(found)
-    except (KeyboardInterrupt, Stopped) as stop:
-        if pending:
+    except (KeyboardInterrupt, Stopped, UsageError) as stop:
+        if pending and folder.done == kept:  # a signal may come when the shard is there and still pending here
             _commit(folder, pending, progress, last=False)
+        if isinstance(stop, UsageError):
+            raise
         raise Stopped.like(
             stop, f"{folder.done:,} are kept; the same command goes on" if folder.done else None
         ) from None

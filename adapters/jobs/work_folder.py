@@ -53,6 +53,8 @@ class WorkFolder:
 
     def __enter__(self) -> "WorkFolder":
         try:
+            with suppress(FileNotFoundError):
+                os.lstat(self._gone)  # a name that is too long is refused now, not at the end
             self._lock = Lock(self.path, f"another job is writing {self._target}")
             shutil.rmtree(self._gone, ignore_errors=True)
             for name in os.listdir(self.path):
@@ -77,22 +79,26 @@ class WorkFolder:
                 if name != "lock":
                     remove(self.path / name)
         if place.exists():
-            difference = _difference(json.loads(place.read_text(encoding="utf-8")), fingerprint)
+            difference = _difference(self._read_fingerprint(place), fingerprint)
             if difference is not None:
                 raise UsageError(f"{self._target} has an unfinished job: {difference}; --restart drops it")
         else:
             self._write(place.name, [json.dumps(fingerprint, indent=1, sort_keys=True).encode()])
         self._take_up(sorted(name for name in os.listdir(self.path) if name.endswith(_SUFFIX)))
 
+    def _read_fingerprint(self, place: Path) -> Any:
+        try:
+            return json.loads(place.read_bytes())
+        except ValueError:
+            raise UsageError(f"{self._target} has an unfinished job of no known kind; --restart drops it") from None
+
     def _take_up(self, names: Sequence[str]) -> None:
         """The shards that follow each other from the first item on; what lies behind a gap is answered again."""
         for name in names:
             place = self.path / name
             with open(place, "rb") as shard:
-                head = _read_head(shard)
-                shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
-                whole = _digest(iter(lambda: shard.read(1 << 20), b"")) == head.check
-            if whole and head.first == self.done:
+                head = _head_of_whole(shard)
+            if head is not None and head.first == self.done:
                 self._take(place, head)
             else:
                 remove(place)
@@ -168,6 +174,16 @@ def _read_head(shard: IO[bytes]) -> ShardHead:
     return ShardHead(**json.loads(shard.readline()))
 
 
+def _head_of_whole(shard: IO[bytes]) -> ShardHead | None:
+    """The head of a shard whose rows are those that were written, or None."""
+    try:
+        head = _read_head(shard)
+    except (ValueError, TypeError):
+        return None
+    shard.seek(head.count * DIGEST_BYTES, os.SEEK_CUR)
+    return head if _digest(iter(lambda: shard.read(1 << 20), b"")) == head.check else None
+
+
 def _digest(pieces: Iterable[bytes]) -> str:
     found = blake2b(digest_size=16)
     for piece in pieces:
@@ -177,7 +193,7 @@ def _digest(pieces: Iterable[bytes]) -> str:
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
     """What the first difference between two fingerprints is, in words."""
-    for name in sorted({*before, *now}):
+    for name in sorted({*before, *now}, key=lambda name: (name != "task", name)):
         old, new = before.get(name), now.get(name)
         if old == new:
             continue

@@ -47,11 +47,11 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
         ray = need_ray()
     except ImportError as error:
         raise UsageError(str(error)) from None
-    splits, digest, noun, carried = _splits(job)
+    splits, digest, noun, carried, reading = _splits(job)
     _start(ray, address)
     progress = Progress(job.task, noun, total=sum(split.count for split in splits), log=job.log)
     with stopping(), WorkFolder(target) as folder:  # Ray's own handler of SIGTERM would drop the lock too late
-        facts = _checked(ray, job, written, gpus_per_worker)
+        facts = _checked(ray, job, reading, written, gpus_per_worker)
         folder.begin({**facts, "input": {"digest": digest}}, restart=job.restart)
         parts = folder.path / "parts"
         os.makedirs(parts, exist_ok=True)
@@ -67,12 +67,12 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
     return OK if line is None else SOME_FAILED
 
 
-def _splits(job: Job) -> tuple[list[Split], str, str, dict[str, Any]]:
-    """The parts of the input, its digest, what an item is called, and the types of carried columns."""
+def _splits(job: Job) -> tuple[list[Split], str, str, dict[str, Any], dict[str, Any]]:
+    """The parts of the input, its digest, what an item is called, the types of carried columns, how it is read."""
     source = Source(job.input, job.format, job.max_line)
     try:
         check_input(job, source)
-        return *cut(source), source.noun, carried_types(source.schema, read_keep(job.keep))
+        return *cut(source), source.noun, carried_types(source.schema, read_keep(job.keep)), source.reading
     finally:
         source.close()
 
@@ -91,11 +91,11 @@ def _start(ray: Any, address: str | None) -> None:
         raise UsageError(f"cannot start Ray: {one_line(error)}") from None
 
 
-def _checked(ray: Any, job: Job, written: Any, gpus: float | None) -> dict[str, Any]:
+def _checked(ray: Any, job: Job, reading: Mapping[str, Any], written: Any, gpus: float | None) -> dict[str, Any]:
     """The fingerprint of the job, made where a worker runs: what is wrong with its model is told in one line."""
     task = ray.remote(num_cpus=0.5, num_gpus=gpus or 0, max_retries=0)(_facts)
     try:
-        found: dict[str, Any] | str = ray.get(task.remote(job, written))
+        found: dict[str, Any] | str = ray.get(task.remote(job, reading, written))
     except ray.exceptions.RayError as error:
         raise UsageError(f"a worker of Ray failed: {one_line(error)}") from None
     if isinstance(found, str):
@@ -103,9 +103,9 @@ def _checked(ray: Any, job: Job, written: Any, gpus: float | None) -> dict[str, 
     return found
 
 
-def _facts(job: Job, written: Any) -> dict[str, Any] | str:
+def _facts(job: Job, reading: Mapping[str, Any], written: Any) -> dict[str, Any] | str:
     try:
-        return fingerprint_of(job, load_pipeline(job), written)
+        return fingerprint_of(job, load_pipeline(job), reading, written)
     except UsageError as error:
         return str(error)
 

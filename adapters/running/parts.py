@@ -1,5 +1,6 @@
 """The processors of a model, of any kind: one for texts, images, sounds or videos, or one that holds several."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,16 @@ PARTS = {
     "feature_extractor": "AutoFeatureExtractor",
     "video_processor": "AutoVideoProcessor",
 }
+
+
+# A tokenizer that was made without its files knows its special tokens and at most the mark of a word's beginning; the
+# smallest real one (amino acids) knows 27 tokens more. Larger vocabularies need no look.
+_WORDS = 2
+_SMALL = 1000
+
+
+class NoVocabulary(UserWarning):
+    """A tokenizer knows no words: its files are not there, and transformers 5 makes an empty one without a word."""
 
 
 def load_parts(task: Task, given: Mapping[str, Any], name: Any, hub: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +52,26 @@ def load_parts(task: Task, given: Mapping[str, Any], name: Any, hub: Mapping[str
         elif found is None and part in task.may_use and name is not None:
             found = _load_if_there(part, name, hub)
         held[part] = found
+    if name is not None and not _is_given(given):
+        _warn_of_no_vocabulary(task, name, held["tokenizer"])
     return held
+
+
+def _is_given(given: Mapping[str, Any]) -> bool:
+    return any(given.get(part) is not None for part in ("tokenizer", "processor"))
+
+
+def _warn_of_no_vocabulary(task: Task, name: Any, tokenizer: Any) -> None:
+    if not hasattr(tokenizer, "get_vocab") or len(tokenizer) > _SMALL:
+        return
+    beside = {*tokenizer.all_special_tokens, *getattr(tokenizer, "added_tokens_encoder", ())}
+    if len(set(tokenizer.get_vocab()) - beside) < _WORDS:
+        warnings.warn(
+            f"{name} holds no vocabulary for {type(tokenizer).__name__}: every word is unknown to it, and the answers "
+            f"of {task.name} say nothing of the text",
+            NoVocabulary,
+            stacklevel=6,
+        )
 
 
 def _renamed(task: Task, given: Mapping[str, Any]) -> Mapping[str, Any]:

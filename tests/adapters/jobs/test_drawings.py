@@ -51,3 +51,18 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_command(pictures, model, tmp_pa
     with pytest.raises(FileNotFoundError):  # no output is left
         run(pictures, model, tmp_path, "--pictures", str(tmp_path / "file"))
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_costs_itself_alone(pictures, model, tmp_path):
+    (pictures / "gone.png").symlink_to("nowhere.png")
+    status, rows = run(pictures, model, tmp_path)
+    assert status == 3
+    assert {row["id"] for row in rows if "error" in row} == {"broken.png", "gone.png"} and len(rows) == 4
+
+
+def test_a_drawing_that_cannot_be_written_is_one_line(pictures, model, tmp_path, capsys):
+    (tmp_path / "drawn" / "000001-a-b.png").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):  # no output is left
+        run(pictures, model, tmp_path, "--pictures", str(tmp_path / "drawn"))
+    err = capsys.readouterr().err
+    assert err == f"afterlogits: cannot write {tmp_path / 'drawn' / '000001-a-b.png'}: Is a directory\n"

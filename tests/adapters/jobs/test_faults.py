@@ -5,12 +5,16 @@ import json
 import os
 import shutil
 
+import pyarrow
 import pytest
+import transformers
+from pyarrow import parquet
 
 from afterlogits import pipeline
 from afterlogits.adapters.checkpoints import path as shipped
 from afterlogits.adapters.cli.commands import main
 from afterlogits.adapters.running.loading import NewWeights
+from afterlogits.adapters.running.parts import NoVocabulary
 from tests.builders.forks import command
 
 GOOD = '{"id": "good", "text": "Ada was in Paris."}'
@@ -114,6 +118,11 @@ def test_what_is_compressed_is_not_read_as_text(run, records, tmp_path, suffix):
         ("in.bin", b"a\x00b", "cannot read in.bin: it is no text; name its format with --format"),
         ("in.txt", b"\xff\xfea\x00", "cannot read in.txt: it is text in UTF-16"),
         ("in.csv", b"a,a\n1,2\n", "the header has two columns 'a'"),
+        (
+            "in.tsv",
+            b"a\tb\r1\t2\r",
+            "cannot read in.tsv: the header is no row: new-line character seen in unquoted field",
+        ),
     ],
 )
 def test_a_file_that_is_not_what_it_seems_is_one_line(run, tmp_path, capsys, name, data, text):
@@ -259,6 +268,31 @@ def test_a_broken_checkpoint_is_one_whole_line(run, tmp_path, capsys, name, data
     assert sorted(os.listdir(tmp_path)) == ["in.txt", "model"]
 
 
+@pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4 refuses what 5 makes up")
+@pytest.mark.parametrize(("task", "folder"), [("ner", "ner"), ("feature-extraction", "masked-lm")])
+def test_a_tokenizer_without_words_is_an_error(run, tmp_path, capsys, task, folder):
+    """Without any of its files transformers 5 makes one of special tokens alone: every answer was that to [UNK]."""
+    model = tmp_path / "model"
+    shutil.copytree(shipped(folder), model)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (model / name).unlink()
+    (tmp_path / "in.jsonl").write_text('"Ada"\n')
+    assert run("in.jsonl", "out.jsonl", task=task, model=str(model)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"afterlogits: {model} holds no vocabulary for BertTokenizer: ") and err.count("\n") == 1
+    assert run("in.jsonl", "out.jsonl", "--allow-new-weights", task=task, model=str(model)) == 0
+    with pytest.warns(NoVocabulary, match="every word is unknown to it"):
+        pipeline(task, model=str(model))
+
+
+def test_a_warning_of_a_bad_pickle_is_no_second_line(tmp_path):
+    folder = broken(tmp_path / "model", "pytorch_model.bin", b"\x80\x04junk")
+    (tmp_path / "in.txt").write_text("Ada\n")
+    given = ("run", "ner", "--input", tmp_path / "in.txt", "--output", tmp_path / "out.jsonl", "--model", folder)
+    status, err = told(*given)
+    assert status == 2 and err.startswith("afterlogits: cannot load ") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("task", "folder", "names"),
     [
@@ -325,6 +359,110 @@ def test_a_pipe_is_an_output_too(checkpoint, tmp_path):
     with open(tmp_path / "out", encoding="utf-8") as reader:
         assert len(reader.readlines()) == 50
     assert job.wait() == 0
+
+
+def told(*arguments, **handles):
+    """The exit status of a command in a process of its own, and its standard error."""
+    out, tell = os.pipe()
+    job = command(*arguments, stderr=tell, **handles)
+    os.close(tell)
+    err = read_all(out)
+    return job.wait(), err
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_pipe_has_a_name_too(checkpoint, tmp_path, name):
+    """What a shell's >(command) is: a link that leads to no file."""
+    (tmp_path / "in.txt").write_text("Ada\n" * 50)
+    out, to_out = os.pipe()
+    job = command("run", "ner", "--input", tmp_path / "in.txt", "--model", checkpoint, "--output", name, stdout=to_out)
+    os.close(to_out)
+    assert read_all(out).count("\n") == 50
+    assert job.wait() == 0
+
+
+@pytest.mark.parametrize("arguments", [["run", "ner", "--help"], ["--version"], ["dry"]], ids=lambda each: each[0])
+def test_a_full_disk_under_standard_output_is_one_line(checkpoint, tmp_path, arguments):
+    (tmp_path / "in.txt").write_text("Ada\n" * 50)
+    dry = ["run", "ner", "--input", tmp_path / "in.txt", "--model", checkpoint, "--output", "-", "--dry-run"]
+    full = os.open("/dev/full", os.O_WRONLY)
+    status, err = told(*(dry if arguments == ["dry"] else arguments), stdout=full)
+    os.close(full)
+    assert (status, err) == (2, "afterlogits: cannot write standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_table_comes_through_a_pipe(checkpoint, tmp_path, kind):
+    table = pyarrow.table({"text": ["Ada was in Paris."] * 3})
+    if kind == "parquet":
+        parquet.write_table(table, tmp_path / "in")
+    else:
+        with pyarrow.ipc.new_file(str(tmp_path / "in"), table.schema) as writer:
+            writer.write_table(table)
+    for name in ("-", "/dev/stdin"):
+        source, to_source = os.pipe()
+        os.write(to_source, (tmp_path / "in").read_bytes())
+        os.close(to_source)
+        given = ("run", "ner", "--input", name, "--output", tmp_path / "out.jsonl", "--model", checkpoint)
+        assert told(*given, stdin=source) == (0, "")
+        os.close(source)
+        assert (tmp_path / "out.jsonl").read_text().count('"result"') == 3
+
+
+def test_a_redirection_must_not_be_the_input(checkpoint, tmp_path):
+    given = ("run", "ner", "--model", checkpoint)
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n")
+    source = os.open(tmp_path / "in.jsonl", os.O_RDWR | os.O_APPEND)
+    line = "afterlogits: --output must not be the input; got {} for both\n"
+    same = (*given, "--input", "-", "--output", tmp_path / "in.jsonl")
+    assert told(*same, stdin=source) == (2, line.format("-"))
+    appended = (*given, "--input", tmp_path / "in.jsonl", "--output", "-")
+    assert told(*appended, stdout=source) == (2, line.format(tmp_path / "in.jsonl"))
+    os.close(source)
+    assert (tmp_path / "in.jsonl").read_text() == f"{GOOD}\n"
+
+
+def test_files_beside_the_output_are_not_the_input(run, tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text(f"{GOOD}\n")
+    for log in ("in.jsonl", "./out.jsonl"):
+        assert run("in.jsonl", "out.jsonl", "--log", log) == 2
+        assert capsys.readouterr().err == f"afterlogits: --log must be neither the input nor the output; got {log}\n"
+    (tmp_path / "pictures").mkdir()
+    for folder in ("pictures", "pictures/drawn"):
+        assert run("pictures", "out.jsonl", "--pictures", folder, task="object-detection", model=None) == 2
+        assert capsys.readouterr().err == (
+            f"afterlogits: --pictures must not lie in the input, which would then hold them; got {folder}\n"
+        )
+    assert (tmp_path / "in.jsonl").read_text() == f"{GOOD}\n"
+
+
+@pytest.mark.parametrize("length", [246, 250, 251, 256])
+def test_a_name_too_long_for_the_work_folder_is_refused_at_once(run, tmp_path, capsys, length):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "n" * length) == 2
+    err = capsys.readouterr().err
+    assert err.endswith(": File name too long\n") and err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["in.txt"]
+
+
+def test_a_loop_of_links_is_no_output(run, tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    os.symlink("loop", tmp_path / "loop")
+    assert run("in.txt", "loop") == 2
+    assert capsys.readouterr().err == "afterlogits: cannot write loop: Too many levels of symbolic links\n"
+    assert (tmp_path / "loop").is_symlink()
+
+
+def test_a_full_disk_under_the_log_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "out.jsonl", "--log", "/dev/full") == 2
+    assert capsys.readouterr().err == "afterlogits: cannot write the log: No space left on device\n"
+
+
+def test_options_of_another_engine_are_refused(run, tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("Ada\n")
+    assert run("in.txt", "out.jsonl", "--workers", "2") == 2
+    assert capsys.readouterr().err == "afterlogits: --workers needs --engine ray\n"
 
 
 def test_dev_null_is_an_output(run, tmp_path):

@@ -1,10 +1,13 @@
 """A job that is stopped goes on where it was; one that is not the same job is refused."""
 
+import gzip
 import json
 import os
 import shutil
 import signal
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,6 +124,9 @@ def test_a_changed_option_is_refused(unfinished, tmp_path, capsys):
         (("--output-format", "csv"), "setting output format was 'jsonl', is 'csv'"),
         (("--dtype", "bfloat16"), "setting dtype was 'torch.float32', is 'torch.bfloat16'"),
         (("--corrected",), "setting corrected was False, is True"),
+        (("--format", "text"), "setting input format was 'jsonl', is 'text'"),
+        (("--pictures", "drawn"), f"setting pictures was None, is '{tmp_path / 'drawn'}'"),
+        (("--subtitles", "said"), "setting subtitle-format was None, is 'srt'"),
     ):
         assert unfinished(*arguments) == 2
         assert refusal(capsys) == f"{target} has an unfinished job: {text}; --restart drops it"
@@ -151,6 +157,50 @@ def test_a_changed_input_is_refused_by_its_line(unfinished, tmp_path, capsys, ch
     assert refusal(capsys).startswith(text)
     (tmp_path / "in.jsonl").write_text("".join(LINES))
     assert unfinished() == 0
+
+
+def test_a_changed_header_is_refused(run, tmp_path, capsys, stop_at):
+    """The same rows under other names are other items, and as TSV they have one column."""
+    rows = "Ada was in Paris,Bob was in Rome\n" * 400
+    (tmp_path / "in.csv").write_text(f"text,other\n{rows}")
+    stop_at(250)
+    assert run("in.csv", "out.jsonl") == 143
+    stop_at(None)
+    (tmp_path / "in.csv").write_text(f"other,text\n{rows}")
+    capsys.readouterr()
+    assert run("in.csv", "out.jsonl") == 2
+    assert "input columns was ['text', 'other'], is ['other', 'text']" in refusal(capsys)
+    assert run("in.csv", "out.jsonl", "--format", "tsv") == 2
+    assert "setting input columns" in refusal(capsys)
+
+
+def test_a_signal_between_a_shard_and_the_next_window_doubles_nothing(run, tmp_path, monkeypatch, stop_at):
+    from afterlogits.adapters.jobs import with_shards
+
+    (tmp_path / "in.jsonl").write_text("".join(LINES))
+    assert run("in.jsonl", "whole.jsonl") == 0
+    commit = WorkFolder.commit
+
+    def commit_and_stop(*arguments, **facts):
+        commit(*arguments, **facts)
+        monkeypatch.setattr(WorkFolder, "commit", commit)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(WorkFolder, "commit", commit_and_stop)
+    monkeypatch.setattr(with_shards, "time", SimpleNamespace(monotonic=count(0, 2).__next__))
+    assert run("in.jsonl", "out.jsonl") == 143
+    assert run("in.jsonl", "out.jsonl") == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_what_was_answered_is_kept_when_the_input_breaks(run, tmp_path, capsys):
+    whole = gzip.compress("".join(LINES).encode() + os.urandom(60_000).hex().encode())
+    (tmp_path / "in.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    assert run("in.jsonl.gz", "out.jsonl") == 2
+    assert any(name.endswith(".shard") for name in os.listdir(tmp_path / ".out.jsonl.job"))
+    (tmp_path / "in.jsonl.gz").write_bytes(whole)
+    assert run("in.jsonl.gz", "out.jsonl") == 3  # the last line is none
+    assert (tmp_path / "out.jsonl").read_text().count('"result"') == 400
 
 
 def test_an_input_that_grew_behind_the_answered_part_goes_on(unfinished, tmp_path, records):

@@ -46,7 +46,7 @@ def test_a_folder_without_shards_leaves_no_trace(target):
     assert os.listdir(target.parent) == []
 
 
-@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone", "empty", "no head", "another head"])
 def test_what_is_not_whole_is_answered_again(target, harm):
     with WorkFolder(target) as folder:
         folder.begin(FINGERPRINT)
@@ -56,7 +56,14 @@ def test_what_is_not_whole_is_answered_again(target, harm):
     data = second.read_bytes()
     second.unlink()
     if harm != "gone":
-        second.write_bytes(data[:-2] if harm == "cut" else data.replace(b'"b"', b'"x"'))
+        harmed = {
+            "cut": data[:-2],
+            "changed": data.replace(b'"b"', b'"x"'),
+            "empty": b"",
+            "no head": b"\xff\n",
+            "another head": b"{}\n",
+        }
+        second.write_bytes(harmed[harm])
     with WorkFolder(target) as folder:
         folder.begin(FINGERPRINT)
         assert folder.done == 1 and b"".join(folder.bodies()) == b'"a"\n'
@@ -113,3 +120,12 @@ def test_a_system_without_locks_says_so_in_one_line(run, tmp_path, monkeypatch, 
     assert run("in.txt", "out.jsonl") == 2
     error = capsys.readouterr().err
     assert error.startswith("afterlogits: --output needs file locks") and error.count("\n") == 1
+
+
+def test_a_fingerprint_that_cannot_be_read_is_one_line(target):
+    with WorkFolder(target) as folder:
+        folder.begin(FINGERPRINT)
+        commit(folder, "a")
+    (folder.path / "job.json").write_text("{")
+    with WorkFolder(target) as folder, pytest.raises(UsageError, match="unfinished job of no known kind; --restart"):
+        folder.begin(FINGERPRINT)
