@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from afterlogits.adapters.serving.app import Application
-from afterlogits.adapters.serving.loaded_models import of_pipeline
+from afterlogits.adapters.serving.loaded_models import load_served, of_pipeline
 from afterlogits.adapters.serving.metrics import Metrics
 from afterlogits.adapters.serving.server import Server
 from afterlogits.adapters.serving.settings import Limits, Settings
@@ -23,7 +24,21 @@ def running(*pipes: Any, names: Any = (), settings: Any = None, **limits: Any) -
         of_pipeline(pipe, bounds, metrics, names[place] if place < len(names) else "model")
         for place, pipe in enumerate(pipes)
     ]
-    application = Application(served, Settings(port=0, limits=bounds, **(settings or {})), metrics)
+    with _running(Application(served, Settings(port=0, limits=bounds, **(settings or {})), metrics)) as base:
+        yield base
+
+
+@contextmanager
+def running_settings(settings: Settings) -> Iterator[str]:
+    """Serve what a command's settings say, on a free port; gives the address."""
+    metrics = Metrics()
+    found = replace(settings, port=0)
+    with _running(Application(load_served(found, metrics), found, metrics)) as base:
+        yield base
+
+
+@contextmanager
+def _running(application: Application) -> Iterator[str]:
     server = Server(application)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

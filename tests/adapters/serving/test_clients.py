@@ -121,99 +121,100 @@ def expected(task):
     return found
 
 
+@pytest.fixture(scope="module")
+def base():
+    """One server of every task that the client has a method for."""
+    with running(*[pipe_of(task) for task in CALLS if task in cases()]) as address:
+        yield address
+
+
 @pytest.mark.v4
 @pytest.mark.parametrize("task", [task for task in CALLS if task in cases()])
-def test_every_method_of_the_hubs_client(task):
+def test_every_method_of_the_hubs_client(base, task):
     import torch
 
-    with running(pipe_of(task)) as base:
-        client = InferenceClient(f"{base}/{task}")
-        torch.manual_seed(0)
-        try:
-            found = CALLS[task](client)
-        except (TypeError, AttributeError) as error:
-            pytest.skip(f"huggingface_hub {huggingface_hub.__version__}: {error}")
-        torch.manual_seed(0)
-        want = expected(task)
-        if task == "text-to-audio":
-            import soundfile
+    client = InferenceClient(f"{base}/{task}")
+    torch.manual_seed(0)
+    try:
+        found = CALLS[task](client)
+    except (TypeError, AttributeError) as error:
+        pytest.skip(f"huggingface_hub {huggingface_hub.__version__}: {error}")
+    torch.manual_seed(0)
+    want = expected(task)
+    if task == "text-to-audio":
+        import soundfile
 
-            samples, rate = soundfile.read(io.BytesIO(found))
-            assert rate == want["sampling_rate"]
-            np.testing.assert_allclose(samples, np.clip(want["audio"], -1, 1), atol=1e-4)
-        else:
-            same(plain(found) if task != "image-to-image" else found, want)
-        asking = InferenceClient(provider="hf-inference")
-        assert asking.health_check(base) and asking.health_check(f"{base}/{task}")
-        assert asking.get_endpoint_info(model=f"{base}/{task}")["tasks"][0]["task"] == task
+        samples, rate = soundfile.read(io.BytesIO(found))
+        assert rate == want["sampling_rate"]
+        np.testing.assert_allclose(samples, np.clip(want["audio"], -1, 1), atol=1e-4)
+    else:
+        same(plain(found) if task != "image-to-image" else found, want)
+    asking = InferenceClient(provider="hf-inference")
+    assert asking.health_check(base) and asking.health_check(f"{base}/{task}")
+    assert task in [each["task"] for each in asking.get_endpoint_info(model=f"{base}/{task}")["tasks"]]
 
 
 @pytest.mark.v4
-def test_sentence_similarity():
+def test_sentence_similarity(base):
     pipe = pipe_of("feature-extraction")
     texts = ["The bread is fresh.", "She bakes bread.", "The council met."]
-    with running(pipe) as base:
-        found = InferenceClient(f"{base}/feature-extraction").sentence_similarity(texts[0], texts[1:])
+    found = InferenceClient(f"{base}/feature-extraction").sentence_similarity(texts[0], texts[1:])
     first, *others = np.asarray(pipe(texts, pooling="mean", normalize=True))
     assert found == pytest.approx([float(first @ other) for other in others], abs=1e-5)
 
 
 @pytest.mark.v4
-def test_text_generation_of_every_kind():
+def test_text_generation_of_every_kind(base):
     pipe = pipe_of("text-generation")
     asked = {"max_new_tokens": 10, "temperature": 1.2, "top_k": 30, "top_p": 0.9, "seed": 5, "do_sample": True}
     own = {name: value for name, value in asked.items() if name != "seed"}
     (whole,) = pipe(PROMPT, **own, seeds=[5])
     (new,) = pipe(PROMPT, **own, seeds=[5], return_full_text=False)
-    with running(pipe) as base:
-        client = InferenceClient(f"{base}/text-generation")
-        assert client.text_generation(PROMPT, **asked) == whole["generated_text"]
-        assert client.text_generation(PROMPT, **asked, return_full_text=False) == new["generated_text"]
-        details = client.text_generation(PROMPT, **asked, details=True, return_full_text=False)
-        assert details.generated_text == new["generated_text"] and details.details.generated_tokens == 10
-        assert "".join(token.text for token in details.details.tokens) == new["generated_text"]
-        assert details.details.seed == 5 and details.details.finish_reason == "length"
-        assert "".join(client.text_generation(PROMPT, **asked, stream=True)) == new["generated_text"]
-        streamed = list(client.text_generation(PROMPT, **asked, stream=True, details=True))
-        assert [each.token.logprob for each in streamed] == pytest.approx(
-            [token.logprob for token in details.details.tokens], abs=1e-4
-        )
-        assert streamed[-1].details.generated_tokens == 10 and streamed[-1].generated_text == whole["generated_text"]
-        assert all(each.generated_text is None for each in streamed[:-1])
-        stopped = client.text_generation(PROMPT, max_new_tokens=20, stop=["the"], do_sample=False)
-        assert stopped == pipe(PROMPT, max_new_tokens=20, stop_sequence="the", do_sample=False)[0]["generated_text"]
-        with pytest.raises(Exception, match="max_new_tokens must be at most 1024; got 5000"):
-            client.text_generation(PROMPT, max_new_tokens=5000)
-        with pytest.raises(Exception, match="watermark must be left out"):
-            client.text_generation(PROMPT, watermark=True)
+    client = InferenceClient(f"{base}/text-generation")
+    assert client.text_generation(PROMPT, **asked) == whole["generated_text"]
+    assert client.text_generation(PROMPT, **asked, return_full_text=False) == new["generated_text"]
+    details = client.text_generation(PROMPT, **asked, details=True, return_full_text=False)
+    assert details.generated_text == new["generated_text"] and details.details.generated_tokens == 10
+    assert "".join(token.text for token in details.details.tokens) == new["generated_text"]
+    assert details.details.seed == 5 and details.details.finish_reason == "length"
+    assert "".join(client.text_generation(PROMPT, **asked, stream=True)) == new["generated_text"]
+    streamed = list(client.text_generation(PROMPT, **asked, stream=True, details=True))
+    assert [each.token.logprob for each in streamed] == pytest.approx(
+        [token.logprob for token in details.details.tokens], abs=1e-4
+    )
+    assert streamed[-1].details.generated_tokens == 10 and streamed[-1].generated_text == whole["generated_text"]
+    assert all(each.generated_text is None for each in streamed[:-1])
+    stopped = client.text_generation(PROMPT, max_new_tokens=20, stop=["the"], do_sample=False)
+    assert stopped == pipe(PROMPT, max_new_tokens=20, stop_sequence="the", do_sample=False)[0]["generated_text"]
+    with pytest.raises(Exception, match="max_new_tokens must be at most 1024; got 5000"):
+        client.text_generation(PROMPT, max_new_tokens=5000)
+    with pytest.raises(Exception, match="watermark must be left out"):
+        client.text_generation(PROMPT, watermark=True)
 
 
 @pytest.mark.v4
-def test_chats_of_the_hubs_client():
+def test_chats_of_the_hubs_client(base):
     pipe = pipe_of("text-generation")
     chat = [{"role": "user", "content": "Who bakes?"}]
     (want,) = pipe(chat, max_new_tokens=8, do_sample=False, return_full_text=False)
-    with running(pipe) as base:
-        for address in (base, f"{base}/text-generation"):
-            client = InferenceClient(address)
-            found = client.chat_completion(chat, max_tokens=8, temperature=0.0, logprobs=True, top_logprobs=2)
-            assert found.choices[0].message.content == want["generated_text"]
-            assert found.usage.completion_tokens == len(found.choices[0].logprobs.content) == 8
-            assert len(found.choices[0].logprobs.content[0].top_logprobs) == 2
-            pieces = list(client.chat_completion(chat, max_tokens=8, temperature=0.0, stream=True))
-            assert "".join(each.choices[0].delta.content or "" for each in pieces) == want["generated_text"]
-            assert pieces[-1].choices[0].finish_reason == found.choices[0].finish_reason == "length"
+    for address in (base, f"{base}/text-generation"):
+        client = InferenceClient(address)
+        found = client.chat_completion(chat, max_tokens=8, temperature=0.0, logprobs=True, top_logprobs=2)
+        assert found.choices[0].message.content == want["generated_text"]
+        assert found.usage.completion_tokens == len(found.choices[0].logprobs.content) == 8
+        assert len(found.choices[0].logprobs.content[0].top_logprobs) == 2
+        pieces = list(client.chat_completion(chat, max_tokens=8, temperature=0.0, stream=True))
+        assert "".join(each.choices[0].delta.content or "" for each in pieces) == want["generated_text"]
+        assert pieces[-1].choices[0].finish_reason == found.choices[0].finish_reason == "length"
 
 
 @pytest.mark.v4
-def test_errors_reach_the_user():
-    pipe = pipe_of("token-classification")
-    with running(pipe) as base:
-        client = InferenceClient(f"{base}/token-classification")
-        with pytest.raises(HfHubHTTPError, match="text must not be empty"):
-            client.token_classification("")
-        with pytest.raises(HfHubHTTPError, match="404"):
-            InferenceClient(f"{base}/nothing").token_classification("Ada")
+def test_errors_reach_the_user(base):
+    client = InferenceClient(f"{base}/token-classification")
+    with pytest.raises(HfHubHTTPError, match="text must not be empty"):
+        client.token_classification("")
+    with pytest.raises(HfHubHTTPError, match="404"):
+        InferenceClient(f"{base}/nothing").token_classification("Ada")
 
 
 openai = pytest.importorskip("openai", reason="openai is not installed")

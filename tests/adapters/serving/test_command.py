@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -141,12 +140,11 @@ def test_the_help_has_every_option(capsys):
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_a_missing_package_is_named_with_its_command(missing):
-    code = f"import sys; sys.modules[{missing!r}] = None; from afterlogits.adapters.cli.commands import main; "
-    code += "sys.exit(main(['serve', '--port', '0']))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert found.returncode == 2
-    assert found.stderr == f"afterlogits: afterlogits serve needs {missing}: pip install 'afterlogits[serve]'\n"
+def test_a_missing_package_is_named_with_its_command(missing, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(["serve", "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"afterlogits: afterlogits serve needs {missing}: pip install 'afterlogits[serve]'\n"
 
 
 def test_it_serves_drains_and_ends_with_status_0():
@@ -175,15 +173,14 @@ def test_it_serves_drains_and_ends_with_status_0():
             post(server.base, "/ner", {"inputs": "Ada"})
 
 
-def test_a_port_in_use_is_one_line():
+def test_a_port_in_use_is_one_line(capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "afterlogits", "serve", "--task", "ner", "--port", str(port)]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 2
-    assert found.stderr.splitlines()[-1] == f"afterlogits: cannot listen on 127.0.0.1:{port}: is the port in use?"
+        assert main(["serve", "--task", "ner", "--port", str(port)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"afterlogits: cannot listen on 127.0.0.1:{port}: is the port in use?"
 
 
 def test_models_that_serve_several_tasks_are_loaded_once():

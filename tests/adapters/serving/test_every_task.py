@@ -43,32 +43,42 @@ def ask(base, task):
     return send(base, "POST", f"/{task}", body, {"Accept": "application/json"})
 
 
+@pytest.fixture(scope="module")
+def base():
+    with running(*map(pipe_of, cases())) as address:
+        yield address
+
+
 @pytest.mark.parametrize("task", cases())
-def test_answers_are_the_pipelines(task):
-    with running(pipe_of(task)) as base:
-        answer = ask(base, task)
-        assert answer.status == 200, answer.body
-        assert close(answer.json, expected(task))
-        assert post(base, f"/{task}", {"inputs": None}).status == 422
-        # A file or an address of the server's side is no input, whatever the task.
-        for name in ("/etc/hostname", "http://127.0.0.1:1/a.png", "file:///etc/hostname"):
-            if kind_of(TASKS[task]) is not None:
-                refused = post(base, f"/{task}", {"inputs": name})
-                assert refused.status == 422 and "never a path or an address" in refused.json["error"]
+def test_answers_are_the_pipelines(base, task):
+    answer = ask(base, task)
+    assert answer.status == 200, answer.body
+    assert close(answer.json, expected(task))
+    assert post(base, f"/{task}", {"inputs": None}).status == 422
+    # A file or an address of the server's side is no input, whatever the task.
+    for name in ("/etc/hostname", "http://127.0.0.1:1/a.png", "file:///etc/hostname"):
+        if kind_of(TASKS[task]) is not None:
+            refused = post(base, f"/{task}", {"inputs": name})
+            assert refused.status == 422 and "never a path or an address" in refused.json["error"]
+
+
+def test_one_task_alone_is_answered_at_the_root():
+    task = "text-classification"
+    with running(pipe_of(task)) as address:
+        assert close(post(address, "/", {"inputs": inputs_of(task), "parameters": {"top_k": 2}}).json, expected(task))
 
 
 @pytest.mark.parametrize("task", BINARY)
-def test_raw_bytes_are_an_input(task):
+def test_raw_bytes_are_an_input(base, task):
     options = {n: v for n, v in CASES[task].options.items() if not isinstance(v, list)}
     if "candidate_labels" in CASES[task].options:
         pytest.skip("labels do not fit beside raw bytes")
-    with running(pipe_of(task)) as base:
-        query = "&".join(f"{name}={value}" for name, value in options.items())
-        raw = send(base, "POST", f"/{task}?{query}", inputs_of(task), {"Content-Type": "application/octet-stream"})
-        url = f"data:application/octet-stream;base64,{b64(inputs_of(task))}"
-        named = post(base, f"/{task}", {"inputs": url, "parameters": options})
-        assert raw.status == named.status == 200, (raw.body, named.body)
-        assert close(raw.json, named.json)
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    raw = send(base, "POST", f"/{task}?{query}", inputs_of(task), {"Content-Type": "application/octet-stream"})
+    url = f"data:application/octet-stream;base64,{b64(inputs_of(task))}"
+    named = post(base, f"/{task}", {"inputs": url, "parameters": options})
+    assert raw.status == named.status == 200, (raw.body, named.body)
+    assert close(raw.json, named.json)
 
 
 def test_every_task_of_the_package_is_tried():
