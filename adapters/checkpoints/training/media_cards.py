@@ -55,13 +55,6 @@ ABOUT = {
         "the weights of `shape-maps`.",
         "It knows such drawings and nothing else: a photograph gets a caption that means nothing.",
     ),
-    "picture-questions": About(
-        "A ViLT that answers questions about drawn pictures: how many things, of which colour, on which side.",
-        "visual-question-answering",
-        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`, with a question each.",
-        "It knows such drawings and such questions alone, and nothing of shapes. ViLT shuffles its patches at random, "
-        "which moves its scores in the last digits.",
-    ),
 }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ...pipelines import pipeline
@@ -98,14 +97,10 @@ def receipts(folder: Path, count: int = 100) -> Figures:
     return figures
 
 
-def _scenes(count: int) -> tuple[np.random.Generator, list[scenes.Scene]]:
-    rng = np.random.default_rng(SEED)
-    return rng, [scenes.draw(rng, scenes.apart(rng, 3)) for _ in range(count)]
-
-
 def captions(folder: Path, count: int = 400) -> Figures:
     describe: Any = pipeline("image-to-text", model=str(folder))
-    _, drawn = _scenes(count)
+    rng = np.random.default_rng(SEED)
+    drawn = [scenes.draw(rng, scenes.apart(rng, 3)) for _ in range(count)]
     said = [found[0]["generated_text"] for found in describe([Image.fromarray(each.image) for each in drawn])]
     meant = [picture_texts.caption(each.things) for each in drawn]
     pairs = [(one.split(" and "), other.split(" and ")) for one, other in zip(said, meant, strict=True)]
@@ -115,27 +110,9 @@ def captions(folder: Path, count: int = 400) -> Figures:
     }
 
 
-def picture_questions(folder: Path, count: int = 800) -> Figures:
-    ask: Any = pipeline("visual-question-answering", model=str(folder))
-    rng, drawn = _scenes(count)
-    asked = [picture_texts.question(rng, each.things) for each in drawn]
-    items = [
-        {"image": Image.fromarray(each.image), "question": text} for each, (text, _) in zip(drawn, asked, strict=True)
-    ]
-    with torch.random.fork_rng(devices=[]):  # ViLT puts its patches in an order that it draws
-        found = ask(items, top_k=1)
-    right = [one[0]["answer"] == answer for one, (_, answer) in zip(found, asked, strict=True)]
-    figures = {f"accuracy of {len(picture_texts.ANSWERS)} answers": sum(right) / count}
-    for begin in ("how many", "is there", "what colour"):
-        own = [hit for hit, (text, _) in zip(right, asked, strict=True) if text.startswith(begin)]
-        figures[f"accuracy, {begin}"] = sum(own) / len(own)
-    return figures
-
-
 FIGURES: dict[str, Callable[..., Figures]] = {
     "spoken-words": spoken_words,
     "sounds": sounds,
     "receipts": receipts,
     "captions": captions,
-    "picture-questions": picture_questions,
 }

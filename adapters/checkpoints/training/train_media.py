@@ -28,7 +28,7 @@ from .media_models import KINDS, Kind
 from .optimise import Batch, Schedule, fit
 
 SEED = 2026
-SECOND = ("captions", "picture-questions")
+SECOND = ("captions",)
 """What the second process trains: about as long as all the others together."""
 
 
