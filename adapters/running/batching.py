@@ -50,13 +50,14 @@ class Batch:
     """Rows that go through the model together.
 
     ``inputs``: tensors [B, T], or [B, ...] stacked; ``lengths``: [B] int64 on the CPU; ``items``: the number of each
-    row's item.
+    row's item; ``host``: ``inputs`` as they were before they went to the device.
     """
 
     rows: Sequence[Row]
     inputs: dict[str, Tensor]
     lengths: Tensor
     items: Sequence[int] = ()
+    host: Mapping[str, Any] = field(default_factory=dict)
 
     def special_tokens_mask(self) -> Tensor:
         """[B, T] bool, True at special tokens and padding; the rows must carry ``special_tokens_mask``."""
@@ -161,7 +162,7 @@ def collate(
         names = list(rows[0].inputs)
         joined = {name: _column([row.inputs[name] for row in rows], pad_values.get(name, 0), left) for name in names}
     inputs = {name: _placed(value, device, dtype) for name, value in joined.items()}
-    return Batch(rows, inputs, torch.tensor([row.length for row in rows]), items)
+    return Batch(rows, inputs, torch.tensor([row.length for row in rows]), items, joined)
 
 
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:

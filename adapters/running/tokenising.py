@@ -109,9 +109,9 @@ def length_limit(tokenizer: Any) -> int | None:
 
 
 def take_logits(output: Any) -> Tensor:
-    """The logits of a model's output in float32 or wider, refused where they hold NaN."""
+    """The logits of a model's output on the host, read once, refused where they hold NaN."""
     logits: Tensor = output["logits"] if isinstance(output, Mapping) else output[0]
-    return checked(logits)
+    return checked(logits.cpu())
 
 
 def checked(logits: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ def speculate(
         new, counts = _accept(scores, draft, do_sample, draw, rows)
         width = new.shape[1]
         counts = rows.extend(new, counts, raw, scores, recorder, on_tokens)
+        getattr(draw, "finish", lambda: None)()  # of draws on a device, which has been read by now
         _drop_rejected(model, width, width - counts, rows.rounds == 1)
         alive = ~rows.finished
         num_alive = int(alive.sum())

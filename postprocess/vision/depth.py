@@ -98,7 +98,7 @@ def depth_pictures(maps: Sequence[Tensor]) -> list[Tensor]:
     for depth in maps:
         low, high = depth.aminmax()
         picture = (depth - low).div_(high - low).mul_(255)
-        pictures.append((picture if bool(high > low) else torch.zeros_like(depth)).to(torch.uint8))
+        pictures.append(picture.masked_fill_(~(high > low), 0).to(torch.uint8))
     return pictures
 
 

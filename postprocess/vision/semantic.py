@@ -237,12 +237,14 @@ def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:
                 best = plane.clone()
                 winner = torch.full(plane.shape, index, dtype=torch.int16, device=plane.device)
                 continue
-            winner.masked_fill_(plane > best, index)
+            # On a device a NaN is seen here, where asking at the end would be a wait.
+            ahead = plane > best if plane.device.type == "cpu" else (plane > best) | (plane.isnan() & ~best.isnan())
+            winner.masked_fill_(ahead, index)
             torch.maximum(best, plane, out=best)
     if best is None or winner is None:
         raise ValueError("logits must have at least one class; got none")
     labels = winner.long()
-    if best.is_floating_point() and bool(best.sum().isnan()):
+    if best.device.type == "cpu" and best.is_floating_point() and bool(best.sum().isnan()):
         _first_nan(labels, best, parts())
     return labels
 

@@ -82,6 +82,11 @@ class PretendTensor(Tensor):
     def __setitem__(self, index: Any, value: Any) -> None:
         Tensor.__setitem__(self, _sent(index), value)
 
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:  # type: ignore[override]
+        COUNTS.wait("new_tensor on the device")
+        COUNTS.launch("copy_", 1)
+        return PretendTensor(self.inner.new_tensor(data, **{**options, "device": "cpu"}))
+
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
 
@@ -248,7 +253,8 @@ def counted_builder(build: Callable[..., Tensor], kind: str) -> Callable[..., Te
 
     def built(data: Any, *args: Any, device: Any = None, **options: Any) -> Tensor:
         if isinstance(data, Tensor) and kind == "as_tensor":
-            return build(data, *args, device=device, **options)
+            dtype = args[0] if args else options.get("dtype")
+            return data.to(device=data.device if device is None else device, dtype=dtype or data.dtype)
         if device is None or torch.device(device).type != "cuda":
             return build(data, *args, device=device, **options)
         COUNTS.wait(f"torch.{kind} on the device")

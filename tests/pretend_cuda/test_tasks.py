@@ -5,13 +5,16 @@ import random
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import pipeline
+from afterlogits.adapters.running import runner
 from tests.adapters.tasks.parity import same
 from tests.adapters.tasks.text.table_cases import tapas_model, tapas_tokenizer
 from tests.builders import text_models, vision_models
@@ -91,28 +94,48 @@ def compare(
     items: list[Any],
     options: dict[str, Any],
     equal: Callable[[Any, Any], None],
+    name: str = "",
     **built: Any,
 ) -> float:
-    """Hold the device's answers to the CPU's; how often a batch of two items waits more than none does."""
-    expected = answered(
-        pipeline(task, model=model, **parts, **built, device="cpu"), items, {**options, "batch_size": 2}
-    )
-    with pretend_cuda() as counts:
-        pipe = pipeline(task, model=on_device(model), **parts, **built, device="cuda:0")
-        equal(expected, answered(pipe, items, {**options, "batch_size": 2}))
-        waits = []
-        for some in (items[:2], items[:4]):
-            counts.reset()
-            answered(pipe, some, {**options, "batch_size": 2})
-            waits.append(own_waits(counts))
+    """Hold the device's answers to the CPU's, and a batch to its number of waits, which is returned.
+
+    The number is the difference between calls of four and of two items, over that of their batches.
+    """
+    call = {**options, "batch_size": 2}
+    with sdpa_kernel(SDPBackend.MATH):  # what attention without a kernel of a device's own does
+        expected = answered(pipeline(task, model=model, **parts, **built, device="cpu"), items, call)
+        with pretend_cuda() as counts:
+            pipe = pipeline(task, model=on_device(model), **parts, **built, device="cuda:0")
+            equal(expected, answered(pipe, items, call))
+            waits, batches = [], []
+            for some in (items[:2], items[:4]):
+                counts.reset()
+                with mock.patch.object(runner, "forward", wraps=runner.forward) as forward:
+                    answered(pipe, some, call)
+                waits.append(own_waits(counts))
+                batches.append(forward.call_count)
     before, after = (sum(each.values()) for each in waits)
     further = {line: times - waits[0].get(line, 0) for line, times in waits[1].items()}
-    assert after - before <= MOST.get(task, 1), {line: times for line, times in further.items() if times}
-    return after - before
+    each = (after - before) / max(batches[1] - batches[0], 1)
+    assert each <= MOST.get(name or task, 1), {line: times for line, times in further.items() if times}
+    return each
 
 
-# A batch waits once: its answers are read. Of these tasks a batch is more than one call of a model.
-MOST: dict[str, int] = {}
+# A batch waits once: its answers are read. These wait more often: where a batch is a loop of its own (beams, chats,
+# calls of several models), and where segments are looked at one by one.
+MOST: dict[str, float] = {
+    "text2text-generation": 9,
+    "maskformer": 52,
+    "mask2former": 27,
+    "detr_segmentation": 53,
+    "automatic-speech-recognition whisper": 2,
+    "automatic-speech-recognition speech2text": 10,
+    "text-to-audio vits": 4,
+    "document-question-answering donut": 3,
+    "decision llama": 4,
+}
+# torch runs an LSTM on CUDA by one operation that has no form for the host.
+LSTM = ("parakeet, tdt", "parakeet, rnn-t")
 
 
 @pytest.mark.parametrize("name", TEXT)
@@ -143,10 +166,10 @@ def test_vision_tasks(task: str, name: str, tmp_path: Any) -> None:
         labels = options.pop("candidate_labels")
         items = [{"image": item, "candidate_labels": labels} for item in items]
     parts = dict(vision_models.parts(name))
-    compare(task, parts.pop("model"), parts, items, options, _equal_pictures)
+    compare(task, parts.pop("model"), parts, items, options, _equal_pictures, name)
 
 
-HEARD = [key for key in audio.RUN if "long form" not in key[1]]
+HEARD = [key for key in audio.RUN if "long form" not in key[1] and key[1] not in LSTM]
 
 
 @pytest.mark.parametrize("key", HEARD, ids=" ".join)
@@ -162,4 +185,4 @@ def test_audio_and_multimodal_tasks(key: tuple[str, str]) -> None:
     model, parts = build(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compare(key[0], model, parts, items, options, same, **built)
+        compare(key[0], model, parts, items, options, same, " ".join(key), **built)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....decoding.options.numpy_or_torch import sent
 from ....postprocess.text.embeddings import POOLINGS, pool, token_vectors
 from ...running.batching import Batch, pad_stack
 from ...running.columns import Columns
@@ -46,13 +47,14 @@ def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptio
 
 def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> list[Any]:
     """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
-    hidden: Tensor = checked(loaded.model(**batch.inputs)[0])
+    hidden: Tensor = loaded.model(**batch.inputs)[0]
     # Every token the text was given counts, as in transformers; only what the batch added is left out.
-    real = pad_stack([[1] * row.length for row in batch.rows], 0).to(hidden.device)
+    real = pad_stack([[1] * row.length for row in batch.rows], 0)
     if options.pooling is None:
-        return [vectors.cpu() for vectors in token_vectors(hidden, real)]
-    mask = batch.inputs.get("attention_mask", real)
-    return list(pool(hidden, mask, pooling=options.pooling, normalize=options.normalize).cpu())
+        return list(token_vectors(checked(hidden.cpu()), real))
+    mask = batch.inputs["attention_mask"] if "attention_mask" in batch.inputs else sent(real, hidden.device)
+    pooled = pool(hidden, mask, pooling=options.pooling, normalize=options.normalize)
+    return list(checked(pooled.cpu()))
 
 
 def finish(

@@ -8,11 +8,13 @@ from warnings import warn
 import torch
 from torch import Tensor
 
+from ....decoding.options.numpy_or_torch import sent
 from ....postprocess.text.masked import fill_mask, masked_positions
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
 from ...running.inputs import as_list, as_text, plain, read_inputs
 from ...running.options import require, require_count
+from ...running.reading import read_together
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import checked, encode_rows, tokenize
 from ...running.views import Fillings
@@ -86,20 +88,22 @@ def _short(text: str) -> str:
 
 def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]:
     """Per row, its part of the batch's candidates."""
-    item, position = masked_positions(batch.inputs["input_ids"], loaded.tokenizer.mask_token_id)
-    logits = checked(masked_logits(loaded, batch.inputs, item, position))
+    item, position = masked_positions(batch.host["input_ids"], loaded.tokenizer.mask_token_id)
+    logits = masked_logits(loaded, batch.inputs, *(sent(each, loaded.device) for each in (item, position)))
     targets: Tensor | None = options.target_ids
     if targets is not None:
-        targets = targets.to(logits.device)
+        targets = sent(targets, logits.device)
     fillings = fill_mask(logits, top_k=options.top_k, targets=targets, compat=loaded.compat)
-    masks = torch.bincount(item, minlength=len(batch.rows)).cpu()
+    token_ids, scores = read_together(fillings.token_ids, fillings.scores)
+    checked(scores)  # a NaN among the logits of a place makes all of its scores NaN
+    masks = torch.bincount(item, minlength=len(batch.rows))
     number = torch.arange(len(item)) - (masks.cumsum(0) - masks).repeat_interleave(masks)
-    kept = fillings.token_ids.shape[1]
+    kept = token_ids.shape[1]
     values = {
         "mask": number.repeat_interleave(kept),
-        "position": position.cpu().repeat_interleave(kept),
-        "score": fillings.scores.flatten().double().cpu(),
-        "token": fillings.token_ids.flatten().cpu(),
+        "position": position.repeat_interleave(kept),
+        "score": scores.flatten().double(),
+        "token": token_ids.flatten(),
     }
     found = Columns(masks * kept, values)
     return [Part(found, row) for row in range(len(batch.rows))]

@@ -21,6 +21,7 @@ from ...running.columns import Columns, Part, join_parts
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require, require_count
+from ...running.reading import read_together
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, length_limit, tokenize
 from ...running.views import Answer, Answers
@@ -197,19 +198,20 @@ def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> 
     start, end = (
         (output["start_logits"], output["end_logits"]) if isinstance(output, Mapping) else (output[0], output[1])
     )
-    allowed = pad_stack([row.facts["allowed"] for row in batch.rows], 0).bool().to(loaded.device)
+    start, end = read_together(start, end)
+    allowed = pad_stack([row.facts["allowed"] for row in batch.rows], 0).bool()
     spans = select_spans(
         start,
         end,
         allowed,
         top_k=_candidates(options),
         max_answer_len=options.max_answer_len,
-        lengths=batch.lengths.to(loaded.device),
+        lengths=batch.lengths,
         compat=loaded.compat,
     )
     found = token_spans(spans)
-    values = {"first": found.start.cpu(), "last": found.end.cpu(), "score": found.scores.double().cpu()}
-    counts = torch.bincount(found.window.cpu(), minlength=len(batch.rows))
+    values = {"first": found.start, "last": found.end, "score": found.scores.double()}
+    counts = torch.bincount(found.window, minlength=len(batch.rows))
     batch_found = Found(Columns(counts, values), spans.null_scores.tolist())
     return [Part(batch_found, row) for row in range(len(batch.rows))]
 

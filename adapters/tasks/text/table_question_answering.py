@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from ....decoding.options.numpy_or_torch import sent
 from ....postprocess.text.tables import CellAnswers, select_cells
 from ...running.batching import Batch, Row
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require
+from ...running.reading import read_together
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import tokenize
 from .generating import generate_options, run_generate, with_defaults
@@ -95,19 +97,22 @@ def forward(loaded: Loaded, batch: Batch, options: TableOptions) -> list[Any]:
         return [[loaded.tokenizer.decode(row["sequences"][0], skip_special_tokens=True)] for row in rows]
     if not batch.inputs:
         return [_in_sequence(loaded, row.facts["tensors"]) for row in batch.rows]
-    return [[each] for each in _cells(_select(loaded, batch.inputs), loaded.compat)]
+    return [[each] for each in _cells(_select(loaded, batch.inputs, batch.host), loaded.compat)]
 
 
-def _select(loaded: Loaded, inputs: Mapping[str, torch.Tensor]) -> CellAnswers:
+def _select(loaded: Loaded, inputs: Mapping[str, torch.Tensor], host: Mapping[str, torch.Tensor]) -> CellAnswers:
+    """The answers to a batch, finished on the host, where the inputs lie too."""
     output = loaded.model(**inputs)
-    types = inputs["token_type_ids"]
+    types = host["token_type_ids"]
+    given = [output["logits"], *([output["logits_aggregation"]] if _aggregates(loaded) else [])]
+    logits, *aggregation = read_together(*given)
     return select_cells(
-        output["logits"],
-        inputs["attention_mask"],
+        logits,
+        host["attention_mask"],
         types[..., SEGMENT],
         types[..., ROW],
         types[..., COLUMN],
-        aggregation_logits=output.get("logits_aggregation") if _aggregates(loaded) else None,
+        aggregation_logits=aggregation[0] if aggregation else None,
     )
 
 
@@ -127,13 +132,14 @@ def _in_sequence(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> list[An
     answers: list[Any] = []
     chosen: set[tuple[int, int]] | None = None
     for number in range(tensors["input_ids"].shape[0]):
-        inputs = {name: value[number : number + 1].to(loaded.device) for name, value in tensors.items()}
+        host = {name: value[number : number + 1] for name, value in tensors.items()}
         if chosen is not None:
-            types = inputs["token_type_ids"] = inputs["token_type_ids"].clone()
+            types = host["token_type_ids"] = host["token_type_ids"].clone()
             places = zip(*(types[0, :, kind].tolist() for kind in (SEGMENT, ROW, COLUMN)), strict=True)
             marks = [int(segment == 1 and (row - 1, column - 1) in chosen) for segment, row, column in places]
-            types[0, :, PREVIOUS] = torch.tensor(marks, device=types.device)
-        found = _cells(_select(loaded, inputs), compat=False)[0]
+            types[0, :, PREVIOUS] = torch.tensor(marks)
+        inputs = {name: sent(value, loaded.device) for name, value in host.items()}
+        found = _cells(_select(loaded, inputs, host), compat=False)[0]
         chosen = set(found[0])
         answers.append(found)
     return answers

@@ -165,13 +165,13 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
     offsets = None
     if batch.rows[0].facts["offsets"] is not None:
         offsets = pad_stack([row.facts["offsets"] for row in batch.rows], 0)
-    ids = batch.inputs["input_ids"].cpu()
+    ids = batch.host["input_ids"]
     unknown = ids == loaded.tokenizer.unk_token_id if loaded.tokenizer.unk_token_id is not None else ids < 0
     by_words = options.strategy in ("first", "average", "max")
     word_ids = options.use_word_ids if options.use_word_ids is not None else not loaded.compat
     entities = group_entities(
         logits,
-        keep.to(logits.device),
+        keep,
         _scheme(loaded, options),
         aggregation_strategy=options.strategy,
         offsets=offsets,

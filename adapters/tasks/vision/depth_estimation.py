@@ -10,6 +10,7 @@ import torch
 from ....postprocess.vision.depth import depth_pictures
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.reading import read_together
 from ...running.runner import Loaded, Prepared
 from .families import depth_of
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, with_sizes
@@ -34,7 +35,8 @@ def forward(loaded: Loaded, batch: Batch, options: DepthOptions) -> list[Any]:
     sizes = [row.facts["size"] for row in batch.rows]
     found = depth_of(loaded.image_processor, outputs, sizes, compat=loaded.compat)
     greys = depth_pictures([depth.float() for depth in found])
-    return [(depth.cpu(), grey.cpu()) for depth, grey in zip(found, greys, strict=True)]
+    read = read_together(*found, *greys)
+    return list(zip(read[: len(found)], read[len(found) :], strict=True))
 
 
 def finish(

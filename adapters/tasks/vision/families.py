@@ -18,6 +18,8 @@ from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_bo
 from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.pose import decode_poses
 from ....postprocess.vision.semantic import class_planes, semantic_maps
+from ...running.reading import read_together
+from ...running.tokenising import checked, take_logits
 
 # 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
 VERSION_4 = transformers.__version__.startswith("4.")
@@ -61,16 +63,27 @@ def has(processor: Any, method: str) -> bool:
 
 
 def detect(
-    processor: Any, outputs: Any, *, sizes: Tensor, threshold: float, label_thresholds: Tensor | None = None
+    processor: Any,
+    outputs: Any,
+    *,
+    sizes: Tensor,
+    threshold: float,
+    label_thresholds: Tensor | None = None,
+    check: bool = False,
 ) -> Detections:
     """The detections of a batch by the processor's family, or by its own method where the family is not known here.
 
-    outputs: the model's, with ``logits`` and ``pred_boxes``. sizes: [B, 2] int, height and width.
+    outputs: the model's, with ``logits`` and ``pred_boxes``, which are read by the host in one copy. sizes: [B, 2] int,
+    height and width. check: refuse logits that hold NaN.
     """
     rule = DETECTORS.get(family_of(processor, "post_process_object_detection") or "")
     if rule is not None:
-        logits, boxes = outputs["logits"], outputs["pred_boxes"]
-        return rule(logits, boxes, sizes=sizes.to(boxes.device), threshold=threshold, label_thresholds=label_thresholds)
+        logits, boxes = read_together(outputs["logits"], outputs["pred_boxes"])
+        if check:
+            checked(logits)
+        return rule(logits, boxes, sizes=sizes, threshold=threshold, label_thresholds=label_thresholds)
+    if check:
+        take_logits(outputs)
     lowest = threshold if label_thresholds is None else float(label_thresholds.min())
     own = processor.post_process_object_detection(outputs, threshold=lowest, target_sizes=sizes)
     found = of_images(own)
@@ -165,11 +178,12 @@ def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: floa
     """The matches of each pair, as ``post_process_keypoint_matching``. sizes: [B, 2, 2], height and width of both."""
     family = family_of(processor, "post_process_keypoint_matching")
     if family == "EfficientLoFTR":
-        columns = (outputs["keypoints"], outputs["matches"], outputs["matching_scores"])
+        columns = read_together(*(outputs[name] for name in ("keypoints", "matches", "matching_scores")))
         return match_both_ways(*columns, sizes=sizes, threshold=threshold)
     if family in ("SuperGlue", "LightGlue"):
-        columns = (outputs["keypoints"], outputs["matches"][:, 0], outputs["matching_scores"][:, 0])
-        return match_keypoints(*columns, sizes=sizes, mask=outputs["mask"], threshold=threshold)
+        held = read_together(*(outputs[name] for name in ("keypoints", "matches", "matching_scores", "mask")))
+        points, matched, chances, mask = held
+        return match_keypoints(points, matched[:, 0], chances[:, 0], sizes=sizes, mask=mask, threshold=threshold)
     found = processor.post_process_keypoint_matching(outputs, target_sizes=sizes, threshold=threshold)
     names = ("keypoints0", "keypoints1", "matching_scores")
     first, second, scores = (torch.cat([each[name] for each in found]) for name in names)
@@ -179,8 +193,8 @@ def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: floa
 
 def find_points(outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
     """The points of each picture, as ``post_process_keypoint_detection``. sizes: [B, 2] int, height and width."""
-    columns = (outputs["keypoints"], outputs["scores"], outputs["descriptors"], outputs["mask"])
-    return detect_keypoints(*columns, sizes=sizes.to(outputs["mask"].device)).per_image()
+    columns = read_together(*(outputs[name] for name in ("keypoints", "scores", "descriptors", "mask")))
+    return detect_keypoints(*columns, sizes=sizes).per_image()
 
 
 def find_poses(

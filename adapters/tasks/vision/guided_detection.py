@@ -13,6 +13,7 @@ from ....postprocess.vision.guided import detect_grounded, detect_image_guided
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require
+from ...running.reading import read_together
 from ...running.runner import Call, Loaded, Prepared
 from ...running.tokenising import checked
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu
@@ -74,11 +75,11 @@ def encode_guided(loaded: Loaded, items: Sequence[Guided], options: ImageGuidedO
 
 def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> list[Any]:
     outputs = loaded.model.image_guided_detection(**batch.inputs)
-    boxes = outputs["target_pred_boxes"]
+    logits, boxes = read_together(outputs["logits"], outputs["target_pred_boxes"])
     found = detect_image_guided(
-        checked(outputs["logits"]),
+        checked(logits),
         boxes,
-        sizes=sizes_of(batch.rows).to(boxes.device),
+        sizes=sizes_of(batch.rows),
         threshold=options.threshold,
         iou_threshold=options.nms_threshold,
         square=family_of(loaded.image_processor, "post_process_image_guided_detection") == "Owlv2",

@@ -34,8 +34,8 @@ def forward(loaded: Loaded, batch: Batch, options: ImageFeatureOptions) -> list[
         not options.pool or "pooler_output" in output,
         f"pool must be False for a model without a pooler; got {options.pool} for {type(loaded.model).__name__}",
     )
-    found: Tensor = checked(output["pooler_output"] if options.pool else output[0])
-    return list(torch.split(found.cpu(), 1))
+    found: Tensor = checked((output["pooler_output"] if options.pool else output[0]).cpu())
+    return list(torch.split(found, 1))
 
 
 def finish(

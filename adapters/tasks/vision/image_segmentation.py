@@ -11,6 +11,7 @@ from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require, require_choice
+from ...running.reading import read_together
 from ...running.runner import Loaded, Prepared, Task
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
@@ -105,7 +106,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
     names = label_names(loaded)
     if options.subtask == "semantic":
         maps = segment_classes(loaded.image_processor, outputs, sizes)
-        return [_classes(each.to(torch.int16).cpu(), names) for each in maps]
+        return [_classes(each, names) for each in read_together(*(each.to(torch.int16) for each in maps))]
     found = segment_objects(
         loaded.image_processor,
         str(options.subtask),
@@ -116,7 +117,8 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
         overlap_mask_area_threshold=options.overlap_mask_area_threshold,
         compat=loaded.compat,
     )
-    return [_objects(each.to(torch.int16).cpu(), segments, names, options) for each, segments in found]
+    maps = read_together(*(each.to(torch.int16) for each, _ in found))
+    return [_objects(each, segments, names, options) for each, (_, segments) in zip(maps, found, strict=True)]
 
 
 def _moved(loaded: Loaded, inputs: Mapping[str, Any]) -> dict[str, Any]:

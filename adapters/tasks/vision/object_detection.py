@@ -7,7 +7,6 @@ from typing import Any
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.runner import Loaded, Prepared
-from ...running.tokenising import take_logits
 from .detection import (
     DetectionOptions,
     check_single,
@@ -38,13 +37,13 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) 
 
 def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> list[Any]:
     outputs = loaded.model(**batch.inputs)
-    take_logits(outputs)
     found = detect(
         loaded.image_processor,
         outputs,
         sizes=sizes_of(batch.rows),
         threshold=options.threshold,
         label_thresholds=thresholds_of(label_names(loaded), options),
+        check=True,
     )
     return parts_of(on_cpu(found), len(batch.rows))
 

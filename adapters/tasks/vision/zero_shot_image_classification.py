@@ -63,9 +63,9 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ZeroShotImageOptio
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotImageOptions) -> list[Any]:
     """Scores of all labels, which are read once for the whole batch."""
     output = loaded.model(**_tokens(loaded, options), **batch.inputs)
-    logits = checked(output["logits_per_image"])
+    logits = checked(output["logits_per_image"].cpu())
     found = classify(logits, function_to_apply="sigmoid" if _siglip(loaded) else "softmax")
-    return parts_of(ClassScores(found.labels.cpu(), found.scores.cpu()), len(batch.rows))
+    return parts_of(found, len(batch.rows))
 
 
 def _siglip(loaded: Loaded) -> bool:

@@ -14,6 +14,7 @@ from ....postprocess.vision.detection import detect_every_label
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require
+from ...running.reading import read_together
 from ...running.runner import Call, Loaded, Prepared
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu, thresholds_of, tiles_of
 from .families import detect, family_of
@@ -127,11 +128,11 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
     labels_asked = batch.rows[0].group
     text = {name: values.repeat(len(batch.rows), 1) for name, values in _tokens(loaded, labels_asked).items()}
     outputs = loaded.model(**text, **batch.inputs)
-    logits, boxes = outputs["logits"], outputs["pred_boxes"]
+    logits, boxes = read_together(outputs["logits"], outputs["pred_boxes"])
     found = detect_every_label(
         logits,
         boxes,
-        sizes=sizes.to(boxes.device),
+        sizes=sizes,
         threshold=options.threshold,
         label_thresholds=thresholds_of(labels_asked, options),
         square=square,
