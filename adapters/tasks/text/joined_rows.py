@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ...generation.request import GRAMMAR_OPTIONS, grammar_of_row
-from ...running.batching import Row
+from ...running.batching import Row, plan_batches
 from ...running.runner import Failure, Loaded
 from .generating import stated_value, with_grammars
 
@@ -20,12 +20,12 @@ _TOGETHER = (
     *("cache_implementation", "cache_config", "prefill_chunk_size", "token_healing", "use_mtp", "assistant_early_exit"),
 )
 _ONE = ("num_beams", "num_beam_groups", "num_return_sequences")
-_MOST_ROWS = 128
+_MOST_ROWS = 512
 
 
 def rows_may_join(loaded: Loaded, arguments: Mapping[str, Any], asked: bool | None) -> bool:
     """Whether prompts share a running batch. By itself (``asked`` is None) only where the answer depends on no order:
-    greedy, or with a seed for each item, and where no batch size was asked for.
+    greedy, or with a seed for each item, where rows may end at different steps and no batch size was asked for.
 
     Raises ValueError where it is asked for and cannot be.
     """
@@ -39,7 +39,13 @@ def rows_may_join(loaded: Loaded, arguments: Mapping[str, Any], asked: bool | No
     if asked and reason is not None:
         raise ValueError(f"running_batch must be off: {reason}")
     by_itself = loaded.batch_size is None and (not samples or arguments.get("seeds") is not None)
-    return reason is None and (asked is True or by_itself)
+    return reason is None and (asked is True or (by_itself and _ends_differ(loaded, arguments)))
+
+
+def _ends_differ(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
+    """Whether rows may end at different steps; otherwise plain batches are full at every step."""
+    ends = any(stated_value(loaded, arguments, name) is not None for name in ("eos_token_id", "stop_strings"))
+    return ends or stated_value(loaded, arguments, "max_new_tokens") is None
 
 
 def run_joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], arguments: Mapping[str, Any]) -> list[Any]:
@@ -50,12 +56,15 @@ def run_joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], arguments: Mappi
     options = dict(arguments)
     seeds = options.pop("seeds", None)
     plans: RowPlans = loaded.findings.setdefault("row_plans", RowPlans(loaded.model))
-    longest = max(row.length for _, row in rows)
-    most = loaded.batch_size or min(max(loaded.batch_tokens // longest, 1), _MOST_ROWS)
+    # As many rows at once as batches one after the other would have on average; long prompts first, as there.
+    batches = plan_batches([row.length for _, row in rows], batch_tokens=loaded.batch_tokens)
+    most = loaded.batch_size or min(-(-len(rows) // len(batches)), _MOST_ROWS)
     outputs: list[Any] = [None] * len(rows)
 
     def requests() -> Any:
-        for number, (item, row) in enumerate(rows):
+        order = range(len(rows)) if loaded.batch_size else [number for batch in batches for number in batch]
+        for number in order:
+            item, row = rows[number]
             seed = None if seeds is None else seeds + item if isinstance(seeds, int) else seeds[item]
             try:
                 ids = as_prompt(row.inputs["input_ids"], row.inputs.get("attention_mask"), loaded.device)
@@ -66,7 +75,7 @@ def run_joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], arguments: Mappi
                 outputs[number] = Failure(error)
 
     with torch.no_grad():
-        batch = _batch(running_model(loaded.model, max_rows=most, options=options), most)
+        batch = _batch(running_model(loaded.model, max_rows=most, options=options), most, loaded.batch_tokens)
         try:
             for ended in stream_rows(batch, requests()):
                 number = ended.request.tag
@@ -76,10 +85,10 @@ def run_joined(loaded: Loaded, rows: Sequence[tuple[int, Row]], arguments: Mappi
     return outputs
 
 
-def _batch(model: Any, most: int) -> Any:
+def _batch(model: Any, most: int, prefill_tokens: int) -> Any:
     from ....decoding.search.running_batch import RunningBatch
 
-    return RunningBatch(model, max_rows=most)
+    return RunningBatch(model, max_rows=most, prefill_tokens=prefill_tokens)
 
 
 def _output(ended: Any) -> dict[str, Any]:
