@@ -1,4 +1,4 @@
-"""``pipeline("text-generation")`` by a running batch: the answers of prompts one by one, on by itself where they hold."""
+"""``pipeline("text-generation")`` by a running batch: answers of prompts one by one, on by itself where they hold."""
 
 from __future__ import annotations
 
