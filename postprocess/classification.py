@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .probabilities import as_computed, check_positive, check_shape, refuse_nan, sigmoid, softmax
+from .probabilities import as_computed, check_positive, check_shape, holds_nan, refuse_nan, sigmoid, softmax
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 
@@ -66,10 +66,11 @@ def classify(
     function = _known(function_to_apply)
     if top_k is not None:
         check_positive("top_k", top_k)
-    refuse_nan("logits", logits)
     logits = as_computed(logits)
     scores = softmax(logits) if function == "softmax" else sigmoid(logits) if function == "sigmoid" else logits
-    refuse_nan("the softmax of logits", scores)
+    if holds_nan(scores):  # where a logit is one, and for a row of -inf alone
+        refuse_nan("logits", logits)
+        refuse_nan("the softmax of logits", scores)
     if not ordered:
         return ClassScores(torch.arange(logits.shape[1], device=logits.device).expand(logits.shape), scores)
     labels, values = sort_scores(scores, logits.shape[1] if top_k is None else min(top_k, logits.shape[1]))

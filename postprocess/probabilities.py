@@ -92,19 +92,24 @@ def sigmoid(logits: Tensor) -> Tensor:
 
 def refuse_nan(name: str, values: Tensor, row: str = "row") -> None:
     """Raise ValueError naming the first row (axis 0) of a CPU tensor that holds NaN. Other devices are not read."""
-    if values.device.type != "cpu" or values.numel() == 0:
+    if not holds_nan(values):
         return
+    bad = torch.isnan(values).reshape(values.shape[0], -1).any(dim=1) if values.dim() else torch.isnan(values)[None]
+    if bool(bad.any()):
+        raise ValueError(f"{name} must not be NaN; got NaN in {row} {int(bad.int().argmax())}")
+
+
+def holds_nan(values: Tensor) -> bool:
+    """Whether a CPU tensor may hold NaN: False is certain, other devices are not read and give False."""
+    if values.device.type != "cpu" or values.numel() == 0:
+        return False
     # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
     if values.dtype in (torch.float32, torch.float64):
         with np.errstate(invalid="ignore", over="ignore"):
             total = float(values.detach().numpy().sum())
     else:
         total = float(values.sum(dtype=torch.float32))
-    if not math.isnan(total):
-        return
-    bad = torch.isnan(values).reshape(values.shape[0], -1).any(dim=1) if values.dim() else torch.isnan(values)[None]
-    if bool(bad.any()):
-        raise ValueError(f"{name} must not be NaN; got NaN in {row} {int(bad.int().argmax())}")
+    return math.isnan(total)
 
 
 def check_shape(name: str, values: Tensor, axes: str, expected: tuple[int | None, ...]) -> None:

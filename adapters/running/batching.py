@@ -166,7 +166,9 @@ def collate(
 
 
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
-    return torch.stack(list(values)) if isinstance(values[0], Tensor) else pad_stack(values, pad, left=left)
+    if isinstance(values[0], Tensor):
+        return torch.stack(list(values))
+    return torch.tensor(values) if len(values) == 1 and values[0] else pad_stack(values, pad, left=left)
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

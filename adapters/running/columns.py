@@ -39,6 +39,8 @@ class Columns:
         """One list of dicts an item, in plain Python numbers."""
         columns = [values.tolist() if isinstance(values, Tensor) else values for values in self.values.values()]
         rows = [dict(zip(self.values, row, strict=True)) for row in zip(*columns, strict=True)]
+        if self.counts.shape[0] == 1:
+            return [rows]
         bounds = self.counts.cumsum(0).tolist()
         return [rows[a:b] for a, b in zip([0, *bounds[:-1]], bounds, strict=True)] if bounds else []
 

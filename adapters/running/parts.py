@@ -91,9 +91,10 @@ def load_part(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
 
 
 def _load_if_there(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
-    # A checkpoint without the part is told by an OSError (no such file) or a ValueError (no class for the model), an
-    # environment without what the part runs on (torchvision, for processors of videos) by an ImportError.
+    # A checkpoint without the part is told by an OSError (no such file) or a ValueError (no class for the model; in
+    # 4.57.6 a KeyError), an environment without what the part runs on (torchvision, for processors of videos) by an
+    # ImportError.
     try:
         return load_part(part, name, hub)
-    except (OSError, ValueError, ImportError):
+    except (OSError, ValueError, KeyError, ImportError):
         return None

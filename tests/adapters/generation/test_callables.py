@@ -11,6 +11,7 @@ from transformers import StoppingCriteriaList
 
 from afterlogits.adapters import generate
 from tests.builders.seeded_models import VOCAB_SIZE, seeded_model
+from tests.builders.versions import V4
 
 PROMPT = torch.tensor([[4, 5, 6, 4, 5, 6, 4], [7, 8, 9, 7, 8, 9, 7]])
 ENDS = {"attention_mask": torch.ones_like(PROMPT), "max_new_tokens": 6, "pad_token_id": 0}
@@ -179,6 +180,8 @@ def test_a_processor_returns_scores_of_any_type(model: Any, mode: str) -> None:
 )  # fmt: skip
 def test_callables_that_cannot_serve(model: Any, option: str, value: Any, error: type, text: str) -> None:
     """One error that names the argument and what is wrong; the model generates what it did before."""
+    if V4 and option == "prefix_allowed_tokens_fn" and callable(value):
+        pytest.skip("the processor of 4.57.6 calls the function itself and raises its own TypeError")
     options = {**ENDS, "do_sample": False, "eos_token_id": None}
     before = generate(model, PROMPT, **options).tolist()
     with pytest.raises(error) as caught:

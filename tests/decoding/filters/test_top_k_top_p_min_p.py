@@ -20,6 +20,7 @@ from afterlogits.decoding import (
     top_k_top_p_filtering,
 )
 from tests.builders.logits_cases import draw_logits
+from tests.builders.versions import rule_of_five
 from tests.programs.filter_parity import FILTERS, compare_case
 
 INF = math.inf
@@ -140,6 +141,7 @@ def test_numbers_of_numpy_and_torch_are_read_as_pythons(kind) -> None:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=400, deadline=None, derandomize=True)
+@rule_of_five
 def test_equals_the_library(seed: int) -> None:
     """Every filter against the processor it replaces, for the batch and per row, on adversarial logits."""
     compare_case(random.Random(seed))

@@ -17,6 +17,7 @@ from afterlogits.decoding import (
 )
 from afterlogits.decoding.filters import top_k_top_p_min_p
 from afterlogits.decoding.kernels import row_blocks, threshold_masks
+from tests.builders.versions import rule_of_five
 from tests.programs.filter_parity import compare_case
 
 VOCAB = 20_000
@@ -33,6 +34,7 @@ def _bits(logits: torch.Tensor) -> torch.Tensor:
 
 @given(st.integers(0, 10**9))
 @settings(max_examples=60, deadline=None, derandomize=True)
+@rule_of_five
 def test_adversarial_rows_of_every_size(seed: int) -> None:
     """With the short ways open to small rows too, which hold the ties, runs, infinities and denormal gaps."""
     with pytest.MonkeyPatch.context() as patch:

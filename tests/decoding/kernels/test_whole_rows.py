@@ -19,6 +19,7 @@ from afterlogits.decoding.kernels.row_noise import CounterNoise, RestoredNoise, 
 from afterlogits.decoding.kernels.whole_rows import whole_row_winners
 from afterlogits.decoding.sampling.chain import apply_chain
 from tests.builders.logits_cases import draw_logits
+from tests.builders.versions import known_stream
 
 OPTIONS = (
     {},
@@ -44,6 +45,7 @@ def filters_of(options: dict, rows: int) -> RowFilters:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=120, deadline=None, derandomize=True)
+@known_stream
 def test_certain_winners_are_those_of_transformers_and_of_the_exact_race(seed: int) -> None:
     """Adversarial and normal logits, rows in blocks and rows in pieces; what is not certain is not asked."""
     rng = random.Random(seed)
@@ -88,6 +90,7 @@ def test_rows_of_normal_logits_are_certain(options: dict, spread: float) -> None
 # the noise
 
 
+@known_stream
 def test_the_stream_s_noise_is_torch_s_whatever_rows_are_drawn() -> None:
     """Blocks of several rows and pieces of one; rows that have left; in another order; once more afterwards."""
     for vocab_size, batch_size in ((10, 7), (40_000, 5), (70_000, 3)):
@@ -109,6 +112,7 @@ def test_the_stream_s_noise_is_torch_s_whatever_rows_are_drawn() -> None:
                 assert torch.equal(noise.again(place)[0], expected[row])
 
 
+@known_stream
 def test_restored_noise_is_that_of_the_states() -> None:
     generator = torch.Generator().manual_seed(9)
     state, expected = generator.get_state(), torch.empty(1, 300).exponential_(generator=generator)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.builders.versions import V4
 from tests.decoding.processors.history_cases import (
     OPERATIONS,
     as_rows,
@@ -20,6 +21,12 @@ WITH_LIBRARY = [name for name, operation in OPERATIONS.items() if operation.libr
 WITH_STEP = [name for name, operation in OPERATIONS.items() if operation.step]
 WITH_ROWS = [name for name, operation in OPERATIONS.items() if operation.per_row]
 BOUNDED, LONG = 15, 3000
+OTHERWISE_IN_4 = {"bad_words", "exponential_decay", "prefix_allowed_tokens", "sequence_bias"}
+
+
+def skip_what_4_does_otherwise(name: str) -> None:
+    if V4 and name in OTHERWISE_IN_4:
+        pytest.skip("5.23 is the rule where both versions have it, and 4.57.6 does otherwise")
 
 
 # parity
@@ -28,6 +35,7 @@ BOUNDED, LONG = 15, 3000
 @pytest.mark.parametrize("name", WITH_LIBRARY)
 def test_equals_the_library_bit_for_bit(name: str) -> None:
     """As a number and per row, over drawn logits of four types; inputs and the random state stay as they were."""
+    skip_what_4_does_otherwise(name)
     for seed in range(8 if name == "watermark" else BOUNDED):  # transformers permutes a million numbers each time
         compare_case(name, seed)
 
@@ -36,6 +44,7 @@ def test_equals_the_library_bit_for_bit(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_LIBRARY)
 def test_equals_the_library_bit_for_bit_at_length(name: str) -> None:
     """The same over thousands of cases."""
+    skip_what_4_does_otherwise(name)
     for seed in range(200 if name == "watermark" else LONG):
         compare_case(name, seed)
 

@@ -12,6 +12,7 @@ from afterlogits.decoding.sampling import ladder
 from afterlogits.decoding.sampling.batch import Batch
 from afterlogits.decoding.sampling.ladder import LADDER
 from afterlogits.decoding.sampling.plan import Plan
+from tests.builders.versions import known_stream
 from tests.programs.trace_sample import trace
 
 V = 20_000
@@ -57,10 +58,12 @@ def test_the_docstring_prints_the_table() -> None:
         (torch.cat([flat(8, V), peaked(8, V)]), False, {"top_p": 0.9}, ["largest logits", "whole rows"]),
     ],
 )
+@known_stream
 def test_each_kind_of_row_is_drawn_its_own_way(rows: torch.Tensor, seeds: bool, options: dict, ways: list) -> None:
     assert ways_taken(rows, seeds, **options) == ways
 
 
+@known_stream
 @pytest.mark.parametrize("vocab_size", [32_000, 151_936])
 def test_a_call_passes_few_functions(vocab_size: int) -> None:
     """Top-p on rows of a language model: 25 functions of this package at most, of 8 files."""

@@ -14,6 +14,7 @@ from afterlogits.decoding.kernels import row_noise, torch_stream
 from afterlogits.decoding.kernels.torch_stream import stream_is_known
 from afterlogits.decoding.search.beam_draws import sampled_candidates
 from tests.builders.logits_cases import language_model
+from tests.builders.versions import known_stream
 from tests.oracles.race import library_draw
 from tests.programs.draw_parity import processors_for
 
@@ -61,6 +62,7 @@ def test_another_stream_is_told_and_torch_draws(other_noise: None, options: dict
         assert ours == theirs
 
 
+@known_stream
 def test_without_the_check_tokens_would_differ(other_noise: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forced noise is another: a check that says yes to it gives other tokens."""
     from afterlogits.decoding.sampling import batch, ladder
@@ -84,6 +86,7 @@ def test_beams_draw_from_another_stream_too(other_noise: None) -> None:
     assert (beams * 500 + token_ids).tolist() == expected.tolist()
 
 
+@known_stream
 def test_a_multinomial_of_another_algorithm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same exponentials, but a draw that is no race of them."""
     ask = stream_is_known.__wrapped__

@@ -23,6 +23,7 @@ from afterlogits.decoding import (
     apply_top_k,
     sample,
 )
+from tests.builders.versions import rule_of_five
 
 INF = float("inf")
 
@@ -147,6 +148,7 @@ def _drawn(rng: random.Random, vocab_size: int, length: int) -> tuple[dict[str, 
     return options, chain
 
 
+@rule_of_five
 def test_a_request_equals_the_library_in_its_order() -> None:
     """Half of the options on, over five steps: not one bit differs."""
     compared = 0

@@ -16,6 +16,7 @@ from afterlogits.decoding.kernels.counter_noise import counter_exponential, coun
 from afterlogits.decoding.kernels.exponential_race import full_winner
 from afterlogits.decoding.kernels.torch_stream import exponentials_at, row_exponentials, stream_is_known
 from tests.builders.logits_cases import draw_logits, language_model
+from tests.builders.versions import known_stream
 from tests.decoding.sampling.chi_square import SHAPES, chi_square_seeded
 from tests.oracles.race import library_draw, seeded_token, uniform
 from tests.programs.draw_parity import Tally, compare_draw, processors_for
@@ -262,6 +263,7 @@ def test_inputs_are_unchanged() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
+@known_stream
 def test_rows_of_equal_logits_need_no_list(rows: int) -> None:
     """A whole vocabulary of equal logits is not listed: transformers' arithmetic draws, from the same stream."""
     logits = torch.zeros(rows, 150_001)
@@ -305,6 +307,7 @@ def test_compacted_rows_keep_their_draws() -> None:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=80, deadline=None, derandomize=True)
+@known_stream
 def test_draws_equal_the_library(seed: int) -> None:
     """Tokens and generator state on adversarial logits, for the batch and per row (make fuzz runs many more)."""
     compare_draw(random.Random(seed), Tally())
@@ -371,6 +374,7 @@ def test_every_warper_of_the_library_in_its_order() -> None:
         assert torch.equal(one.get_state(), two.get_state())
 
 
+@known_stream
 def test_the_stream_at_chosen_places() -> None:
     assert stream_is_known()
     for rows, vocab_size in ((1, 200_000), (3, 5), (4, 70_001)):
@@ -385,6 +389,7 @@ def test_the_stream_at_chosen_places() -> None:
         assert torch.equal(row_exponentials(snapshots[rows - 1], vocab_size)[0], expected[-1])
 
 
+@known_stream
 def test_another_build_s_stream_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise that differs in one place is told, so that torch's own exponentials are drawn instead."""
     ask = stream_is_known.__wrapped__

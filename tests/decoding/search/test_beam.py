@@ -14,6 +14,7 @@ from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.search.beam_draws import sampled_candidates
 from afterlogits.decoding.search.step_model import TableModel
 from afterlogits.decoding.search.stopping import Stopping
+from tests.builders.versions import known_stream
 
 EOS = 0
 
@@ -242,6 +243,7 @@ def test_sampled_candidates_follow_the_stream(
     assert torch.equal(values, total.gather(1, where))
 
 
+@known_stream
 def test_few_candidates_are_drawn_without_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a top-k of 50 the whole distribution is never made: the operations over [K * V] do not run."""
     logits = torch.randn((6, 5000), generator=torch.Generator().manual_seed(0)) * 3
