@@ -6,9 +6,10 @@ follows them (the recovered or the bonus token).
 
 from torch import Tensor
 
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, on_its_device, tl
 
 
+@on_its_device
 def accept(
     chosen: Tensor,
     drafts: Tensor,

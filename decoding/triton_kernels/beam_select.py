@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .decide_and_draw import LISTED, whole_mass
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, on_its_device, tl
 from .ordering import least_with_at_most
 from .row_stats import GROUPS, RowStats, chunks
 
@@ -17,6 +17,7 @@ MOST = 3 * LISTED // 4 - 1
 """The most candidates of an item: a beam's list is sure to hold one more."""
 
 
+@on_its_device
 def beam_select(logits: Tensor, stats: RowStats, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The ``count`` best continuations of each item, best first: scores, parent beams and tokens [N, C]; and [N] flags.
 

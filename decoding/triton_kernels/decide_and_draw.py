@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .filtered_race import block_winner, border_room, divided, race_noise, verdict
-from .language import LAUNCH, jit, kernel, tl
+from .language import LAUNCH, jit, kernel, on_its_device, tl
 from .ordering import kth_largest, least_with_at_most
 from .row_options import RowOptions
 from .row_stats import GROUPS, RowStats, chunks
@@ -20,6 +20,7 @@ BAD, DOUBT, OPEN = 1, 2, 4
 """Bits of a row's flag: NaN, +inf or nothing above -inf; rounding might have decided; not drawn yet."""
 
 
+@on_its_device
 def decide_and_draw(
     logits: Tensor,
     stats: RowStats,

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kernels.rejection import PROPOSALS
 from .decide_and_draw import whole_mass
 from .filtered_race import block_winner, border_room, divided, race_noise, verdict
-from .language import LAUNCH, jit, kernel, tl
+from .language import LAUNCH, jit, kernel, on_its_device, tl
 from .noise import STREAM_MARGIN, counter_uniform
 from .ordering import LOWEST, at_place, place_of
 from .row_options import RowOptions
@@ -22,6 +22,7 @@ from .stream_state import StreamDraw
 MOST_PROPOSALS = tl.constexpr(PROPOSALS)
 
 
+@on_its_device
 def exact_row(
     logits: Tensor,
     stats: RowStats,

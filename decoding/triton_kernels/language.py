@@ -7,7 +7,11 @@ place of masks of uint64.
 
 import os
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
 
 try:
     import triton
@@ -44,4 +48,21 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LAUNCH = {"enable_fp_fusion": False}
 """Options of every launch: products and sums are rounded one by one, as the twins round them."""
 
-__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "jit", "kernel", "tl"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
+    """``launch`` on the device of its first argument: triton launches on the current one, wherever the tensors are."""
+
+    @wraps(launch)
+    def launched(first: Tensor, *given: P.args, **more: P.kwargs) -> R:
+        if first.device.type != "cuda" or first.device.index == torch.cuda.current_device():
+            return launch(first, *given, **more)
+        with torch.cuda.device(first.device):
+            return launch(first, *given, **more)
+
+    return launched
+
+
+__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "jit", "kernel", "on_its_device", "tl"]

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, on_its_device, tl
 
 SLOTS = 256
 """Slots of a table that a program takes."""
 
 
+@on_its_device
 def penalise(
     logits: Tensor,
     token_ids: Tensor,

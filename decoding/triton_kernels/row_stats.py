@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .language import LAUNCH, jit, tl
+from .language import LAUNCH, jit, on_its_device, tl
 
 GROUP, GROUPS = 64, 64
 CHUNK = GROUP * GROUPS
@@ -41,6 +41,7 @@ def empty_stats(logits: Tensor) -> RowStats:
     return RowStats(maxima, tops, masses, torch.empty(rows, count, dtype=torch.int8, device=device))
 
 
+@on_its_device
 def row_stats(logits: Tensor, temperature: Tensor, out: RowStats) -> RowStats:
     """The stats of logits [B, V] float32, bfloat16 or float16, written into ``out``; rows may lie apart in memory.
 

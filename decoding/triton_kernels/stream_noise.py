@@ -5,13 +5,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .language import HAS_TRITON, INTERPRETED, LAUNCH, kernel, tl
+from .language import HAS_TRITON, INTERPRETED, LAUNCH, kernel, on_its_device, tl
 from .noise import stream_exponential, stream_uniform
 from .stream_state import StreamDraw, take_draw
 
 _BLOCK = 256
 
 
+@on_its_device
 def stream_exponentials(elements: Tensor, draw: StreamDraw) -> Tensor:
     """``torch.empty(n, device="cuda").exponential_()`` at ``elements`` [P] int64 of a draw: [P] float32."""
     noise = torch.empty(elements.shape, device=elements.device)

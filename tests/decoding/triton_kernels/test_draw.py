@@ -1,5 +1,7 @@
 """Where the kernels draw, and the ladder's way that asks them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from afterlogits.decoding import Sampler, SamplingParams
 from afterlogits.decoding.sampling.params import DEFAULT_ORDER
 from afterlogits.decoding.triton_kernels import draw
 from afterlogits.decoding.triton_kernels.draw import may_run
+from afterlogits.decoding.triton_kernels.language import on_its_device
 from afterlogits.decoding.triton_kernels.row_options import RowOptions
 
 from .cases import CPU, batch_of, interpreted
@@ -62,6 +65,30 @@ def test_a_first_draw_that_fails_is_a_warning_and_torch_draws(with_triton):
         assert not may_run(CUDA)
     assert not may_run(CUDA)
     assert len(asked) == 1
+
+
+def test_kernels_run_on_the_device_of_their_logits(monkeypatch):
+    """The current device is left alone where it is theirs, and changed for the call where it is not."""
+    entered = []
+
+    class Device:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            entered.append(self.device.index)
+
+        def __exit__(self, *error):
+            entered.append("left")
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    launch = on_its_device(lambda first, more: (first.device.index, more, list(entered)))
+    for device, during in (("cuda:0", []), ("cpu", []), ("cuda:1", [1])):
+        entered.clear()
+        logits = SimpleNamespace(device=torch.device(device))
+        assert launch(logits, 5) == (logits.device.index, 5, during)
+    assert entered == [1, "left"]
 
 
 def test_options_that_are_off():
