@@ -56,7 +56,7 @@ def on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Conca
     """``launch`` on the device of its first argument: triton launches on the current one, wherever the tensors are."""
 
     @wraps(launch)
-    def launched(first: Tensor, *given: P.args, **more: P.kwargs) -> R:
+    def launched(first: Tensor, /, *given: P.args, **more: P.kwargs) -> R:
         if first.device.type != "cuda" or first.device.index == torch.cuda.current_device():
             return launch(first, *given, **more)
         with torch.cuda.device(first.device):
