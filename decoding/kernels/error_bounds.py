@@ -32,9 +32,9 @@ RACE_MARGIN = 2e-5
 """Relative: what the float32 p / q of two tokens may be off by: each p within EXP_ERROR of ours, q exact, a division:
 2 * EXP_ERROR + 4 * UNIT = 1.7e-5."""
 
-LEAST_NOISE_ERROR = 4 * UNIT
-"""Relative, of weight / u as a bound of weight / noise: u rounded to float32, the quotient, the number it is compared
-with, and the noise of torch's stream, which is float32 itself."""
+LEAST_NOISE_ERROR = 3 * UNIT
+"""Relative, of weight / u as a bound of weight / noise: u rounded to float32, the quotient, and the number that it is
+compared with; and of u found again from the quotient."""
 
 SEEDED_MARGIN = 1e-12
 """Relative: more than the float64 logarithms or exponentials of two libraries or devices differ by: a few thousand

@@ -1,8 +1,8 @@
 """The noise of whole rows, block by block: from torch's stream, from known places of it, or from the rows' counters.
 
-Each source is an iterable of blocks, walked once: a block names the drawn rows it holds. The noise of a token is
--log(1 - u) of its uniform number u, and a race needs that logarithm for the few tokens that may win: it is at least u.
-So a block gives u for a range of columns at a time, from the left, and the noise of chosen tokens afterwards.
+Each source is an iterable of blocks, walked once: a block names the drawn rows it holds and gives their noise a range
+of columns at a time, from the left. Of counters it gives the uniform numbers u instead, which are cheaper: the noise
+-log(1 - u) is at least u, and a race needs the logarithm for the few tokens alone that may win.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .counter_noise import GOLDEN, MIX1, MIX2, counter_exponential, exponentials
-from .torch_stream import LOW_53, negative_exponentials, row_exponentials
+from .torch_stream import exponentials_of_bits, row_exponentials
 
 PIECE = 2**16  # numbers of a block at a time: half a megabyte of random bits
 Floats = NDArray[np.float32]
@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 
 
 class NoiseBlock(Protocol):
-    """Some of the drawn rows, in ascending order, and their noise in units of the block's own."""
+    """Some of the drawn rows, in ascending order, and their noise."""
 
     @property
     def rows(self) -> Sequence[int]:
@@ -31,17 +31,13 @@ class NoiseBlock(Protocol):
         ...
 
     def least(self, left: int, right: int) -> Floats:
-        """What the noise of the columns from ``left``, where the last call ended, to ``right`` is at least:
-        [n, columns], up to the rounding to float32."""
-        ...
-
-    def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
-        """The noise of tokens that ``least`` has passed: the j-th is of line ``lines[j]`` of the block, [M]."""
+        """What the noise of the columns from ``left``, where the last call ended, to ``right`` is at least, up to the
+        rounding to float32: [n, columns]."""
         ...
 
 
 class StreamBlock:
-    """Consecutive rows of torch's stream, [count, V]. The unit of its noise is 2**-53.
+    """Consecutive rows of torch's stream, [count, V].
 
     rows: places of the drawn ones, ascending; lines: where those are here, None if they are all in their order.
     """
@@ -53,32 +49,14 @@ class StreamBlock:
         self.rows, self.lines = rows, lines
         self.state = generator.get_state()
         self._done = 0
-        self._passed: list[tuple[int, Places]] = []  # the first column of each piece, and its 53 bits a number
 
     def least(self, left: int, right: int) -> Floats:
-        """u, rounded."""
-        bits = self._bits(right).reshape(self.count, right - left)
-        np.bitwise_and(bits, LOW_53, out=bits)
-        bits = bits if self.lines is None else bits[self.lines]
-        self._passed.append((left, bits))
-        return bits.astype(np.float32)
-
-    def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
-        """torch's own float32 numbers."""
-        if len(self._passed) == 1:
-            bits = self._passed[0][1][lines, token_ids]
-        else:
-            firsts, pieces = zip(*self._passed, strict=True)
-            chosen = np.searchsorted(firsts, token_ids, "right") - 1
-            places = zip(chosen.tolist(), lines.tolist(), token_ids.tolist(), strict=True)
-            found = [pieces[piece][line, token - firsts[piece]] for piece, line, token in places]
-            bits = np.array(found, dtype=np.int64)
-        noise: NDArray[np.float64] = negative_exponentials(bits).astype(np.float64) * -(2.0**53)
-        return noise
+        """The noise itself: torch's numbers are float32, and its logarithm takes no longer than to keep u."""
+        noise = exponentials_of_bits(self._bits(right)).reshape(self.count, right - left)
+        return noise if self.lines is None else noise[self.lines]
 
     def finish(self) -> None:
-        """Move the stream to the end of the block, whose numbers are forgotten."""
-        self._passed.clear()
+        """Move the stream to the end of the block."""
         while self._done < self.vocab_size:
             self._bits(min(self._done + PIECE, self.vocab_size))
 
@@ -147,33 +125,38 @@ class RestoredNoise:
         return row_exponentials(self.states[row], self.vocab_size)
 
 
-# SplitMix64's finaliser but for its last exclusive or, by which the bits from 31 up stay as they are.
+# SplitMix64's finaliser but for its last step, an exclusive or with the number itself 31 bits lower: the 30 bits of u
+# from 33 up are there without it, and the others are cleared.
 _ROUNDS = [(np.uint64(shift), np.uint64(factor % 2**64)) for shift, factor in ((30, MIX1), (27, MIX2))]
-_LAST, _LOW_63 = np.uint64(31), np.uint64(2**63 - 1)
+_HIGH_30 = np.uint64((2**30 - 1) << 33)
 _FEW = 6  # up to so many tokens are hashed in Python
 
 
 class CounterBlock:
-    """Rows with counters: keys [n, 1] int64. The unit of its noise is 2**-63."""
+    """Rows with counters: keys [n, 1] int64. Its numbers are in units of 2**-63.
+
+    slack: how far u may lie above what ``least`` says, beside the rounding.
+    """
+
+    unit, slack = 2.0**-63, 2.0**-30
 
     def __init__(self, keys: NDArray[np.int64], rows: Sequence[int]):
         self.keys, self.rows = keys.view(np.uint64), rows
 
     def least(self, left: int, right: int) -> Floats:
-        """The uniform numbers of ``counter_uniform``, of which the least is 1/2."""
+        """The first 30 bits of the numbers of ``counter_uniform``, of which the least is 1/2."""
         z = (self.keys + np.uint64(left * GOLDEN % 2**64) if left else self.keys) + _counters(right - left)
         shifted = np.empty_like(z)
         for shift, factor in _ROUNDS:
             z ^= np.right_shift(z, shift, out=shifted)
             z *= factor
-        z ^= np.right_shift(z, _LAST, out=shifted)
-        z &= _LOW_63
+        z &= _HIGH_30
         uniform: Floats = z.view(np.int64).astype(np.float32)
         np.maximum(uniform, np.float32(0.5), out=uniform)
         return uniform
 
     def exact(self, lines: Places, token_ids: Places) -> NDArray[np.float64]:
-        """``counter_exponential``, but for its last place."""
+        """The noise of tokens, the j-th of line ``lines[j]``, [M]: ``counter_exponential`` but for its last place."""
         if len(lines) <= _FEW:
             asked = zip(self.keys[lines, 0].tolist(), token_ids.tolist(), strict=True)
             return np.array([exponentials(key, (token,))[0] * 2.0**63 for key, token in asked])
@@ -192,7 +175,7 @@ class CounterNoise:
     def __iter__(self) -> Iterator[CounterBlock]:
         for first in range(0, len(self.rows), self.height):
             rows = self.rows[first : first + self.height]
-            yield CounterBlock(self.keys[np.array(rows)], rows)
+            yield CounterBlock(self.keys if len(rows) == len(self.keys) else self.keys[np.array(rows)], rows)
 
 
 @lru_cache(maxsize=8)

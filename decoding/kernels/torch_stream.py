@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _PIECE = 2**16  # draws at a time: 512 KiB, in cache
-LOW_53 = 2**53 - 1
+_LOW_53 = 2**53 - 1
 
 
 @cache
@@ -26,7 +26,7 @@ def stream_is_known() -> bool:
     ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     expected = torch.empty(64, 16).exponential_(generator=theirs)
     bits = torch.empty(64 * 16, dtype=torch.int64).random_(generator=ours)
-    noise = _exponential(bits.numpy()).reshape(64, 16)
+    noise = exponentials_of_bits(bits.numpy()).reshape(64, 16)
     if not np.array_equal(noise, expected.numpy()) or not torch.equal(ours.get_state(), theirs.get_state()):
         return False
     probs = torch.linspace(-2, 2, 64 * 16).reshape(64, 16).softmax(-1)
@@ -34,16 +34,13 @@ def stream_is_known() -> bool:
     return bool(torch.equal(drawn, (probs / torch.from_numpy(noise)).argmax(-1)))
 
 
-def negative_exponentials(bits: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Minus the float32 exponentials of 64-bit draws, which are overwritten."""
-    np.bitwise_and(bits, LOW_53, out=bits)
+def exponentials_of_bits(bits: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The float32 exponentials of 64-bit draws, which are overwritten."""
+    np.bitwise_and(bits, _LOW_53, out=bits)
     noise: NDArray[np.float64] = np.multiply(bits, -(2.0**-53), dtype=np.float64)
     np.log1p(noise, out=noise)
-    return noise.astype(np.float32)
-
-
-def _exponential(bits: NDArray[np.int64]) -> NDArray[np.float32]:
-    return -negative_exponentials(bits)
+    rounded = noise.astype(np.float32)
+    return np.negative(rounded, out=rounded)
 
 
 def exponentials_at(
@@ -78,8 +75,8 @@ def exponentials_at(
                 found[done:upto] = drawn.take(ordered[done:upto] - start)
                 done = upto
     noise = np.empty(len(positions))
-    noise[order] = negative_exponentials(found)
-    return np.negative(noise, out=noise)
+    noise[order] = exponentials_of_bits(found)
+    return noise
 
 
 def exponentials_of(

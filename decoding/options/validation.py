@@ -212,7 +212,7 @@ def divided(tensor: Tensor, divisor: float | Tensor, *, exact: bool = False) -> 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:
     """Seeds as int64 [B] on ``device``; Python ints of any size, modulo 2**64."""
     if type(seeds) is list and len(seeds) == batch_size and all(type(s) is int and 0 <= s < 2**63 for s in seeds):
-        return sent(torch.tensor(seeds, dtype=torch.int64), device)
+        return sent(torch.from_numpy(np.array(seeds, dtype=np.int64)), device)  # half the time of torch.tensor
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
     if not isinstance(seeds, Tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,7 +109,7 @@ class Batch:
                 check_row_maxima(top[:, 0])
             return top
         found = top.numpy()
-        if not np.isfinite(found).all():
+        if not (isfinite(found.item()) if self.count == 1 else np.isfinite(found).all()):
             check_row_maxima(top[:, 0])
         return found
 
@@ -156,6 +157,6 @@ def keys_of(seeds: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
         steps = (step if rows is None or not step.dim() else step[rows]).to(chosen.device, torch.int64)
         return as_tensor(counter_keys(on_host(chosen), on_host(steps.reshape(-1))))
     if chosen.device.type == "cpu" and 0 < chosen.shape[0] <= _FEW:
-        few = [[row_key(seed, step)] for seed in chosen.tolist()]
-        return torch.from_numpy(np.array(few, dtype=np.uint64).view(np.int64))
+        few = np.array([row_key(seed, step) for seed in chosen.tolist()], dtype=np.uint64)
+        return torch.from_numpy(few.view(np.int64)[:, None])
     return as_tensor(counter_keys(on_host(chosen), int(step)))

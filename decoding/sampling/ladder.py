@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LADDER", "Way", "draw"]
 
-_LOOSE = 0.05  # of the listed weight, what the others may weigh and stay a bound: the odds that the winner is open
+_LOOSE = 0.2  # of the listed weight, what the others may weigh and stay a bound: the odds that the winner is open
 
 
 class Way(NamedTuple):

@@ -27,6 +27,7 @@ from afterlogits.decoding.kernels.decision import RowFilters, keep, nucleus_ends
 from afterlogits.decoding.kernels.error_bounds import UNIT, scaled_error, typical_error
 from afterlogits.decoding.kernels.exponential_race import race
 from afterlogits.decoding.kernels.large_logits import GroupMaxima, LargeLogits
+from afterlogits.decoding.kernels.row_noise import CounterBlock
 from afterlogits.decoding.kernels.whole_rows import Block
 from afterlogits.decoding.sampling import small_batch
 from afterlogits.decoding.sampling.small_batch import FewRows, Prefix
@@ -72,18 +73,30 @@ def listed_nucleus_is_open() -> bool:
 
 
 class Noise:
-    """Known noise of one row, [1, V], and what it is said to be at least."""
+    """Known noise of one row, [1, V]."""
 
     rows = (0,)
 
-    def __init__(self, noise: np.ndarray, least: np.ndarray | None = None):
-        self.noise, self.bound = noise, (noise if least is None else least).astype(np.float32)
+    def __init__(self, noise: np.ndarray):
+        self.noise = noise.astype(np.float32)
 
     def least(self, left: int, right: int) -> np.ndarray:
-        return self.bound[:, left:right].copy()
+        return self.noise[:, left:right].copy()
+
+
+class Counters(CounterBlock):
+    """The same where what is known are uniform numbers, and what they are said to be at least."""
+
+    slack = 0.0
+
+    def __init__(self, uniform: np.ndarray, least: np.ndarray):
+        self.uniform, self.said = uniform, (least * 2.0**63).astype(np.float32)
+
+    def least(self, left: int, right: int) -> np.ndarray:
+        return self.said[:, left:right].copy()
 
     def exact(self, lines: np.ndarray, token_ids: np.ndarray) -> np.ndarray:
-        return self.noise[lines, token_ids]
+        return -np.log1p(-self.uniform[lines, token_ids]) * 2.0**63
 
 
 def certain(weights: list[float], border: float) -> bool:
@@ -113,15 +126,10 @@ def race_is_open() -> bool:
 
 
 def least_noise_is_open() -> bool:
-    """The second token wins; its noise is said to be larger than it is by 0.8 of four roundings."""
-    noise = np.array([[1.0, 1 - 1e-9]])
-    block = Block(
-        np.zeros((1, 2), dtype=np.float32),
-        np.zeros((1, 1), dtype=np.float32),
-        RowFilters(),
-        Noise(noise, noise * [[1.0, 1 + 0.8 * 4 * UNIT]]),
-    )
-    return block.winners(0.0)[0].tolist() == [1]
+    """The second token wins; roundings make the quotient of the first larger by 2 units, and its own smaller by 2."""
+    uniform, zeros = np.array([[2.0**-40, 2.0**-40 * (1 - 1e-9)]]), np.zeros((1, 2), dtype=np.float32)
+    noise = Counters(uniform, uniform[:, :1] * [[1 - UNIT, 1 + 2 * UNIT]])
+    return Block(zeros, zeros[:, :1], RowFilters(), noise).winners(0.0)[0].tolist() == [1]
 
 
 def seeded_race_is_open() -> bool:

@@ -101,12 +101,8 @@ def test_the_stream_s_noise_is_torch_s_whatever_rows_are_drawn() -> None:
             rows = [*range(batch_size)] if original is None else original
             for block in noise:
                 parts = [block.least(left, min(left + 2**16, vocab_size)) for left in range(0, vocab_size, 2**16)]
-                wanted = expected[[rows[place] for place in block.rows]].double().numpy() * 2.0**53
-                every = np.indices(wanted.shape).reshape(2, -1)[:, :: max(vocab_size // 999, 1)]
-                np.testing.assert_array_equal(block.exact(*every), wanted[tuple(every)])
-                least = np.concatenate(parts, 1)
-                assert (least <= wanted * (1 + 2 * UNIT)).all()
-                assert (least >= 0.9 * np.minimum(wanted, 0.1 * 2.0**53)).all()
+                wanted = expected[[rows[place] for place in block.rows]].numpy()
+                np.testing.assert_array_equal(np.concatenate(parts, 1), wanted)
             assert torch.equal(ours.get_state(), theirs.get_state())
             for place, row in enumerate(rows):
                 assert torch.equal(noise.again(place)[0], expected[row])
@@ -119,10 +115,7 @@ def test_restored_noise_is_that_of_the_states() -> None:
     noise = RestoredNoise(300, {5: state})
     (block,) = noise
     assert list(block.rows) == [5]
-    block.least(0, 300)
-    np.testing.assert_array_equal(
-        block.exact(np.zeros(300, dtype=int), np.arange(300)) * 2.0**-53, expected[0].double()
-    )
+    np.testing.assert_array_equal(block.least(0, 300), expected.numpy())
     assert torch.equal(noise.again(5), expected)
 
 
@@ -133,7 +126,7 @@ def test_counter_noise_is_the_counter_s(asked: int) -> None:
     (block,) = CounterNoise(keys, 1000, [0, 1, 3])
     least = np.concatenate([block.least(0, 300), block.least(300, 1000)], 1) * 2.0**-63
     uniform, noise = (f(keys[[0, 1, 3]], np.arange(1000)) for f in (counter_uniform, counter_exponential))
-    np.testing.assert_allclose(least, uniform, rtol=2 * UNIT)
+    np.testing.assert_allclose(least, uniform, rtol=2 * UNIT, atol=2.0**-30)
     assert (least > 0).all()
     assert (least <= noise * (1 + 2 * UNIT)).all()
     for places in np.split(np.indices((3, 1000)).reshape(2, -1), 3000 // asked, 1)[-2:]:

@@ -28,13 +28,13 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.fixture
 def other_noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What this package takes for torch's exponentials is not what torch draws: each is that of another draw."""
-    ours = torch_stream.negative_exponentials
+    ours = torch_stream.exponentials_of_bits
 
     def shifted(bits: Any) -> Any:
         return ours(bits ^ np.int64(1 << 51))
 
     for module in (torch_stream, row_noise):
-        monkeypatch.setattr(module, "negative_exponentials", shifted)
+        monkeypatch.setattr(module, "exponentials_of_bits", shifted)
     stream_is_known.cache_clear()
     yield
     monkeypatch.undo()
