@@ -11,6 +11,7 @@ Source: group maxima as bounds of what is not looked at, the idea of the thresho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -43,6 +44,7 @@ class LargeLogits:
     unknown.
     least, most, error: what the logits that are not listed weigh together, in units of the best, at least and at most,
     and the relative error of the whole row's mass; [N, 1] float64. None until ``weighed`` says.
+    hopeless: [N] bool, rows whose nucleus no list of this length holds, by a guess that costs time where it is wrong.
     """
 
     values: Array
@@ -53,6 +55,7 @@ class LargeLogits:
     least: Array = None
     most: Array = None
     error: Array = None
+    hopeless: Array = None
 
     @property
     def top(self) -> Array:
@@ -60,41 +63,51 @@ class LargeLogits:
         return self.values[:, :1]
 
     def weighed(
-        self, temperature: float | Array, logits: Tensor, share: float | Array = 0.0, loose: float = 0.0
+        self,
+        temperature: float | Array,
+        logits: Tensor,
+        share: float | Array = 0.0,
+        among: Sequence[int] | None = None,
     ) -> LargeLogits:
-        """With what the logits that are not listed weigh, from the rows' logits [N, V].
+        """With what the logits that are not listed weigh.
 
-        On the host each of them exceeds neither its group's maximum nor the bound. Where that bound of their weight is
-        below ``loose`` of the listed weight it serves, and where it is so large that even a twentieth of it would keep
-        a nucleus of ``share`` from being listed, it has to. Elsewhere, and on other devices, the weight is formed, up
-        to the error of ``row_mass``.
+        On the host each of them exceeds neither its group's maximum nor the bound; that bounds their weight. For the
+        rows ``among`` (None: all) it is formed from the logits [N, V] up to the error of ``row_mass``, unless a nucleus
+        of ``share`` of the row is hopeless: not listed even if the bound is twenty times too large. On other devices
+        every row's is formed.
         """
         if isinstance(self.values, Tensor):
             return self._weighed(temperature, logits)
-        if self.maxima is None:
-            raise ValueError("maxima must be known to bound a row's mass; got None")
-        top = self.values[:, :1]
-        weight = np.minimum(self.maxima.numpy(), self.bound)
-        weight -= top
-        weight *= np.float32(1 / temperature)
-        np.exp(weight, out=weight)
-        room = GROUP_ROOM + SCALED_ERROR * (np.abs(top) / np.float64(temperature) + WITHIN)
-        most = weight.sum(1, keepdims=True).astype(np.float64) * (self.width * room) + 1e-30
-        least, error = np.zeros_like(most), np.zeros_like(most)
-        some = np.empty(0, dtype=np.int64)
-        if (most > loose).any():  # the best of the listed weighs 1
-            listed = np.exp((self.values - top).astype(np.float64) / temperature).sum(1)[:, None]
-            worth = (most > loose * listed) & (listed >= share * (listed + most / _SPREAD))
-            some = worth[:, 0].nonzero()[0]
-        if len(some):
-            divisor = temperature if isinstance(temperature, float) else temperature[some]
-            scaled = top[some] / np.float32(divisor)
-            chosen = logits if len(some) == len(top) else logits[torch.from_numpy(some)]
-            by_row = divisor if isinstance(divisor, float) else torch.from_numpy(divisor)
-            mass = row_mass(chosen, by_row, torch.from_numpy(scaled)).numpy()
-            least[some] = most[some] = np.maximum(mass - listed[some], 0.0)
-            error[some] = MASS_ERROR + SCALED_ERROR * (np.abs(scaled.astype(np.float64)) + WITHIN)
-        return replace(self, least=least, most=most, error=error)
+        top, bounded = self.values[:, :1], self
+        if self.most is None:
+            if self.maxima is None:
+                raise ValueError("maxima must be known to bound a row's mass; got None")
+            weight = np.minimum(self.maxima.numpy(), self.bound)
+            weight -= top
+            weight *= np.float32(1 / temperature)
+            np.exp(weight, out=weight)
+            room = GROUP_ROOM + SCALED_ERROR * (np.abs(top) / np.float64(temperature) + WITHIN)
+            most = weight.sum(1, keepdims=True).astype(np.float64) * (self.width * room) + 1e-30
+            listed = np.exp((self.values - top) / np.float32(temperature)).sum(1)[:, None]
+            hopeless = ~(listed >= share * (listed + most / _SPREAD))[:, 0]
+            bounded = replace(self, least=0.0 * most, most=most, error=0.0 * most, hopeless=hopeless)
+        some = (
+            (~bounded.hopeless).nonzero()[0]
+            if among is None
+            else np.array([x for x in among if not bounded.hopeless[x]])
+        )
+        if not len(some):
+            return bounded
+        least, most, error = (part.copy() for part in (bounded.least, bounded.most, bounded.error))
+        divisor = temperature if isinstance(temperature, float) else temperature[some]
+        scaled = top[some] / np.float32(divisor)
+        chosen = logits if len(some) == len(top) else logits[torch.from_numpy(some)]
+        by_row = divisor if isinstance(divisor, float) else torch.from_numpy(divisor)
+        mass = row_mass(chosen, by_row, torch.from_numpy(scaled)).numpy()
+        listed = np.exp((self.values[some] - top[some]).astype(np.float64) / divisor).sum(1)[:, None]
+        least[some] = most[some] = np.maximum(mass - listed, 0.0)
+        error[some] = MASS_ERROR + SCALED_ERROR * (np.abs(scaled.astype(np.float64)) + WITHIN)
+        return replace(bounded, least=least, most=most, error=error)
 
     def _weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
         """The same of tensors: every row's weight is formed."""

@@ -122,16 +122,13 @@ class Batch:
             return
         if self.tokens is None:
             self.tokens = torch.zeros(self.count, dtype=torch.int64, device=self.logits.device)
-        good = self._waiting(range(self.count) if among is None else among, certain)
-        if good:
-            self.tokens[[*good.values()]] = found[[*good]]
-            self.left = sorted(set(self.left).difference(good.values()))
-
-    def _waiting(self, places: Sequence[int], certain: Array | None) -> dict[int, int]:
-        """Which of ``places`` are certain and have no token yet, by their index there."""
-        sure = [True] * len(places) if certain is None else certain.tolist()
-        waiting = set(self.left)
-        return {i: place for i, place in enumerate(places) if sure[i] and place in waiting}
+        places = np.arange(self.count) if among is None else np.array(among)
+        good = np.isin(places, self.left)
+        if certain is not None:
+            good &= np.array(certain.tolist())
+        if good.any():
+            self.tokens[torch.from_numpy(places[good])] = found[torch.from_numpy(good.nonzero()[0])]
+            self.left = sorted(set(self.left).difference(places[good].tolist()))
 
     def rest(self) -> Batch:
         """The rows that are left, as a batch."""

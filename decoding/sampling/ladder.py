@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LADDER", "Way", "draw"]
 
-_LOOSE = 0.2  # of the listed weight, what the others may weigh and stay a bound: the odds that the winner is open
-
 
 class Way(NamedTuple):
     """One way: whether it ``applies(plan, seeded)``, and ``draw(batch)``, which takes the tokens that it can prove.
@@ -149,16 +147,22 @@ def _largest_logits(batch: Batch) -> None:
         large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
     else:
         large = known
+    share = 1.0 - filters.border if filters.needs_mass else 0.0
     if filters.needs_mass:
-        large = large.weighed(filters.divisor, batch.logits, 1.0 - filters.border, _LOOSE)
+        large = large.weighed(filters.divisor, batch.logits, share, ())
     kept = keep(large, filters, batch.vocab_size)
-    if not bool(kept.settled.any()):
+    if not bool(kept.settled.any()) and (large.hopeless is None or large.hopeless.all()):
         return
     if batch.seeds is None:
         noise = _stream_at(batch, np.array(batch.original)[:, None] * batch.vocab_size + large.token_ids)
     else:
         noise = counter_exponential(on_host(keys_of(batch.seeds, batch.step, batch.rows)), large.token_ids)
-    batch.put(*listed_winners(kept, noise, filters, batch.params.arrays.get("greedy"), batch.seeds is not None))
+    greedy, seeded = batch.params.arrays.get("greedy"), batch.seeds is not None
+    batch.put(*listed_winners(kept, noise, filters, greedy, seeded))
+    if batch.left and large.hopeless is not None:  # what the bound of their mass leaves open, by the mass itself
+        again = large.weighed(filters.divisor, batch.logits, share, batch.left)
+        if again is not large:
+            batch.put(*listed_winners(keep(again, filters, batch.vocab_size), noise, filters, greedy, seeded))
 
 
 def _whole_rows(batch: Batch) -> None:

@@ -27,7 +27,8 @@ def trace(call: Callable[[], object]) -> Counter[tuple[str, str]]:
     passed: Counter[tuple[str, str]] = Counter()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+        code = frame.f_code  # comprehensions are functions of their own in some versions of Python, and not counted
+        if event == "call" and code.co_filename.startswith(PACKAGE) and not code.co_name.startswith("<"):
             passed[
                 frame.f_code.co_filename.removeprefix(PACKAGE + "/"),
                 getattr(frame.f_code, "co_qualname", frame.f_code.co_name),

@@ -394,8 +394,8 @@ def test_another_build_s_stream_is_not_taken_for_ours(monkeypatch: pytest.Monkey
     """Noise that differs in one place is told, so that torch's own exponentials are drawn instead."""
     ask = stream_is_known.__wrapped__
     assert ask()
-    ours = torch_stream._exponential
-    monkeypatch.setattr(torch_stream, "_exponential", lambda bits: ours(bits) + (np.arange(len(bits)) == 700))
+    ours = torch_stream.exponentials_of_bits
+    monkeypatch.setattr(torch_stream, "exponentials_of_bits", lambda bits: ours(bits) + (np.arange(len(bits)) == 700))
     assert not ask()
 
 
