@@ -65,7 +65,7 @@ def _fill_from_lists(
     with np.errstate(all="ignore"):  # what overflows is uncertain
         known = GroupMaxima(source, _COUNT)
         large = known.listed(known.floor())
-        large = large.weighed(1.0, source, 1.0 - filters.border)
+        large = large.weighed(1.0, source, filters.share)
         kept = keep(large, filters, source.shape[1])
         good = (kept.settled & ~(kept.possible & ~kept.certain).any(1)).nonzero()[0]
         which, column = kept.possible[good].nonzero()

@@ -35,8 +35,8 @@ class RowFilters:
     then is on alone.
     What follows from these: divisor: the temperature, 1.0 where it is off. listable: whether the largest logits may
     decide. by_floor: whether min-p alone does, so that what it may keep is known from the largest. needs_mass: whether
-    a row's mass, of what is not listed too, decides anything. protects_best: whether a filter might drop the best
-    token but for the rule that ``keep`` stay.
+    a row's mass, of what is not listed too, decides anything. share: top-p as it compares, 0 where it is off for all.
+    protects_best: whether a filter might drop the best token but for the rule that ``keep`` stay.
     """
 
     temperature: Any = None
@@ -51,6 +51,7 @@ class RowFilters:
     listable: bool = field(init=False)
     by_floor: bool = field(init=False)
     needs_mass: bool = field(init=False)
+    share: Any = field(init=False)
     protects_best: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,7 @@ class RowFilters:
             "by_floor": not others and self.min_p is not None and _everywhere(self.min_p > 0),
             # Where top-k comes first and is on in every row, top-p sees none but listed tokens.
             "needs_mass": self.border is not None and (self.top_k is None or self.joint or not _on(self.top_k)),
+            "share": 0.0 if self.border is None else 1.0 - self.border,
             "protects_best": self.keep > 1 or max(_largest(self.border), _largest(self.min_p)) > 0.9,
         }
         for name, value in derived.items():

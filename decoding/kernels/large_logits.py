@@ -44,7 +44,8 @@ class LargeLogits:
     unknown.
     least, most, error: what the logits that are not listed weigh together, in units of the best, at least and at most,
     and the relative error of the whole row's mass; [N, 1] float64. None until ``weighed`` says.
-    hopeless: [N] bool, rows whose nucleus no list of this length holds, by a guess that costs time where it is wrong.
+    hopeless: [N] bool, rows whose nucleus no list of this length holds once they are weighed on the host, by a guess
+    that costs time where it is wrong; True before that.
     """
 
     values: Array
@@ -55,7 +56,7 @@ class LargeLogits:
     least: Array = None
     most: Array = None
     error: Array = None
-    hopeless: Array = None
+    hopeless: Array = True
 
     @property
     def top(self) -> Array:

@@ -158,7 +158,7 @@ def bad_words_bias(bad_words_ids: BadWords, eos_token_id: TokenList | None) -> S
     eos = _end_tokens(eos_token_id)
     if not _is_list(bad_words_ids):
         raise TypeError(f"bad_words_ids must be a list of lists of token ids; got {bad_words_ids!r}")
-    nested = any(isinstance(word, Sequence) and any(isinstance(t, Sequence) for t in word) for word in bad_words_ids)
+    nested = any(map(_holds_lists, bad_words_ids))
     rows: Sequence[Any] = bad_words_ids if nested else [bad_words_ids]
     for word in (word for row in rows for word in row):
         _check_word(word)
@@ -175,6 +175,10 @@ def _end_tokens(eos_token_id: TokenList | None) -> set[int]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _holds_lists(words: Any) -> bool:
+    return isinstance(words, Sequence) and any(isinstance(word, Sequence) for word in words)
 
 
 def _check_word(word: Any) -> None:

@@ -147,11 +147,11 @@ def _largest_logits(batch: Batch) -> None:
         large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
     else:
         large = known
-    share = 1.0 - filters.border if filters.needs_mass else 0.0
     if filters.needs_mass:
-        large = large.weighed(filters.divisor, batch.logits, share, ())
+        large = large.weighed(filters.divisor, batch.logits, filters.share, ())
     kept = keep(large, filters, batch.vocab_size)
-    if not bool(kept.settled.any()) and (large.hopeless is None or large.hopeless.all()):
+    hopeless = np.broadcast_to(large.hopeless, batch.count)
+    if not bool(kept.settled.any()) and hopeless.all():
         return
     if batch.seeds is None:
         noise = _stream_at(batch, np.array(batch.original)[:, None] * batch.vocab_size + large.token_ids)
@@ -159,10 +159,9 @@ def _largest_logits(batch: Batch) -> None:
         noise = counter_exponential(on_host(keys_of(batch.seeds, batch.step, batch.rows)), large.token_ids)
     greedy, seeded = batch.params.arrays.get("greedy"), batch.seeds is not None
     batch.put(*listed_winners(kept, noise, filters, greedy, seeded))
-    if batch.left and large.hopeless is not None:  # what the bound of their mass leaves open, by the mass itself
-        again = large.weighed(filters.divisor, batch.logits, share, batch.left)
-        if again is not large:
-            batch.put(*listed_winners(keep(again, filters, batch.vocab_size), noise, filters, greedy, seeded))
+    if batch.left and not hopeless[list(batch.left)].all():  # what their mass, once it is formed, may settle
+        large = large.weighed(filters.divisor, batch.logits, filters.share, batch.left)
+        batch.put(*listed_winners(keep(large, filters, batch.vocab_size), noise, filters, greedy, seeded))
 
 
 def _whole_rows(batch: Batch) -> None:
