@@ -118,7 +118,7 @@ class Block:
         line, token = np.divmod((ratios >= np.maximum(limit, _TINY)[:, None]).ravel().nonzero()[0], ratios.shape[1])
         if len(line) == len(lines) and (len(lines) == 1 or bool((line == lines).all())):
             return won, best, np.ones(len(lines), dtype=bool)  # nothing else may win in any row
-        exact = ratios[line, token]
+        exact: NDArray[Any] = ratios[line, token]
         if isinstance(self.noise, CounterBlock):
             exact = self.weights[rows[line], token] / self.noise.exact(rows[line], token)
         best = np.zeros(len(lines))
