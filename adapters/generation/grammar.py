@@ -127,19 +127,22 @@ def _checked(kind: str, value: Any) -> Any:
             raise TypeError(f"choices must be a list of texts; got {value!r}")
         return list(value)
     if kind == "json_schema":
-        schema = value.model_json_schema() if hasattr(value, "model_json_schema") else value
-        if isinstance(schema, Mapping | bool):
-            return json.dumps(schema)
-        if isinstance(schema, str):
-            try:
-                json.loads(schema)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"json_schema must be JSON; got {schema[:80]!r}: {error}") from None
-            return schema
-        raise TypeError(f"json_schema must be a mapping, JSON or a pydantic model; got {type(schema).__name__}")
+        return _schema(value.model_json_schema() if hasattr(value, "model_json_schema") else value)
     if not isinstance(value, str) or not value:
         raise TypeError(f"{kind} must be a text; got {value!r}")
     return value
+
+
+def _schema(schema: Any) -> str:
+    if isinstance(schema, Mapping | bool):
+        return json.dumps(schema)
+    if not isinstance(schema, str):
+        raise TypeError(f"json_schema must be a mapping, JSON or a pydantic model; got {type(schema).__name__}")
+    try:
+        json.loads(schema)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"json_schema must be JSON; got {schema[:80]!r}: {error}") from None
+    return schema
 
 
 def _ends(model: Any, options: Mapping[str, Any]) -> list[int]:

@@ -79,11 +79,11 @@ class RowChoice:
             return first_argmax(logits)
         places = {row: place for place, row in enumerate(group.places)}
         chosen = [places[row] for row in rows]
-        steps = torch.zeros(sampler.batch_size, dtype=torch.int64)
-        index = torch.tensor(chosen)
-        steps[index] = torch.as_tensor(lengths, dtype=torch.int64)
+        steps = torch.zeros(sampler.batch_size, dtype=torch.int64, device=logits.device)
+        index = torch.tensor(chosen, device=logits.device)
+        steps[index] = torch.tensor(lengths, dtype=torch.int64, device=logits.device)
         everyone = chosen == list(range(sampler.batch_size))
-        return sampler.select(logits, step=steps, rows=None if everyone else index.to(logits.device))
+        return sampler.select(logits, step=steps, rows=None if everyone else index)
 
 
 def _kind(params: SamplingParams | None) -> Any:

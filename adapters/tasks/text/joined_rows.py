@@ -31,15 +31,19 @@ def rows_may_join(loaded: Loaded, arguments: Mapping[str, Any], asked: bool | No
     """
     if asked is False:
         return False
-    samples = bool(stated_value(loaded, arguments, "do_sample"))
-    reason = next((f"{name} is given" for name in _TOGETHER if stated_value(loaded, arguments, name)), None)
-    reason = reason or next((f"{name} is {n}" for name in _ONE if (n := _count(loaded, arguments, name)) > 1), None)
-    reason = reason or (None if stated_value(loaded, arguments, "use_cache") is not False else "use_cache is False")
-    reason = reason or _why_not(loaded)
+    reason = _why_not_these(loaded, arguments) or _why_not(loaded)
     if asked and reason is not None:
         raise ValueError(f"running_batch must be off: {reason}")
+    samples = bool(stated_value(loaded, arguments, "do_sample"))
     by_itself = loaded.batch_size is None and (not samples or arguments.get("seeds") is not None)
     return reason is None and (asked is True or (by_itself and _ends_differ(loaded, arguments)))
+
+
+def _why_not_these(loaded: Loaded, arguments: Mapping[str, Any]) -> str | None:
+    """Which of the options does not go with rows that join."""
+    reason = next((f"{name} is given" for name in _TOGETHER if stated_value(loaded, arguments, name)), None)
+    reason = reason or next((f"{name} is {n}" for name in _ONE if (n := _count(loaded, arguments, name)) > 1), None)
+    return reason or ("use_cache is False" if stated_value(loaded, arguments, "use_cache") is False else None)
 
 
 def _ends_differ(loaded: Loaded, arguments: Mapping[str, Any]) -> bool:
