@@ -14,7 +14,7 @@ from pathlib import Path
 TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
 VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
 AUDIO = ("sounds", "spoken-words")
-MULTIMODAL = ("receipts",)
+MULTIMODAL = ("captions", "receipts")
 FOLDERS = (*TEXT, *VISION, *AUDIO, *MULTIMODAL)
 
 _TASKS = {
@@ -35,6 +35,7 @@ _TASKS = {
     "asr": "spoken-words",
     "forced-alignment": "spoken-words",
     "document-question-answering": "receipts",
+    "image-to-text": "captions",
     "depth-estimation": "distances",
     "image-classification": "shapes",
     "image-feature-extraction": "shapes",

@@ -1,4 +1,4 @@
-"""The demonstration's part on documents: a receipt with its answers."""
+"""The demonstration's part on documents and on pictures in words: a receipt with its answers, captions."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import checkpoints
 from ..tasks.multimodal.results import answered_page
+from .demo_pictures import SCENES
 from .demo_text import percent, show, title
 
 PAGES = Path(checkpoints.__file__).with_name("demo_pages")
@@ -15,6 +16,7 @@ def pages(pipeline: Any, folder: Path) -> None:
     """Every multimodal task with a checkpoint; the page with its answers goes to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     documents(pipeline, folder)
+    captions(pipeline)
     show("see", f"the receipt with the places of its answers, receipt.png, is in {folder.resolve()}")
 
 
@@ -33,3 +35,11 @@ def documents(pipeline: Any, folder: Path) -> None:
         if best["answer"] != item["answer"]:
             show("not", f"the right answer is: {item['answer']}")
     answered_page(found).save(folder / "receipt.png")
+
+
+def captions(pipeline: Any) -> None:
+    title("Captions")
+    describe = pipeline("image-to-text")
+    truth = json.loads((SCENES / "truth.json").read_text())
+    show("in ", f"one.png, a {truth['one.png'][0]}")
+    show("out", describe(str(SCENES / "one.png"))[0]["generated_text"])

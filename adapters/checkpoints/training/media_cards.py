@@ -53,7 +53,8 @@ ABOUT = {
         "image-to-text",
         "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`. It begins with the first three stages of "
         "the weights of `shape-maps`.",
-        "It knows such drawings and nothing else: a photograph gets a caption that means nothing.",
+        "It knows such drawings and nothing else: a photograph gets a caption that means nothing. Of three things it "
+        "often mixes up the colours: it is meant for one or two.",
     ),
 }
 

@@ -103,11 +103,12 @@ def captions(folder: Path, count: int = 400) -> Figures:
     drawn = [scenes.draw(rng, scenes.apart(rng, 3)) for _ in range(count)]
     said = [found[0]["generated_text"] for found in describe([Image.fromarray(each.image) for each in drawn])]
     meant = [picture_texts.caption(each.things) for each in drawn]
-    pairs = [(one.split(" and "), other.split(" and ")) for one, other in zip(said, meant, strict=True)]
-    return {
-        "captions right": sum(one == other for one, other in zip(said, meant, strict=True)) / count,
-        "number of things right": sum(len(one) == len(other) for one, other in pairs) / count,
-    }
+    right = [one == other for one, other in zip(said, meant, strict=True)]
+    figures = {"captions right": sum(right) / count}
+    for number, name in ((1, "one thing"), (2, "two things"), (3, "three things")):
+        own = [hit for hit, each in zip(right, drawn, strict=True) if len(each.things) == number]
+        figures[f"captions right, {name}"] = sum(own) / len(own)
+    return figures
 
 
 FIGURES: dict[str, Callable[..., Figures]] = {

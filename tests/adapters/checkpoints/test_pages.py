@@ -54,7 +54,7 @@ def test_the_demonstration_prints_and_draws(tmp_path: Path, capsys: pytest.Captu
         pixels = np.asarray(page)[:, : receipts.WIDTH].reshape(-1, 3)
         coloured = pixels[pixels.max(1) > pixels.min(1)]
         assert len(np.unique(coloured, axis=0)) == 5  # a box for each of five questions, on a grey page
-    for title in ("Questions about a document",):
+    for title in ("Questions about a document", "Captions", "out a yellow triangle"):
         assert title in said
 
 
