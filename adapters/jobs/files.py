@@ -15,16 +15,23 @@ SUFFIXES = frozenset(f"{_IMAGES} {_SOUNDS} {_FILMS}".split())
 
 
 def file_names(folder: str) -> list[str]:
-    """The media files in a folder and in the folders under it, by name; hidden ones are left out."""
+    """The media files in a folder and in the folders under it, by name; hidden ones and pipes are left out."""
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in SUFFIXES
+            and not name.startswith(".")
+            and not _is_special(os.path.join(root, name))
         ]
     return sorted(found)
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is a pipe, a socket or a device: reading one may wait for ever. A link that leads nowhere is none."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def file_records(folder: str) -> Iterator[tuple[Any, bytes]]:

@@ -79,7 +79,8 @@ def decode_sound(content: bytes, rate: int, source: Any = None) -> Samples:
     try:
         frames, found = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        return _by_ffmpeg(content, rate, source, str(error))
+        reason = getattr(error, "error_string", "") or str(error)  # the whole text names an object by its address
+        return _by_ffmpeg(content, rate, source, reason)
     return resampled(np.ascontiguousarray(frames.mean(axis=1)), found, rate)
 
 

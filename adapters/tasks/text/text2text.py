@@ -91,8 +91,13 @@ def _prefix(loaded: Loaded) -> str:
 
 def _arguments(loaded: Loaded, options: Text2TextOptions) -> dict[str, Any]:
     """The keyword arguments of generate: a configuration made of the pipeline's defaults and the caller's options."""
-    built = loaded.constructed
-    called = {name: value for name, value in options.forwarded.items() if name not in built or built[name] is not value}
+    built, own = loaded.constructed, loaded.model.generation_config
+    # What the pipeline was built with is in the configuration below, but for what is no field of one: seeds, grammars.
+    called = {
+        name: value
+        for name, value in options.forwarded.items()
+        if built.get(name) is not value or not (hasattr(own, name) or name == "generation_config")
+    }
     if options.stop_sequence is not None:
         stops = tokenize(loaded.tokenizer, options.stop_sequence, add_special_tokens=False)["input_ids"]
         if len(stops) > 1:

@@ -1,6 +1,7 @@
 """A folder of pictures through ``afterlogits run``: answers as lines, and drawn as pictures beside them."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -55,6 +56,7 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_command(pictures, model, tmp_pa
 
 def test_a_file_that_cannot_be_read_costs_itself_alone(pictures, model, tmp_path):
     (pictures / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(pictures / "pipe.png")  # is none: it would be waited for
     status, rows = run(pictures, model, tmp_path)
     assert status == 3
     assert {row["id"] for row in rows if "error" in row} == {"broken.png", "gone.png"} and len(rows) == 4

@@ -294,6 +294,18 @@ def test_draws_belong_to_the_line(tmp_path, stop_at):
     assert (tmp_path / "f").read_bytes().splitlines()[1:] == found["a"].splitlines()[1:]
 
 
+@pytest.mark.parametrize("task", ["summarization", "translation_en_to_fr"])
+def test_draws_of_encoder_decoders_belong_to_the_line(tmp_path, task):
+    (tmp_path / "in.txt").write_text("".join(f"The river near the old town {n}\n" for n in range(12)))
+    found = {}
+    for name, given in (("a", ()), ("b", ("--batch-size", 1)), ("c", ("--batch-tokens", 40)), ("d", ("--seed", 1))):
+        head = ["run", task, "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / name)]
+        sampling = ["--do-sample", "--num-beams", "1", "--max-new-tokens", "5"]
+        assert main([*head, *sampling, *map(str, given)]) == 0
+        found[name] = (tmp_path / name).read_bytes()
+    assert found["a"] == found["b"] == found["c"] != found["d"]
+
+
 def test_the_log_tells_what_happened(run, tmp_path, stop_at):
     (tmp_path / "in.jsonl").write_text("".join(["{bad\n", *LINES]))
     stop_at(300)
