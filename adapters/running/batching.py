@@ -168,7 +168,9 @@ def collate(
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
     if isinstance(values[0], Tensor):
         return torch.stack(list(values))
-    return torch.tensor(values) if len(values) == 1 and values[0] else pad_stack(values, pad, left=left)
+    if len(values) == 1 and isinstance(values[0], list) and values[0]:
+        return torch.tensor(values)
+    return pad_stack(values, pad, left=left)
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

@@ -20,6 +20,7 @@ from transformers import GenerationMixin, PreTrainedModel
 
 from afterlogits.adapters import generate
 from tests.builders.architectures import shrunk_class_config
+from tests.builders.own_generate import NEEDS, Needs
 
 SECONDS = 40
 _IDS = torch.randint(3, 40, (2, 7), generator=torch.Generator().manual_seed(0))
@@ -81,12 +82,15 @@ def compare(kind: Any) -> str:
     """ "same", "same, by transformers' own loops", what differs, or why nothing could be compared."""
     try:
         torch.manual_seed(0)
-        model = _complete(kind(shrunk_class_config(kind.config_class)).float().eval())
+        needs = NEEDS.get(kind.__name__, Needs())
+        model = _complete(kind(shrunk_class_config(kind.config_class, needs.config)).float().eval())
+        for name, value in needs.own.items():
+            setattr(model.generation_config, name, value)
     except Exception as error:
         return f"not compared: cannot be made small here ({_line(error)})"
     reasons = []
     speaks = "tgt_lang" in inspect.signature(model.generate).parameters
-    for given in inputs(model):
+    for given in inputs(model) if needs.inputs is None else [needs.inputs(model)]:
         given = {**given, "tgt_lang": "eng"} if speaks else given
         options = {**given, "max_new_tokens": 6}
         try:
