@@ -168,8 +168,8 @@ def collate(
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
     if isinstance(values[0], Tensor):
         return torch.stack(list(values))
-    if len(values) == 1 and isinstance(values[0], list) and values[0]:
-        return torch.tensor(values)
+    if len(values) == 1 and isinstance(values[0], list) and values[0] and isinstance(values[0][0], int):
+        return torch.tensor(values, dtype=torch.int64)
     return pad_stack(values, pad, left=left)
 
 

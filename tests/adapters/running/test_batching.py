@@ -1,5 +1,6 @@
 """Batches by length within a budget: every row once, nothing over the budget, the order told back."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, seed, settings
@@ -72,3 +73,13 @@ def test_collate_pads_each_input_with_its_own_value(left):
 
 def test_pairs_of_numbers_stack_too():
     assert pad_stack([[(0, 1), (1, 2)], [(3, 4)]], 0).tolist() == [[[0, 1], [1, 2]], [[3, 4], [0, 0]]]
+
+
+@pytest.mark.parametrize("values", [[5, 6, 7], [True, False], [(1, 2), (3, 4)], np.array([5, 6, 7]), [np.int64(4)], []])
+def test_one_row_is_collated_as_several_are(values):
+    """Without padding; whole numbers whatever holds them."""
+    kept = {"pad_values": {}, "device": torch.device("cpu")}
+    alone = collate([Row({"input_ids": values}, len(values))], **kept).inputs["input_ids"]
+    twice = collate([Row({"input_ids": values}, len(values))] * 2, **kept).inputs["input_ids"]
+    assert alone.dtype == twice.dtype == torch.int64
+    assert torch.equal(alone[0], twice[1])
