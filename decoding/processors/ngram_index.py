@@ -80,6 +80,25 @@ class NgramIndex:
         return keys[keep], places[keep]
 
 
+class NgramTable:
+    """The same of a few rows, by a dictionary for each row: a look-up costs less than any operation on arrays.
+
+    token_ids: [N, T] on the CPU. Building it costs a step of Python for each token, once.
+    """
+
+    def __init__(self, token_ids: Tensor, size: int) -> None:
+        self._rows: list[dict[tuple[int, ...], list[int]]] = []
+        for ids in token_ids.tolist():
+            followed: dict[tuple[int, ...], list[int]] = {}
+            for *context, last in zip(*(ids[offset:] for offset in range(size)), strict=False):
+                followed.setdefault(tuple(context), []).append(last)
+            self._rows.append(followed)
+
+    def continuations(self, context: list[int], row: int) -> list[int]:
+        """Tokens that followed ``context`` in a row; one may be there more than once."""
+        return self._rows[row].get(tuple(context), [])
+
+
 _NOTHING = torch.empty(0, dtype=torch.int64)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..options.per_row import expand_rows, row_count, select_option
 from ..options.token_ids import check_token_ids
 from ..options.validation import RowOption, check_logits
-from .ngram_index import NgramIndex
+from .ngram_index import NgramIndex, NgramTable
 
 
 def apply_no_repeat_ngram(logits: Tensor, token_ids: Tensor, ngram_size: RowOption) -> Tensor:
@@ -119,7 +119,12 @@ class NoRepeatNgramStep:
 
 
 class EncoderNoRepeatNgramStep:
-    """`apply_encoder_no_repeat_ngram` as a step of a loop: the encoder's n-grams are indexed once."""
+    """`apply_encoder_no_repeat_ngram` as a step of a loop: the encoder's n-grams are indexed once.
+
+    On the CPU up to `FEW` rows look theirs up in Python, more of them all at once.
+    """
+
+    FEW = 2
 
     def __init__(self, token_ids: Tensor, ngram_size: RowOption, *, encoder_token_ids: Tensor) -> None:
         check_token_ids(token_ids)
@@ -130,11 +135,16 @@ class EncoderNoRepeatNgramStep:
         self._source = encoder_token_ids
         self._rows = expand_rows("encoder_token_ids", torch.arange(inputs, device=token_ids.device), batch_size)
         self._index: dict[int, NgramIndex] = {}
-        if token_ids.device.type == "cpu":
+        self._tables: dict[int, NgramTable] = {}
+        if token_ids.device.type == "cpu" and batch_size <= self.FEW:
+            self._tables = {size: NgramTable(encoder_token_ids, size) for size in self.sizes}
+        elif token_ids.device.type == "cpu":
             self._index = {size: NgramIndex(encoder_token_ids, size) for size in self.sizes}
         self._recent = self._last(token_ids)
 
     def apply(self, logits: Tensor) -> Tensor:
+        if self._tables:
+            return self._apply_to_few(logits)
         for size in self.sizes:
             if self._recent.shape[1] < size - 1 or self._source.shape[1] < size:
                 continue
@@ -149,6 +159,18 @@ class EncoderNoRepeatNgramStep:
                 source = self._source[self._rows]
                 matches = _windows_after(source, context, size)
                 ban_(logits, source[:, size - 1 :], matches if on is None else matches & on[:, None])
+        return logits
+
+    def _apply_to_few(self, logits: Tensor) -> Tensor:
+        sizes = self.ngram_size.expand(len(logits)).tolist()
+        for row, (size, owner, recent) in enumerate(
+            zip(sizes, self._rows.tolist(), self._recent.tolist(), strict=True)
+        ):
+            if size and len(recent) >= size - 1:
+                found = self._tables[size].continuations(recent[len(recent) - size + 1 :], owner)
+                inside = [token for token in found if token < logits.shape[1]]
+                if inside:
+                    logits[row, inside] = -math.inf
         return logits
 
     def advance(self, token_ids: Tensor) -> None:

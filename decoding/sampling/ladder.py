@@ -63,9 +63,9 @@ class Way(NamedTuple):
 def draw(batch: Batch) -> Tensor:
     """One token for each row, [N], by the first of the ways that can prove it."""
     with np.errstate(all="ignore"):  # what overflows is uncertain, and transformers' operations decide
-        for way in batch.plan.ways[batch.seeds is not None]:
-            if batch.left and batch.count <= way.most_rows:
-                way.draw(batch)
+        for way, most_rows in batch.plan.ways[batch.seeds is not None]:
+            if batch.left and batch.count <= most_rows:
+                way(batch)
     return torch.empty(0, dtype=torch.int64, device=batch.logits.device) if batch.tokens is None else batch.tokens
 
 

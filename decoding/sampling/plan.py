@@ -46,4 +46,6 @@ class Plan:
             return
         if not steps:
             self.filters, self.few = RowFilters.of(params), few_rows(params, device)
-        self.ways = tuple([way for way in LADDER if way.applies(self, seeded)] for seeded in (False, True))
+        self.ways = tuple(
+            [(way.draw, way.most_rows) for way in LADDER if way.applies(self, seeded)] for seeded in (False, True)
+        )

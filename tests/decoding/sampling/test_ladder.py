@@ -23,13 +23,13 @@ def ways_taken(logits: torch.Tensor, seeds: bool, **options) -> list[str]:
     rows, vocab_size = logits.shape
     plan = Plan(SamplingParams(**options), rows, vocab_size, torch.device("cpu"))
     batch = Batch(plan, logits, torch.arange(rows) if seeds else None, None, 1)
-    taken = []
-    for way in plan.ways[seeds]:
+    names, taken = {way.draw: way.name for way in LADDER}, []
+    for way, most_rows in plan.ways[seeds]:
         left = len(batch.left)
-        if left and rows <= way.most_rows:
+        if left and rows <= most_rows:
             with np.errstate(all="ignore"):
-                way.draw(batch)
-            taken += [way.name] if len(batch.left) < left else []
+                way(batch)
+            taken += [names[way]] if len(batch.left) < left else []
     assert not batch.left
     return taken
 
