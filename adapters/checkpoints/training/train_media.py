@@ -54,14 +54,16 @@ def save(name: str, model: Any, folder: Path) -> None:
     model.half().save_pretrained(folder, safe_serialization=True)
     for part in KINDS[name].parts():
         part.save_pretrained(folder)
-    for file in ("config.json", "preprocessor_config.json", "generation_config.json"):
+    for file in ("config.json", "preprocessor_config.json", "generation_config.json", "tokenizer_config.json"):
         if (folder / file).exists():
             _plain(folder / file)
 
 
 def _plain(path: Path) -> None:
-    """A configuration that says float32, and a processor whose class every environment has."""
+    """A configuration that says float32, and processors and tokenizers whose classes every version has."""
     said = json.loads(path.read_text())
+    if said.get("tokenizer_class") == "TokenizersBackend":
+        said["tokenizer_class"] = "PreTrainedTokenizerFast"
     said.pop("transformers_version", None)
     for each in (said, *(value for value in said.values() if isinstance(value, dict))):
         if "dtype" in each:

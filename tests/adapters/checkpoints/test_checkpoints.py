@@ -56,3 +56,12 @@ def test_what_ships_is_whole() -> None:
         "demo_pages/receipt.png",
     ):
         assert (beside / name).is_file(), name
+
+
+def test_no_class_is_of_one_version_of_transformers() -> None:
+    """Tokenizers and processors under the names that transformers 4 and 5 have."""
+    for folder in FOLDERS:
+        for name in ("tokenizer_config.json", "preprocessor_config.json"):
+            file = path(folder) / name
+            said = file.read_text() if file.exists() else ""
+            assert "TokenizersBackend" not in said and 'ProcessorPil"' not in said, file
