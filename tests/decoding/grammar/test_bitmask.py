@@ -68,6 +68,15 @@ def test_every_number_that_a_logit_can_be(share: float) -> None:
     assert torch.equal(found, expected(logits, allowed).view(torch.int32))
 
 
+@pytest.mark.parametrize("vocab", [640, 653])
+@pytest.mark.parametrize("forbidden", [[5], [0, 33, 200, 639], [96, 97, 98, 127], [*range(256, 288), 600]])
+def test_few_forbidden_tokens_are_written_one_by_one(vocab: int, forbidden: list[int]) -> None:
+    """In the first word and the last, several in a word, a whole word."""
+    allowed = [[token not in forbidden for token in range(vocab)]]
+    logits = torch.randn(1, vocab)
+    assert torch.equal(apply_token_bitmask(logits, packed(allowed)), expected(logits, allowed))
+
+
 def test_bits_past_the_vocabulary_are_ignored() -> None:
     """34 tokens, the bits of 64."""
     logits = torch.zeros(1, 34)
