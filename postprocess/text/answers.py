@@ -67,12 +67,12 @@ def word_bounds(word_ids: Tensor, offsets: Tensor, sequence: Tensor | None = Non
     number = (word_ids - low).clamp_min(-1)
     most = int(torch.where(inside, number, 0).max()) + 1
     # The first and the last token of every word, by scatter; slot `most` collects the tokens that do not count.
-    slot = torch.where(inside, number, most)
+    slot = torch.where(inside, number, most).long()  # torch 2.4 takes no other index
     position = torch.arange(length, device=word_ids.device).expand(windows, length)
     first = torch.full((windows, most + 1), length, device=word_ids.device)
     first = first.scatter_reduce(1, slot, position, "amin")
     last = torch.full((windows, most + 1), -1, device=word_ids.device).scatter_reduce(1, slot, position, "amax")
-    word = torch.where(number < 0, most, number.clamp_max(most))
+    word = torch.where(number < 0, most, number.clamp_max(most)).long()
     known = (word < most) & (last.gather(1, word) >= 0)
     starts = offsets[..., 0].gather(1, first.gather(1, word).clamp_max(length - 1))
     ends = offsets[..., 1].gather(1, last.gather(1, word).clamp_min(0))

@@ -201,6 +201,7 @@ def test_shared_prefill_can_be_switched_off() -> None:
     assert answers[0] == answers[1]
 
 
+@pytest.mark.filterwarnings("ignore:`output_attentions=True` is not supported:UserWarning")
 def test_hooks_of_torch_and_of_captured_outputs_do_not_count() -> None:
     """Parametrised weights and what transformers registers to record hidden states leave the prompt shared."""
     model = seeded_model("llama")

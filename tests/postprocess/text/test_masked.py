@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transformers import FillMaskPipeline
 
 from afterlogits.postprocess import fill_mask, masked_positions
+from tests.builders.versions import rule_of_five
 
 MASK = 3
 
@@ -74,6 +75,7 @@ def test_no_masks():
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
+@rule_of_five
 def test_same_as_library(seed):
     """Tokens, order and scores bit for bit, one mask or several, with and without targets."""
     rng = np.random.default_rng(seed)

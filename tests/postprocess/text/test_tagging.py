@@ -20,6 +20,7 @@ from afterlogits.postprocess import (
     subwords_by_length,
     subwords_by_space,
 )
+from tests.builders.versions import rule_of_five
 from tests.oracles.entities import chunks, label_of_word
 from tests.postprocess.text.entity_cases import STRATEGIES, UNKNOWN, draw_sentences, library_entities
 
@@ -363,6 +364,7 @@ def assert_same_records(ours, theirs):
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), strategy=st.sampled_from(STRATEGIES))
+@rule_of_five
 def test_same_as_library(seed, strategy):
     """Random texts and tokens, words included, in every strategy and with every kind of label."""
     assert_same_as_library(draw_sentences(seed), strategy)
@@ -370,6 +372,7 @@ def test_same_as_library(seed, strategy):
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31), strategy=st.sampled_from(STRATEGIES[1:]), items=st.integers(1, 4))
+@rule_of_five
 def test_same_as_library_over_chunks(seed, strategy, items):
     """Overlapping chunks of one text, merged by transformers' rule."""
     case = draw_sentences(seed, items=items, same_text=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import ZeroShotClassificationPipeline
 
 from afterlogits.postprocess import entailment_id, score_labels
+from tests.builders.versions import rule_of_five
 
 
 def library(logits, entailment, multi_label):
@@ -121,6 +122,7 @@ def assert_same_as_library(seed):
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**31))
+@rule_of_five
 def test_same_as_library(seed):
     """Order and scores bit for bit: texts with one to forty labels, ties, overflow to NaN."""
     assert_same_as_library(seed)
