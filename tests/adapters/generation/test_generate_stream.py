@@ -107,7 +107,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @quiet
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32))
 def test_rows_of_unlike_options_and_seeds_in_any_order(seed: int) -> None:
     """Options, seeds, lengths, rows at once and the order of arrival are drawn."""
