@@ -124,7 +124,7 @@ class EncoderNoRepeatNgramStep:
     On the CPU up to `FEW` rows look theirs up in Python, more of them all at once.
     """
 
-    FEW = 2
+    FEW = 4
 
     def __init__(self, token_ids: Tensor, ngram_size: RowOption, *, encoder_token_ids: Tensor) -> None:
         check_token_ids(token_ids)
