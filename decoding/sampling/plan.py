@@ -20,7 +20,7 @@ class Plan:
 
     params: the compiled options. has_steps: whether steps learn from the draw. On the CPU: filters: temperature, top-k,
     top-p and min-p, or typical-p, if nothing else is on; few: the draw of few rows; ways: those of ``ladder.LADDER``
-    that apply and for how many rows, without and with seeds. On another device: device_plan, what ``draw_on_device`` needs. kernel_options:
+    that apply, without and with seeds. On another device: device_plan, what ``draw_on_device`` needs. kernel_options:
     the options as triton's kernels take them, where they draw.
     """
 
