@@ -10,6 +10,7 @@ import transformers
 from afterlogits.adapters import generate
 from afterlogits.adapters.generation.generation_mixin import _WARNED
 from tests.builders.architectures import shrunk_class_config
+from tests.builders.versions import V4
 from tests.programs.own_generate_parity import classes, compare
 
 V5 = transformers.__version__.startswith("5")
@@ -33,7 +34,10 @@ def test_the_classes_are_found() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_one_loop_inside(name: str) -> None:
     """The answer is the model's own."""
-    assert compare(getattr(transformers, name)) == "same"
+    found = compare(getattr(transformers, name))
+    if V4 and found.startswith("not compared: cannot be made small"):
+        pytest.skip(found)
+    assert found == "same"
 
 
 @pytest.mark.filterwarnings("ignore")

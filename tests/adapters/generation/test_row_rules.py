@@ -8,6 +8,7 @@ from transformers import MinLengthLogitsProcessor, RepetitionPenaltyLogitsProces
 
 from afterlogits.adapters import custom_generate, generate, install
 from tests.builders.seeded_models import repeating_prompts, seeded_model
+from tests.builders.versions import rule_of_five
 
 PAD = 1  # a beam search takes 0 for none and fills with the end token
 LIBRARY = {
@@ -120,6 +121,7 @@ def test_every_other_mode(models: dict[str, Any], mode: str) -> None:
     alone_and_together(model, own, **{**MODES[mode], "eos_token_id": eos})
 
 
+@rule_of_five
 @quiet
 def test_against_the_library(models: dict[str, Any]) -> None:
     """A row is transformers' own call with its values: the processors stand where transformers has them."""
