@@ -81,6 +81,7 @@ OPTIONS = {
     "return_text": "text",
     "return_timestamps": "char or word, or true for sentences",
     "return_type": "tensors, new_text or full_text",
+    "running_batch": "waiting prompts join the batch as rows end; default: where the order of draws does not matter",
     "sampling_rate": "samples a second; default: as the model has it",
     "scheme": "read labels as IOB1, IOB2, BIOES, BILOU or plain",
     "sequential": "the cells of a table one query after the other, for models that look back",
