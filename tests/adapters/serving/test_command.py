@@ -114,7 +114,7 @@ def test_what_a_file_gets_wrong_is_one_line(tmp_path, capsys, content, line):
         (["--task", "ner", "--option", "x"], "--option must be NAME=VALUE; got 'x'"),
         (["--max-qeue", "3"], "unknown option '--max-qeue' for serve; did you mean '--max-queue'?"),
         (["now"], "unexpected argument 'now'; options are given as --name value"),
-        (["--task", "image-to-text"], "--model must be given for image-to-text: "),
+        (["--task", "mask-generation"], "--model must be given for mask-generation: "),
         (["--task", "ner", "--model", "/nowhere"], "cannot load /nowhere: "),
     ],
     ids=lambda each: str(each)[:30],
