@@ -174,8 +174,10 @@ class DryStep:
 
         lengths: of the stretches ending at `places`, flat with the row of each, or [N, W - 1] with `rows` None.
         """
-        history = torch.tensor(self.length, device=lengths.device)
-        window = history if self.last_n is None else torch.minimum(self.last_n, history)
+        if self.last_n is None:  # filled in on the device: a tensor made from a number there waits for the copy
+            window = torch.full((), self.length, device=lengths.device)
+        else:
+            window = self.last_n.clamp(max=self.length)
         # A breaker may not be reached across: what follows the last one limits every match.
         head, tail = self.last_breaker // _HEAD, self.last_breaker % _HEAD
         back = self.length - 1 - head

@@ -81,6 +81,8 @@ def _generated(output: Mapping[str, Any], row: int) -> tuple[Tensor, Tensor]:
     """The tokens that one call of generate added to a row, and their log-probabilities along the beams they came by."""
     scores, beams = output["scores"], output.get("beam_indices")
     path = [row] * len(scores) if beams is None else beams[row][beams[row] >= 0].tolist()
+    if len(scores[0]) == len(output["sequences"]):  # transformers has followed the beams already
+        path = [row] * len(path)
     width = len(scores) if beams is None else beams.shape[1]
     ids = output["sequences"][row][-width:][: len(path)].cpu()
     steps = torch.stack([step[beam] for step, beam in zip(scores, path, strict=False)]).float().log_softmax(-1).cpu()

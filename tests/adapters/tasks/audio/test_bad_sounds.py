@@ -80,4 +80,4 @@ def test_wrong_options_of_whisper():
     with pytest.raises(ValueError, match="return_timestamps must be True or 'word' or None"):
         pipe(GOOD, return_timestamps="char")
     with pytest.raises(ValueError, match="confidence must be False but for a CTC model"):
-        pipe(GOOD, confidence=True)
+        pipe(GOOD, confidence=True, chunk_length_s=2)

@@ -68,9 +68,19 @@ def test_confidence_of_whisper_without_times():
     spoken = torch.tensor([token not in set(tokenizer.all_special_ids) for token in ids.tolist()])
     own = scores[torch.arange(len(ids)), ids][spoken]
     assert found["confidence"] == pytest.approx(float(own.double().mean().exp()), rel=1e-5)
-    beams = pipe([SOUND, SOUND[:40_000]], confidence=True, generate_kwargs={"num_beams": 3})
-    alone = [pipe(sound, generate_kwargs={"num_beams": 3})["text"] for sound in (SOUND, SOUND[:40_000])]
-    assert [each["text"] for each in beams] == alone and all(0 < each["confidence"] <= 1 for each in beams)
+    for count in (3, 5):
+        beams = pipe([SOUND, SOUND[:40_000]], confidence=True, generate_kwargs={"num_beams": count})
+        alone = [pipe(sound, generate_kwargs={"num_beams": count})["text"] for sound in (SOUND, SOUND[:40_000])]
+        assert [each["text"] for each in beams] == alone and all(0 < each["confidence"] <= 1 for each in beams)
+        # The mean over the tokens that transformers followed the beams by, of each recording by itself.
+        for sound, each in zip((SOUND, SOUND[:40_000]), beams, strict=True):
+            inputs = extractor(sound, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
+            output = model.generate(**inputs, num_beams=count, output_scores=True, return_dict_in_generate=True)
+            ids = output.sequences[0][-len(output.scores) :]
+            along = torch.cat(output.scores).log_softmax(-1)[torch.arange(len(ids)), ids]
+            spoken = torch.tensor([token not in set(tokenizer.all_special_ids) | set(times) for token in ids.tolist()])
+            if spoken.any():
+                assert each["confidence"] == pytest.approx(float(along[spoken].double().mean().exp()), rel=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
