@@ -45,22 +45,21 @@ def write_table(kind: str, place: Path, rows: Rows, carried: Mapping[str, Any] |
 def find_types(rows: Rows, carried: Mapping[str, Any]) -> dict[str, Any]:
     """The type of every column, by name: pyarrow's, or AS_JSON."""
     types = _found_types(rows)
-    for name, kind in certain(carried, list(types)).items():
-        if _hold(rows, name, kind):
-            types[name] = kind
-    return types
+    return {**types, **_holding(rows, certain(carried, list(types)))}
 
 
-def _hold(rows: Rows, name: str, type_: Any) -> bool:
-    """Whether a type takes every value of a column as it is."""
+def _holding(rows: Rows, types: Mapping[str, Any]) -> dict[str, Any]:
+    """The types that take every value of their column as it is, found in one pass over the rows."""
     import pyarrow
 
-    try:
-        for chunk in chunks(rows()):
-            _of_type([row.get(name) for row in chunk], type_)
-    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
-        return False
-    return True
+    held = dict(types)
+    for chunk in chunks(rows()) if held else ():
+        for name, type_ in list(held.items()):
+            try:
+                _of_type([row.get(name) for row in chunk], type_)
+            except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
+                del held[name]
+    return held
 
 
 def _of_type(values: Sequence[Any], type_: Any) -> Any:

@@ -7,7 +7,6 @@ with 4.57.6 the ones version 5 removed.
 
 import argparse
 import random
-import re
 import sys
 import time
 import warnings
@@ -25,6 +24,7 @@ from tests.adapters.tasks.parity import same
 from tests.builders import audio_models as sounds
 from tests.builders import multimodal_models as pages
 from tests.builders import transducers
+from tests.programs.parity_page import replace_section
 
 V5 = transformers.__version__.startswith("5")
 GREEDY = {"generate_kwargs": {"num_beams": 1}}
@@ -293,15 +293,9 @@ this table.
 
 def write_section(path, version, seed, minutes, counts):
     """Put a run's counts in the document in place of its version's: {(task, model): (cases, wrong, rounded apart)}."""
-    text = path.read_text(encoding="utf-8")
-    title = f"## Audio and multimodal, transformers {version}"
-    kept = [part.strip() for part in re.split(r"(?m)^(?=## )", text) if not part.startswith(title)]
-    rows = [(f"{task} | {model}", *numbers) for (task, model), numbers in counts.items()]
-    rows.append(("**all** |", *(sum(column) for column in zip(*counts.values(), strict=True))))
-    lines = [f"| {name} | {cases:,} | {wrong} | {apart} |" for name, cases, wrong, apart in rows]
-    head = ["| task | model | cases | mismatches | rounded apart |", "|---|---|---:|---:|---:|"]
-    section = "\n".join([title, "", NOTE, "", f"One run, seed {seed}, {minutes:.0f} minutes.", "", *head, *lines])
-    path.write_text("\n\n".join([*kept, section]) + "\n", encoding="utf-8")
+    replace_section(
+        path, f"## Audio and multimodal, transformers {version}", counts, seed=seed, minutes=minutes, note=NOTE
+    )
 
 
 def main():

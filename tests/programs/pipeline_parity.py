@@ -8,7 +8,6 @@ with 4.57.6 the ones version 5 removed.
 import argparse
 import copy
 import random
-import re
 import sys
 import time
 import warnings
@@ -22,6 +21,7 @@ from packaging.version import Version
 from afterlogits.adapters import pipeline
 from tests.adapters.tasks.text.table_cases import draw_case, tapas_model, tapas_tokenizer
 from tests.builders.text_models import FAMILIES, WORDS, tiny_decoder, tiny_model, tiny_seq2seq, tokenizer_of
+from tests.programs.parity_page import parts_without, section_of
 
 VERSION_4 = Version(transformers.__version__).major == 4
 NLI = ("contradiction", "neutral", "entailment")
@@ -280,12 +280,8 @@ def write_section(path, version, seed, minutes, counts):
     """Put a run's counts in the document, in place of its version's: {(task, family): (cases, mismatches, rounded)}."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     title = f"## transformers {version}"
-    kept = [part.strip() for part in re.split(r"(?m)^(?=## )", text)[1:] if not part.startswith(title)]
-    rows = [(f"{task} | {family}", *numbers) for (task, family), numbers in counts.items()]
-    rows.append(("**all** |", *(sum(column) for column in zip(*counts.values(), strict=True))))
-    lines = [f"| {name} | {cases:,} | {wrong} | {rounded} |" for name, cases, wrong, rounded in rows]
-    head = ["| task | tokenizer | cases | mismatches | rounded apart |", "|---|---|---:|---:|---:|"]
-    section = "\n".join([title, "", f"One run, seed {seed}, {minutes:.0f} minutes.", "", *head, *lines])
+    kept = parts_without(text, title)[1:]  # the heading is written anew
+    section = section_of(title, counts, seed=seed, minutes=minutes, column="tokenizer")
     path.write_text("\n\n".join([HEADING.strip(), *sorted([*kept, section], reverse=True)]) + "\n", encoding="utf-8")
 
 

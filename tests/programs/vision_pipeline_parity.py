@@ -11,7 +11,6 @@ import copy
 import io
 import math
 import random
-import re
 import sys
 import time
 import warnings
@@ -26,6 +25,7 @@ from PIL import Image
 
 from afterlogits.adapters import pipeline
 from tests.builders.vision_models import parts, picture, write_clip
+from tests.programs.parity_page import replace_section
 
 VERSION_4 = Version(transformers.__version__).major == 4
 SIZES = ((64, 48), (48, 64), (64, 64), (50, 37))
@@ -212,16 +212,8 @@ the picture runs in a batch of its own, as transformers runs it. The options are
 
 
 def write_section(path, version, seed, minutes, counts):
-    """Put a run's counts in the document in place of its version's: {(task, model): (cases, wrong, rounded)}."""
-    text = path.read_text(encoding="utf-8")
-    title = f"## Vision, transformers {version}"
-    kept = [part.strip() for part in re.split(r"(?m)^(?=## )", text) if not part.startswith(title)]
-    rows = [(f"{task} | {model}", *numbers) for (task, model), numbers in counts.items()]
-    rows.append(("**all** |", *(sum(column) for column in zip(*counts.values(), strict=True))))
-    lines = [f"| {name} | {cases:,} | {wrong} | {rounded} |" for name, cases, wrong, rounded in rows]
-    head = ["| task | model | cases | mismatches | rounded apart |", "|---|---|---:|---:|---:|"]
-    section = "\n".join([title, "", NOTE, "", f"One run, seed {seed}, {minutes:.0f} minutes.", "", *head, *lines])
-    path.write_text("\n\n".join([*kept, section]) + "\n", encoding="utf-8")
+    """Put a run's counts in the document in place of its version's: {(task, model): (cases, wrong, rounded apart)}."""
+    replace_section(path, f"## Vision, transformers {version}", counts, seed=seed, minutes=minutes, note=NOTE)
 
 
 def main():

@@ -9,9 +9,6 @@ again as a user would load it, and measured.
 
 import argparse
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
-from .command import WEIGHTS
+from .command import run_trainer
 from .media_cards import write_card
 from .media_figures import FIGURES, Figures
 from .media_models import KINDS, Kind
@@ -82,27 +78,10 @@ def measure(name: str, out: Path, plan: Schedule, spent: float) -> Figures:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(KINDS), help="the models to train, one after the other")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the folders go")
-    parser.add_argument("--shorter", type=int, default=1, help="divide the steps by this, to try the script")
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    began = time.perf_counter()
-    beside = None if arguments.only else _start(SECOND, arguments)
-    for name in arguments.only or [name for name in KINDS if name not in SECOND]:
-        train(name, arguments.out, arguments.shorter)
-    status = beside.wait() if beside else 0
-    print(f"done in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
-    return status
+    def one(name: str, arguments: argparse.Namespace) -> Figures:
+        return train(name, arguments.out, arguments.shorter)
 
-
-def _start(names: Sequence[str], arguments: Any) -> "subprocess.Popen[bytes]":
-    """The same script for other models, in a process of its own."""
-    command = [sys.executable, "-m", f"{__package__}.train_media", "--only", *names, "--out", str(arguments.out)]
-    return subprocess.Popen([*command, "--shorter", str(arguments.shorter)])
+    return run_trainer(f"{__package__}.train_media", __doc__ or "", KINDS, SECOND, one, argv)
 
 
 if __name__ == "__main__":
