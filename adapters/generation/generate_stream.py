@@ -137,7 +137,7 @@ def as_prompt(token_ids: Any, mask: Any = None, device: Any = None) -> Tensor:
     tensor([5, 6])
     """
     ids = torch.as_tensor(np.asarray(token_ids) if isinstance(token_ids, Sequence) else token_ids)
-    if ids.is_floating_point() or ids.dtype == torch.bool:
+    if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool):  # an empty list has no type of its own
         raise TypeError(f"input_ids must be whole numbers; got {ids.dtype}")
     ids = ids.reshape(-1) if ids.ndim == 2 and ids.shape[0] == 1 else ids
     if ids.ndim != 1 or not ids.numel():

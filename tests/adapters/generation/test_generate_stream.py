@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.adapters import generate, generate_stream
-from afterlogits.adapters.generation.generate_stream import GeneratedRow
+from afterlogits.adapters.generation.generate_stream import GeneratedRow, as_prompt
 from tests.adapters.generation.near_ties import logit_gap
 from tests.builders.architectures import DECODER_ONLY, EOS, PAD, tiny_model
 from tests.builders.seeded_models import seeded_model
@@ -246,3 +246,8 @@ def test_errors_name_the_prompt() -> None:
         list(generate_stream(model, [[5]], return_dict_in_generate=True, **ENDS))
     with pytest.raises(TypeError, match="model must be a transformers model that can generate; got Linear"):
         generate_stream(torch.nn.Linear(2, 2), [[5]])
+
+
+def test_an_empty_list_is_no_prompt() -> None:
+    with pytest.raises(ValueError, match=r"input_ids must have shape \[P\], P >= 1; got \[0\]"):
+        as_prompt([])
