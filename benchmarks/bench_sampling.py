@@ -35,7 +35,7 @@ STEPS = [
 README = {
     ("top_k", True): "sampling step, top-k 50 + top-p 0.95, a seed per row, 64 rows of 151,936",
     ("top_p", True): "the same with top-p 0.9 alone",
-    ("top_k", False): "top-k 50 + top-p 0.95 with torch's stream (the library's tokens)",
+    ("top_k", False): "top-k 50 + top-p 0.95 with torch's stream (transformers' tokens)",
 }
 
 
