@@ -10,14 +10,11 @@ loops.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib.util
 import random
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,7 +52,7 @@ from tests.postprocess.audio import (
     whisper_cases,
 )
 from tests.postprocess.multimodal import test_document_spans, test_donut
-from tests.programs.vision_parity import run
+from tests.programs.drawn_parity import Check, command
 
 REASONS = {"pyctcdecode": "pyctcdecode is not installed", "kenlm": "kenlm is not installed"}
 
@@ -232,7 +229,7 @@ def alignment(seed: int) -> None:
         require(path is None or found.tokens[row, :frames].tolist() == path, "path")
 
 
-KERNELS: dict[str, tuple[Callable[[int], None], str | None]] = {
+KERNELS: dict[str, tuple[Check, str | None]] = {
     "CTC text, characters, words": (ctc, None),
     "labels of sounds": (sound_labels, None),
     "visual answers": (visual, None),
@@ -254,27 +251,12 @@ KERNELS: dict[str, tuple[Callable[[int], None], str | None]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-k", default="")
-    options = parser.parse_args(argv)
-    worst = 0
-    for name, (check, needs) in KERNELS.items():
-        if options.k.lower() not in name.lower():
-            continue
-        if needs is not None and importlib.util.find_spec(needs) is None:
-            print(f"{name}: not compared, {REASONS.get(needs, 'not in this version of transformers')}")
-            continue
-        started = time.process_time()
-        failed = run(check, range(options.seed, options.seed + options.cases))
-        worst += len(failed)
-        example = f"; first: seed {failed[0][0]}, {failed[0][1]}" if failed else ""
-        print(f"{name}: {options.cases} cases, {len(failed)} differ{example} ({time.process_time() - started:.0f} s)")
-        sys.stdout.flush()
-    return int(worst > 0)
+def comparable(check: Check, needs: str | None) -> Check | str:
+    """The check, or why it cannot be made here."""
+    if needs is None or importlib.util.find_spec(needs) is not None:
+        return check
+    return REASONS.get(needs, "not in this version of transformers")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, {name: comparable(*kernel) for name, kernel in KERNELS.items()}))

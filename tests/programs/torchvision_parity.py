@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,7 @@ from afterlogits.adapters import install_postprocess
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.postprocess import vision
 from tests.postprocess.vision import drawn_detections, drawn_masks
-from tests.programs.vision_parity import run
+from tests.programs.drawn_parity import Check, command
 
 
 def check_rf_detr(seed: int) -> None:
@@ -92,7 +91,7 @@ def check_text_classes(seed: int) -> None:
     drawn_detections.same_columns(ours, theirs)
 
 
-FAMILIES = {
+FAMILIES: dict[str, Check] = {
     "RF-DETR": check_rf_detr,
     "SAM and SAM2, filter and merging": check_merging,
     "ZoeDepth": check_zoe_depth,
@@ -100,17 +99,5 @@ FAMILIES = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=2000)
-    cases, worst = parser.parse_args().cases, 0
-    for name, check in FAMILIES.items():
-        failed = run(check, range(cases))
-        worst += len(failed)
-        example = f"; first: seed {failed[0][0]}, {failed[0][1]}" if failed else ""
-        print(f"{name}: {cases} cases, {len(failed)} differ{example}", flush=True)
-    return int(worst > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, FAMILIES))
