@@ -7,11 +7,15 @@ import itertools
 
 import pytest
 import torch
-from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from afterlogits.benchmarks import workloads
-from afterlogits.benchmarks.pairing import at_most
-from afterlogits.decoding import CountPenaltyStep, RepetitionPenaltyStep
+from afterlogits.benchmarks.pairing import at_least, at_most
+from afterlogits.decoding import CountPenaltyStep, EncoderNoRepeatNgramStep, RepetitionPenaltyStep
 from afterlogits.decoding.processors.ngrams import NoRepeatNgramStep
 
 BATCH, LENGTH, VOCAB = 64, 4096, workloads.LARGE_VOCABULARY
@@ -67,6 +71,38 @@ def bench_penalty_step(pair, name, kind):
         rivals={side: functools.partial(rival, token_ids) for side, rival in rivals.items()},
         data=logits,
         asked=[at_most(1, "read")],
+        prepare=lambda: (logits.clone(),),
+        rounds=20,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("kind", ["hit", "no hit"])
+def bench_encoder_ngram_step(pair, kind, batch_size):
+    """apply and advance of one decode step beside an encoder's 64 tokens, of which it may repeat no three."""
+    vocab_size = 32_000
+    logits = workloads.peaked(batch_size, vocab_size, device=pair.device, dtype=pair.dtype)
+    source = workloads.history(batch_size, 64, vocab_size, repeats=0.0).to(pair.device)
+    token_ids = workloads.history(batch_size, 20, vocab_size, seed=1, repeats=0.0).to(pair.device)
+    if kind == "hit":  # the same two tokens again and again, so that every step of both sides ends in them
+        source[:, 6] = source[:, 5]
+        token_ids[:, -2:] = source[:, 5:7]
+    step = EncoderNoRepeatNgramStep(token_ids, 3, encoder_token_ids=source)
+    processor = EncoderNoRepeatNGramLogitsProcessor(3, source)
+    last = token_ids[:, -1].contiguous() if kind == "hit" else token_ids[:, -2].contiguous()
+
+    def ours(fresh):
+        changed = step.apply(fresh)
+        step.advance(last)
+        return changed
+
+    pair(
+        f"encoder's no-repeat 3-gram, {kind}, B={batch_size}",
+        table="history",
+        ours=ours,
+        rivals={"transformers": functools.partial(processor, token_ids)},
+        data=logits,
+        asked=[at_least(1, "transformers")],
         prepare=lambda: (logits.clone(),),
         rounds=20,
     )

@@ -80,23 +80,51 @@ class NgramIndex:
         return keys[keep], places[keep]
 
 
-class NgramTable:
-    """The same of a few rows, by a dictionary for each row: a look-up costs less than any operation on arrays.
+class NgramRows:
+    """The same of a few rows that move on token by token, in Python: a dictionary and the last tokens of each row.
 
-    token_ids: [N, T] on the CPU. Building it costs a step of Python for each token, once.
+    source_ids: [N, T] on the CPU, the texts whose n-grams are looked up. owners, sizes: of each row that decodes, which
+    text is its own and how long its n-grams are, 0 for none. recent: [M, R], the last tokens of these rows.
+    Building it costs a step of Python for each token, once; a look-up costs less than any operation on arrays.
     """
 
-    def __init__(self, token_ids: Tensor, size: int) -> None:
-        self._rows: list[dict[tuple[int, ...], list[int]]] = []
-        for ids in token_ids.tolist():
-            followed: dict[tuple[int, ...], list[int]] = {}
-            for *context, last in zip(*(ids[offset:] for offset in range(size)), strict=False):
-                followed.setdefault(tuple(context), []).append(last)
-            self._rows.append(followed)
+    def __init__(self, source_ids: Tensor, owners: list[int], sizes: list[int], recent: Tensor) -> None:
+        texts = source_ids.tolist()
+        tables = {key: _followers(texts[key[0]], key[1]) for key in {*zip(owners, sizes, strict=True)}}
+        self._tables = [tables[key] for key in zip(owners, sizes, strict=True)]
+        self._lengths = [max(size - 1, 0) for size in sizes]
+        self._contexts = [
+            tuple(ids[max(len(ids) - length, 0) :]) for ids, length in zip(recent.tolist(), self._lengths, strict=True)
+        ]
 
-    def continuations(self, context: list[int], row: int) -> list[int]:
-        """Tokens that followed ``context`` in a row; one may be there more than once."""
-        return self._rows[row].get(tuple(context), [])
+    def continuations(self, vocab_size: int) -> tuple[list[int], list[int]]:
+        """Tokens below ``vocab_size`` that followed the rows' last tokens: pairs (row, token), repeats included."""
+        rows, tokens = [], []
+        for row, (table, context) in enumerate(zip(self._tables, self._contexts, strict=True)):
+            for token in table.get(context, ()):
+                if token < vocab_size:
+                    rows.append(row)
+                    tokens.append(token)
+        return rows, tokens
+
+    def advance(self, token_ids: list[int]) -> None:
+        """One more token of each row. A context that is still too short is no key of its table."""
+        moved = zip(self._contexts, token_ids, self._lengths, strict=True)
+        self._contexts = [(*old, last)[len(old) == length :] for old, last, length in moved]
+
+    def select(self, rows: list[int]) -> None:
+        """Go on with these rows; one may be there more than once."""
+        self._tables = [self._tables[row] for row in rows]
+        self._lengths = [self._lengths[row] for row in rows]
+        self._contexts = [self._contexts[row] for row in rows]
+
+
+def _followers(token_ids: list[int], size: int) -> dict[tuple[int, ...], list[int]]:
+    """What followed each context of ``size - 1`` tokens of a text; nothing for size 0, which is off."""
+    followed: dict[tuple[int, ...], list[int]] = {}
+    for *context, last in zip(*(token_ids[offset:] for offset in range(size)), strict=False):
+        followed.setdefault(tuple(context), []).append(last)
+    return followed
 
 
 _NOTHING = torch.empty(0, dtype=torch.int64)

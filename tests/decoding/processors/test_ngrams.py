@@ -83,6 +83,30 @@ def test_the_index_takes_over_what_leaves_the_tail(monkeypatch: pytest.MonkeyPat
         compare_step("no_repeat_ngram", seed)
 
 
+@pytest.mark.parametrize("few", [0, 16])
+def test_the_encoders_ngrams_by_index_and_row_by_row(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Both ways of the step ban what transformers bans, in every dtype, with sizes by row and rows changing."""
+    monkeypatch.setattr(EncoderNoRepeatNgramStep, "FEW", few)
+    for seed in range(60):
+        compare_step("encoder_no_repeat_ngram", seed)
+
+
+def test_a_row_on_its_way_to_a_first_context_bans_nothing() -> None:
+    """4-grams, sequences of 0 to 3 tokens: 1 2 3 alone is followed by 4; beam 1 becomes a copy of beam 0."""
+    source = torch.tensor([[1, 2, 3, 4, 9]])
+    step = EncoderNoRepeatNgramStep(torch.empty(2, 0, dtype=torch.int64), 4, encoder_token_ids=source)
+    for tokens in ([1, 3], [2, 2], [3, 1]):
+        assert bool(step.apply(torch.zeros(2, 5)).isfinite().all())
+        step.advance(torch.tensor(tokens))
+    left = step.apply(torch.zeros(2, 5, dtype=torch.bfloat16))
+    assert left.isneginf().nonzero().tolist() == [[0, 4]]
+    step.select_rows(torch.tensor([0, 0]))
+    assert step.apply(torch.zeros(2, 5)).isneginf().nonzero().tolist() == [[0, 4], [1, 4]]
+    step.advance(torch.tensor([4, 0]))  # 2 3 4 was followed by 9, which a vocabulary of 5 does not have
+    assert bool(step.apply(torch.zeros(2, 5)).isfinite().all())
+    assert step.apply(torch.zeros(2, 10)).isneginf().nonzero().tolist() == [[0, 9]]
+
+
 @pytest.mark.slow
 def test_the_index_takes_over_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same over thousands of walks."""
