@@ -6,8 +6,11 @@ Python and a device does not, which happens once in 10**10 draws. Nothing is rea
 steps is formed at once where a step is small: launching its twenty operations would take longer than they do.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +18,7 @@ from torch import Tensor
 from .counter_noise import counter_keys, counter_uniform
 from .rejection import FIRST, LEAST, PART, PROPOSALS, SHARE
 
-__all__ = ["RowNoise", "StepNoise", "draw_seeded", "may_be_flat"]
+__all__ = ["FlatRows", "RowNoise", "StepNoise", "draw_seeded", "may_be_flat"]
 
 _AT_ONCE = 2**22  # numbers of noise that are formed at once: 32 MiB of float64
 _MOST_STEPS = 16
@@ -92,41 +95,51 @@ def may_be_flat(vocab_size: int) -> bool:
     return vocab_size // PART >= LEAST
 
 
+class FlatRows(NamedTuple):
+    """Which rows are drawn by proposals if they are flat, True for all or [B, 1] bool, and how far below its largest a
+    flat row's logits lie, [1, 1] or [B, 1] float64."""
+
+    proposing: Literal[True] | Tensor
+    within: Tensor
+
+    def select_rows(self, rows: Tensor) -> FlatRows:
+        """The same of the rows ``rows`` [N] of the batch."""
+        proposing = self.proposing[rows] if isinstance(self.proposing, Tensor) else self.proposing
+        return FlatRows(proposing, self.within[rows] if len(self.within) > 1 else self.within)
+
+    def among(self, logits: Tensor, top: Tensor) -> Tensor:
+        """Which rows are flat and drawn by proposals, [N] bool: the count of ``rejection.flat_rows``."""
+        part = logits.shape[1] // PART
+        floor = (top - self.within).to(torch.float32)
+        flat = (logits[:, :part] >= floor).sum(1) >= max(LEAST, part // SHARE)
+        return flat & self.proposing[:, 0] if isinstance(self.proposing, Tensor) else flat
+
+
 def draw_seeded(
     logits: Tensor,
     top: Tensor,
     kept: Tensor | None,
     noise: RowNoise,
     temperature: float | Tensor | None,
-    within: Tensor | None,
-    proposing: bool | Tensor,
+    flat: FlatRows | None,
 ) -> Tensor:
     """The winners [N] of logits [N, V], the largest of which are ``top`` [N, 1].
 
     kept: [N, V], -inf for what the filters dropped; None where they drop nothing. temperature: a number or [N, 1]
-    float64; None where ``kept`` is what races. within: how far below its largest a flat row's logits lie, [1, 1] or
-    [N, 1] float64. proposing: rows that are drawn by proposals if they are flat, a bool or [N, 1].
+    float64; None where ``kept`` is what races. flat: the rows that proposals may draw; None where they draw none.
     """
     if temperature is None and kept is not None:
         return (kept.to(torch.float64) - noise.race).argmax(1)
     left = logits if kept is None else logits.masked_fill(kept == -torch.inf, -torch.inf)
     score = left.to(torch.float64)
-    if temperature is not None and (isinstance(temperature, Tensor) or temperature != 1.0):
+    if isinstance(temperature, Tensor) or temperature not in (None, 1.0):
         score = score / temperature
     tokens = (score - noise.race).argmax(1)
-    asked = noise.token_ids.shape[1] and proposing is not False and logits.dtype != torch.float64
-    if not asked or within is None or temperature is None:
+    if flat is None or temperature is None or logits.dtype == torch.float64 or not noise.token_ids.shape[1]:
         return tokens
+    # Both are formed for every row: asking which rows are flat would be a wait.
     proposed, found = _proposed(left, top, noise, temperature)
-    found = found & _flat(logits, top, within)[:, 0]
-    return torch.where(found & proposing[:, 0] if isinstance(proposing, Tensor) else found, proposed, tokens)
-
-
-def _flat(logits: Tensor, top: Tensor, within: Tensor) -> Tensor:
-    """Which rows are flat, [N, 1]: the count of ``rejection.flat_rows``."""
-    part = logits.shape[1] // PART
-    floor = (top - within).to(torch.float32)
-    return (logits[:, :part] >= floor).sum(1, keepdim=True) >= max(LEAST, part // SHARE)
+    return torch.where(found & flat.among(logits, top), proposed, tokens)
 
 
 def _proposed(left: Tensor, top: Tensor, noise: RowNoise, temperature: float | Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.device_race import StepNoise, draw_seeded, may_be_flat
+from ..kernels.device_race import FlatRows, StepNoise, draw_seeded, may_be_flat
 from ..kernels.rejection import LEAST_TOP_P, WITHIN
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
@@ -25,6 +25,7 @@ from .kernel_draw import kernel_draw
 from .reference_draw import divisor, filtered, noise_like, xtc_chance
 
 if TYPE_CHECKING:
+    from ..triton_kernels.draw import Drawn
     from .plan import Plan
 
 __all__ = ["DevicePlan", "check_drawn", "draw_on_device", "marked", "step_noise"]
@@ -33,37 +34,39 @@ __all__ = ["DevicePlan", "check_drawn", "draw_on_device", "marked", "step_noise"
 class DevicePlan:
     """What draws on a device need of the options, read once: params for draws without seeds, seeded with them.
 
-    drops: whether a filter drops tokens, so that there is more to a race than the logits. proposing: rows [B, 1], or
-    all or none, that are drawn by proposals if they are flat. temperature: the divisor. divisors, greedy: the same, and
-    which rows are greedy, on the host, [B] or [1] each.
+    drops: whether a filter or a step changes what races, so that there is more to it than the logits. flat: the rows
+    that are drawn by proposals if they are flat; None where there are none. temperature: the divisor. divisors, greedy:
+    the same, and which rows are greedy, on the host, [B] or [1] each.
     """
 
     def __init__(self, params: CompiledParams, vocab_size: int, device: torch.device, *, has_steps: bool):
         self.params, self.seeded = params, replace(params, exact_division=True)
-        self.drops = has_steps or any(name != "temperature" for name in params.active)
-        self.proposing: bool | Tensor = params.proposing if may_be_flat(vocab_size) and not has_steps else False
-        top_p = params.on.get("top_p", 1.0)
-        if isinstance(top_p, Tensor):
-            self.proposing = self.proposing is not False and (top_p >= LEAST_TOP_P) & self.proposing
-        elif top_p < LEAST_TOP_P:
-            self.proposing = False
-        plain = params.greedy is not True and "dynamic_temperature" not in params.on
+        dynamic = "dynamic_temperature" in params.on
+        self.drops = has_steps or dynamic or any(name != "temperature" for name in params.active)
+        plain = params.greedy is not True and not dynamic
         self.temperature = temperature = params.on.get("temperature", 1.0) if plain else 1.0
+        self.flat: FlatRows | None = None
+        proposing = _proposing(params) if may_be_flat(vocab_size) and not has_steps else False
+        if proposing is not False:
+            self.flat = FlatRows(proposing, on_device_of(device, temperature) * WITHIN)
         on_host = temperature.cpu() if isinstance(temperature, Tensor) else temperature
-        self.within: Tensor | None = (
-            None  # of the largest logit, in which the logits of a flat row lie: [1, 1] or [B, 1]
-        )
-        if self.proposing is not False:
-            self.within = on_device_of(device, temperature) * WITHIN
         self.divisors: Array = np.asarray(on_host, dtype=np.float32).reshape(-1)
         greedy = params.greedy
         self.greedy: Array = np.asarray(greedy.cpu() if isinstance(greedy, Tensor) else greedy).reshape(-1)
 
 
+def _proposing(params: CompiledParams) -> bool | Tensor:
+    """Which rows proposals may draw: those whose options allow it and whose nucleus is not too narrow for them."""
+    top_p = params.on.get("top_p", 1.0)
+    if params.proposing is False or (isinstance(top_p, float) and top_p < LEAST_TOP_P):
+        return False
+    return (top_p >= LEAST_TOP_P) & params.proposing if isinstance(top_p, Tensor) else params.proposing
+
+
 def step_noise(plan: Plan, seeds: Tensor, *, ahead: bool = True) -> StepNoise:
     """The noise of the plan's rows for seeded draws, step after step; ``ahead``: that of further steps with it."""
-    proposing = plan.device_plan is not None and plan.device_plan.proposing is not False
-    return StepNoise(seeds, plan.vocab_size, proposals=proposing, ahead=ahead)
+    proposals = plan.device_plan is not None and plan.device_plan.flat is not None
+    return StepNoise(seeds, plan.vocab_size, proposals=proposals, ahead=ahead)
 
 
 def draw_on_device(
@@ -85,28 +88,40 @@ def draw_on_device(
     asked = plan.device_plan
     if asked is None:
         raise ValueError("plan must be one for another device than the CPU; got one for the CPU")
-    if plan.kernel_options is not None:
-        keys = None if noise is None else keys_of(noise.seeds, step, rows)
-        drawn = kernel_draw(plan, logits, keys, generator, rows)
-        if drawn is not None:
-            return _checked(plan, drawn.tokens, drawn.largest, rows)
+    drawn = _by_kernels(plan, logits, noise, generator, step, rows)
+    if drawn is not None:
+        return _checked(plan, drawn.tokens, drawn.largest, rows)
     if asked.params.greedy is True:
         top, tokens = logits.max(1)
         return _checked(plan, tokens, top, rows)
     top = logits.amax(1)
     if plan.validate:
         check_drawn(plan, top.cpu(), rows)
-    params = asked.params if noise is None else asked.seeded
-    params = params if rows is None else params.select_rows(rows)
     if noise is None:
-        tokens = _from_stream(plan, logits, params, generator, rows, steps)
+        tokens = _from_stream(plan, logits, asked, generator, rows, steps)
     else:
-        tokens = _from_seeds(plan, logits, top[:, None], params, noise, step, rows, steps)
-    if isinstance(params.greedy, Tensor):
-        tokens = torch.where(params.greedy[:, 0], logits.argmax(1), tokens)
+        tokens = _from_seeds(plan, logits, top[:, None], asked, noise, step, rows, steps)
+    greedy = asked.params.greedy
+    if isinstance(greedy, Tensor):
+        tokens = torch.where((greedy if rows is None else greedy[rows])[:, 0], logits.argmax(1), tokens)
     if steps:
         steps.advance(tokens, rows)
     return tokens, top
+
+
+def _by_kernels(
+    plan: Plan,
+    logits: Tensor,
+    noise: StepNoise | None,
+    generator: torch.Generator | None,
+    step: int | Tensor,
+    rows: Tensor | None,
+) -> Drawn | None:
+    """What triton's kernels draw; None where they do not take these options, logits or stream."""
+    if plan.kernel_options is None:
+        return None
+    keys = None if noise is None else keys_of(noise.seeds, step, rows)
+    return kernel_draw(plan, logits, keys, generator, rows)
 
 
 def _checked(plan: Plan, tokens: Tensor, top: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -119,12 +134,13 @@ def _checked(plan: Plan, tokens: Tensor, top: Tensor, rows: Tensor | None) -> tu
 def _from_stream(
     plan: Plan,
     logits: Tensor,
-    params: CompiledParams,
+    asked: DevicePlan,
     generator: torch.Generator | None,
     rows: Tensor | None,
     steps: DrawSteps | None,
 ) -> Tensor:
     """What ``torch.multinomial`` draws of the filtered logits, and the generator's state afterwards."""
+    params = asked.params if rows is None else asked.params.select_rows(rows)
     chance = xtc_chance(params, None, rows, plan.batch_size, plan.device, generator)
     kept = filtered(logits, params, chance)
     kept = steps.apply(kept, rows) if steps else kept
@@ -135,25 +151,25 @@ def _from_seeds(
     plan: Plan,
     logits: Tensor,
     top: Tensor,
-    params: CompiledParams,
+    asked: DevicePlan,
     noise: StepNoise,
     step: int | Tensor,
     rows: Tensor | None,
     steps: DrawSteps | None,
 ) -> Tensor:
-    asked = plan.device_plan
+    """The race of every token, or the first accepted proposal of a flat row: the tokens that the CPU draws.
+
+    top: [N, 1], the rows' largest logits.
+    """
+    params, flat = asked.seeded, asked.flat
+    if rows is not None:
+        params, flat = params.select_rows(rows), None if flat is None else flat.select_rows(rows)
     kept: Tensor | None = None
-    if asked is None or asked.drops or "dynamic_temperature" in params.on:
+    if asked.drops:
         keys = keys_of(noise.seeds, step, rows) if "xtc" in params.active else None
         kept = filtered(logits, params, xtc_chance(params, keys, rows, plan.batch_size, plan.device, None))
         kept = steps.apply(kept, rows) if steps else kept
-    proposing = False if asked is None else asked.proposing
-    if rows is not None and isinstance(proposing, Tensor):
-        proposing = proposing[rows]
-    within = None if asked is None else asked.within
-    if rows is not None and within is not None and len(within) > 1:
-        within = within[rows]
-    return draw_seeded(logits, top, kept, noise.of(step, rows), None if steps else divisor(params), within, proposing)
+    return draw_seeded(logits, top, kept, noise.of(step, rows), None if steps else divisor(params), flat)
 
 
 def marked(plan: Plan, token_ids: Tensor, top: Tensor) -> Tensor:

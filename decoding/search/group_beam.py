@@ -13,6 +13,7 @@ from torch import Tensor
 from ..options.numpy_or_torch import sent
 from .beam_candidates import Candidates
 from .group_candidates import Few, Whole, apply_diversity_penalty
+from .group_lists import Choice, GroupLists
 from .history import History
 from .hypotheses import BeamOutput, NBest, write_out
 from .progress import Recorder
@@ -21,52 +22,6 @@ from .step_model import StepModel
 from .stopping import Stopping, hits_token
 
 __all__ = ["apply_diversity_penalty", "group_beam_search"]
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What the groups chose: per group its candidates and its parents [B, S]; all groups' scores and tokens [B, K]."""
-
-    considered: list[Candidates]
-    parents: list[Tensor]
-    scores: Tensor
-    tokens: Tensor
-
-    def moves(self) -> Tensor:
-        """Which row [B * K] each beam continues."""
-        (batch_size, group_size), num_groups = self.parents[0].shape, len(self.parents)
-        rows = torch.arange(0, batch_size * num_groups * group_size, group_size, device=self.tokens.device)
-        return (torch.stack(self.parents, dim=1) + rows.view(batch_size, num_groups, 1)).flatten()
-
-    def packed(self, eos_token_id: Tensor | None) -> list[list["_Row"]]:
-        """What the lists need to know of every item and group, in one copy to the host."""
-        group_size = self.parents[0].shape[1]
-        scores = torch.stack([scores for scores, _, _ in self.considered], dim=1)  # [B, G, C]
-        origins = torch.stack([origin[:, :group_size] for _, origin, _ in self.considered], dim=1)
-        ends = torch.zeros_like(origins, dtype=torch.bool)
-        if eos_token_id is not None:
-            ends = hits_token(torch.stack([ids[:, :group_size] for _, _, ids in self.considered], dim=1), eos_token_id)
-        parents, tokens = torch.stack(self.parents, dim=1), self.tokens.view(origins.shape)
-        columns = (scores.double(), ends.double(), origins.double(), parents.double(), tokens.double())
-        count = scores.shape[2]
-        return [[_Row.of(row, count, group_size) for row in item] for item in torch.cat(columns, dim=2).tolist()]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One group of one item on the host: scores of its candidates; ends and origins of the first S; parents of S, and
-    the tokens that they go on with."""
-
-    scores: list[float]
-    ends: list[bool]
-    origins: list[int]
-    parents: list[int]
-    tokens: list[int]
-
-    @classmethod
-    def of(cls, row: list[float], count: int, size: int) -> "_Row":
-        ends, *whole = (row[count + part * size : count + (part + 1) * size] for part in range(4))
-        return cls(row[:count], [bool(end) for end in ends], *([*map(int, part)] for part in whole))
 
 
 def group_beam_search(
@@ -98,22 +53,21 @@ def group_beam_search(
     """
     rows, prompt_length = prompt_ids.shape
     _check(rows, num_beams, num_beam_groups, diversity_penalty)
+    items, group_size = rows // num_beams, num_beams // num_beam_groups
     budget = None if stopping.max_length is None else stopping.max_length - prompt_length
-    lists = _Lists(
+    lists = GroupLists(
         [
-            [
-                NBest(num_beams // num_beam_groups, length_penalty, early_stopping, budget)
-                for _ in range(num_beam_groups)
-            ]
-            for _ in range(rows // num_beams)
+            [NBest(group_size, length_penalty, early_stopping, budget) for _ in range(num_beam_groups)]
+            for _ in range(items)
         ],
         eos_token_id,
         pad_token_id,
         with_beam_indices,
     )
     diversity = _Diversity(diversity_penalty, num_beam_groups, before_diversity, after_diversity)
-    beam_scores = torch.full((rows // num_beams, num_beams), -1e9, device=prompt_ids.device)
-    beam_scores[:, :: num_beams // num_beam_groups] = 0.0
+    # Beams start equal: all but the first of a group are kept out of the first choice.
+    beam_scores = torch.full((items, num_beams), -1e9, device=prompt_ids.device)
+    beam_scores[:, ::group_size] = 0.0
     history = History(prompt_ids)
     reorder = getattr(model, "reorder_beams", model.select_rows)
     logits = model.prefill()
@@ -134,7 +88,7 @@ def group_beam_search(
         logits = model.step(token_ids)
     lists.add_running(beam_scores, history)
     return write_out(
-        [[hypothesis for group in item for hypothesis in group.found] for item in lists.items],
+        lists.all_found(),
         num_return_sequences=num_return_sequences,
         eos_token_id=eos_token_id,
         pad_token_id=pad_token_id,
@@ -153,8 +107,8 @@ class _Diversity:
     after: Sequence[ScoreRule]
 
     def choose(
-        self, log_probs: Tensor, beam_scores: Tensor, lists: "_Lists", history: History, recorder: Recorder | None
-    ) -> _Choice:
+        self, log_probs: Tensor, beam_scores: Tensor, lists: GroupLists, history: History, recorder: Recorder | None
+    ) -> Choice:
         """What the groups take, from their few best tokens where that is certain, else from whole scores."""
         finished = sent(lists.done, log_probs.device)
         search = (log_probs, beam_scores, self.penalty, self.num_groups, lists.num_candidates)
@@ -175,6 +129,7 @@ class _Diversity:
 
 
 def _check(rows: int, num_beams: int, num_beam_groups: int, diversity_penalty: float) -> None:
+    """Raise ValueError for numbers that make no groups; rows: of the prompts, each item's K times."""
     if num_beams < 2:
         raise ValueError(f"num_beams must be at least 2; got {num_beams}")
     if not 1 <= num_beam_groups <= num_beams or num_beams % num_beam_groups:
@@ -185,7 +140,7 @@ def _check(rows: int, num_beams: int, num_beam_groups: int, diversity_penalty: f
         raise ValueError(f"prompt_ids must have a multiple of num_beams = {num_beams} rows; got {rows}")
 
 
-def _choose(candidates: Callable[[int, Tensor], Candidates], finished: Tensor, lists: "_Lists") -> _Choice:
+def _choose(candidates: Callable[[int, Tensor], Candidates], finished: Tensor, lists: GroupLists) -> Choice:
     """Let one group after another take its tokens; ``candidates`` gives a group's, knowing those taken before it.
 
     finished: [B, G], groups that go on with padding.
@@ -203,7 +158,7 @@ def _choose(candidates: Callable[[int, Tensor], Candidates], finished: Tensor, l
         considered.append(found)
         scores.append(best.masked_fill(over, 0.0))
         parents.append(torch.where(over, torch.arange(group_size, device=device), parent))
-    return _Choice(considered, parents, torch.cat(scores, dim=1), taken)
+    return Choice(considered, parents, torch.cat(scores, dim=1), taken)
 
 
 def _continue_beams(
@@ -216,81 +171,6 @@ def _continue_beams(
     rank = torch.arange(ends.shape[1], device=ends.device) + ends.long() * ends.shape[1]
     order = rank.argsort(dim=1)[:, :group_size]
     return scores.gather(1, order), parents.gather(1, order), token_ids.gather(1, order)
-
-
-class _Lists:
-    """The finished hypotheses of every item and group, which groups are done [B, G], and the traces of the beams."""
-
-    def __init__(
-        self, items: list[list[NBest]], eos_token_id: Tensor | None, pad_token_id: int | None, with_traces: bool
-    ):
-        self.items, self.eos_token_id, self.pad_token_id = items, eos_token_id, pad_token_id
-        self.group_size = items[0][0].size
-        num_groups = len(items[0])
-        self.done = torch.zeros(len(items), num_groups, dtype=torch.bool)
-        self.num_candidates = max(2, 1 + (0 if eos_token_id is None else eos_token_id.shape[0])) * self.group_size
-        empty: list[tuple[int, ...]] = [()] * (len(items) * self.group_size)
-        self.traces = [list(empty) for _ in range(num_groups)] if with_traces else None
-
-    def collect(self, chosen: _Choice, history: History) -> list[int]:
-        """Enter the candidates that end and note which groups are done; returns the tokens chosen, of all beams.
-
-        ``history`` is before the step.
-        """
-        rows = chosen.packed(self.eos_token_id)
-        was_done = self.done.tolist()
-        length = history.length + 1 - history.prompt_length
-        for group in range(len(chosen.parents)):
-            for item, groups in enumerate(self.items):
-                if was_done[item][group]:
-                    continue
-                self._enter(groups[group], rows[item][group], item, group, history, length)
-            for item, groups in enumerate(self.items):
-                best = max(rows[item][group].scores)
-                if not was_done[item][group] and groups[group].is_done(best, length=length):
-                    self.done[item, group] = True
-            if self.traces is not None:
-                self.traces[group] = self._moved(self.traces[group], [row[group] for row in rows], was_done, group)
-        if self.pad_token_id is None and bool(self.done.any() & ~self.done.all()):
-            raise ValueError("pad_token_id must be given when some items finish before others; got None")
-        return [token for item in rows for row in item for token in row.tokens]
-
-    def _enter(self, found: NBest, row: "_Row", item: int, group: int, history: History, length: int) -> None:
-        """The candidates of one group that end; only its first ``group_size`` may."""
-        for rank in range(self.group_size):
-            if not row.ends[rank]:
-                continue
-            origin = row.origins[rank]
-            beam = item * self.group_size + origin
-            where = (item * len(self.items[item]) + group) * self.group_size + origin
-            # Read from one table of all groups, the groups before this one already a step further.
-            trace = None if self.traces is None else (*self.traces[0][beam], beam)
-            found.add(history.ids[where].clone(), row.scores[rank], length=length, beam_indices=trace)
-
-    def _moved(
-        self, old: list[tuple[int, ...]], rows: list["_Row"], was_done: list[list[bool]], group: int
-    ) -> list[tuple[int, ...]]:
-        """The traces of one group's beams after the step."""
-        new = []
-        for item, row in enumerate(rows):
-            for beam in range(self.group_size):
-                origin = 0 if was_done[item][group] else row.parents[beam] + item * self.group_size
-                new.append((*old[origin], origin))
-        return new
-
-    def add_running(self, beam_scores: Tensor, history: History) -> None:
-        """The search is over: running beams of groups that are not done are hypotheses too."""
-        totals = beam_scores.flatten().tolist()
-        flat = None if self.traces is None else [trace for group in self.traces for trace in group]
-        length = history.length - history.prompt_length
-        row = 0
-        for item, groups in enumerate(self.items):
-            for group, found in enumerate(groups):
-                for _ in range(self.group_size):
-                    if not self.done[item, group]:
-                        trace = None if flat is None else flat[row]
-                        found.add(history.ids[row], totals[row], length=length, beam_indices=trace)
-                    row += 1
 
 
 def _all_stop(
