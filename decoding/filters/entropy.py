@@ -62,6 +62,11 @@ def apply_typical_p(logits: Tensor, typical_p: RowOption, *, min_tokens_to_keep:
 
 
 def _typical(logits: Tensor, mass: float | Tensor, min_tokens_to_keep: int) -> Tensor:
+    """The tokens whose surprise is closest to the row's entropy, until they hold ``mass``; all equally close ones.
+
+    logits: [B, V] in the type that is computed in. mass: a number or [B, 1]; rows of 1 and above keep everything.
+    Cost: one sort of each row.
+    """
     logprobs = logits.log_softmax(-1)
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True)
     surprise = (-logprobs - entropy).abs()

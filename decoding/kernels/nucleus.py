@@ -41,6 +41,7 @@ class Nucleus:
         return None if kept and weight <= self.min_p * (1 + 2 * EXP_ERROR) else kept
 
     def _holds(self, weight: float) -> bool | None:
+        """Whether top-p keeps a token of this weight, exp((logit - top) / T): None where rounding might decide."""
         if self.top_p >= 1.0:
             return True
         divided = scaled_error(self.top / self.temperature)

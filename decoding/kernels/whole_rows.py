@@ -211,6 +211,11 @@ class TypicalBlock(Block):
         return found
 
     def _asked(self, rows: Places | None, won: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of the tokens ``won`` [N], of the rows ``rows``, typical-p surely keeps, and which it surely drops.
+
+        A token is kept where those closer to the entropy hold less than ``typical`` of the mass; how close two are is
+        known up to ``error``, so the sums are formed over what is surely and over what may be closer.
+        """
         chosen = slice(None) if rows is None else rows
         typical = self.filters.typical if isinstance(self.filters.typical, float) else self.filters.typical[chosen, 0]
         distance, weights, mass = self.distance[chosen], self.weights[chosen], np.asarray(self.mass)[chosen]

@@ -275,6 +275,7 @@ def _wrapped(name: str, values: Sequence[Any]) -> Tensor:
 
 
 def _whole(name: str, value: Any, row: int | None = None) -> int:
+    """``value`` as an int; TypeError for a bool and for what has no ``__index__``, naming the row if there is one."""
     if type(value) is int:
         return value
     try:

@@ -121,12 +121,14 @@ class AllowedTokensStep:
             raise ValueError(f"allowed_token_ids must list at least one token; got none{place}")
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Set what is not allowed to -inf in the rows that are restricted, in place: logits [N, V], returned."""
         return self.tokens.keep_(logits, self.restricted)
 
     def advance(self, token_ids: Tensor) -> None:
         """What is allowed does not depend on the history."""
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         if self.restricted is not None:
             self.restricted = self.restricted[rows]
@@ -146,10 +148,12 @@ class PrefixAllowedTokensStep:
         self.buffer = token_ids.clone()
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Ask the function for each row's tokens and set all others to -inf; reads the history on the host."""
         history = self.buffer[:, : self.length]
         return _allow(logits, history, self.allowed, self.items.tolist(), self.num_beams)
 
     def advance(self, token_ids: Tensor) -> None:
+        """Append one token to each row, [N]; the buffer grows by half when it is full."""
         if self.length == self.buffer.shape[1]:
             room = torch.empty_like(self.buffer[:, :1]).expand(-1, self.length // 2 + 16)
             self.buffer = torch.cat([self.buffer, room], dim=1)
@@ -157,6 +161,7 @@ class PrefixAllowedTokensStep:
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.buffer = self.buffer[rows]
         self.items = self.items[rows.cpu()]
 

@@ -90,13 +90,16 @@ class SequenceBiasStep:
         self.recent = self._last(token_ids)
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Add the biases of the sequences that a token would complete, in place: logits [N, V], returned."""
         return self.table.add_(logits, self.recent)
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]; as many are kept as the longest sequence has before its last."""
         if self.table.context_length:
             self.recent = self._last(torch.cat([self.recent, token_ids.reshape(-1, 1).to(self.recent.dtype)], dim=1))
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.recent = self.recent[rows]
         self.table.select_rows(rows)
 
@@ -139,6 +142,7 @@ class LogitBiasStep:
         self.history = _no_history(device)
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Add the biases in place, as one dense row or token by token: logits [N, V], returned."""
         if self.dense is not None:
             return logits.add_(self.dense.to(logits.dtype))
         return self.table.add_(logits, self.history)
@@ -147,6 +151,7 @@ class LogitBiasStep:
         """A logit bias does not depend on the history."""
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         if self.dense is None:
             self.table.select_rows(rows)
         elif self.dense.dim() == 2:

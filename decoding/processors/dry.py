@@ -123,6 +123,10 @@ class DryStep:
         return logits.scatter_reduce_(1, columns, torch.where(penalised, lowered, math.inf), "amin")
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]: stretches that it continues grow by one, all others end.
+
+        Cost: one comparison of the window; on the CPU only the places of the token are written.
+        """
         self._make_room()
         start, stop = self._start, self._stop
         token = token_ids.reshape(-1, 1).to(self._ids.dtype)
@@ -148,6 +152,7 @@ class DryStep:
         self.last_breaker = torch.maximum(self.last_breaker, self.breakers.ending(recent, self.length))
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self._ids = self._ids[:, self._start : self._stop][rows]
         self._lengths = self._lengths[:, self._start : self._stop][rows]
         self._start, self._stop = 0, self._ids.shape[1]
@@ -203,6 +208,7 @@ class DryStep:
         return (values.to(torch.promote_types(values.dtype, torch.float32)) - penalty).to(values.dtype)
 
     def _make_room(self) -> None:
+        """Where the buffer is full, copy its window into one half as wide again; every step but a few costs nothing."""
         if self._stop < self._ids.shape[1]:
             return
         kept = slice(self._start, self._stop)

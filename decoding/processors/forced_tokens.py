@@ -97,14 +97,17 @@ class SuppressTokensStep:
         self.length = length
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Set the tokens to -inf in place, at every step or at ``begin_index`` alone: logits [N, V], returned."""
         if self.begin is None:
             return self.tokens.fill_(logits, -math.inf)
         return fill_where_(logits, self.tokens, -math.inf, self.begin == self.length)
 
     def advance(self, token_ids: Tensor) -> None:
+        """One more token in every row, whichever it is: only the length counts."""
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         if self.begin is not None:
             self.begin = select_option(self.begin, rows)
@@ -128,12 +131,15 @@ class ForcedTokenStep:
         self.length = length
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Leave nothing but the forced tokens in rows that are at the position: 0 there and -inf elsewhere, [N, V]."""
         return _force(logits, self.tokens, self.position == self.length)
 
     def advance(self, token_ids: Tensor) -> None:
+        """One more token in every row, whichever it is: only the length counts."""
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         self.position = select_option(self.position, rows)
 

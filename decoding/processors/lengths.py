@@ -105,12 +105,15 @@ class MinLengthStep:
         self.length = length
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Set the ends to -inf in place in rows that are too short: logits [N, V], returned."""
         return fill_where_(logits, self.tokens, -math.inf, self.length < self.minimum)
 
     def advance(self, token_ids: Tensor) -> None:
+        """One more token in every row, whichever it is: only the length counts."""
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         self.minimum = select_option(self.minimum, rows)
 
@@ -136,13 +139,16 @@ class ExponentialDecayStep:
         self.length = length
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Raise the ends in rows that are past the start, by |logit| * (factor**steps - 1): logits [N, V], returned."""
         increase = _increases(self.factor, self.begin, self.length)
         return logits if increase is None else _raise_eos(logits, self.tokens, increase)
 
     def advance(self, token_ids: Tensor) -> None:
+        """One more token in every row, whichever it is: only the length counts."""
         self.length += 1
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         self.factor = select_option(self.factor, rows)
         self.begin = select_option(self.begin, rows)

@@ -74,6 +74,7 @@ class NoRepeatNgramStep:
         self._settle()
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Ban in place what would complete an n-gram of the row: by comparison in the tail, by the index before it."""
         tail = self._tail[:, : self._tail.shape[1] - self._room]
         for size in self.sizes:
             if tail.shape[1] < size - 1:
@@ -89,6 +90,7 @@ class NoRepeatNgramStep:
         return logits
 
     def advance(self, token_ids: Tensor) -> None:
+        """Append one token to each row, [N]; a full tail moves into the index."""
         if self._room == 0:
             self._room = 64 + self._tail.shape[1] // 2
             self._tail = torch.cat([self._tail, self._tail.new_empty((self._tail.shape[0], self._room))], dim=1)
@@ -97,6 +99,8 @@ class NoRepeatNgramStep:
         self._settle()
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does. The
+        index is shared, not copied."""
         self._tail = self._tail[:, : self._tail.shape[1] - self._room][rows]
         self._room = 0
         self._rows = self._rows[rows]

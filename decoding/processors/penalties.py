@@ -102,15 +102,18 @@ class RepetitionPenaltyStep:
         self._lowering = _lowering(self.penalty)
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Penalise in place the tokens that each row has: logits [N, V], returned; reads those entries alone."""
         factor = row_column(self.penalty, logits)
         if self.seen.maybe_empty:
             factor = _off_where_empty(factor, self.seen.empty)
         return _penalise_(logits, self.seen.ids, factor, self._lowering)
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]."""
         self.seen.advance(token_ids)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.seen.select_rows(rows)
         self.penalty = select_option(self.penalty, rows)
 
@@ -127,6 +130,7 @@ class EncoderRepetitionPenaltyStep:
         self._lowering = _lowering(self.penalty)
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Favour in place the tokens of each row's input: logits [N, V], returned; reads those entries alone."""
         factor = row_column(self.penalty, logits)
         if self.seen.maybe_empty:
             factor = _off_where_empty(factor, self.seen.empty)
@@ -136,6 +140,7 @@ class EncoderRepetitionPenaltyStep:
         """The encoder's input does not change."""
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.seen.select_rows(rows)
         self.penalty = select_option(self.penalty, rows)
 
@@ -162,6 +167,7 @@ class CountPenaltyStep:
         self.seen = SeenTokens(token_ids, vocab_size, ignored.to(device))
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Subtract both penalties in place from the tokens that each row has: logits [N, V], returned."""
         ids, counts = self.seen.ids, self.seen.counts
         frequency = row_column(self.frequency_penalty, logits)
         # Every slot of a row that has seen a token holds one that was seen.
@@ -178,9 +184,11 @@ class CountPenaltyStep:
         return logits
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]."""
         self.seen.advance(token_ids)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.seen.select_rows(rows)
         self.frequency_penalty = select_option(self.frequency_penalty, rows)
         self.presence_penalty = select_option(self.presence_penalty, rows)
@@ -218,6 +226,11 @@ def _lowering(penalty: Tensor) -> bool | None:
 
 
 def _penalise_(logits: Tensor, token_ids: Tensor, factor: Tensor, lowering: bool | None) -> Tensor:
+    """Divide positive logits of the tokens by ``factor`` and multiply negative ones, in place.
+
+    logits: [N, V]. token_ids: [N, U], distinct in a row or equal where a slot is spare. factor: [N, 1] or [1, 1].
+    lowering: whether every factor is at least 1, or none is above 1; None where rows differ.
+    """
     # CUDA divides by a number through its reciprocal, and transformers divides by a number.
     inverse = factor.reciprocal() if logits.is_cuda else None
     for rows, tokens, by in _parts(token_ids, logits, token_ids, factor):
@@ -254,6 +267,7 @@ def _subtract(values: Tensor, penalty: Tensor) -> Tensor:
 def _apply_counts(
     logits: Tensor, token_ids: Tensor, penalty: RowOption, ignore_length: RowOption, *, presence: bool
 ) -> Tensor:
+    """Subtract ``penalty`` times how often a token stands in the history, or once for being there (``presence``)."""
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
     batch_size, vocab_size = logits.shape

@@ -102,6 +102,11 @@ class SeenTokens:
         self._host = self._ids.numpy(), self._counts.numpy(), self.used.numpy()
 
     def _count_found(self, tokens: Any) -> None:
+        """Count one more token of each row, [N] int64 on the host: known ones by binary search, new ones in a free
+        slot.
+
+        Slots beyond ``used`` repeat the row's largest token, so a hit there is a hit of the slot that counts.
+        """
         ids, counts, used = self._host
         keys = self._first_key + tokens
         places = self._keys.searchsorted(keys)

@@ -67,6 +67,7 @@ class AdaptivePStep:
         return torch.where(self.target < 0, self.target, aim)
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Reshape the logits [N, V] around the probability aimed at; what they were is kept for ``advance``."""
         probs = logits.float().softmax(dim=-1)
         self._probs = probs.masked_fill(logits.isneginf(), -1.0)
         return _reshape(logits, probs, self.aim()[:, None])
@@ -82,6 +83,7 @@ class AdaptivePStep:
         self.total_weight = torch.where(learns, 1.0 + self.decay * self.total_weight, self.total_weight)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.target = self.target[rows]
         self.decay = select_option(self.decay, rows)
         self.total_weight = self.total_weight[rows]

@@ -101,6 +101,8 @@ class Batch:
         return self._top
 
     def _read_top(self) -> Array:
+        """The rows' largest logits, [N, 1] float32, from a read of their own; on the CPU rows with NaN or infinities
+        raise."""
         top = self.logits.amax(1, keepdim=True)
         if self.logits.dtype not in (torch.float32, torch.float64):
             top = top.to(torch.float32)

@@ -52,6 +52,8 @@ class MirostatStep:
         self._kept: Tensor | None = None
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Drop what surprises more than each row's limit: logits [N, V] -> [N, V]; what is left is kept for
+        ``advance``."""
         truncated = _truncate(logits, self.max_surprise[:, None])
         # Kept apart: whoever draws the token may overwrite the logits.
         self._kept = truncated.float().softmax(dim=-1)
@@ -70,6 +72,7 @@ class MirostatStep:
         self.max_surprise = torch.where(learns, moved, self.max_surprise)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.max_surprise = self.max_surprise[rows]
         self.target = select_option(self.target, rows)
         self.rate = select_option(self.rate, rows)

@@ -100,6 +100,8 @@ class Sampler:
         return with_logprobs(logits, token_ids, logprobs)
 
     def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+        """The tokens [N]: on the CPU by the ladder, elsewhere without a wait, the doubt about bad rows kept for
+        ``finish``."""
         plan = self.plan
         if plan.on_cpu:
             batch = Batch(plan, logits, self.seeds, self.generator, step, rows, self.draw_steps)

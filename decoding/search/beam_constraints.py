@@ -22,6 +22,7 @@ class PhrasalConstraint:
 
     @property
     def length(self) -> int:
+        """How many tokens the phrase has."""
         return len(self.token_ids)
 
     def next_tokens(self, done: Sequence[int]) -> list[int]:
@@ -50,6 +51,7 @@ class DisjunctiveConstraint:
 
     @property
     def length(self) -> int:
+        """How many tokens the longest of the phrases has."""
         return max(len(phrase) for phrase in self.nested_token_ids)
 
     @cached_property
@@ -95,6 +97,7 @@ class PhraseProgress:
 
     @property
     def is_complete(self) -> bool:
+        """Whether every constraint is met and none is half-way."""
         return not self.pending and self.begun is None
 
     @property

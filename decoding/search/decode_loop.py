@@ -29,11 +29,14 @@ class Select(Protocol):
 class Process(Protocol):
     """One stage between the model's logits and the choice; see ``chain.LogitsStep``."""
 
-    def apply(self, logits: Tensor) -> Tensor: ...
+    def apply(self, logits: Tensor) -> Tensor:
+        """Change the logits [N, V], in place or not, and return them."""
 
-    def advance(self, token_ids: Tensor) -> None: ...
+    def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]."""
 
-    def select_rows(self, rows: Tensor) -> None: ...
+    def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
 
 
 def greedy(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:

@@ -55,15 +55,8 @@ def group_beam_search(
     _check(rows, num_beams, num_beam_groups, diversity_penalty)
     items, group_size = rows // num_beams, num_beams // num_beam_groups
     budget = None if stopping.max_length is None else stopping.max_length - prompt_length
-    lists = GroupLists(
-        [
-            [NBest(group_size, length_penalty, early_stopping, budget) for _ in range(num_beam_groups)]
-            for _ in range(items)
-        ],
-        eos_token_id,
-        pad_token_id,
-        with_beam_indices,
-    )
+    empty = NBest(group_size, length_penalty, early_stopping, budget)
+    lists = GroupLists(empty, (items, num_beam_groups), eos_token_id, pad_token_id, with_beam_indices)
     diversity = _Diversity(diversity_penalty, num_beam_groups, before_diversity, after_diversity)
     # Beams start equal: all but the first of a group are kept out of the first choice.
     beam_scores = torch.full((items, num_beams), -1e9, device=prompt_ids.device)

@@ -4,7 +4,7 @@ The lists are plain Python: they change only when a beam ends, and a step sends 
 Axes: B items, G groups, K beams of an item, S = K / G beams of a group, C candidates of a group.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -68,15 +68,21 @@ class GroupLists:
     """The finished hypotheses of every item and group, which groups are done [B, G], and the traces of the beams."""
 
     def __init__(
-        self, items: list[list[NBest]], eos_token_id: Tensor | None, pad_token_id: int | None, with_traces: bool
+        self,
+        empty: NBest,
+        shape: tuple[int, int],
+        eos_token_id: Tensor | None,
+        pad_token_id: int | None,
+        with_traces: bool,
     ):
-        self.items, self.eos_token_id, self.pad_token_id = items, eos_token_id, pad_token_id
-        self.group_size = items[0][0].size
-        num_groups = len(items[0])
-        self.done = torch.zeros(len(items), num_groups, dtype=torch.bool)
+        """Lists like ``empty``, whose size is that of a group, for ``shape``: items and groups of each."""
+        num_items, num_groups = shape
+        self.items = [[replace(empty, found=[]) for _ in range(num_groups)] for _ in range(num_items)]
+        self.eos_token_id, self.pad_token_id, self.group_size = eos_token_id, pad_token_id, empty.size
+        self.done = torch.zeros(num_items, num_groups, dtype=torch.bool)
         self.num_candidates = max(2, 1 + (0 if eos_token_id is None else eos_token_id.shape[0])) * self.group_size
-        empty: list[tuple[int, ...]] = [()] * (len(items) * self.group_size)
-        self.traces = [list(empty) for _ in range(num_groups)] if with_traces else None
+        untraced: list[tuple[int, ...]] = [()] * (num_items * self.group_size)
+        self.traces = [list(untraced) for _ in range(num_groups)] if with_traces else None
 
     def collect(self, chosen: Choice, history: History) -> list[int]:
         """Enter the candidates that end and note which groups are done; returns the tokens chosen, of all beams.

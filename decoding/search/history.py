@@ -54,6 +54,8 @@ class History:
         self.length = self._settled = length
 
     def _settle(self) -> None:
+        """Write what was remembered: from the last call to the first, so that every token is moved by all later
+        selections at once and the buffer is gathered at most once."""
         if not self._pending:
             return
         rows: Tensor | None = None

@@ -74,6 +74,7 @@ class RowChoice:
         return tokens
 
     def _choose(self, group: _Group, logits: Tensor, rows: list[int], lengths: Sequence[int]) -> Tensor:
+        """The tokens [N] of rows of one group; lengths: how many tokens each has, which is the step of its noise."""
         sampler = group.sampler
         if sampler is None:
             return first_argmax(logits)
@@ -95,6 +96,7 @@ def _kind(params: SamplingParams | None) -> Any:
 
 
 def _sampler(requests: Sequence[RowRequest], vocab_size: int, device: torch.device) -> Sampler:
+    """One sampler for requests that differ in the options of ``_PER_ROW`` alone; a greedy request has temperature 0."""
     every = [_GREEDY if request.params is None else request.params for request in requests]
     alike = next((request.params for request in requests if request.params is not None), _GREEDY)
     options: dict[str, Any] = {f.name: getattr(alike, f.name) for f in fields(alike)}

@@ -18,9 +18,11 @@ RowCriterion = Callable[[Tensor, object], Any]
 class RowStage(Protocol):
     """A change of one row's logits [1, V] that knows its tokens so far; see ``chain.LogitsStep``."""
 
-    def apply(self, logits: Tensor) -> Tensor: ...
+    def apply(self, logits: Tensor) -> Tensor:
+        """Change one row's logits [1, V], in place or not, and return them."""
 
-    def advance(self, token_ids: Tensor) -> None: ...
+    def advance(self, token_ids: Tensor) -> None:
+        """Take the token that the row was given, [1]."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,6 +62,7 @@ class FinishedRow:
 
     @property
     def prompt_length(self) -> int:
+        """How many tokens the row's prompt had."""
         return self.request.token_ids.shape[0]
 
     @property

@@ -192,6 +192,7 @@ class RunningBatch:
     # Leaving.
 
     def _drop_cancelled(self) -> list[FinishedRow]:
+        """Rows and waiting prompts that were cancelled since the last step, ended; the others stay in their order."""
         if not self._cancelled:
             return []
         gone, self._cancelled = self._cancelled, set()

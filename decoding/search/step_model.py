@@ -90,13 +90,16 @@ class TableModel:
         self.rule = rule
 
     def prefill(self) -> Tensor:
+        """Logits [B, V] after the prompts."""
         return self.rule(self.token_ids)
 
     def step(self, token_ids: Tensor) -> Tensor:
+        """Logits [B, V] after one more token a row, [B]."""
         self.token_ids = torch.cat((self.token_ids, token_ids[:, None]), dim=1)
         return self.rule(self.token_ids)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.token_ids = self.token_ids[rows]
 
 
@@ -111,14 +114,17 @@ class TableBatch:
         self.rows: list[Tensor] = []
 
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Let prompts join, each [T]; their logits [N, V]. ValueError where rows are running and none may join."""
         if self.rows and not self.joins:
             raise ValueError(f"rows must be none where prompts join; got {len(self.rows)}")
         self.rows += prompts
         return torch.stack([self.rule(ids) for ids in prompts])
 
     def step(self, token_ids: Tensor) -> Tensor:
+        """Logits [N, V] after one more token a row, [N]."""
         self.rows = [torch.cat((ids, token[None])) for ids, token in zip(self.rows, token_ids, strict=True)]
         return torch.stack([self.rule(ids) for ids in self.rows])
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.rows = [self.rows[row] for row in rows.tolist()]

@@ -118,6 +118,7 @@ class TokenStream(Stream[Tensor]):
         super().__init__(skip_prompt=skip_prompt, timeout=timeout)
 
     def read(self, token_ids: Tensor) -> Tensor:
+        """What an iteration yields of a step's tokens: the tensor itself."""
         return token_ids
 
 
@@ -128,4 +129,5 @@ class AsyncTokenStream(AsyncStream[Tensor]):
         super().__init__(skip_prompt=skip_prompt)
 
     def read(self, token_ids: Tensor) -> Tensor:
+        """What an iteration yields of a step's tokens: the tensor itself."""
         return token_ids

@@ -66,6 +66,11 @@ class DraftModel:
         self._checked: tuple[list[float], list[bool]] = ([], [])  # every checked guess: how probable, whether right
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft:
+        """Guess up to ``num_tokens`` tokens a row, each from the draft model's logits after the ones before.
+
+        token_ids: [N, T]; lengths: [N], how many of them are known of each row; limit: the most that may be guessed.
+        Ends early where every row is unsure, which is one wait a guess, and only where a confidence is asked for.
+        """
         self._learn(lengths)
         self._known, self._counts, self._chances = lengths, torch.zeros_like(lengths), None
         width = min(self.num_tokens, limit)
@@ -92,6 +97,7 @@ class DraftModel:
         return Draft(drafted, self._counts, stacked if self.do_sample else None)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.model.select_rows(rows)
         for name in ("_read", "_known", "_counts", "_chances"):
             value: Tensor | None = getattr(self, name)

@@ -122,6 +122,7 @@ class PromptLookup:
         """Nothing is learnt."""
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         if self._rows is None:
             self.starts = None if self.starts is None else self.starts[rows]
             return

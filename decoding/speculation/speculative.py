@@ -44,9 +44,11 @@ class Drafter(Protocol):
 
     guesses_first: bool
 
-    def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft: ...
+    def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft:
+        """Guess at most ``limit`` tokens a row after token_ids [N, T], of which ``lengths`` [N] are each row's own."""
 
-    def select_rows(self, rows: Tensor) -> None: ...
+    def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
 
     def finish(self, lengths: Tensor) -> None:
         """Hear how far the rows came in the last round."""
@@ -164,6 +166,10 @@ def _select_rows(keep: Tensor, *holders: "VerifyingStepModel | Drafter | _Rows")
 
 
 def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: "_Rows") -> tuple[Tensor, Tensor]:
+    """Which drafted tokens stand and the token after them, from the target's scores [N, T + 1, V] at every place.
+
+    Greedy and ``draw`` compare tokens; sampling accepts by the ratio of the two distributions where the draft has one.
+    """
     if draw is not None:
         step = rows.all_lengths - rows.prompt_length
         chosen = [draw(scores[:, place], step=step + place, rows=rows.alive) for place in range(scores.shape[1])]

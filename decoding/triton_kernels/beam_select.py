@@ -8,9 +8,8 @@ there transformers' order is that of the internals of its operations.
 import torch
 from torch import Tensor
 
-from .decide_and_draw import LISTED, whole_mass
+from .decide_and_draw import LISTED, best_groups, whole_mass
 from .language import LAUNCH, jit, on_its_device, tl
-from .ordering import least_with_at_most
 from .row_stats import GROUPS, RowStats, chunks
 
 MOST = 3 * LISTED // 4 - 1
@@ -81,17 +80,7 @@ def beam_rows_kernel(
     mass = whole_mass(tops, masses, row * chunks, chunks, top, tl.full((), 1.0, tl.float64), CHUNKS)
     log_sum = tl.log(mass).to(tl.float32)
     score = tl.load(scores + row)
-    least = least_with_at_most(its_maxima, 64, 48)
-    chosen = (its_maxima >= least) & (its_maxima > -float("inf"))
-    place = tl.cumsum(chosen.to(tl.int32), 0) - 1
-    tl.store(scratch + row * 64 + place, groups, mask=chosen)
-    tl.debug_barrier()  # what a program wrote it may read
-    slot, found = tl.arange(0, 64), tl.sum(chosen.to(tl.int32))
-    group = tl.load(scratch + row * 64 + slot, mask=slot < found, other=0).to(tl.int64)
-    token = group[:, None] * 64 + tl.arange(0, 64)[None, :]
-    there = (slot < found)[:, None] & (token < vocab_size)
-    x = tl.load(logits + token, mask=there, other=-float("inf")).to(tl.float32)
-    x = tl.where(x >= least, x, -float("inf"))
+    x, token, least, found = best_groups(logits, vocab_size, its_maxima, groups, scratch + row * 64)
     cut = (found < count) & (least > -float("inf"))  # equal groups did not fit: nothing is known of the row
     for rank in range(count):
         best = tl.max(x)

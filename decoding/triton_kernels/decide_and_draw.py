@@ -127,6 +127,42 @@ def whole_mass(tops, masses, first, chunks, top, temperature, CHUNKS: tl.constex
 
 
 @jit
+def best_groups(logits, vocab_size, maxima, groups, scratch):
+    """The logits of a row's best groups, 64 at most, with their token ids, [64, 64]; what every other logit is below,
+    -inf if there is none; how many groups they are.
+
+    maxima: of each of the row's ``groups``. scratch: room for 64 numbers.
+    """
+    least = least_with_at_most(maxima, 64, 48)
+    chosen = (maxima >= least) & (maxima > -float("inf"))
+    place = tl.cumsum(chosen.to(tl.int32), 0) - 1
+    tl.store(scratch + place, groups, mask=chosen)
+    tl.debug_barrier()  # what a program wrote it may read
+    slot, count = tl.arange(0, 64), tl.sum(chosen.to(tl.int32))
+    group = tl.load(scratch + slot, mask=slot < count, other=0).to(tl.int64)
+    token_ids = group[:, None] * 64 + tl.arange(0, 64)[None, :]
+    there = (slot < count)[:, None] & (token_ids < vocab_size)
+    x = tl.load(logits + token_ids, mask=there, other=-float("inf")).to(tl.float32)
+    # In a chosen group too what is below the bound is left to it, so that the list is all above one value.
+    return tl.where(x >= least, x, -float("inf")), token_ids, least, count
+
+
+@jit
+def settles(scaled, weights, edge, kth, top, mass, top_k, border, min_p, room):
+    """Whether what is below ``edge``, all that is not listed, is surely dropped: by top-k, top-p or min-p.
+
+    scaled, weights: the listed logits, divided, and their weights. kth: of top-k, -inf without. mass: what top-p is
+    judged on; room: its bound of rounding. Top-p comes after top-k, min-p after both.
+    """
+    above_edge = tl.sum(tl.where(scaled > edge, weights, 0.0)).to(tl.float64)
+    by_top_k = (top_k > 0) & (edge < kth)
+    by_top_p = (border >= 0.0) & (top_k == 0) & (above_edge >= (1.0 - border + room) * mass)
+    below_min_p = tl.exp((edge - top).to(tl.float64)) < min_p * (1.0 - 0.000016)
+    by_min_p = below_min_p & ((top_k == 0) | (border < 0.0))
+    return by_top_k | by_top_p | by_min_p
+
+
+@jit
 def draw_listed(
     x,
     token_ids,
@@ -165,12 +201,7 @@ def draw_listed(
     others = tl.where(alone, 0.0, tl.maximum(1.0 - known / mass, 0.0))
     room = border_room(border, top, vocab_size, listed, others, tl.where(alone, 0.0, 1.0))
 
-    above_edge = tl.sum(tl.where(scaled > edge, weights, 0.0)).to(tl.float64)
-    by_top_k = (top_k > 0) & (edge < kth)
-    by_top_p = (border >= 0.0) & (top_k == 0) & (above_edge >= (1.0 - border + room) * mass)
-    below_min_p = tl.exp((edge - top).to(tl.float64)) < min_p * (1.0 - 0.000016)
-    by_min_p = below_min_p & ((top_k == 0) | (border < 0.0))
-    settled = everything | by_top_k | by_top_p | by_min_p
+    settled = everything | settles(scaled, weights, edge, kth, top, mass, top_k, border, min_p, room)
 
     noise = race_noise(token_ids, key, first, offset, threads, SEEDED, HARDWARE)
     ratio = tl.where(inside & (scaled > edge), weights / noise, -1.0)
@@ -243,17 +274,7 @@ def decide_and_draw_kernel(
             token = first_of(logits, vocab_size, its_maxima, groups, top_logit)
         else:
             flat = (tl.load(proposing + row) > 0) & may_be_flat(its_maxima, groups, vocab_size, top_logit, temperature)
-            least = least_with_at_most(its_maxima, 64, 48)
-            chosen = (its_maxima >= least) & (its_maxima > -float("inf"))
-            place = tl.cumsum(chosen.to(tl.int32), 0) - 1
-            tl.store(scratch + row * 64 + place, groups, mask=chosen)
-            tl.debug_barrier()  # what a program wrote it may read
-            slot, count = tl.arange(0, 64), tl.sum(chosen.to(tl.int32))
-            group = tl.load(scratch + row * 64 + slot, mask=slot < count, other=0).to(tl.int64)
-            token_ids = group[:, None] * 64 + tl.arange(0, 64)[None, :]
-            there = (slot < count)[:, None] & (token_ids < vocab_size)
-            x = tl.load(logits + token_ids, mask=there, other=-float("inf")).to(tl.float32)
-            x = tl.where(x >= least, x, -float("inf"))
+            x, token_ids, least, _ = best_groups(logits, vocab_size, its_maxima, groups, scratch + row * 64)
             mass = whole_mass(tops, masses, row * chunks, chunks, top_logit, temperature, CHUNKS)
             top_k, border, min_p = tl.load(top_ks + row), tl.load(borders + row), tl.load(min_ps + row)
             key, first = tl.load(keys + row), tl.load(rows + row) * vocab_size

@@ -113,13 +113,16 @@ class WatermarkStep:
         self.recent = token_ids[:, -green_lists.context_width :]
 
     def apply(self, logits: Tensor) -> Tensor:
+        """Add the bias to each row's green tokens in place: logits [N, V], returned."""
         return _watermark(logits, self.recent, self.bias, self.green_lists)
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N]; as many are kept as seed a green list."""
         longer = torch.cat([self.recent, token_ids.reshape(-1, 1).to(self.recent.dtype)], dim=1)
         self.recent = longer[:, -self.green_lists.context_width :]
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.recent = self.recent[rows]
         self.bias = select_option(self.bias, rows)
 
@@ -197,6 +200,10 @@ def _green_targets(ngrams: Tensor, green_lists: GreenLists) -> Tensor:
 
 
 def _test(scored: Tensor, green: Tensor, ratio: float, z_threshold: float) -> WatermarkDetection:
+    """The one-sided test of z = (green - ratio n) / sqrt(n ratio (1 - ratio)) for each row; scored, green: [B].
+
+    Source: Kirchenbauer et al. 2023, arXiv:2301.10226, section 3.
+    """
     # torch's vectorised float64 square root is not always correctly rounded; Python's, like numpy's, is.
     deviation = torch.tensor([math.sqrt(n * ratio * (1 - ratio)) for n in scored.tolist()], dtype=torch.float64)
     scored, green = scored.cpu(), green.cpu()
@@ -214,6 +221,7 @@ def _test(scored: Tensor, green: Tensor, ratio: float, z_threshold: float) -> Wa
 
 
 def _watermark(logits: Tensor, token_ids: Tensor, bias: Tensor, green_lists: GreenLists) -> Tensor:
+    """Add ``bias`` [1] or [N] to each row's green tokens, in place; rows shorter than a context are left alone."""
     if token_ids.shape[1] < green_lists.context_width:
         return logits
     biases = bias.expand(logits.shape[0]).tolist()

@@ -109,6 +109,7 @@ class SynthIDStep:
         self._next = 0  # the oldest entry of the history, overwritten next
 
     def apply(self, logits: Tensor) -> Tensor:
+        """The watermarked logits [N, V]; a row whose context it has seen before keeps its own, as in transformers."""
         self.num_steps += 1
         if self.skip_first_ngram_calls and self.num_steps < self.keys.ngram_len:
             return logits
@@ -128,8 +129,10 @@ class SynthIDStep:
         return self.history.roll(-self._next, dims=1).flip(1)
 
     def advance(self, token_ids: Tensor) -> None:
+        """Take the token that each row was given, [N], into the context of ``ngram_len - 1`` tokens."""
         self.context = torch.cat([self.context[:, 1:], token_ids.reshape(-1, 1).long()], dim=1)
 
     def select_rows(self, rows: Tensor) -> None:
+        """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.context = self.context[rows]
         self.history = self.history[rows]

@@ -82,6 +82,7 @@ def align_ctc(
 
 
 def _check(logprobs: Tensor, targets: Tensor, blank: int) -> tuple[int, int, int]:
+    """B, T and L of a call; ValueError where shapes, the blank or a target's ids are not what ``align`` takes."""
     if logprobs.dim() != 3:
         raise ValueError(f"logprobs must be [B, T, V]; got shape {list(logprobs.shape)}")
     batch_size, frames, vocab_size = logprobs.shape

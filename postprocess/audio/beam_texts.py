@@ -70,6 +70,7 @@ class TextTree:
         return before
 
     def _child(self, node: int, symbol: int) -> int:
+        """The node of a text that grows by one symbol: a new one, or the one that spells the same text already."""
         parent = self._nodes[node]
         part = "" if symbol == self.space else parent.part + self.symbols[symbol]
         if self.spelled and part:

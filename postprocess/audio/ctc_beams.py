@@ -269,6 +269,10 @@ class _Merged:
 
 
 def _merge(rows: Array, keys: Array, scores: Array) -> _Merged:
+    """Candidates of one row and key as one, their scores added as logarithms in the candidates' order.
+
+    The order matters: sums of logarithms round, and pyctcdecode adds one after another.
+    """
     # Keys start from zero, so that row and key fit one number; stable: candidates of one group stay in order.
     keys = rows * (int(keys.max()) + 1) + keys
     order = np.argsort(keys, kind="stable")

@@ -55,6 +55,8 @@ def sound_spans(
 def _joined(
     spans: list[tuple[int, int]], min_silence: int, min_sound: int, pad: int, samples: int
 ) -> list[tuple[int, int]]:
+    """Sounding spans joined over short silences, then the short ones dropped, the others widened by ``pad`` and joined
+    where they meet; all in samples."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start - joined[-1][1] < min_silence:

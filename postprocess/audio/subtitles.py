@@ -52,6 +52,7 @@ def make_cues(
 def _joined(
     words: Sequence[Chunk], longest_line: int | None, most_lines: int, longest_gap: float | None
 ) -> list[Chunk]:
+    """Words put together to chunks of text, each as long as its lines allow and broken at a gap of silence."""
     groups: list[list[Chunk]] = []
     for word in words:
         if groups and _fits(groups[-1], word, longest_line, most_lines, longest_gap):
@@ -95,6 +96,7 @@ def _lines(text: str, longest: int | None) -> list[str]:
 
 
 def _cues_of(chunk: Chunk, longest_line: int | None, most_lines: int) -> list[Cue]:
+    """A chunk's lines, ``most_lines`` to a cue; its time is shared out by the number of characters."""
     lines = _lines(chunk["text"], longest_line)
     start, end = chunk["timestamp"]
     groups = ["\n".join(lines[i : i + most_lines]) for i in range(0, len(lines), most_lines)]

@@ -140,6 +140,11 @@ class _Reader:
         self._open()
 
     def read(self, output: WhisperOutput) -> None:
+        """Take one window's output: its text tokens join what waits, its timestamps open and close segments.
+
+        A window overlaps the next by its stride; what lies in the left part or behind the last time before the right
+        part belongs to the neighbours, and the offset moves on by what is left.
+        """
         ids = without_prompt(_on_host(output.token_ids), self.vocabulary)
         first: float = self.vocabulary.timestamp_begin
         last = None

@@ -105,9 +105,12 @@ class NgramModel:
     score_boundary: bool = True  # the beginning and the end of a sentence count
 
     def start(self) -> tuple[str, ...]:
+        """The state before the first word."""
         return ("<s>",) if self.score_boundary else ()
 
     def extend(self, state: tuple[str, ...], word: str, is_last: bool) -> tuple[float, tuple[str, ...]]:
+        """The score of one more word, as a natural logarithm, weighted, and the state after it; unknown words cost
+        more."""
         score = self.counts.logprob(state, word)
         if word not in self.counts or (self._known and word not in self._known):
             score += self.unknown_offset
@@ -117,6 +120,7 @@ class NgramModel:
         return self.alpha * score * TO_NATURAL + self.beta, history
 
     def partial(self, part: str) -> float:
+        """What an unfinished word costs that begins no known one, more for each letter beyond the usual length."""
         known = self.words is not None and part in self._beginnings
         score = 0.0 if known else self.unknown_offset
         return score * len(part) / USUAL_LENGTH if len(part) > USUAL_LENGTH else score
@@ -155,9 +159,11 @@ class HotWords:
         return word in self._whole
 
     def begins(self, part: str) -> bool:
+        """Whether a hot word begins with these letters."""
         return part in self._shortest
 
     def partial(self, part: str) -> float:
+        """The weight of an unfinished hot word: its share of the shortest hot word that begins so."""
         return self.weight * len(part) / self._shortest[part] if part in self._shortest else 0.0
 
 
@@ -168,11 +174,14 @@ class PyctcdecodeModel:
     model: Any
 
     def start(self) -> Any:
+        """The model's own state before the first word."""
         return self.model.get_start_state()
 
     def extend(self, state: Any, word: str, is_last: bool) -> tuple[float, Any]:
+        """The model's score of one more word, and its state after it."""
         score, following = self.model.score(state, word, is_last_word=is_last)
         return float(score), following
 
     def partial(self, part: str) -> float:
+        """The model's score of an unfinished word."""
         return float(self.model.score_partial_token(part))

@@ -111,6 +111,8 @@ def split_characters(
 def _split_byte_pieces(
     ids: Sequence[int], vocabulary: WhisperVocabulary
 ) -> tuple[list[str], list[int], list[int], list[bool]]:
+    """Texts of the shortest runs of tokens that spell whole characters, their first and last token, and whether each
+    opens a word. A character of several bytes may be spread over tokens."""
     whole = vocabulary.read(ids)
     texts: list[str] = []
     firsts: list[int] = []

@@ -104,6 +104,7 @@ class _Node:
 
 
 def _balanced(text: str, categories: Collection[str]) -> Json:
+    """Read tags by a stack: every one closes at its end tag, at its parent's end or at the end of the text."""
     open_tags, place = [_Node("")], 0
     for tag in TAG.finditer(text):
         open_tags[-1].text.append(text[place : tag.start()])

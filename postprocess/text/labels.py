@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 # scheme -> (prefixes, those that open a group, those that close one)
 SCHEMES: dict[str, tuple[str, str, str]] = {
@@ -55,21 +58,31 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}; got {scheme!r}")
     prefixes, opening, closing = ("BI", "B", "") if scheme is None else SCHEMES[scheme]
     split = [_split(label, prefixes) for label in labels]
-    names = [
-        label.split("-", 1)[-1] if scheme is None else kind for label, (_, kind) in zip(labels, split, strict=True)
-    ]
-    distinct = tuple(dict.fromkeys(names))
-    # Transformers takes "O" and "I-O" for one kind; a scheme does not.
-    kinds = [(scheme is not None and bool(prefix), kind) for prefix, kind in split]
-    types = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
+    names, kinds = _names_and_kinds(labels, split, scheme)
+    name_ids, type_ids = _numbered(names), _numbered(kinds)
     return LabelScheme(
         labels=tuple(labels),
-        names=distinct,
-        name_of=torch.tensor([distinct.index(name) for name in names], dtype=torch.long),
-        type_of=torch.tensor([types[kind] for kind in kinds], dtype=torch.long),
+        names=tuple(name_ids),
+        name_of=torch.tensor([name_ids[name] for name in names], dtype=torch.long),
+        type_of=torch.tensor([type_ids[kind] for kind in kinds], dtype=torch.long),
         opens=_prefix_among(opening, split),
         closes=_prefix_among(closing, split),
     )
+
+
+def _names_and_kinds(
+    labels: Sequence[str], split: Sequence[tuple[str, str]], scheme: str | None
+) -> tuple[list[str], list[tuple[bool, str]]]:
+    """What each label's group is called, and what two neighbours must share to group, [C] each."""
+    if scheme is None:
+        # Transformers names a group after the first "-" of any label, and takes "O" and "I-O" for one kind.
+        return [label.split("-", 1)[-1] for label in labels], [(False, kind) for _, kind in split]
+    return [kind for _, kind in split], [(bool(prefix), kind) for prefix, kind in split]
+
+
+def _numbered(names: Sequence[_Name]) -> dict[_Name, int]:
+    """Distinct names, numbered in the order of their first use."""
+    return {name: i for i, name in enumerate(dict.fromkeys(names))}
 
 
 def _prefix_among(prefixes: str, split: Sequence[tuple[str, str]]) -> torch.Tensor:

@@ -87,6 +87,7 @@ def select_spans(
 def _check(
     start: Tensor, end: Tensor, allowed: Tensor, top_k: int, max_answer_len: int, lengths: Tensor | None
 ) -> None:
+    """Raise ValueError or TypeError where logits, mask and lengths are not of one shape and type, or hold NaN."""
     check_positive("top_k", top_k)
     check_positive("max_answer_len", max_answer_len)
     check_shape("start_logits", start, "WL", (None, None))
@@ -109,6 +110,10 @@ def _no_candidates(like: Tensor, windows: int, top_k: int) -> SpanCandidates:
 def _select(
     start: Tensor, end: Tensor, allowed: Tensor, top_k: int, width: int, lengths: Tensor | None, compat: bool
 ) -> SpanCandidates:
+    """The ``top_k`` spans of each window: the banded kernel, and the search itself where equal products decide.
+
+    start, end: [W, L] logits. width: the longest span in tokens. compat: position 0 is the null answer, not a span.
+    """
     padded = lengths is not None and bool((lengths < start.shape[1]).any())
     if padded and lengths is not None:
         allowed = allowed & (torch.arange(start.shape[1], device=start.device) < lengths[:, None])

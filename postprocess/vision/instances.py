@@ -77,6 +77,11 @@ def _painted(
     mask_size: tuple[int, int] | None,
     compat: bool,
 ) -> Instances:
+    """The map of one image: masks of the queries above ``threshold``, later ones over earlier ones.
+
+    mask_logits: [Q, h, w]; query, label, class_scores: [N], which of them are instances. Painted at the masks' size and
+    enlarged once, by the nearest pixel, which gives what enlarging every mask gives.
+    """
     masks, shares = _masks_of(mask_logits, query, mask_size)
     rows, columns = nearest(masks.shape[1:], size or masks.shape[1:], masks.device)
     scores = class_scores * shares

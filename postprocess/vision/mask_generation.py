@@ -162,6 +162,11 @@ def _candidates(
     crop_box: Sequence[float] | Tensor | None,
     options: tuple[float, float, float],
 ) -> MaskCandidates:
+    """The masks that are stable and do not touch the crop's edge, as run lengths, with their scores and boxes.
+
+    parts: mask logits [n, H, W] one after another, so that no more than a part is ever held. options: the least
+    stability, the level of a mask, the offset at which its stability is judged.
+    """
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
     runs, boxes, kept, stable, first = [], [], [], 0, 0

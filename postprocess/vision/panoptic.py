@@ -135,6 +135,10 @@ def segment_ids(
 def _segmentation(
     winners: Tensor, ids: list[int], labels: Tensor, scores: Tensor, queries: Tensor, fused: list[bool]
 ) -> Segmentation:
+    """The map of one image and its segments: winners [H, W], which of the N kept queries each pixel shows.
+
+    ids: [N], each query's segment, 0 for none. fused: whether the segment has several queries.
+    """
     device = winners.device
     painted = torch.tensor(ids, dtype=torch.int32, device=device).index_select(0, winners.flatten())
     chosen = torch.tensor([place for place, id_ in enumerate(ids) if id_], dtype=torch.int64, device=device)
@@ -156,6 +160,7 @@ class KeptMasks:
     def of(
         cls, mask_logits: Tensor, image: int, queries: Tensor, mask_size: tuple[int, int] | None, scores: Tensor
     ) -> KeptMasks:
+        """From the mask logits of a batch: the ``queries`` kept of one image, at ``mask_size`` where it is given."""
         return cls(kept_probabilities(mask_logits, image, queries, mask_size), scores)
 
     def areas(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, list[int], list[int]]:

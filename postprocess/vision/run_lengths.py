@@ -66,6 +66,7 @@ class RunLengths:
 
 
 def _paint(mask: np.ndarray[Any, np.dtype[np.bool_]], counts: Counts) -> None:
+    """Set the ones of COCO's counts in a flat mask: run by run where runs are long, else all pixels at once."""
     ends = np.cumsum(counts)
     last = ends[1::2]
     first = last - counts[1::2]

@@ -37,6 +37,7 @@ class Axis:
 
     @property
     def cells(self) -> int:
+        """How many cells the axis has."""
         return len(self.start)
 
     def ranges(self, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,10 +76,12 @@ class Upsampling:
 
     @classmethod
     def of(cls, source: tuple[int, int], target: tuple[int, int], dtype: torch.dtype) -> Upsampling:
+        """From ``source`` to ``target``, each (height, width), with weights in the type that torch interpolates in."""
         return cls(linear_axis(source[0], target[0], dtype), linear_axis(source[1], target[1], dtype))
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width of what it is enlarged to."""
         return len(self.rows.first), len(self.columns.first)
 
     def spread(self, cells: Tensor) -> Tensor:
@@ -112,6 +115,7 @@ class Upsampling:
             first = last
 
     def _pixels(self, row: Tensor, column: Tensor, owner: Tensor) -> Pixels:
+        """The pixels at (row, column) [P] with the places of their four corners and the weights of both directions."""
         rows, columns = self.rows, self.columns
         top, bottom = (side.index_select(0, row) * columns.cells for side in (rows.first, rows.second))
         left, right = (side.index_select(0, column) for side in (columns.first, columns.second))
@@ -138,18 +142,22 @@ class Pixels:
         return len(self.place)
 
     def columns(self) -> tuple[Tensor, ...]:
+        """Its ten columns, each [P]."""
         return (self.place, self.cell, *self.corners, *self.row_weights, *self.column_weights)
 
     @classmethod
     def from_columns(cls, columns: list[Tensor]) -> Pixels:
+        """From ten columns in the order of ``columns``."""
         place, cell, a, b, c, d, top, bottom, left, right = columns
         return cls(place, cell, (a, b, c, d), (top, bottom), (left, right))
 
     @classmethod
     def joined(cls, parts: list[Pixels]) -> Pixels:
+        """Several one after another."""
         return cls.from_columns([torch.cat(column) for column in zip(*(part.columns() for part in parts), strict=True)])
 
     def select(self, index: Tensor) -> Pixels:
+        """The pixels at ``index`` [M]."""
         return self.from_columns([column.index_select(0, index) for column in self.columns()])
 
     def values(self, planes: Tensor, offset: Tensor | int = 0) -> Tensor:

@@ -4,7 +4,7 @@
 default), and with ``--names`` what has no docstring. Floors are the longest chain of imports between the files of a
 part. Lengths are of functions without their docstring; branches are counted as McCabe does. Public functions are those
 whose name, class and file start with no underscore; what is silent are private ones of more than ten lines that do not
-say what they do.
+say what they do. An overload is a signature of the function below it and not counted.
 
 No function may have more than ``MOST_BRANCHES`` or ``MOST_LINES``: ``tests/test_architecture.py`` holds them to it.
 """
@@ -70,7 +70,8 @@ def complexity(node: ast.AST) -> int:
 def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, FUNCTION):
-            yield prefix + node.name, node
+            if not any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in node.decorator_list):
+                yield prefix + node.name, node
         elif isinstance(node, ast.ClassDef):
             yield from _functions(node, f"{prefix}{node.name}.")
         elif isinstance(node, ast.If):
