@@ -1,27 +1,63 @@
-"""What a batch leaves on a device, on the host: several tensors in one copy, so that the host waits once."""
+"""What a batch leaves on a device, read by the host when the next batch is on its way.
 
-from itertools import accumulate, pairwise
+A task's ``forward`` yields the tensors that it needs on the host and is given them there; on the CPU at once, on a
+device once the copy has arrived, which nobody waits for before the next batch has been launched.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["read_together"]
+from ...postprocess.transfers import Arriving
+
+__all__ = ["InFlight", "Reading", "Reads", "begun", "outputs_of"]
+
+T = TypeVar("T")
+Reads: TypeAlias = Generator[Sequence[Tensor], list[Tensor], T]  # yields tensors, is sent the same on the host
+Reading: TypeAlias = Reads[Sequence[Any]]  # of a batch: returns an output per row
 
 
-def read_together(*tensors: Tensor) -> list[Tensor]:
-    """The tensors on the host, each of its own shape and type; of those on a device the bytes come in one copy.
+class InFlight:
+    """A batch that has been launched and whose answers are still on their way from the device."""
 
-    >>> read_together(torch.tensor([1, 2]), torch.tensor(0.5))
-    [tensor([1, 2]), tensor(0.5000)]
-    """
-    if len(tensors) == 1 or all(each.device.type == "cpu" for each in tensors):
-        return [each.cpu() for each in tensors]
-    # Wide types first: every part then begins where numbers of its own type may begin.
-    order = sorted(range(len(tensors)), key=lambda place: -tensors[place].element_size())
-    parts = [tensors[place].contiguous().view(-1).view(torch.uint8) for place in order]
-    together = torch.cat(parts).cpu()
-    read: dict[int, Tensor] = {}
-    for place, (first, end) in zip(order, pairwise(accumulate([0, *map(len, parts)])), strict=True):
-        own = tensors[place]
-        read[place] = together[first:end].view(own.dtype).view(own.shape)
-    return [read[place] for place in range(len(tensors))]
+    def __init__(self, reading: Reading, arriving: Arriving) -> None:
+        self._reading = reading
+        self._arriving = arriving
+
+    def outputs(self) -> Sequence[Any]:
+        """An output per row; waits until the device has come so far."""
+        with torch.no_grad():
+            return outputs_of(_resumed(self._reading, self._arriving))
+
+
+def begun(found: Sequence[Any] | Reading) -> Sequence[Any] | InFlight:
+    """What a task's forward gave, its reading begun: the outputs where they are on the host, else ``InFlight``."""
+    if not isinstance(found, Generator):
+        return found
+    try:
+        wanted = next(found)
+    except StopIteration as ended:
+        outputs: Sequence[Any] = ended.value
+        return outputs
+    return _arriving(found, wanted)
+
+
+def outputs_of(found: Sequence[Any] | InFlight) -> Sequence[Any]:
+    """The outputs, waited for where they are in flight."""
+    return found.outputs() if isinstance(found, InFlight) else found
+
+
+def _arriving(reading: Reading, wanted: Sequence[Tensor]) -> Sequence[Any] | InFlight:
+    arriving = Arriving.of(*wanted)
+    return _resumed(reading, arriving) if arriving.bytes is None else InFlight(reading, arriving)
+
+
+def _resumed(reading: Reading, arriving: Arriving) -> Sequence[Any] | InFlight:
+    try:
+        wanted = reading.send(arriving.received())
+    except StopIteration as ended:
+        outputs: Sequence[Any] = ended.value
+        return outputs
+    return _arriving(reading, wanted)

@@ -16,6 +16,7 @@ import torch
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
+from .reading import InFlight, Reading, begun, outputs_of
 
 T = TypeVar("T")
 
@@ -98,11 +99,12 @@ class Task:
 
     ``read`` turns a call's arguments into an iterable of items (or one item); ``parse`` checks one item;
     ``encode`` turns a window of parsed items into rows at once; ``forward`` runs one batch and reduces it to an output
-    per row, on the device; ``finish`` builds the records of a window from those outputs, ``columns`` its columns (from
-    the records where it is None: answers that are texts). ``check`` completes the options; ``shape`` gives a whole
-    call's result transformers' nesting. ``in_order``: batches must be consecutive items, one by one unless a batch size
-    is given. ``equal_lengths``: only rows of one length may share a batch. ``earlier`` gives options by the names of
-    version 4 today's; ``swallowed`` are those that transformers makes nothing of. ``shortening``: what a caller
+    per row, and yields the tensors that it needs on the host (reading.py); ``finish`` builds the records of a
+    window from those outputs, ``columns`` its columns (from the records where it is None: answers that are texts).
+    ``check`` completes the options; ``shape`` gives a whole call's result transformers' nesting. ``in_order``:
+    batches must be consecutive items, one by one unless a batch size is given. ``equal_lengths``: only rows of one
+    length may share a batch. ``earlier`` gives options by the names of version 4 today's; ``swallowed`` are those
+    that transformers makes nothing of. ``shortening``: what a caller
     can do about a text that is too long.
 
     ``needs`` and ``may_use`` name the processors to load (parts.py). ``unit`` is what ``Row.length`` counts and a batch
@@ -118,7 +120,7 @@ class Task:
     read: Callable[..., "Call"]
     parse: Callable[[Loaded, Any, Any], Any]
     encode: Callable[[Loaded, Sequence[Any], Any], Sequence[Prepared]]
-    forward: Callable[[Loaded, Batch, Any], Sequence[Any]]
+    forward: Callable[[Loaded, Batch, Any], Sequence[Any] | Reading]
     finish: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Sequence[Any]]
     columns: Callable[[Loaded, Sequence[Prepared], Sequence[Sequence[Any]], Any], Columns] | None = None
     aliases: tuple[str, ...] = ()
@@ -213,26 +215,45 @@ def answer_windows(
     columns: bool = False,
     start: int = 0,
 ) -> Iterator[list[Any]]:
-    """What ``answers`` yields, a list for every window. ``start``: the number of the first item."""
+    """What ``answers`` yields, a list for every window. ``start``: the number of the first item.
+
+    On a device the first batch of the next window is launched, where it is encoded by then, before the answers of this
+    one are written.
+    """
     if not ahead:
         for window in cut:
-            yield list(_run(task, loaded, _prepare(task, loaded, window, options), options, start, columns))
+            yield _Run(task, loaded, _prepare(task, loaded, window, options), options, start).answers(columns)
             start += len(window)
         return
     opening = next(cut, None)
     if opening is None:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
-        ready: list[Prepared | Failure] | None = _prepare(task, loaded, opening, options)
-        while ready is not None:
+        run: _Run | None = _Run(task, loaded, _prepare(task, loaded, opening, options), options, start)
+        while run is not None:
+            start += len(run.prepared)
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
+            follow = partial(_following, run, coming, start)
             try:
-                yield list(_run(task, loaded, ready, options, start, columns))
+                run.launch_all()
+                following = follow()
+                run.settle()
+                following = following or follow()
+                yield run.answers(columns)
             except BaseException:  # the consumer has stopped: the next window is not needed
                 coming.cancel()
                 raise
-            start += len(ready)
-            ready = coming.result()
+            run = following or run.next(coming.result(), start)
+
+
+def _following(run: "_Run", coming: Future[list[Prepared | Failure] | None], start: int) -> "_Run | None":
+    """The next window with its first batch launched, where it is encoded and a device would have nothing to do."""
+    if not run.flew or not coming.done() or coming.exception() is not None:
+        return None
+    following = run.next(coming.result(), start)
+    if following is not None:
+        following.launch()
+    return following
 
 
 def _prepare_next(
@@ -255,70 +276,127 @@ def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) ->
     return parsed
 
 
-def _run(
-    task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int, columns: bool
-) -> Iterator[Any]:
-    """Forward a window's rows in batches and build its records or columns. ``start``: the number of its first item."""
-    results: list[Any] = list(prepared)
-    owners = [index for index, item in enumerate(prepared) if isinstance(item, Prepared)]
-    rows = [(index, row) for index in owners for row in results[index].rows]
-    outputs = _outputs(task, loaded, [(start + index, row) for index, row in rows], options)
-    by_owner: dict[int, list[Any]] = {index: [] for index in owners}
-    for (index, _), output in zip(rows, outputs, strict=True):
-        by_owner[index].append(output)
-    for index in owners:
-        failed = next((output for output in by_owner[index] if isinstance(output, Failure)), None)
-        if failed is not None:
-            results[index] = failed
+class _Run:
+    """A window's rows in batches through the model, a batch launched before the one ahead of it is read."""
 
-    def build(chosen: Iterable[int], work: Callable[..., Sequence[Any]]) -> list[Any]:
-        return _each(
-            [(results[index], by_owner[index]) for index in chosen],
-            lambda chunk: work(loaded, [item for item, _ in chunk], [outs for _, outs in chunk], options),
-        )
+    def __init__(
+        self, task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int
+    ) -> None:
+        """start: the number of the window's first item."""
+        self.prepared = prepared
+        self._task, self._loaded, self._options = task, loaded, options
+        owned = [(index, row) for index, item in enumerate(prepared) if isinstance(item, Prepared) for row in item.rows]
+        self._owners = [index for index, _ in owned]
+        self._rows = [(start + index, row) for index, row in owned]
+        self._outputs: list[Any] = [None] * len(self._rows)
+        self._batches: Iterator[list[int]] | None = None
+        self._ahead: tuple[list[int], InFlight] | None = None  # the batch whose answers are on their way
+        self.flew = False  # whether a batch was launched without being waited for
 
-    if columns:
-        for bad, run in groupby(range(len(results)), key=lambda index: isinstance(results[index], Failure)):
-            chosen = list(run)
-            yield from [results[index] for index in chosen] if bad else build(chosen, task.block)
-        return
-    whole = [index for index in owners if not isinstance(results[index], Failure)]
-    for index, record in zip(whole, build(whole, task.finish), strict=True):
-        results[index] = record
-    yield from results
+    def next(self, prepared: Sequence[Prepared | Failure] | None, start: int) -> "_Run | None":
+        """The window after this one."""
+        return None if prepared is None else _Run(self._task, self._loaded, prepared, self._options, start)
+
+    def launch(self) -> bool:
+        """Launch the next batch, then read the one before it; False where there is none to launch."""
+        if self._batches is None:
+            self._batches = iter(_planned(self._task, self._loaded, self._rows, self._options, self._outputs))
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        started = _attempt(partial(launch, self._task, self._loaded, self._chosen(batch), self._options))
+        self.settle()
+        if isinstance(started, InFlight):
+            self._ahead, self.flew = (batch, started), True
+        else:
+            self._note(batch, started)
+        return True
+
+    def launch_all(self) -> None:
+        """Launch all batches; the last may still be in flight."""
+        while self.launch():
+            pass
+
+    def settle(self) -> None:
+        """Read the batch that is in flight."""
+        if self._ahead is not None:
+            before, self._ahead = self._ahead, None
+            self._note(*before)
+
+    def _chosen(self, batch: list[int]) -> list[tuple[int, Row]]:
+        return [self._rows[number] for number in batch]
+
+    def _note(self, batch: list[int], started: Any) -> None:
+        """Note a batch's outputs; where it failed those of its halves, down to a Failure of single rows."""
+        found = _attempt(partial(outputs_of, started))
+        if isinstance(found, Failure):
+            found = _halved(
+                found.error,
+                self._chosen(batch),
+                lambda chunk: forward(self._task, self._loaded, chunk, self._options),
+                lambda error, row: explain_forward(error, row[1], self._loaded, self._task.shortening),
+            )
+        for number, output in zip(batch, found, strict=True):
+            self._outputs[number] = output
+
+    def answers(self, columns: bool) -> list[Any]:
+        """A record (or Failure) an item, or the columns of the items between two Failures."""
+        self.launch_all()
+        self.settle()
+        results: list[Any] = list(self.prepared)
+        by_owner: dict[int, list[Any]] = {index: [] for index, item in enumerate(results) if isinstance(item, Prepared)}
+        for index, output in zip(self._owners, self._outputs, strict=True):
+            by_owner[index].append(output)
+        for index, own in by_owner.items():
+            failed = next((output for output in own if isinstance(output, Failure)), None)
+            if failed is not None:
+                results[index] = failed
+
+        def build(chosen: Iterable[int], work: Callable[..., Sequence[Any]]) -> list[Any]:
+            return _each(
+                [(results[index], by_owner[index]) for index in chosen],
+                lambda chunk: work(
+                    self._loaded, [item for item, _ in chunk], [outs for _, outs in chunk], self._options
+                ),
+            )
+
+        if columns:
+            found: list[Any] = []
+            for bad, run in groupby(range(len(results)), key=lambda index: isinstance(results[index], Failure)):
+                chosen = list(run)
+                found += [results[index] for index in chosen] if bad else build(chosen, self._task.block)
+            return found
+        whole = [index for index in by_owner if not isinstance(results[index], Failure)]
+        for index, record in zip(whole, build(whole, self._task.finish), strict=True):
+            results[index] = record
+        return results
 
 
-def _outputs(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> list[Any]:
-    """The output or the Failure of every row of a window; each stands with the number of its item."""
-    outputs: list[Any] = [None] * len(rows)
+def _planned(
+    task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any, outputs: list[Any]
+) -> list[list[int]]:
+    """The batches to run. ``outputs`` is written to where a loop of the task's own has answered rows already."""
     joined = None if task.joined is None or len(rows) < 2 else task.joined(loaded, rows, options)
     if joined is not None:
-        outputs = list(joined)
-        batches = [[number] for number, output in enumerate(outputs) if isinstance(output, Failure)]
-    elif task.in_order(loaded, options):
+        outputs[:] = joined
+        return [[number] for number, output in enumerate(outputs) if isinstance(output, Failure)]
+    if task.in_order(loaded, options):
         size = loaded.batch_size or 1
-        batches = [list(range(first, min(first + size, len(rows)))) for first in range(0, len(rows), size)]
-    else:
-        batches = plan_batches(
-            [row.length for _, row in rows],
-            batch_tokens=loaded.batch_tokens,
-            batch_size=1 if loaded.batch_size is None and loaded.row_by_row else loaded.batch_size,
-            may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
-            groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
-        )
-    for batch in batches:
-        ran = _each(
-            [rows[number] for number in batch],
-            lambda chunk: forward(task, loaded, chunk, options),
-            lambda error, row: explain_forward(error, row[1], loaded, task.shortening),
-        )
-        for number, output in zip(batch, ran, strict=True):
-            outputs[number] = output
-    return outputs
+        return [list(range(first, min(first + size, len(rows)))) for first in range(0, len(rows), size)]
+    return plan_batches(
+        [row.length for _, row in rows],
+        batch_tokens=loaded.batch_tokens,
+        batch_size=1 if loaded.batch_size is None and loaded.row_by_row else loaded.batch_size,
+        may_pad=not rows or (may_pad(task, loaded, rows[0][1]) and not task.equal_lengths(loaded, options)),
+        groups=None if task.unit == "tokens" else [group_of(task, row) for _, row in rows],
+    )
 
 
-def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any]:
-    """One batch through the model and the task's kernel. ``rows``: each with the number of its item."""
+def launch(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any] | InFlight:
+    """One batch through the model and the task's kernel, up to where a device has to be waited for.
+
+    rows: each with the number of its item.
+    """
     with torch.no_grad():
         own = [row for _, row in rows]
         batch = collate(
@@ -330,7 +408,12 @@ def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options
             dtype=None if task.collate is None and not _has_floats(own[0]) else loaded.dtype,
             joined=None if task.collate is None else task.collate(loaded, own),
         )
-        return task.forward(loaded, batch, options)
+        return begun(task.forward(loaded, batch, options))
+
+
+def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options: Any) -> Sequence[Any]:
+    """The outputs of one batch."""
+    return outputs_of(launch(task, loaded, rows, options))
 
 
 def _has_floats(row: Row) -> bool:
@@ -377,8 +460,18 @@ def _each(
     try:
         return list(work(chunk))
     except Exception as error:
-        if len(chunk) == 1:
-            return [Failure(explain(error, chunk[0]))]
+        return _halved(error, chunk, work, explain)
+
+
+def _halved(
+    error: Exception,
+    chunk: Sequence[Any],
+    work: Callable[[Sequence[Any]], Sequence[Any]],
+    explain: Callable[[Exception, Any], Exception],
+) -> list[Any]:
+    """What a chunk that failed gives: ``work`` on its halves, a Failure for a single member."""
+    if len(chunk) == 1:
+        return [Failure(explain(error, chunk[0]))]
     half = len(chunk) // 2
     return list(chain(_each(chunk[:half], work, explain), _each(chunk[half:], work, explain)))
 

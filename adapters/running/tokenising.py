@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .batching import Row
+from .reading import Reads
 
 # Options of a tokenizer call that the text tasks forward.
 TOKENIZER_OPTIONS = frozenset(
@@ -108,10 +109,10 @@ def length_limit(tokenizer: Any) -> int | None:
     return int(limit) if limit and 0 < limit < 1_000_000_000 else None
 
 
-def take_logits(output: Any) -> Tensor:
-    """The logits of a model's output on the host, read once, refused where they hold NaN."""
-    logits: Tensor = output["logits"] if isinstance(output, Mapping) else output[0]
-    return checked(logits.cpu())
+def take_logits(output: Any) -> Reads[Tensor]:
+    """The logits of a model's output on the host (reading.py), refused where they hold NaN."""
+    (logits,) = yield [output["logits"] if isinstance(output, Mapping) else output[0]]
+    return checked(logits)
 
 
 def checked(logits: Tensor) -> Tensor:

@@ -13,18 +13,19 @@ class Counts:
 
     waits: kinds of operations after which the host waits for the device, where: the same with the lines that asked.
     late: events that were waited for, as a rule those of an earlier step. operations: names of the operations that are
-    no views, with the number of kernels that each launches at least.
+    no views, with the number of kernels that each launches at least. late_where: the lines that waited for events.
     """
 
     waits: Counter[str] = field(default_factory=Counter)
     where: Counter[tuple[str, str]] = field(default_factory=Counter)
     late: int = 0
+    late_where: Counter[str] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
     places: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def reset(self) -> None:
         """Start at nothing."""
-        for counter in (self.waits, self.where, self.operations, self.places):
+        for counter in (self.waits, self.where, self.late_where, self.operations, self.places):
             counter.clear()
         self.late = 0
 
@@ -32,6 +33,11 @@ class Counts:
         """The host waits for the device."""
         self.waits[kind] += times
         self.where[kind, site()] += times
+
+    def wait_late(self) -> None:
+        """The host waits for an event."""
+        self.late += 1
+        self.late_where[site()] += 1
 
     def launch(self, name: str, kernels: int) -> None:
         """The device is given an operation."""

@@ -39,7 +39,7 @@ class PretendEvent:
 
     def synchronize(self) -> None:
         """Wait."""
-        COUNTS.late += 1
+        COUNTS.wait_late()
         arrive(self._copies)
         self._copies = []
 

@@ -11,6 +11,7 @@ from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.columns import Columns, Part, join_parts
 from ...running.options import require_choice, require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import take_logits
 from ...running.views import Labels
@@ -67,9 +68,9 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: AudioClassificationO
     ]
 
 
-def forward(loaded: Loaded, batch: Batch, options: AudioClassificationOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: AudioClassificationOptions) -> Reading:
     """Per row, its part of the batch's labels and scores, best first."""
-    logits = take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.model(**batch.inputs))
     function = choose_audio_function(getattr(loaded.config, "problem_type", None), options.function_to_apply)
     labels = top_labels(logits, options.kept(loaded), function_to_apply=function)
     return [Part(labels, row) for row in range(len(batch.rows))]

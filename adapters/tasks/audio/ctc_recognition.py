@@ -12,6 +12,7 @@ from ....postprocess.audio.confidence import character_confidences, frame_probab
 from ....postprocess.audio.ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, ctc_alphabet, frame_ids
 from ....postprocess.audio.strides import rescale_stride
 from ...running.batching import Batch, Row
+from ...running.reading import Reading
 from ...running.runner import Loaded
 from .beam_decoding import best_beams
 from .recognition_options import CTC_WITH_LM, RecognitionOptions, kind_of, samples_per_frame
@@ -26,15 +27,15 @@ class Frames:
     probabilities: Tensor | None = None
 
 
-def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[Frames]:
+def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Reading:
     logits: Tensor = loaded.model(**batch.inputs).logits
     values = logits if kind_of(loaded, options) == CTC_WITH_LM else frame_ids(logits)
-    values = (values.float() if values.is_floating_point() else values).cpu()
-    sure = frame_probabilities(logits).cpu() if options.confidence else None
+    values = values.float() if values.is_floating_point() else values
+    values, *sure = yield [values, *([frame_probabilities(logits)] if options.confidence else [])]
     found = []
     for place, row in enumerate(batch.rows):
         own = slice(row.facts.get("frames"))
-        found.append(Frames(values[place][own], None if sure is None else sure[place][own]))
+        found.append(Frames(values[place][own], sure[0][place][own] if sure else None))
     return found
 
 

@@ -13,6 +13,7 @@ from ...media.sounds import Sound, read_sound, weigh_sound
 from ...running.batching import Batch
 from ...running.inputs import as_call, non_empty_text
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from . import speech_recognition
 from .features import pad_rows
@@ -107,9 +108,9 @@ def encode(loaded: Loaded, items: Sequence[Spoken], options: AlignmentOptions) -
     return [Prepared(own.rows, item) for own, item in zip(prepared, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: AlignmentOptions) -> list[Tensor]:
+def forward(loaded: Loaded, batch: Batch, options: AlignmentOptions) -> Reading:
     """Per row the log-probabilities [T, V] of its frames."""
-    logprobs = loaded.model(**batch.inputs).logits.float().log_softmax(-1).cpu()
+    (logprobs,) = yield [loaded.model(**batch.inputs).logits.float().log_softmax(-1)]
     return [own[: row.facts.get("frames")] for own, row in zip(logprobs, batch.rows, strict=True)]
 
 

@@ -12,6 +12,7 @@ from ....postprocess.audio.strides import chunks_of
 from ...generation.install import generate
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared, Task
 from . import ctc_recognition, transducer_recognition, whisper_recognition
 from .features import batch_groups, extract, frames_of, main_input, pad_rows, require_frames
@@ -117,7 +118,7 @@ def _placed(row: Row, group: Any, frames: Any) -> Row:
     return Row(row.inputs, row.length, None, facts, group)
 
 
-def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequence[Any]:
+def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequence[Any] | Reading:
     kind = kind_of(loaded, options)
     if kind in (CTC, CTC_WITH_LM):
         return ctc_recognition.forward(loaded, batch, options)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import tokenize
 from ...running.views import Labels
@@ -63,11 +63,11 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: ZeroShotAudioOptions
     ]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ZeroShotAudioOptions) -> list[Tensor]:
+def forward(loaded: Loaded, batch: Batch, options: ZeroShotAudioOptions) -> Reading:
     """Per row, the logits of the labels. The labels go through the model once for a batch."""
     texts = tokenize(loaded.tokenizer, options.hypotheses, return_tensors="pt", padding=True).to(loaded.device)
-    logits: Tensor = loaded.model(**texts, **batch.inputs).logits_per_audio
-    return list(logits.cpu())
+    (logits,) = yield [loaded.model(**texts, **batch.inputs).logits_per_audio]
+    return list(logits)
 
 
 def finish(

@@ -15,6 +15,7 @@ from ...media.pictures import read_picture, weigh_picture
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.inputs import as_call, field_of, non_empty_text
 from ...running.options import require, require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import encode_rows, take_logits
 from ..text.generating import generate_options, must_keep_order, version_4_config
@@ -92,10 +93,10 @@ def encode(loaded: Loaded, items: Sequence[PictureQuestion], options: VisualQues
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: VisualQuestionOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: VisualQuestionOptions) -> Reading:
     """Per row its best answers as records, or the tokens of its answer."""
     if not loaded.model.can_generate():
-        logits = take_logits(loaded.model(**batch.inputs))
+        logits = yield from take_logits(loaded.model(**batch.inputs))
         names = [loaded.config.id2label[index] for index in range(logits.shape[1])]
         return visual_answers(logits, top_k=options.top_k).records(names)
     arguments: dict[str, Any] = {**batch.inputs, **_arguments(loaded, options)}

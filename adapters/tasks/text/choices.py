@@ -12,6 +12,7 @@ from ...running.columns import Columns
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, field_of, non_empty_text, plain
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
 from ...running.views import Choice, Following
@@ -51,10 +52,11 @@ def encode_choice(loaded: Loaded, items: Sequence[tuple[str, list[str]]], option
     return [Prepared(own, item) for own, item in zip(group_by_item(rows, len(items)), items, strict=True)]
 
 
-def forward_choice(loaded: Loaded, batch: Batch, options: PairOptions) -> list[Any]:
+def forward_choice(loaded: Loaded, batch: Batch, options: PairOptions) -> Reading:
     """The logit of every choice. The model takes [B, N, T]; here every choice is a batch row of its own, N = 1."""
     inputs = {name: value[:, None] for name, value in batch.inputs.items()}
-    return list(take_logits(loaded.model(**inputs))[:, 0].cpu())
+    logits = yield from take_logits(loaded.model(**inputs))
+    return list(logits[:, 0])
 
 
 def _chosen(outputs: Sequence[Sequence[Any]]) -> Choices:
@@ -115,9 +117,10 @@ def encode_pair(loaded: Loaded, items: Sequence[tuple[str, str]], options: PairO
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward_pair(loaded: Loaded, batch: Batch, options: PairOptions) -> list[Any]:
+def forward_pair(loaded: Loaded, batch: Batch, options: PairOptions) -> Reading:
     """The probability of every pair that its second text follows its first."""
-    return list(follows(take_logits(loaded.model(**batch.inputs))).is_next.cpu())
+    logits = yield from take_logits(loaded.model(**batch.inputs))
+    return list(follows(logits).is_next)
 
 
 def finish_pair(

@@ -13,6 +13,7 @@ from ...running.batching import Batch, pad_stack
 from ...running.columns import Columns
 from ...running.inputs import as_text, read_inputs
 from ...running.options import require, require_choice
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, checked, encode_rows
 
@@ -45,16 +46,17 @@ def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptio
     return [Prepared([row]) for row in encode_rows(loaded.tokenizer, items, **given)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> Reading:
     """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
     hidden: Tensor = loaded.model(**batch.inputs)[0]
     # Every token the text was given counts, as in transformers; only what the batch added is left out.
     real = pad_stack([[1] * row.length for row in batch.rows], 0)
     if options.pooling is None:
-        return list(token_vectors(checked(hidden.cpu()), real))
+        (hidden,) = yield [hidden]
+        return list(token_vectors(checked(hidden), real))
     mask = batch.inputs["attention_mask"] if "attention_mask" in batch.inputs else sent(real, hidden.device)
-    pooled = pool(hidden, mask, pooling=options.pooling, normalize=options.normalize)
-    return list(checked(pooled.cpu()))
+    (pooled,) = yield [pool(hidden, mask, pooling=options.pooling, normalize=options.normalize)]
+    return list(checked(pooled))
 
 
 def finish(

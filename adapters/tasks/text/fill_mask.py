@@ -14,7 +14,7 @@ from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
 from ...running.inputs import as_list, as_text, plain, read_inputs
 from ...running.options import require, require_count
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import checked, encode_rows, tokenize
 from ...running.views import Fillings
@@ -86,7 +86,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> Reading:
     """Per row, its part of the batch's candidates."""
     item, position = masked_positions(batch.host["input_ids"], loaded.tokenizer.mask_token_id)
     logits = masked_logits(loaded, batch.inputs, *(sent(each, loaded.device) for each in (item, position)))
@@ -94,7 +94,7 @@ def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> list[Any]
     if targets is not None:
         targets = sent(targets, logits.device)
     fillings = fill_mask(logits, top_k=options.top_k, targets=targets, compat=loaded.compat)
-    token_ids, scores = read_together(fillings.token_ids, fillings.scores)
+    token_ids, scores = yield [fillings.token_ids, fillings.scores]
     checked(scores)  # a NaN among the logits of a place makes all of its scores NaN
     masks = torch.bincount(item, minlength=len(batch.rows))
     number = torch.arange(len(item)) - (masks.cumsum(0) - masks).repeat_interleave(masks)

@@ -21,7 +21,7 @@ from ...running.columns import Columns, Part, join_parts
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require, require_count
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, length_limit, tokenize
 from ...running.views import Answer, Answers
@@ -188,7 +188,7 @@ def _window_row(loaded: Loaded, row: Row, names: set[str], question_first: bool)
     return Row({name: value for name, value in row.inputs.items() if name in names}, row.length, row.encoding, facts)
 
 
-def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> Reading:
     """Per window, its part of the batch's candidate spans."""
     output = loaded.model(**batch.inputs, **loaded.no_cache)
     require(
@@ -198,7 +198,7 @@ def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> 
     start, end = (
         (output["start_logits"], output["end_logits"]) if isinstance(output, Mapping) else (output[0], output[1])
     )
-    start, end = read_together(start, end)
+    start, end = yield [start, end]
     allowed = pad_stack([row.facts["allowed"] for row in batch.rows], 0).bool()
     spans = select_spans(
         start,

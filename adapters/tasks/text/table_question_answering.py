@@ -15,7 +15,7 @@ from ...running.batching import Batch, Row
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
 from ...running.options import require
-from ...running.reading import read_together
+from ...running.reading import Reading, Reads
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import tokenize
 from .generating import generate_options, run_generate, with_defaults
@@ -89,23 +89,26 @@ def encode(loaded: Loaded, items: Sequence[tuple[Any, list[str]]], options: Tabl
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: TableOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: TableOptions) -> Reading:
     """Per row, a list of the cells and the aggregation of each of its queries, or the generated text."""
     if not is_tapas(loaded):
         arguments = with_defaults(loaded, options.forwarded, {"max_new_tokens": 256})
         rows = run_generate(loaded, batch, arguments)
         return [[loaded.tokenizer.decode(row["sequences"][0], skip_special_tokens=True)] for row in rows]
     if not batch.inputs:
-        return [_in_sequence(loaded, row.facts["tensors"]) for row in batch.rows]
-    return [[each] for each in _cells(_select(loaded, batch.inputs, batch.host), loaded.compat)]
+        answered = []
+        for row in batch.rows:
+            answered.append((yield from _in_sequence(loaded, row.facts["tensors"])))
+        return answered
+    found = yield from _select(loaded, batch.inputs, batch.host)
+    return [[each] for each in _cells(found, loaded.compat)]
 
 
-def _select(loaded: Loaded, inputs: Mapping[str, torch.Tensor], host: Mapping[str, torch.Tensor]) -> CellAnswers:
+def _select(loaded: Loaded, inputs: Mapping[str, torch.Tensor], host: Mapping[str, torch.Tensor]) -> Reads[CellAnswers]:
     """The answers to a batch, finished on the host, where the inputs lie too."""
     output = loaded.model(**inputs)
     types = host["token_type_ids"]
-    given = [output["logits"], *([output["logits_aggregation"]] if _aggregates(loaded) else [])]
-    logits, *aggregation = read_together(*given)
+    logits, *aggregation = yield [output["logits"], *([output["logits_aggregation"]] if _aggregates(loaded) else [])]
     return select_cells(
         logits,
         host["attention_mask"],
@@ -127,7 +130,7 @@ def _cells(found: CellAnswers, compat: bool) -> list[tuple[list[tuple[int, int]]
     return list(zip(cells, kinds, strict=False))
 
 
-def _in_sequence(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+def _in_sequence(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> Reads[list[Any]]:
     """Queries one after the other: the cells of each answer are marked in the token types of the next question."""
     answers: list[Any] = []
     chosen: set[tuple[int, int]] | None = None
@@ -139,7 +142,7 @@ def _in_sequence(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> list[An
             marks = [int(segment == 1 and (row - 1, column - 1) in chosen) for segment, row, column in places]
             types[0, :, PREVIOUS] = torch.tensor(marks)
         inputs = {name: sent(value, loaded.device) for name, value in host.items()}
-        found = _cells(_select(loaded, inputs, host), compat=False)[0]
+        found = _cells((yield from _select(loaded, inputs, host)), compat=False)[0]
         chosen = set(found[0])
         answers.append(found)
     return answers

@@ -11,6 +11,7 @@ from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
 from ...running.inputs import TEXT_FIELDS, as_text, non_empty_text, plain, read_inputs
 from ...running.options import require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, take_logits
 from ...running.views import Label, Labels
@@ -67,9 +68,9 @@ def encode(
     return [each for each in prepared if each is not None]
 
 
-def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) -> Reading:
     """Per row, its part of the batch's labels and scores: all that were asked for, best first, or the best alone."""
-    logits = take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
+    logits = yield from take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
     config = loaded.config
     function = choose_function(getattr(config, "problem_type", None), config.num_labels, options.function)
     top_k = 1 if options.top_k == LEGACY else options.top_k

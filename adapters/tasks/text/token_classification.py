@@ -17,6 +17,7 @@ from ...running.columns import Columns, Part, join_parts
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, plain
 from ...running.options import require, require_choice, require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import encode_rows, group_by_item, length_limit, take_logits
 from ...running.views import Entities
@@ -158,9 +159,9 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
     return Row(row.inputs, row.length, row.encoding, facts)
 
 
-def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -> Reading:
     """Per row, its part of the batch's entities."""
-    logits = take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.model(**batch.inputs))
     keep = ~batch.special_tokens_mask()
     offsets = None
     if batch.rows[0].facts["offsets"] is not None:

@@ -12,6 +12,7 @@ from ...running.columns import Columns
 from ...running.exceptions import InputTypeError, TemplateError
 from ...running.inputs import as_call, as_list, as_text, plain
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
 from ...running.views import Ranking
@@ -108,9 +109,10 @@ def _encode_pair(loaded: Loaded, text: str, hypothesis: str) -> Row:
         return encode_rows(loaded.tokenizer, [text], [hypothesis], truncation=False)[0]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ZeroShotOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ZeroShotOptions) -> Reading:
     """The logits of every pair."""
-    return list(take_logits(loaded.model(**batch.inputs, **loaded.no_cache)).float().cpu())
+    logits = yield from take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
+    return list(logits.float())
 
 
 def _scores(

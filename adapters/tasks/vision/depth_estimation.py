@@ -10,7 +10,7 @@ import torch
 from ....postprocess.vision.depth import depth_pictures
 from ...running.batching import Batch
 from ...running.columns import Columns
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .families import depth_of
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, with_sizes
@@ -29,13 +29,13 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DepthOptions) -> l
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: DepthOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: DepthOptions) -> Reading:
     """Per picture its depth [H, W], at the picture's size, and the same as grey levels."""
     outputs = loaded.model(**batch.inputs)
     sizes = [row.facts["size"] for row in batch.rows]
     found = depth_of(loaded.image_processor, outputs, sizes, compat=loaded.compat)
     greys = depth_pictures([depth.float() for depth in found])
-    read = read_together(*found, *greys)
+    read = yield [*found, *greys]
     return list(zip(read[: len(found)], read[len(found) :], strict=True))
 
 

@@ -89,11 +89,6 @@ def gather(parts: Sequence[Part]) -> Detections:
     return Detections(**{name: values[order] for name, values in joined.items()}, num_images=len(parts))
 
 
-def on_cpu(found: Detections) -> Detections:
-    columns = ("scores", "labels", "boxes", "image", "query")
-    return replace(found, **{name: getattr(found, name).cpu() for name in columns})
-
-
 def found_in(
     items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: DetectionOptions, *, top_k: int | None = None
 ) -> Detections:

@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from ....postprocess.transfers import received
 from ....postprocess.vision.depth import depth_maps, unpadded_depth_maps
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
@@ -18,7 +19,7 @@ from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_bo
 from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.pose import decode_poses
 from ....postprocess.vision.semantic import class_planes, semantic_maps
-from ...running.reading import read_together
+from ...running.reading import Reads
 from ...running.tokenising import checked, take_logits
 
 # 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
@@ -70,7 +71,7 @@ def detect(
     threshold: float,
     label_thresholds: Tensor | None = None,
     check: bool = False,
-) -> Detections:
+) -> Reads[Detections]:
     """The detections of a batch by the processor's family, or by its own method where the family is not known here.
 
     outputs: the model's, with ``logits`` and ``pred_boxes``, which are read by the host in one copy. sizes: [B, 2] int,
@@ -78,12 +79,12 @@ def detect(
     """
     rule = DETECTORS.get(family_of(processor, "post_process_object_detection") or "")
     if rule is not None:
-        logits, boxes = read_together(outputs["logits"], outputs["pred_boxes"])
+        logits, boxes = yield [outputs["logits"], outputs["pred_boxes"]]
         if check:
             checked(logits)
         return rule(logits, boxes, sizes=sizes, threshold=threshold, label_thresholds=label_thresholds)
     if check:
-        take_logits(outputs)
+        yield from take_logits(outputs)
     lowest = threshold if label_thresholds is None else float(label_thresholds.min())
     own = processor.post_process_object_detection(outputs, threshold=lowest, target_sizes=sizes)
     found = of_images(own)
@@ -174,26 +175,26 @@ def to_pixels(values: Tensor) -> Tensor:
     return (values.float().clamp(0, 1) * 255.0).round().to(torch.uint8).movedim(1, -1).contiguous()
 
 
-def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: float) -> Matches:
+def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: float) -> Reads[Matches]:
     """The matches of each pair, as ``post_process_keypoint_matching``. sizes: [B, 2, 2], height and width of both."""
     family = family_of(processor, "post_process_keypoint_matching")
     if family == "EfficientLoFTR":
-        columns = read_together(*(outputs[name] for name in ("keypoints", "matches", "matching_scores")))
+        columns = yield [outputs[name] for name in ("keypoints", "matches", "matching_scores")]
         return match_both_ways(*columns, sizes=sizes, threshold=threshold)
     if family in ("SuperGlue", "LightGlue"):
-        held = read_together(*(outputs[name] for name in ("keypoints", "matches", "matching_scores", "mask")))
-        points, matched, chances, mask = held
+        named = ("keypoints", "matches", "matching_scores", "mask")
+        points, matched, chances, mask = yield [outputs[name] for name in named]
         return match_keypoints(points, matched[:, 0], chances[:, 0], sizes=sizes, mask=mask, threshold=threshold)
     found = processor.post_process_keypoint_matching(outputs, target_sizes=sizes, threshold=threshold)
     names = ("keypoints0", "keypoints1", "matching_scores")
-    first, second, scores = (torch.cat([each[name] for each in found]) for name in names)
+    first, second, scores = (torch.cat([each[name].cpu() for each in found]) for name in names)
     counts = torch.tensor([len(each["matching_scores"]) for each in found])
     return Matches(first, second, scores, torch.arange(len(found)).repeat_interleave(counts), len(found))
 
 
-def find_points(outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
+def find_points(outputs: Any, sizes: Tensor) -> Reads[list[dict[str, Tensor]]]:
     """The points of each picture, as ``post_process_keypoint_detection``. sizes: [B, 2] int, height and width."""
-    columns = read_together(*(outputs[name] for name in ("keypoints", "scores", "descriptors", "mask")))
+    columns = yield [outputs[name] for name in ("keypoints", "scores", "descriptors", "mask")]
     return detect_keypoints(*columns, sizes=sizes).per_image()
 
 
@@ -219,12 +220,12 @@ def find_poses(
 
 
 def of_images(found: list[dict[str, Tensor]]) -> Detections:
-    """The tensors that a processor's own method returns for each image, as columns of the batch."""
+    """The tensors that a processor's own method returns for each image, as columns of the batch on the host."""
     counts = [len(each["scores"]) for each in found]
     image = torch.repeat_interleave(torch.arange(len(found)), torch.tensor(counts, dtype=torch.long))
-    columns = {
-        name: torch.cat([each[name] for each in found]) if found else torch.zeros(0)
-        for name in ("scores", "labels", "boxes")
-    }
+    columns = [
+        torch.cat([each[name] for each in found]) if found else torch.zeros(0) for name in ("scores", "labels", "boxes")
+    ]
     place = torch.cat([torch.arange(count) for count in counts]) if found else torch.zeros(0, dtype=torch.long)
-    return Detections(**columns, image=image.to(columns["scores"].device), query=place, num_images=len(found))
+    scores, labels, boxes = received(*columns)
+    return Detections(scores, labels, boxes, image, place, len(found))

@@ -13,10 +13,10 @@ from ....postprocess.vision.guided import detect_grounded, detect_image_guided
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared
 from ...running.tokenising import checked
-from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu
+from .detection import DetectionOptions, detection_columns, detection_records, found_in
 from .families import family_of
 from .images import (
     ImageOptions,
@@ -73,9 +73,9 @@ def encode_guided(loaded: Loaded, items: Sequence[Guided], options: ImageGuidedO
     return prepared
 
 
-def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> list[Any]:
+def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> Reading:
     outputs = loaded.model.image_guided_detection(**batch.inputs)
-    logits, boxes = read_together(outputs["logits"], outputs["target_pred_boxes"])
+    logits, boxes = yield [outputs["logits"], outputs["target_pred_boxes"]]
     found = detect_image_guided(
         checked(logits),
         boxes,
@@ -85,7 +85,7 @@ def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) ->
         square=family_of(loaded.image_processor, "post_process_image_guided_detection") == "Owlv2",
         compat=loaded.compat,
     )
-    return parts_of(on_cpu(found), len(batch.rows))
+    return parts_of(found, len(batch.rows))
 
 
 def finish_guided(
@@ -148,19 +148,19 @@ def encode_grounded(loaded: Loaded, items: Sequence[Described], options: Grounde
     return prepared
 
 
-def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> list[Any]:
+def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> Reading:
     """The boxes of the batch, and the text of each."""
     outputs = loaded.model(**batch.inputs)
-    boxes = outputs["pred_boxes"]
+    logits, boxes = yield [outputs["logits"], outputs["pred_boxes"]]
     found = detect_grounded(
-        outputs["logits"],
+        logits,
         boxes,
-        sizes=sizes_of(batch.rows).to(boxes.device),
+        sizes=sizes_of(batch.rows),
         threshold=options.threshold,
         text_threshold=options.text_threshold,
     )
-    texts = loaded.tokenizer.batch_decode(found.token_ids(batch.inputs["input_ids"]))
-    return parts_of((on_cpu(found.detections), texts), len(batch.rows))
+    texts = loaded.tokenizer.batch_decode(found.token_ids(batch.host["input_ids"]))
+    return parts_of((found.detections, texts), len(batch.rows))
 
 
 def finish_grounded(

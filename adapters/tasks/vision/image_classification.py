@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ....postprocess.classification import choose_function
 from ...running.batching import Batch
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
@@ -42,8 +43,8 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificatio
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> list[Any]:
-    logits = take_logits(loaded.model(**batch.inputs))
+def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> Reading:
+    logits = yield from take_logits(loaded.model(**batch.inputs))
     function = choose_function(getattr(loaded.config, "problem_type", None), loaded.config.num_labels, options.function)
     return best_labels(loaded, logits, function, options.top_k)
 

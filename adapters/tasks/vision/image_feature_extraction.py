@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from ...running.tokenising import checked
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
@@ -27,15 +27,15 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageFeatureOption
     return [Prepared([row]) for row in rows]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ImageFeatureOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ImageFeatureOptions) -> Reading:
     """Per picture its last hidden state, or with ``pool`` its one vector; both keep a batch axis of one."""
     output = loaded.model(**batch.inputs)
     require(
         not options.pool or "pooler_output" in output,
         f"pool must be False for a model without a pooler; got {options.pool} for {type(loaded.model).__name__}",
     )
-    found: Tensor = checked((output["pooler_output"] if options.pool else output[0]).cpu())
-    return list(torch.split(found, 1))
+    (found,) = yield [output["pooler_output"] if options.pool else output[0]]
+    return list(torch.split(checked(found), 1))
 
 
 def finish(

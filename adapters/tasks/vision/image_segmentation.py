@@ -11,7 +11,7 @@ from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.options import require, require_choice
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared, Task
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
@@ -97,7 +97,7 @@ def _patched(encoded: Any) -> bool:
     return any(not isinstance(values, Tensor) and values is not None and len(values) for values in encoded.values())
 
 
-def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> Reading:
     """Per picture its map of ids and what they stand for."""
     sizes = [row.facts["size"] for row in batch.rows]
     whole = batch.rows[0].facts.get("whole")
@@ -106,7 +106,8 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
     names = label_names(loaded)
     if options.subtask == "semantic":
         maps = segment_classes(loaded.image_processor, outputs, sizes)
-        return [_classes(each, names) for each in read_together(*(each.to(torch.int16) for each in maps))]
+        maps = yield [each.to(torch.int16) for each in maps]
+        return [_classes(each, names) for each in maps]
     found = segment_objects(
         loaded.image_processor,
         str(options.subtask),
@@ -117,7 +118,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
         overlap_mask_area_threshold=options.overlap_mask_area_threshold,
         compat=loaded.compat,
     )
-    maps = read_together(*(each.to(torch.int16) for each, _ in found))
+    maps = yield [each.to(torch.int16) for each, _ in found]
     return [_objects(each, segments, names, options) for each, (_, segments) in zip(maps, found, strict=True)]
 
 

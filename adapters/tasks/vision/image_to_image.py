@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....postprocess.transfers import sent
 from ...running.batching import Batch
 from ...running.options import require, require_count
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .families import to_pixels
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one, with_sizes
@@ -25,19 +27,17 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageToImageOption
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ImageToImageOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ImageToImageOptions) -> Reading:
     """Per picture the pixels of its answer, [H, W, 3] uint8. As in transformers the margin that the processor added is
     answered too; without ``compat`` it is cut off."""
     given = {} if options.head_mask is None else {"head_mask": options.head_mask}
     made: Tensor = loaded.model(**batch.inputs, **given)["reconstruction"]
-    pixels = to_pixels(made)
+    (pixels,) = yield [to_pixels(made)]
     if loaded.compat:
-        return list(pixels.cpu().numpy())
+        return list(pixels.numpy())
     scale = made.shape[-1] / batch.inputs["pixel_values"].shape[-1]
     sizes = [row.facts["size"] for row in batch.rows]
-    return [
-        own[: round(h * scale), : round(w * scale)] for own, (h, w) in zip(pixels.cpu().numpy(), sizes, strict=True)
-    ]
+    return [own[: round(h * scale), : round(w * scale)] for own, (h, w) in zip(pixels.numpy(), sizes, strict=True)]
 
 
 def finish(
@@ -90,7 +90,7 @@ def _hidden(patches: int, options: MaskedImageOptions) -> Tensor:
     return hidden
 
 
-def forward_masked(loaded: Loaded, batch: Batch, options: MaskedImageOptions) -> list[Any]:
+def forward_masked(loaded: Loaded, batch: Batch, options: MaskedImageOptions) -> Reading:
     """Per picture what the model makes of all of it, and the picture with only the hidden patches replaced."""
     output = loaded.model(**batch.inputs)
     made: Tensor = output["reconstruction"] if "reconstruction" in output else output["logits"]
@@ -98,11 +98,12 @@ def forward_masked(loaded: Loaded, batch: Batch, options: MaskedImageOptions) ->
     hidden = _over_pixels(batch.inputs["bool_masked_pos"], seen)
     filled = torch.where(hidden, made, seen)
     means, spreads = (
-        torch.tensor(getattr(loaded.image_processor, name)).to(filled)[:, None, None]
+        sent(torch.tensor(getattr(loaded.image_processor, name)), filled.device).to(filled.dtype)[:, None, None]
         for name in ("image_mean", "image_std")
     )
-    pictures = [to_pixels(values * spreads + means).cpu().numpy() for values in (filled, torch.where(hidden, 0, seen))]
-    return list(zip(made.cpu(), batch.inputs["bool_masked_pos"].cpu(), *pictures, strict=True))
+    pictures = [to_pixels(values * spreads + means) for values in (filled, torch.where(hidden, 0, seen))]
+    made, masked, *pixels = yield [made, batch.inputs["bool_masked_pos"], *pictures]
+    return list(zip(made, masked, *(each.numpy() for each in pixels), strict=True))
 
 
 def _over_pixels(hidden: Tensor, pixels: Tensor) -> Tensor:

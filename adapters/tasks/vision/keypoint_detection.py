@@ -8,6 +8,7 @@ import torch
 
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .families import find_points
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, sizes_of, with_sizes
@@ -29,10 +30,10 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: KeypointDetectionO
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: KeypointDetectionOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: KeypointDetectionOptions) -> Reading:
     """Per picture ``{keypoints [N, 2] int32 (x, y), scores [N], descriptors [N, D]}``."""
-    found = find_points(loaded.model(**batch.inputs), sizes_of(batch.rows))
-    return [{name: values.cpu() for name, values in each.items()} for each in (_chosen(own, options) for own in found)]
+    found = yield from find_points(loaded.model(**batch.inputs), sizes_of(batch.rows))
+    return [_chosen(own, options) for own in found]
 
 
 def _chosen(found: dict[str, Any], options: KeypointDetectionOptions) -> dict[str, Any]:

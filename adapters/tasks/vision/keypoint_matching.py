@@ -1,7 +1,7 @@
 """Points of one picture found again in another, as the keypoint-matching pipeline of transformers 5.23."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...running.batching import Batch
 from ...running.columns import Columns, join_parts
 from ...running.inputs import as_call
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared
 from .families import match_points
 from .images import ImageOptions, Picture, image_row, parts_of, per_row, picture_task, read_one
@@ -66,15 +67,14 @@ def encode(loaded: Loaded, items: Sequence[Pair], options: KeypointMatchingOptio
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> Reading:
     """Per pair, its part of the batch's matches."""
     sizes = torch.tensor([row.facts["sizes"] for row in batch.rows])
     # The pipeline of transformers hands over (width, height) where (height, width) is asked for.
     sizes = sizes.flip(-1) if loaded.compat else sizes
     outputs = loaded.model(**batch.inputs)
-    found = match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
-    columns = {name: getattr(found, name).cpu() for name in ("first", "second", "scores", "pair")}
-    return parts_of(replace(found, **columns), len(batch.rows))
+    found = yield from match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
+    return parts_of(found, len(batch.rows))
 
 
 def finish(

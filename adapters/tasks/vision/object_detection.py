@@ -6,6 +6,7 @@ from typing import Any
 
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .detection import (
     DetectionOptions,
@@ -13,7 +14,6 @@ from .detection import (
     detection_columns,
     detection_records,
     found_in,
-    on_cpu,
     thresholds_of,
     tiles_of,
 )
@@ -35,9 +35,9 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) 
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> Reading:
     outputs = loaded.model(**batch.inputs)
-    found = detect(
+    found = yield from detect(
         loaded.image_processor,
         outputs,
         sizes=sizes_of(batch.rows),
@@ -45,7 +45,7 @@ def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> list[Any
         label_thresholds=thresholds_of(label_names(loaded), options),
         check=True,
     )
-    return parts_of(on_cpu(found), len(batch.rows))
+    return parts_of(found, len(batch.rows))
 
 
 def finish(

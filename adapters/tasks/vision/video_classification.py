@@ -11,6 +11,7 @@ from ...media.videos import read_frames
 from ...running.batching import Batch, WindowSizes
 from ...running.inputs import as_call
 from ...running.options import require_choice, require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
@@ -68,8 +69,8 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificatio
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> list[Any]:
-    logits = take_logits(loaded.model(**batch.inputs))
+def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> Reading:
+    logits = yield from take_logits(loaded.model(**batch.inputs))
     kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
     function = options.function_to_apply or kinds.get(loaded.config.problem_type, "softmax")
     return best_labels(loaded, logits, function, options.top_k)

@@ -10,6 +10,7 @@ from ....postprocess.classification import ClassScores, classify
 from ...running.batching import Batch
 from ...running.columns import Columns, join_parts
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared
 from ...running.tokenising import checked
 from .images import (
@@ -60,11 +61,11 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ZeroShotImageOptio
     return [Prepared([row], item) for row, item in zip(rows, items, strict=True)]
 
 
-def forward(loaded: Loaded, batch: Batch, options: ZeroShotImageOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ZeroShotImageOptions) -> Reading:
     """Scores of all labels, which are read once for the whole batch."""
     output = loaded.model(**_tokens(loaded, options), **batch.inputs)
-    logits = checked(output["logits_per_image"].cpu())
-    found = classify(logits, function_to_apply="sigmoid" if _siglip(loaded) else "softmax")
+    (logits,) = yield [output["logits_per_image"]]
+    found = classify(checked(logits), function_to_apply="sigmoid" if _siglip(loaded) else "softmax")
     return parts_of(found, len(batch.rows))
 
 

@@ -14,9 +14,9 @@ from ....postprocess.vision.detection import detect_every_label
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require
-from ...running.reading import read_together
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared
-from .detection import DetectionOptions, detection_columns, detection_records, found_in, on_cpu, thresholds_of, tiles_of
+from .detection import DetectionOptions, detection_columns, detection_records, found_in, thresholds_of, tiles_of
 from .families import detect, family_of
 from .images import (
     Picture,
@@ -116,19 +116,19 @@ def _asked_apart(loaded: Loaded, row: Row, item: Asked) -> list[Row]:
     return rows
 
 
-def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> Reading:
     sizes = sizes_of(batch.rows)
     square = _owl(loaded)
     if square is None:
         outputs = loaded.model(**batch.inputs)
-        found = detect(loaded.image_processor, outputs, sizes=sizes, threshold=_lowest(options))
-        labels = torch.tensor([row.facts["label"] for row in batch.rows], device=found.image.device)
+        found = yield from detect(loaded.image_processor, outputs, sizes=sizes, threshold=_lowest(options))
+        labels = torch.tensor([row.facts["label"] for row in batch.rows])
         found = replace(found, labels=labels[found.image]).select(found.scores != 0)
-        return parts_of(on_cpu(found), len(batch.rows))
+        return parts_of(found, len(batch.rows))
     labels_asked = batch.rows[0].group
     text = {name: values.repeat(len(batch.rows), 1) for name, values in _tokens(loaded, labels_asked).items()}
     outputs = loaded.model(**text, **batch.inputs)
-    logits, boxes = read_together(outputs["logits"], outputs["pred_boxes"])
+    logits, boxes = yield [outputs["logits"], outputs["pred_boxes"]]
     found = detect_every_label(
         logits,
         boxes,
@@ -137,7 +137,7 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
         label_thresholds=thresholds_of(labels_asked, options),
         square=square,
     )
-    return parts_of(on_cpu(found), len(batch.rows))
+    return parts_of(found, len(batch.rows))
 
 
 def _tokens(loaded: Loaded, labels: tuple[str, ...]) -> dict[str, torch.Tensor]:
