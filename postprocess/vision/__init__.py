@@ -19,6 +19,7 @@ from .guided import (
 )
 from .instances import Instances, instance_maps
 from .keypoints import Keypoints, Matches, detect_keypoints, match_both_ways, match_keypoints
+from .letterboxed import letterboxed_instance_maps, letterboxed_panoptic_maps
 from .maps import MaskStatistics, id_masks, id_statistics, map_ids, mask_statistics
 from .mask_generation import (
     MaskCandidates,
@@ -30,8 +31,9 @@ from .mask_generation import (
     without_overlap,
 )
 from .nms import nms, soft_nms, suppress
-from .panoptic import Segmentation, panoptic_maps
+from .panoptic import Segmentation, pair_maps, panoptic_maps
 from .pose import Poses, decode_poses
+from .ranked import ranked_maps
 from .run_lengths import RunLengths, encode_masks, join_run_lengths, map_runs, mask_runs, read_run_lengths
 from .semantic import class_map, class_planes, semantic_maps
 
@@ -78,6 +80,8 @@ __all__ = [
     "instance_maps",
     "inverse_depth_maps",
     "join_run_lengths",
+    "letterboxed_instance_maps",
+    "letterboxed_panoptic_maps",
     "map_ids",
     "map_runs",
     "mask_boxes",
@@ -89,12 +93,14 @@ __all__ = [
     "merge_images",
     "merge_tiles",
     "nms",
+    "pair_maps",
     "pairwise_iou",
     "pairwise_overlap",
     "panoptic_maps",
     "plan_crops",
     "plan_tiles",
     "point_grid",
+    "ranked_maps",
     "read_run_lengths",
     "scale_boxes",
     "semantic_maps",

@@ -55,6 +55,7 @@ def panoptic_maps(
     overlap_threshold: float = 0.8,
     fuse: Collection[int] = (),
     mask_size: tuple[int, int] | None = None,
+    antialias: bool = False,
     compat: bool = True,
 ) -> list[Segmentation]:
     """One segmentation per image: int32 maps, ids from 1 in the order of the queries, 0 where a query failed.
@@ -64,7 +65,8 @@ def panoptic_maps(
     above ``threshold``. Pixels go to the kept query with the largest score * mask probability (ties: the first). A
     query becomes a segment if it has pixels, if pixels reach ``mask_threshold`` with that product, and if the ratio of
     both numbers exceeds ``overlap_threshold``. fuse: classes whose segments are one. mask_size: masks are first
-    resized to it; (384, 384) for Mask2Former.
+    resized to it; (384, 384) for Mask2Former. antialias: masks that shrink are smoothed first, as torchvision does it
+    for OneFormer.
 
     compat=True is transformers: after a fused class repeats, ids are counted on from its id, so that two segments may
     share one; and an image without a kept query has a float32 map of -1. compat=False gives every segment its own id,
@@ -83,10 +85,64 @@ def panoptic_maps(
             found.append(no_segments(whole, mask_logits.device, compat))
             continue
         masks = KeptMasks.of(mask_logits, image, queries, mask_size, scores[image, queries])
-        winners, areas, covers = masks.areas(size, mask_threshold)
-        passed = [a > 0 and c > 0 and _ratio(a, c) > overlap_threshold for a, c in zip(areas, covers, strict=True)]
-        ids, fused = segment_ids(labels[image, queries].tolist(), passed, fuse, compat)
-        found.append(_segmentation(winners, ids, labels[image, queries], masks.scores, queries, fused))
+        found.append(
+            masks.segmentation(
+                labels[image, queries],
+                queries,
+                size=size,
+                mask_threshold=mask_threshold,
+                overlap_threshold=overlap_threshold,
+                fuse=fuse,
+                antialias=antialias,
+                compat=compat,
+            )
+        )
+    return found
+
+
+def pair_maps(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    sizes: Sizes | None = None,
+    threshold: float | None = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.8,
+    antialias: bool = False,
+    compat: bool = True,
+) -> list[Segmentation]:
+    """OneFormer's instances: the Q best pairs of query and class, painted as `panoptic_maps` paints queries.
+
+    Arguments and results as there; a pair stays if its class probability is above ``threshold`` (None: all stay).
+    Order and ties: as torch.topk lists the pairs, unsorted. compat=True is transformers, which multiplies scores with
+    the *logits* of masks and compares those with ``mask_threshold``; compat=False takes probabilities.
+    """
+    pairs = _check(class_logits, mask_logits, sizes)
+    classes, queries = class_logits.shape[2] - 1, class_logits.shape[1]
+    found = []
+    for image, logits in enumerate(class_logits):
+        chances = F.softmax(logits, dim=-1)[:, :-1]
+        scores, pair = chances.flatten().topk(min(queries, chances.numel()), sorted=False)
+        if threshold is not None:
+            kept = scores > threshold
+            scores, pair = scores[kept], pair[kept]
+        size = None if pairs is None else pairs[image]
+        if not len(pair):
+            found.append(no_segments(size or (mask_logits.shape[2], mask_logits.shape[3]), logits.device, compat))
+            continue
+        query = torch.div(pair, classes, rounding_mode="floor")
+        masks = mask_logits[image, query]
+        found.append(
+            KeptMasks(masks if compat else masks.sigmoid(), scores).segmentation(
+                pair % classes,
+                query,
+                size=size,
+                mask_threshold=mask_threshold,
+                overlap_threshold=overlap_threshold,
+                antialias=antialias,
+                compat=compat,
+            )
+        )
     return found
 
 
@@ -162,6 +218,33 @@ class KeptMasks:
     ) -> KeptMasks:
         """From the mask logits of a batch: the ``queries`` kept of one image, at ``mask_size`` where it is given."""
         return cls(kept_probabilities(mask_logits, image, queries, mask_size), scores)
+
+    def segmentation(
+        self,
+        labels: Tensor,
+        queries: Tensor,
+        *,
+        size: tuple[int, int] | None,
+        mask_threshold: float,
+        overlap_threshold: float,
+        fuse: Collection[int] = (),
+        antialias: bool = False,
+        compat: bool = True,
+    ) -> Segmentation:
+        """The segments that the kept queries become. labels, queries: [K] int64."""
+        masks = self
+        if antialias and size is not None:
+            masks, size = self._smoothed(size), None
+        winners, areas, covers = masks.areas(size, mask_threshold)
+        passed = [a > 0 and c > 0 and _ratio(a, c) > overlap_threshold for a, c in zip(areas, covers, strict=True)]
+        ids, fused = segment_ids(labels.tolist(), passed, fuse, compat)
+        return _segmentation(winners, ids, labels, self.scores, queries, fused)
+
+    def _smoothed(self, size: tuple[int, int]) -> KeptMasks:
+        if size == (self.probs.shape[1], self.probs.shape[2]):
+            return self
+        resized = F.interpolate(self.probs[None], size=size, mode="bilinear", align_corners=False, antialias=True)
+        return KeptMasks(resized[0], self.scores)
 
     def areas(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, list[int], list[int]]:
         """The winning query of every pixel, how many each wins, and how many reach the threshold with each."""

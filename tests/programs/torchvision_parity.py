@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,15 @@ if __name__ == "__main__":
 import torch
 import transformers
 
-from afterlogits.adapters import install_postprocess
+from afterlogits import pipeline
+from afterlogits.adapters import install_postprocess, post_process
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.postprocess import vision
-from tests.postprocess.vision import drawn_detections, drawn_masks
+from tests.builders import torchvision_models
+from tests.builders.vision_models import parts, picture
+from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_segmentations
 from tests.programs.drawn_parity import Check, command
+from tests.programs.vision_pipeline_parity import equal
 
 
 def check_rf_detr(seed: int) -> None:
@@ -33,10 +38,63 @@ def check_rf_detr(seed: int) -> None:
     drawn_detections.same_columns(vision.detect_sigmoid(logits, boxes, **options), theirs)
 
 
+def check_rf_detr_instances(seed: int) -> None:
+    choose, class_logits, masks, sizes = drawn_segmentations.draw_queries(seed)
+    outputs = SimpleNamespace(logits=class_logits, pred_masks=masks)
+    given = {
+        "threshold": choose.choice((0.0, 0.3, 0.5, 0.9)),
+        "mask_threshold": choose.choice((0.0, 0.5, -1.0)),
+        "target_sizes": sizes,
+        "top_k": choose.choice((None, None, 1, 4, 1000)),
+        **choose.choice(({}, {}, {"return_coco_annotation": True}, {"return_binary_maps": True})),
+    }
+    plain, installed = transformers.RfDetrImageProcessor(), install_postprocess(transformers.RfDetrImageProcessor())
+    theirs, ours = (each.post_process_instance_segmentation(outputs, **given) for each in (plain, installed))
+    require_same(ours, theirs)
+
+
+def check_pipelines(seed: int) -> None:
+    """Whole calls of tiny RF-DETR, SAM2 and OneFormer models over a drawn picture."""
+    choose = random.Random(seed)
+    name = choose.choice([*PIPELINES])
+    task, forms = PIPELINES[name]
+    options = choose.choice(forms)
+    shown = picture(choose.randint(20, 120), choose.randint(20, 120), seed)
+    torchvision_models.register()
+    built = parts(name)
+    theirs, ours = (make(task, **built, device="cpu")(shown, **options) for make in (transformers.pipeline, pipeline))
+    assert equal(theirs, ours, 1e-5), f"{name} {options}"
+    if "masks" in theirs and len(theirs["masks"]):
+        assert type(ours["masks"][0]) is type(theirs["masks"][0])
+
+
+LOOSE = {"points_per_crop": 3, "points_per_batch": 9, "pred_iou_thresh": -10.0, "stability_score_thresh": 0.0}
+PIPELINES: dict[str, Any] = {
+    "rf_detr": ("object-detection", [{"threshold": 0.01}, {"threshold": 0.2}, {"threshold": 0.4}]),
+    "rf_detr_instances": ("image-segmentation", [{"threshold": 0.1}, {"threshold": 0.4, "mask_threshold": 0.1}]),
+    "sam2": (
+        "mask-generation",
+        [
+            {**LOOSE, "output_rle_mask": True, "output_bboxes_mask": True},
+            {**LOOSE, "stability_score_thresh": 0.5, "crops_n_layers": 1},
+        ],
+    ),
+    "oneformer": (
+        "image-segmentation",
+        [
+            {"subtask": "panoptic", "threshold": 0.1, "overlap_mask_area_threshold": 0.1},
+            {"subtask": "instance", "threshold": 0.05, "mask_threshold": 0.1, "overlap_mask_area_threshold": 0.1},
+            {"subtask": "semantic"},
+            {"threshold": 0.1},
+        ],
+    ),
+}
+
+
 def check_merging(seed: int) -> None:
-    """SAM and SAM2: filters of two runs, one mask of each object."""
+    """SAM, SAM2 and SAM3: filters of two runs, one mask of each object."""
     choose, generator = drawn_masks.draw(seed)
-    name = choose.choice(("SamImageProcessor", "Sam2ImageProcessor"))
+    name = choose.choice(("SamImageProcessor", "Sam2ImageProcessor", "Sam3ImageProcessor"))
     processor = getattr(transformers, name)()
     options = {"pred_iou_thresh": choose.choice((0.0, 0.3)), "stability_score_thresh": choose.choice((0.0, 0.5))}
     runs, parts = [], []
@@ -89,13 +147,48 @@ def check_text_classes(seed: int) -> None:
     options: dict[str, Any] = {"sizes": sizes, "threshold": threshold, "iou_threshold": overlap}
     ours = vision.detect_text_classes(logits, boxes, counts, **options)
     drawn_detections.same_columns(ours, theirs)
+    processor = OmDetTurboProcessor.__new__(OmDetTurboProcessor)
+    texts = [[f"thing {number}" for number in range(classes)] for _ in range(batch)]
+    given: dict[str, Any] = {
+        "text_labels": texts,
+        "threshold": threshold,
+        "nms_threshold": overlap,
+        "target_sizes": sizes,
+    }
+    theirs = method(None, outputs, **given)
+    require_same(post_process(outputs, processor, "grounded_object_detection", **given), theirs)
+
+
+def check_depth_pro(seed: int) -> None:
+    choose, generator = drawn_masks.draw(seed)
+    predicted = torch.rand(2, choose.randint(2, 30), choose.randint(2, 30), generator=generator)
+    angles = choose.choice((None, torch.rand(2, generator=generator) * 90 + 10))
+    sizes = choose.choice((None, [(choose.randint(2, 60), choose.randint(2, 60)) for _ in range(2)]))
+    outputs = SimpleNamespace(predicted_depth=predicted, field_of_view=angles)
+    plain = transformers.DepthProImageProcessor(resample=choose.choice((0, 2, 3)))
+    theirs = plain.post_process_depth_estimation(outputs, sizes)
+    require_same(post_process(outputs, plain, "depth_estimation", target_sizes=sizes), theirs)
+
+
+def check_tips(seed: int) -> None:
+    choose, generator = drawn_segmentations.draw(seed)
+    logits = drawn_segmentations.draw_planes(choose, generator, (2, choose.randint(1, 9), 12, 14))
+    outputs = SimpleNamespace(**{choose.choice(("logits", "segmentation_logits")): logits})
+    sizes, plain = drawn_segmentations.draw_sizes(choose, 2), transformers.Tipsv2DptImageProcessor()
+    theirs = plain.post_process_semantic_segmentation(outputs, sizes)
+    require_same(post_process(outputs, plain, "semantic_segmentation", target_sizes=sizes), list(theirs))
 
 
 FAMILIES: dict[str, Check] = {
     "RF-DETR": check_rf_detr,
-    "SAM and SAM2, filter and merging": check_merging,
+    "RF-DETR, instances": check_rf_detr_instances,
+    "OneFormer": drawn_segmentations.check_oneformer,
+    "whole calls": check_pipelines,
+    "SAM, SAM2 and SAM3, filter and merging": check_merging,
     "ZoeDepth": check_zoe_depth,
     "OmDet-Turbo": check_text_classes,
+    "DepthPro": check_depth_pro,
+    "TIPSv2": check_tips,
 }
 
 

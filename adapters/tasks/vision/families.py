@@ -21,6 +21,7 @@ from ....postprocess.vision.pose import decode_poses
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 from ...running.reading import Reads
 from ...running.tokenising import checked, take_logits
+from . import segment_rules
 
 # 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
 VERSION_4 = transformers.__version__.startswith("4.")
@@ -41,7 +42,7 @@ DETECTORS: Mapping[str, Callable[..., Detections]] = {
 
 
 # Families whose logits are a plane a class, and those that give masks and the class of each: by what they differ.
-PLANES = frozenset({"Beit", "CHMv2", "DPT", "Sapiens2", "Segformer", "MobileNetV2", "MobileViT"})
+PLANES = frozenset({"Beit", "CHMv2", "DPT", "Sapiens2", "Segformer", "MobileNetV2", "MobileViT", "Tipsv2Dpt"})
 QUERIES: Mapping[str, Mapping[str, Any]] = {
     "Detr": {},
     "ConditionalDetr": {"keep_last": not VERSION_4},
@@ -57,6 +58,11 @@ def family_of(processor: Any, method: str) -> str | None:
         if method in vars(kind) and "_afterlogits_plain" not in vars(kind):
             return _SUFFIX.sub("", kind.__name__)
     return None
+
+
+def on_torchvision(processor: Any) -> bool:
+    """Whether it is one of transformers' image processors that return tensors where those on Pillow return arrays."""
+    return any(kind.__name__ == "TorchvisionBackend" for kind in type(processor).__mro__)
 
 
 def has(processor: Any, method: str) -> bool:
@@ -126,35 +132,38 @@ def segment_objects(
     """The map of ids and the segments of each picture, as ``post_process_{subtask}_segmentation``."""
     method = f"post_process_{subtask}_segmentation"
     family = family_of(processor, method) or ""
-    mask_size = QUERIES.get(family, {}).get("mask_size")
+    thresholds: dict[str, Any] = {
+        "threshold": threshold,
+        "mask_threshold": mask_threshold,
+        "overlap_threshold": overlap_mask_area_threshold,
+    }
     if (subtask == "panoptic" and family in QUERIES) or family in ("Detr", "ConditionalDetr"):
+        smooth = family == "OneFormer" and segment_rules.ANTIALIAS
+        size = QUERIES[family].get("mask_size")
         classes, masks = query_logits(outputs)
-        segmentations = panoptic_maps(
-            classes,
-            masks,
-            sizes=sizes,
-            threshold=threshold,
-            mask_threshold=mask_threshold,
-            overlap_threshold=overlap_mask_area_threshold,
-            mask_size=mask_size,
-            compat=compat,
+        found = panoptic_maps(
+            classes, masks, sizes=sizes, mask_size=size, antialias=smooth, compat=compat, **thresholds
         )
     elif family in ("MaskFormer", "Mask2Former"):
         classes, masks = query_logits(outputs)
-        instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=mask_size, compat=compat)
-        segmentations = [each.segments for each in instances]
+        size = QUERIES[family].get("mask_size")
+        instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=size, compat=compat)
+        found = [each.segments for each in instances]
+    elif family == "OneFormer":
+        found = segment_rules.oneformer_instances(outputs, sizes, compat=compat, **thresholds)
+    elif family == "Eomt" and subtask == "panoptic":
+        found = segment_rules.eomt_panoptic(processor, outputs, sizes, **thresholds)
+    elif family == "Eomt":
+        found = segment_rules.eomt_instances(processor, outputs, sizes, threshold=threshold)
+    elif family == "RfDetr":
+        found = segment_rules.rf_detr_instances(outputs, sizes, threshold=threshold, mask_threshold=mask_threshold)
     else:
         own = getattr(processor, method)
-        given = {
-            "threshold": threshold,
-            "mask_threshold": mask_threshold,
-            "overlap_mask_area_threshold": overlap_mask_area_threshold,
-        }
-        # EoMT's instances take no thresholds of masks; transformers' pipeline hands them over and stops there.
         taken = signature(own).parameters
-        found = own(outputs, target_sizes=sizes, **{name: value for name, value in given.items() if name in taken})
-        return [(each["segmentation"], each["segments_info"]) for each in found]
-    records = [each.records() for each in segmentations]
+        given = {**thresholds, "overlap_mask_area_threshold": overlap_mask_area_threshold}
+        plain = own(outputs, target_sizes=sizes, **{name: value for name, value in given.items() if name in taken})
+        return [(each["segmentation"], each["segments_info"]) for each in plain]
+    records = [each.records() for each in found]
     return [(each["segmentation"], each["segments_info"]) for each in records]
 
 

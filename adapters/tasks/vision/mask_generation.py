@@ -15,6 +15,7 @@ from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require_count
 from ...running.runner import Loaded, Prepared
+from .families import on_torchvision
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
 from .results import Masks, of_source
 
@@ -132,12 +133,19 @@ def _merged(loaded: Loaded, crops: Sequence[Any], options: MaskGenerationOptions
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: MaskGenerationOptions
 ) -> list[Any]:
-    """``{masks, scores}`` a picture, and where asked for ``rle_mask`` and ``bounding_boxes``."""
+    """``{masks, scores}`` a picture, and where asked for ``rle_mask`` and ``bounding_boxes``.
+
+    Masks are numpy arrays, or tensors where the image processor is torchvision's, as in transformers.
+    """
     asked = {"runs": options.output_rle_mask, "boxes": options.output_bboxes_mask}
-    return [
-        of_source(Masks(_merged(loaded, crops, options).records(**asked)), item.facts.source)
-        for item, crops in zip(items, outputs, strict=True)
-    ]
+    tensors = loaded.compat and on_torchvision(loaded.image_processor)
+    finished = []
+    for item, crops in zip(items, outputs, strict=True):
+        record = _merged(loaded, crops, options).records(**asked)
+        if tensors:
+            record["masks"] = [torch.from_numpy(mask) for mask in record["masks"]]
+        finished.append(of_source(Masks(record), item.facts.source))
+    return finished
 
 
 def columns(

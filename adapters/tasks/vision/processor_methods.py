@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from ....postprocess import vision
+from . import segment_rules
 
 Arguments = Mapping[str, Any]
 Method = Callable[[Any, Arguments, Callable[..., Any]], Any]
@@ -98,10 +99,46 @@ def _grounded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> An
     return results
 
 
+def _text_classes(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs, texts, sizes = given["outputs"], given["text_labels"], given["target_sizes"]
+    if sizes is None or len(sizes) != len(outputs.decoder_coord_logits):
+        return plain(**given)  # which asks the image processor, or says what is wrong
+    texts = [texts] if texts is not None and isinstance(texts[0], str) else texts
+    if texts is not None and len(texts) != len(sizes):
+        return plain(**given)
+    found = vision.detect_text_classes(
+        outputs.decoder_class_logits,
+        outputs.decoder_coord_logits,
+        torch.as_tensor(outputs.classes_structure),
+        sizes=sizes,
+        threshold=given["threshold"],
+        iou_threshold=given["nms_threshold"],
+        top_k=given["max_num_det"],
+    )
+    return [
+        {
+            "boxes": row["boxes"],
+            "scores": row["scores"],
+            "labels": row["labels"],
+            "text_labels": None if texts is None else [texts[image][label] for label in row["labels"].tolist()],
+        }
+        for image, row in enumerate(found.per_image())
+    ]
+
+
 def _planes(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
     if given.get("return_segmentation_scores"):
         return plain(**given)
     return vision.semantic_maps(given["outputs"].logits, sizes=given["target_sizes"])
+
+
+def _named_planes(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """TIPSv2's, whose models name them in two ways."""
+    outputs = given["outputs"]
+    logits = getattr(outputs, "segmentation_logits", None)
+    if given["return_segmentation_scores"]:
+        return plain(**given)
+    return vision.semantic_maps(outputs.logits if logits is None else logits, sizes=given["target_sizes"])
 
 
 def _queries(
@@ -206,6 +243,24 @@ def _depth_unpadded(processor: Any, given: Arguments, plain: Callable[..., Any])
     return [{"predicted_depth": depth} for depth in maps]
 
 
+def _depth_inverse(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    outputs, mode = given["outputs"], _MODES.get(int(processor.resample))
+    if mode is None:
+        return plain(**given)
+    angles = outputs.field_of_view
+    found = vision.inverse_depth_maps(
+        outputs.predicted_depth, sizes=given["target_sizes"], field_of_view=angles, mode=mode
+    )
+    return [
+        {"predicted_depth": depth, "field_of_view": angle, "focal_length": focal_length}
+        for (depth, focal_length), angle in zip(found, [None] * len(found) if angles is None else angles, strict=True)
+    ]
+
+
+_MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of the ways to resample that torch has too."""
+
+
 def _matches(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
     outputs = given["outputs"]
     found = vision.match_keypoints(
@@ -259,28 +314,36 @@ PLANES = ("Beit", "CHMv2", "DPT", "MobileNetV2", "MobileViT", "Sapiens2", "Segfo
 METHODS: Mapping[str, Mapping[str, Method]] = {
     "post_process_object_detection": DETECTORS,
     "post_process_image_guided_detection": {"OwlViT": _image_guided, "Owlv2": _image_guided_of_square},
-    "post_process_grounded_object_detection": {"GroundingDino": _grounded},
+    "post_process_grounded_object_detection": {"GroundingDino": _grounded, "OmDetTurbo": _text_classes},
     "post_process_semantic_segmentation": {
         **dict.fromkeys(PLANES, _planes),
+        "Tipsv2Dpt": _named_planes,
         "Detr": _queries,
         "MaskFormer": _queries,
         "OneFormer": _queries,
         "ConditionalDetr": _queries if VERSION_4 else _queries_with_last,
         "Mask2Former": _queries_at_384,
+        **({} if VERSION_4 else {"Eomt": segment_rules.eomt_semantic_method}),
     },
     "post_process_panoptic_segmentation": {
         **dict.fromkeys(("Detr", "ConditionalDetr", "MaskFormer"), _panoptic),
         "Mask2Former": _panoptic_at_384,
+        "OneFormer": segment_rules.oneformer_panoptic_method,
+        **({} if VERSION_4 else {"Eomt": segment_rules.eomt_panoptic_method}),
     },
     "post_process_instance_segmentation": {
         **dict.fromkeys(("Detr", "ConditionalDetr"), _instances_as_segments),
         "MaskFormer": _instances,
         "Mask2Former": _instances_at_384,
+        "OneFormer": segment_rules.oneformer_instance_method,
+        "RfDetr": segment_rules.rf_detr_instance_method,
+        **({} if VERSION_4 else {"Eomt": segment_rules.eomt_instance_method}),
     },
     "post_process_depth_estimation": {
         **dict.fromkeys(("DPT", "PromptDepthAnything"), _depth),
         "GLPN": _depth if VERSION_4 else _depth_whole,
         "ZoeDepth": _depth_unpadded,
+        "DepthPro": _depth_inverse,
     },
     "post_process_keypoint_matching": {
         **dict.fromkeys(("SuperGlue", "LightGlue"), _matches),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ....postprocess import vision
+from .families import on_torchvision
 from .processor_methods import Arguments, Method
 
 
@@ -62,12 +63,13 @@ def _one_of_each(processor: Any, given: Arguments, plain: Callable[..., Any]) ->
     scores, boxes = given["all_scores"], given["all_boxes"]
     kept = vision.nms(boxes.float(), scores, iou_threshold=given["crops_nms_thresh"])
     chosen = [records[place] for place in kept.tolist()]
-    masks = [*vision.read_run_lengths(chosen).decode().numpy()] if chosen else []
+    decoded = vision.read_run_lengths(chosen).decode() if chosen else torch.zeros(0)
+    masks = [*(decoded if on_torchvision(processor) else decoded.numpy())]
     return masks, scores[kept], chosen, boxes[kept]
 
 
 _SHARED: Mapping[str, Method] = {"filter_masks": _filter, "post_process_for_mask_generation": _one_of_each}
 SAM_METHODS: Mapping[str, Mapping[str, Method]] = {
-    "post_process_masks": {"Sam": _masks, "Sam2": _masks_of_sam2},
-    **{name: {"Sam": method, "Sam2": method} for name, method in _SHARED.items()},
+    "post_process_masks": {"Sam": _masks, "Sam2": _masks_of_sam2, "Sam3": _masks_of_sam2},
+    **{name: dict.fromkeys(("Sam", "Sam2", "Sam3"), method) for name, method in _SHARED.items()},
 }

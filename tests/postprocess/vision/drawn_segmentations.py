@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 import torch.nn.functional as F
 import transformers
 
+from afterlogits.adapters import install_postprocess
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.postprocess import vision
 
 VERSION_4 = transformers.__version__.startswith("4.")
+ANTIALIAS = not VERSION_4 and transformers.utils.is_torchvision_available()
 
 
 def draw(seed: int) -> tuple[random.Random, torch.Generator]:
@@ -211,7 +214,59 @@ def check_instances_detr(seed: int) -> None:
         require_same(vision.map_runs(own.map)[1] if len(own.ids) or isinstance(expected, list) else own.map, expected)
 
 
+def check_eomt(seed: int) -> None:
+    """Panoptic, instances and semantic maps of pictures in the corner of a square."""
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    sizes = sizes or [(30, 50)] * len(class_logits)
+    short, long = choose.choice(((32, 32), (48, 64), (200, 200), (150, 260)))
+    size = {"shortest_edge": short, "longest_edge": long}
+    options = draw_thresholds(choose)
+    outputs = outputs_of(class_logits, masks)
+    outputs.patch_offsets = None
+    plain = transformers.EomtImageProcessor(size=size)
+    known = install_postprocess(copy.copy(plain))
+    stuff = choose.sample(range(6), choose.randint(0, 3))
+    form = choose.choice(("panoptic", "panoptic", "instance", "instance", "semantic"))
+    forms = {"panoptic": {**options, "stuff_classes": stuff}, "instance": {"threshold": options["threshold"]}}
+    given = forms.get(form, {})
+    theirs, ours = (
+        getattr(each, f"post_process_{form}_segmentation")(outputs, target_sizes=sizes, **given)
+        for each in (plain, known)
+    )
+    if form == "semantic":
+        require_same(ours, list(theirs))
+        return
+    for own, other in zip(ours, theirs, strict=True):
+        same_info(own["segments_info"], other["segments_info"])
+        require_same(own["segmentation"], other["segmentation"])
+        assert own["segmentation"].dtype == other["segmentation"].dtype
+
+
+def check_oneformer(seed: int) -> None:
+    """Instances; with torchvision those of a target size too."""
+    choose, class_logits, masks, sizes = draw_queries(seed)
+    sizes = sizes if ANTIALIAS or VERSION_4 else None
+    outputs, options = outputs_of(class_logits, masks), draw_thresholds(choose)
+    form = choose.choice(("panoptic", "instance", "instance"))
+    given = {**options, "target_sizes": sizes}
+    if form == "panoptic":
+        given["label_ids_to_fuse"] = set(choose.sample(range(6), choose.randint(0, 3)))
+    else:
+        given |= {"is_demo": choose.random() < 0.8, "return_coco_annotation": choose.random() < 0.2}
+    plain = processor_of("OneFormerImageProcessor")
+    plain.class_info_file = "classes.json"  # without one its instances cannot be had
+    known = install_postprocess(copy.copy(plain))
+    theirs, ours = (
+        getattr(each, f"post_process_{form}_segmentation")(copy.deepcopy(outputs), **given) for each in (plain, known)
+    )
+    for own, other in zip(ours, theirs, strict=True):
+        same_info(own["segments_info"], other["segments_info"])
+        require_same(own["segmentation"], other["segmentation"])
+
+
 CHECKS = {
+    "OneFormer": check_oneformer,
+    **({} if VERSION_4 else {"EoMT": check_eomt}),
     "semantic": check_semantic,
     "semantic of queries": check_semantic_queries,
     "semantic, Mask2Former": check_semantic_mask2former,

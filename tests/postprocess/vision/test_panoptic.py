@@ -144,13 +144,44 @@ def test_an_image_alone_is_the_image_in_its_batch():
 # parity
 
 
-@pytest.mark.parametrize("family", [name for name in CHECKS if name.startswith(("panoptic", "instances"))])
+@pytest.mark.parametrize(
+    "family", [name for name in CHECKS if name.startswith(("panoptic", "instances", "One", "EoMT"))]
+)
 def test_transformers_gives_the_same_segments(family):
     for seed in range(15 if family in HEAVY else CASES):
         CHECKS[family](seed)
 
 
+def test_a_logit_is_no_probability_for_oneformer():
+    """A mask of logit 0.4 and a score of .99: .396 is below .5 there; as a probability it is .599 * .99 = .593."""
+    class_logits, masks = strips([0], score=5.0)
+    masks = masks.sign() * 0.4
+    compat, corrected = (vision.pair_maps(class_logits, masks, compat=compat)[0] for compat in (True, False))
+    assert compat.ids.tolist() == [] and compat.map.unique().tolist() == [0]
+    assert corrected.ids.tolist() == [1] and corrected.map.unique().tolist() == [1]
+
+
+def test_a_letterboxed_picture_is_cut_out_of_the_square():
+    """Of a mask of 4 x 4 over a square of 8 x 8 the picture shows the upper half: the lower query is not there."""
+    class_logits = torch.tensor([[[6.0, 0.0, 0.0], [0.0, 6.0, 0.0]]])
+    masks = torch.full((1, 2, 4, 4), -20.0)
+    masks[0, 0, :2], masks[0, 1, 2:] = 20.0, 20.0
+    options = {"square": (8, 8), "shown": [(3, 8)], "sizes": [(6, 16)]}
+    panoptic = vision.letterboxed_panoptic_maps(class_logits, masks, **options)[0]
+    assert (panoptic.ids.tolist(), panoptic.labels.tolist()) == ([0], [0])
+    assert panoptic.map.unique().tolist() == [0] and panoptic.map.dtype == torch.int64
+    instances = vision.letterboxed_instance_maps(class_logits, masks, **options)[0]
+    assert (instances.ids.tolist(), instances.map.unique().tolist()) == ([0], [0.0])
+
+
 # errors
+
+
+def test_a_letterbox_wants_every_size():
+    with pytest.raises(ValueError, match="sizes and shown must name every image of the batch; got None and "):
+        vision.letterboxed_instance_maps(
+            torch.zeros(1, 2, 3), torch.zeros(1, 2, 4, 4), square=(8, 8), shown=[(8, 8)], sizes=None
+        )
 
 
 def test_shapes_are_told():

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cards import history_of, save_card
 from ..optimise import Schedule
-from . import scenes
+from . import scenes, views
 
 _ABOUT = {
     "shapes": (
@@ -34,6 +34,12 @@ _ABOUT = {
         "AutoModelForVideoClassification",
         "A square of any colour that moves left, right, up or down by one or two pixels a frame.",
     ),
+    "views": (
+        "A SuperPoint and a LightGlue that find the corners of one view again in another, trained together.",
+        "AutoModelForKeypointMatching",
+        "Two views of a plane with up to 18 things: the second turned by at most 30 degrees, scaled by a quarter, "
+        "moved by a tenth and tilted, in another light.",
+    ),
 }
 _LIMITS = (
     "The model knows such drawings and nothing else: a photograph gets an answer that means nothing. It is there so "
@@ -46,8 +52,10 @@ def write_card(
 ) -> None:
     """``spent``: seconds of one processor core that the training took."""
     about, auto, corpus = _ABOUT[name]
-    side = scenes.FRAME_SIZE if name == "directions" else scenes.SIZE
-    corpus += f" Pictures of {side} x {side} pixels, drawn by `scenes.py`; no picture or weight is from elsewhere."
+    side, drawn = {"directions": (scenes.FRAME_SIZE, "scenes"), "views": (views.SIZE, "views")}.get(
+        name, (scenes.SIZE, "scenes")
+    )
+    corpus += f" Pictures of {side} x {side} pixels, drawn by `{drawn}.py`; no picture or weight is from elsewhere."
     size = sum(parameter.numel() for parameter in model.parameters())
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     history = (

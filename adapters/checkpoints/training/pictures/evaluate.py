@@ -1,6 +1,6 @@
 """Held-out figures of the vision checkpoints: fresh scenes of another seed, measured as a user would call the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import scenes
+from . import views as scene_views
 from .models import KINDS, Batch
 
 Figures = dict[str, float]
@@ -106,10 +107,51 @@ def box_overlap(first: Tensor, second: Tensor) -> Tensor:
     return inside / (first[:, 2:].prod(-1)[:, None] + second[:, 2:].prod(-1)[None] - inside)
 
 
+@torch.inference_mode()
+def views(model: Any, count: int = 300, near: float = 3.0) -> Figures:
+    """Of the matches reported: how many join a point to within ``near`` pixels of where it went. Of the corners that
+    lie in both views: how many a right match joins, both ends within ``near`` pixels of the corner."""
+    rng = np.random.default_rng(SEED)
+    right = reported = joined = true = found = inside = 0
+    for _ in range(count):
+        pair = scene_views.pair(rng)
+        output = model(pixel_values=_grey(pair)[None])
+        first, second = (output.keypoints[0].double() * scene_views.SIZE).numpy()
+        partner = output.matches[0, 0].numpy()
+        first_ends, second_ends = first[partner >= 0], second[partner[partner >= 0]]
+        went = scene_views.mapped(pair[1].homography @ np.linalg.inv(pair[0].homography), first_ends)
+        right, reported = right + int((_apart(went, second_ends) < near).sum()), reported + len(went)
+        both = pair[0].inside & pair[1].inside
+        ends = [
+            _between(view.corners[both], own) < near for view, own in zip(pair, (first_ends, second_ends), strict=True)
+        ]
+        joined, true = joined + int((ends[0] & ends[1]).any(1).sum()), true + int(both.sum())
+        seen = pair[0].corners[pair[0].inside]
+        found, inside = found + int((_between(seen, first) < near).any(1).sum()), inside + len(seen)
+    return {"corners found": found / inside, "precision": right / max(reported, 1), "recall": joined / true}
+
+
+def _grey(pair: Sequence[scene_views.View]) -> Tensor:
+    """Two views [2, 3, H, W] as the image processor makes them."""
+    grey = torch.from_numpy(np.stack([view.image for view in pair])).float() @ torch.tensor(scene_views.GREY) / 255
+    return grey[:, None].expand(-1, 3, -1, -1)
+
+
+def _apart(first: Any, second: Any) -> Any:
+    """Distances of points [N, 2] of one list to those of another."""
+    return np.sqrt(((first - second) ** 2).sum(-1))
+
+
+def _between(first: Any, second: Any) -> Any:
+    """Distances [N, M] of all points of one list to all of another."""
+    return _apart(first[:, None], second[None])
+
+
 EVALUATIONS: dict[str, Callable[..., Figures]] = {
     "shapes": shapes,
     "shape-maps": shape_maps,
     "shape-boxes": shape_boxes,
     "distances": distances,
     "directions": directions,
+    "views": views,
 }

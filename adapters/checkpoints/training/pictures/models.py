@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import scenes
+from .matching import matched_batch, matcher, matcher_processor, matching_loss
 
 Batch = dict[str, Any]
 
@@ -185,5 +186,6 @@ KINDS: dict[str, Kind] = {
         depth_estimator, lambda: transformers.GLPNImageProcessor(size_divisor=32), _measured, _depth_loss
     ),
     "directions": Kind(video_classifier, _video_processor, _moved, _own_loss),
+    "views": Kind(matcher, matcher_processor, matched_batch, matching_loss),
 }
 """Folder to what trains there."""
