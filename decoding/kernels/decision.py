@@ -10,15 +10,13 @@ Source: a list that grows until it holds the nucleus is llama.cpp's, a bound of 
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..options.batch_options import CompiledParams
-from ..options.numpy_or_torch import Array, along, double, namespace, single, whole
+from ..options.numpy_or_torch import Array, double, namespace, single
 from ..options.validation import divided
 from .error_bounds import EXP_ERROR, FEW_ADDITIONS, FLOAT64_UNIT, LANES, UNIT
 from .large_logits import LargeLogits
@@ -126,7 +124,7 @@ class Kept:
 
     scaled: [N, M] float32, the logits divided by the temperature. possible: [N, M] bool, what transformers may keep.
     certain: [N, M] bool, what it keeps for sure, if it is possible. settled: [N] bool, whether every token that is not
-    listed is certainly dropped. xp: numpy or torch, whichever the arrays are of.
+    listed is certainly dropped.
     """
 
     large: LargeLogits
@@ -134,18 +132,16 @@ class Kept:
     possible: Array
     certain: Array
     settled: Array
-    xp: ModuleType
 
 
 def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
     """Decide about the listed logits; where top-p needs a row's mass, ``large`` must know what the others weigh."""
-    xp: ModuleType = torch if isinstance(large.values, Tensor) else np
     scaled, bound = large.values, large.bound
     if filters.temperature is not None:
         scaled, bound = filters.divided(scaled), filters.divided(bound)
-    weight = xp.exp(xp.asarray(scaled - scaled[:, :1], dtype=xp.float64))  # 1 for the best
-    settled = bound == -torch.inf
-    certain = possible = scaled > -torch.inf
+    weight = np.exp(np.asarray(scaled - scaled[:, :1], dtype=np.float64))  # 1 for the best
+    settled = bound == -np.inf
+    certain = possible = scaled > -np.inf
     inside: Array = weight
     others: LargeLogits | None = large
     if filters.top_k is not None:
@@ -155,12 +151,12 @@ def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
         if not filters.joint:
             inside, others = weight * possible, _without_top_k(large, filters.top_k)
     if filters.border is not None:
-        above, within, done = _in_nucleus(scaled, inside, bound, others, filters, xp, vocab_size)
+        above, within, done = _in_nucleus(scaled, inside, bound, others, filters, vocab_size)
         certain, possible, settled = certain & above, possible & within, settled | done
     if filters.min_p is not None:
-        above, within, done = _above_min_p(weight, scaled, bound, filters, xp)
+        above, within, done = _above_min_p(weight, scaled, bound, filters)
         certain, possible, settled = certain & above, possible & within, settled | done
-    return Kept(large, scaled, possible, certain, settled[:, 0], xp)
+    return Kept(large, scaled, possible, certain, settled[:, 0])
 
 
 def nucleus_ends(
@@ -184,11 +180,10 @@ def _kth(scaled: Array, top_k: float | Array, keep: int) -> float | Array:
     listed = scaled.shape[1]
     if isinstance(top_k, float):
         rank = max(int(top_k), keep)
-        return scaled[:, rank - 1 : rank] if rank <= listed else -torch.inf
-    xp = namespace(scaled)
-    rank = xp.clip(top_k, keep, None)
-    lowest = along(scaled, whole(xp.clip(rank, 1, listed) - 1))
-    return xp.where((top_k == 0) | (rank > listed), -torch.inf, lowest)
+        return scaled[:, rank - 1 : rank] if rank <= listed else -np.inf
+    rank = np.clip(top_k, keep, None)
+    lowest = np.take_along_axis(scaled, np.clip(rank, 1, listed).astype(np.int64) - 1, 1)
+    return np.where((top_k == 0) | (rank > listed), np.float32(-np.inf), lowest)
 
 
 def _without_top_k(large: LargeLogits, top_k: float | Array) -> LargeLogits | None:
@@ -208,7 +203,6 @@ def _in_nucleus(
     bound: Array,
     others: LargeLogits | None,
     filters: RowFilters,
-    xp: ModuleType,
     vocab_size: int,
 ) -> tuple[Array, Array, Array | bool]:
     """Which tokens top-p certainly keeps, which it may keep, [N, M] bool each, and whether it keeps nothing else.
@@ -226,10 +220,10 @@ def _in_nucleus(
         share, error = others.most / most, error + others.error
     sure, limit = nucleus_ends(border, least, most, error, vocab_size, listed, share)
     above, within, done = before < sure, before < limit, False
-    if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -torch.inf)).any()):
+    if bool(((scaled[:, 1:] == scaled[:, :-1]) & (scaled[:, 1:] > -np.inf)).any()):
         # Equal logits stand in any order: such a run is kept if its last token is, dropped if its first token is.
-        above = above & (scaled > xp.amax(xp.where(above, -torch.inf, scaled), 1)[:, None])
-        within = within | (scaled >= xp.amin(xp.where(within, scaled, torch.inf), 1)[:, None])
+        above = above & (scaled > np.where(above, -np.inf, scaled).max(1)[:, None])
+        within = within | (scaled >= np.where(within, scaled, np.inf).min(1)[:, None])
     if others is not None and others.most is not None:
         over = scaled > bound
         above = above & over  # a run that ends the list may go on behind it
@@ -242,13 +236,11 @@ def _in_nucleus(
     return above, within, done
 
 
-def _above_min_p(
-    weight: Array, scaled: Array, bound: Array, filters: RowFilters, xp: ModuleType
-) -> tuple[Array, Array, Array]:
+def _above_min_p(weight: Array, scaled: Array, bound: Array, filters: RowFilters) -> tuple[Array, Array, Array]:
     """Which tokens min-p certainly keeps, which it may keep, and whether it keeps nothing that is not listed."""
     min_p, keep = filters.min_p, filters.keep
     above, within = weight > min_p * (1 + 2 * EXP_ERROR), weight >= min_p * (1 - 2 * EXP_ERROR)
-    limit = xp.exp(xp.asarray(bound - scaled[:, :1], dtype=xp.float64))
+    limit = np.exp(np.asarray(bound - scaled[:, :1], dtype=np.float64))
     done = limit < min_p * (1 - 2 * EXP_ERROR)
     if filters.protects_best:
         above, within, done = _but_the_best(weight, limit, keep, 2 * EXP_ERROR, above, within, done)

@@ -6,6 +6,7 @@ trick (Gumbel 1954; Maddison, Tarlow and Minka 2014) before the logarithm. ``tor
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,24 +35,23 @@ def listed_winners(
     noise: of each listed token, [N, M] float64. With seeds everything is float64 from the logits as given; without, the
     winner is transformers' unless its rounding decides. greedy: [N, 1] bool, rows that take their largest logit.
     """
-    large, xp = kept.large, kept.xp
-    lines = xp.arange(len(noise))
+    large, lines = kept.large, np.arange(len(noise))
     margin: float | Array = RACE_MARGIN
     if seeded:
-        values = xp.asarray(large.values, dtype=xp.float64)
+        values = np.asarray(large.values, dtype=np.float64)
         gap, temperature = values - values[:, :1], filters.divisor
         # Scores logit / T - log(noise) are at most this large where a token may win: noise is above 2**-64.
-        weight, margin = xp.exp(gap / temperature), SEEDED_MARGIN * (46 + abs(values[:, :1] / temperature))
+        weight, margin = np.exp(gap / temperature), SEEDED_MARGIN * (46 + abs(values[:, :1] / temperature))
     else:
-        weight = xp.exp(xp.asarray(kept.scaled - kept.scaled[:, :1], dtype=xp.float64))
-    winner, alone = race(xp.where(kept.possible, weight, 0.0), noise, margin, lines)
+        weight = np.exp(np.asarray(kept.scaled - kept.scaled[:, :1], dtype=np.float64))
+    winner, alone = race(np.where(kept.possible, weight, 0.0), noise, margin, lines)
     drawn = large.token_ids[lines, winner]
     certain = alone & (kept.certain & kept.possible)[lines, winner] & kept.settled
     if greedy is not None:
         greedy, values = greedy[:, 0], large.values
-        drawn = xp.where(greedy, large.token_ids[:, 0], drawn)
+        drawn = np.where(greedy, large.token_ids[:, 0], drawn)
         first = values[:, 0] > (values[:, 1] if values.shape[1] > 1 else large.bound[:, 0])
-        certain = xp.where(greedy, first, certain)
+        certain = np.where(greedy, first, certain)
     return drawn, certain
 
 
@@ -62,7 +62,7 @@ def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | T
     Python's own arithmetic decides, and the lower token id.
     """
     winners = []
-    token_ids = torch.arange(wide.shape[1], device=wide.device)
+    token_ids = torch.arange(wide.shape[1])
     for row in range(wide.shape[0]):
         if temperature is None:
             score = kept[row].to(torch.float64)

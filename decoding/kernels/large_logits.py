@@ -1,9 +1,8 @@
-"""The reader: the largest logits of each row with proof of what is not among them, ``read(...) -> LargeLogits``.
+"""The reader: the largest logits of each row on the CPU with proof of what is not among them, as ``LargeLogits``.
 
-On the host a row is seen as groups of neighbouring logits. One read of the row gives the maxima of its groups. The k-th
+A row is seen as groups of neighbouring logits. One read of the row gives the maxima of its groups. The k-th
 largest of any set of group maxima is a lower bound of the k-th largest logit, so maxima of maxima give a threshold;
-only the groups whose maximum reaches it are looked into. What is below the threshold is known to be. On another device
-the list is a top-k.
+only the groups whose maximum reaches it are looked into. What is below the threshold is known to be.
 
 Source: group maxima as bounds of what is not looked at, the idea of the threshold algorithm (Fagin, Lotem and Naor
 2003), two levels deep.
@@ -20,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..options.numpy_or_torch import Array, double, single
+from ..options.numpy_or_torch import Array, single
 from ..options.validation import check_row_maxima
-from .candidates import largest
-from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, SCALED_ERROR, WITHIN, scaled_error
+from .error_bounds import EQUAL_DIVIDED, EXP_ERROR, GROUP_ROOM, MASS_ERROR, SCALED_ERROR, WITHIN
 
 _WIDTH = 64  # four cache lines: shorter groups take torch longer to reduce, and are fetched no faster
 _LOWEST = np.float32(torch.finfo(torch.float32).min)
@@ -35,7 +33,7 @@ _SMALL = 512  # so many of a row may be listed whatever their share
 
 @dataclass(frozen=True)
 class LargeLogits:
-    """The largest logits of N rows, largest first: numpy arrays for logits on the CPU, tensors elsewhere.
+    """The largest logits of N rows, largest first.
 
     values: [N, M] float32, -inf behind the end of a row's list. token_ids: [N, M] int64.
     bound: [N, 1] float32, what nothing that is not listed exceeds; -inf where every finite logit is listed, +inf where
@@ -44,8 +42,8 @@ class LargeLogits:
     unknown.
     least, most, error: what the logits that are not listed weigh together, in units of the best, at least and at most,
     and the relative error of the whole row's mass; [N, 1] float64. None until ``weighed`` says.
-    hopeless: [N] bool, rows whose nucleus no list of this length holds once they are weighed on the host, by a guess
-    that costs time where it is wrong; True before that.
+    hopeless: [N] bool, rows whose nucleus no list of this length holds once they are weighed, by a guess that costs
+    time where it is wrong; True before that.
     """
 
     values: Array
@@ -72,13 +70,10 @@ class LargeLogits:
     ) -> LargeLogits:
         """With what the logits that are not listed weigh.
 
-        On the host each of them exceeds neither its group's maximum nor the bound; that bounds their weight. For the
-        rows ``among`` (None: all) it is formed from the logits [N, V] up to the error of ``row_mass``, unless a nucleus
-        of ``share`` of the row is hopeless: not listed even if the bound is twenty times too large. On other devices
-        every row's is formed.
+        Each of them exceeds neither its group's maximum nor the bound; that bounds their weight. For the rows ``among``
+        (None: all) it is formed from the logits [N, V] up to the error of ``row_mass``, unless a nucleus of ``share``
+        of the row is hopeless: not listed even if the bound is twenty times too large.
         """
-        if isinstance(self.values, Tensor):
-            return self._weighed(temperature, logits)
         top, bounded = self.values[:, :1], self
         if self.most is None:
             if self.maxima is None:
@@ -109,30 +104,6 @@ class LargeLogits:
         least[some] = most[some] = np.maximum(mass - listed, 0.0)
         error[some] = MASS_ERROR + SCALED_ERROR * (np.abs(scaled.astype(np.float64)) + WITHIN)
         return replace(bounded, least=least, most=most, error=error)
-
-    def _weighed(self, temperature: float | Array, logits: Tensor) -> LargeLogits:
-        """The same of tensors: every row's weight is formed."""
-        top = self.top / (temperature if isinstance(temperature, float) else single(temperature))
-        mass = row_mass(logits, temperature, single(top))
-        listed = ((double(self.values) - double(self.top)) / temperature).exp().sum(1)[:, None]
-        rest = (mass - listed) * (mass > listed)
-        return replace(self, least=rest, most=rest, error=MASS_ERROR + scaled_error(double(top)))
-
-
-def read(logits: Tensor, count: int, *, validate: bool = False) -> GroupMaxima | LargeLogits:
-    """The logits [N, V] read once, ready to list what is large; already the list on other devices than the CPU.
-
-    count: how many of the largest will be asked for at least. validate: raise if a row has NaN, +inf or only -inf;
-    always done on the CPU.
-    """
-    if logits.device.type == "cpu":
-        return GroupMaxima(logits, count)
-    values, token_ids = largest(logits, count)
-    values = values.to(torch.float32)
-    bound = values[:, -1:] if values.shape[1] < logits.shape[1] else torch.full_like(values[:, -1:], -torch.inf)
-    if validate:
-        check_row_maxima(values[:, 0])
-    return LargeLogits(values, token_ids, bound)
 
 
 class GroupMaxima:

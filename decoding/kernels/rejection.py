@@ -6,17 +6,19 @@ first accepted one that the filters keep. What comes out has the filtered distri
 proposal costs nothing but its hash, and only accepted ones are looked up in the nucleus.
 
 Whether a row is flat is an exact count of its logits, and the proposals are hashes of (seed, step, place in the row of
-proposals): the token depends on the row's seed, step, logits and options alone, on any device and in any batch.
+proposals): the token depends on the row's seed, step, logits and options alone, in any batch. ``device_race`` draws the
+same on a device.
 """
 
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..options.batch_options import CompiledParams
-from ..options.numpy_or_torch import Array, as_tensor, double, namespace, on_host, single, whole
+from ..options.numpy_or_torch import Array, single
 from .counter_noise import counter_uniform
 from .error_bounds import SEEDED_MARGIN
 from .large_logits import GroupMaxima
@@ -49,17 +51,17 @@ def flat_rows(
     if maxima is not None:
         top: Array = maxima.top
     else:
-        top = known if known is not None else on_host(logits.amax(1, keepdim=True).to(torch.float32))
-    floor = single(double(top) - WITHIN * on.get("temperature", 1.0))
-    may_be = namespace(top).isfinite(top) & (on.get("top_p", 1.0) >= LEAST_TOP_P)
+        top = known if known is not None else logits.amax(1, keepdim=True).to(torch.float32).numpy()
+    floor = single(top.astype(np.float64) - WITHIN * on.get("temperature", 1.0))
+    may_be = np.isfinite(top) & (on.get("top_p", 1.0) >= LEAST_TOP_P)
     if params.proposing is not True:
-        may_be = may_be & on_host(params.proposing)
+        may_be = may_be & np.asarray(params.proposing)
     if maxima is not None:
         within = (maxima.maxima[:, : -(-part // maxima.width)].numpy() >= floor).sum(1, keepdims=True)
         may_be = may_be & (within * maxima.width >= enough)
     if not may_be.any():
         return [], top
-    rows, floor = as_tensor(may_be)[:, 0].nonzero()[:, 0], as_tensor(floor)
+    rows, floor = torch.from_numpy(may_be[:, 0].nonzero()[0]), torch.from_numpy(floor)
     found = []
     for size in (min(4 * enough, part), part):  # most show it by their first few thousand logits
         flat = _reached(logits[:, :size], rows, floor, enough)
@@ -91,7 +93,7 @@ def draw_flat(
     Cost: some hashes, one exponential per logit, and a sum of those above each proposal asked about (about 1 / top_p).
     """
     logits = logits.detach()
-    options, space = _options(params, len(logits)), torch.empty(logits.shape[1], device=logits.device)
+    options, space = _options(params, len(logits)), torch.empty(logits.shape[1])
     drawn, books = [-1] * len(logits), dict[int, Tensor]()
     waiting, first, size = list(range(len(logits))), 0, _BLOCK
     while waiting and first < PROPOSALS:
@@ -117,16 +119,18 @@ def _accepted(
 ) -> list[list[tuple[int, float]]]:
     """The accepted ones among ``size`` proposals of some rows: token ids and their logits, in order, a list per row."""
     vocab_size = logits.shape[1]
-    places = on_host(torch.arange(FIRST - 2 * first, FIRST - 2 * (first + size), -1, device=logits.device))
+    places = np.arange(FIRST - 2 * first, FIRST - 2 * (first + size), -1)
     noise = counter_uniform(keys[rows], places)
     pick, coin = noise[:, ::2], noise[:, 1::2]
-    token_ids = whole(pick * vocab_size).clip(max=vocab_size - 1)
-    values = on_host(logits[torch.tensor(rows)[:, None], as_tensor(token_ids)].to(torch.float32))
+    token_ids = np.minimum((pick * vocab_size).astype(np.int64), vocab_size - 1)
+    values = logits[torch.tensor(rows)[:, None], torch.from_numpy(token_ids)].to(torch.float32).numpy()
     temperature = params.arrays.get("temperature", 1.0)
-    gap = (double(values) - double(top[rows])) / (temperature if isinstance(temperature, float) else temperature[rows])
-    weight = namespace(gap).exp(gap)
+    gap = (values.astype(np.float64) - top[rows].astype(np.float64)) / (
+        temperature if isinstance(temperature, float) else temperature[rows]
+    )
+    weight = np.exp(gap)
     accepted = coin <= weight
-    for i, j in as_tensor(abs(coin - weight) <= SEEDED_MARGIN * weight).nonzero().tolist():
+    for i, j in np.argwhere(abs(coin - weight) <= SEEDED_MARGIN * weight).tolist():
         accepted[i, j] = float(coin[i, j]) <= math.exp(float(gap[i, j]))
     found = zip(token_ids.tolist(), values.tolist(), accepted.tolist(), strict=True)
     return [[(token, x) for token, x, good in zip(*row, strict=True) if good] for row in found]

@@ -41,18 +41,6 @@ def single(x: Array) -> Array:
     return x.to(torch.float32) if isinstance(x, Tensor) else x.astype(np.float32)
 
 
-def whole(x: Array) -> Array:
-    """``x`` as int64."""
-    return x.to(torch.int64) if isinstance(x, Tensor) else x.astype(np.int64)
-
-
-def along(x: Array, places: Array) -> Array:
-    """``x[i, places[i, j]]``: x [N, M], places [N, J] -> [N, J]."""
-    if isinstance(x, Tensor):
-        return x.gather(1, places)
-    return x[np.arange(len(x))[:, None], places]
-
-
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on ``device``; to CUDA it goes from pinned memory, and nobody waits until it is there."""
     if device.type != "cuda" or values.device.type != "cpu":

@@ -1,4 +1,4 @@
-"""The rows of one draw: what is given, what has been read of it, and what is drawn."""
+"""The rows of one draw on the CPU: what is given, what has been read of it, and what is drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..kernels.counter_noise import counter_keys, row_key
 from ..kernels.decision import RowFilters
-from ..kernels.large_logits import GroupMaxima, LargeLogits, read
+from ..kernels.large_logits import GroupMaxima
 from ..kernels.torch_stream import row_exponentials, stream_is_known
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, as_tensor, on_host
@@ -31,13 +31,13 @@ _FEW = 4  # up to so many counters are formed in Python
 
 
 class Batch:
-    """Logits [N, V], some or all rows of the batch that ``plan`` is for, and what is drawn of them.
+    """Logits [N, V], some or all rows of the batch that ``plan`` is for, and what is drawn of them, on the CPU.
 
-    seeds: [B] int64 on the plan's device; None draws from ``generator``, torch's global one if None. rows: [N] int64,
-    which rows of the plan's batch these are; None means all. original: the same as numbers. steps: what learns from the
-    draw. left: places of the rows that have no token yet. states: of torch's stream where each row's noise begins, once
-    it has moved on. again: gives the whole noise of a row that has been raced, [1, V]. fallbacks: how many rows no fast
-    way could prove.
+    seeds: [B] int64; None draws from ``generator``, torch's global one if None. rows: [N] int64, which rows of the
+    plan's batch these are; None means all. original: the same as numbers. steps: what learns from the draw. covered:
+    whether the proofs of the fast ways hold for this type and this stream. left: places of the rows that have no token
+    yet. states: of torch's stream where each row's noise begins, once it has moved on. again: gives the whole noise of
+    a row that has been raced, [1, V]. fallbacks: how many rows no fast way could prove.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Batch:
             self.logits = self.logits.to(torch.float32)
         self.params: CompiledParams = plan.params if rows is None else plan.params.select_rows(rows)
         filters = plan.filters
-        self.filters: RowFilters | None = filters if filters is None or rows is None else filters.rows(on_host(rows))
+        self.filters: RowFilters | None = filters if filters is None or rows is None else filters.rows(rows.numpy())
         self.count, self.vocab_size = logits.shape
-        self.on_host = plan.on_cpu and self.logits.dtype != torch.float64 and (seeds is not None or stream_is_known())
+        self.covered = self.logits.dtype != torch.float64 and (seeds is not None or stream_is_known())
         self.original: Sequence[int] = range(self.count) if rows is None else rows.tolist()
         self.left: Sequence[int] = range(self.count)
         self.tokens: Tensor | None = None
         self.states: Sequence[Tensor] = ()
         self.again: Callable[[int], Tensor] | None = None
         self.fallbacks = 0
-        self._known: GroupMaxima | LargeLogits | None = None
+        self._known: GroupMaxima | None = None
         self._top: Array | None = None
         self._keys: Tensor | None = None
 
@@ -77,20 +77,17 @@ class Batch:
             self._keys = keys_of(self.seeds, self.step, self.rows)
         return self._keys
 
-    def known(self) -> GroupMaxima | LargeLogits | None:
+    def known(self) -> GroupMaxima | None:
         """The rows read once, where a list of their largest logits may serve; bad rows raise."""
         filters = self.filters
         if self._known is not None or filters is None or not filters.listable:
             return self._known
-        if self.vocab_size < _SHORT if self.on_host else self.seeds is None or self.logits.dtype == torch.float64:
+        if not self.covered or self.vocab_size < _SHORT:
             return None
         count = _COUNT if filters.border is not None else _COUNT_FOR_MIN_P
         if filters.largest_top_k > 0 and not filters.joint:
             count = max(filters.largest_top_k, filters.keep) + 1
-        if self.plan.on_cpu:
-            self._known = GroupMaxima(self.logits, count)
-        else:
-            self._known = read(self.logits, count, validate=self.plan.validate)
+        self._known = GroupMaxima(self.logits, count)
         return self._known
 
     def top(self) -> Array:
@@ -106,10 +103,6 @@ class Batch:
         top = self.logits.amax(1, keepdim=True)
         if self.logits.dtype not in (torch.float32, torch.float64):
             top = top.to(torch.float32)
-        if not self.plan.on_cpu:
-            if self.plan.validate:
-                check_row_maxima(top[:, 0])
-            return top
         found = top.numpy()
         if not (isfinite(found.item()) if self.count == 1 else np.isfinite(found).all()):
             check_row_maxima(top[:, 0])
@@ -123,7 +116,7 @@ class Batch:
             self.tokens, self.left = found, ()
             return
         if self.tokens is None:
-            self.tokens = torch.zeros(self.count, dtype=torch.int64, device=self.logits.device)
+            self.tokens = torch.zeros(self.count, dtype=torch.int64)
         places = np.arange(self.count) if among is None else np.array(among)
         good = np.isin(places, self.left)
         if certain is not None:
@@ -136,13 +129,13 @@ class Batch:
         """The rows that are left, as a batch."""
         if len(self.left) == self.count:
             return self
-        some = torch.tensor(self.left, dtype=torch.int64, device=self.logits.device)
+        some = torch.tensor(self.left, dtype=torch.int64)
         rows = some if self.rows is None else self.rows[some]
         return Batch(self.plan, self.logits[some], self.seeds, self.generator, self.step, rows, self.steps)
 
     def one(self, place: int) -> tuple[Tensor, CompiledParams]:
         """One row [1, V] and its options."""
-        return self.logits[place : place + 1], self.params.select_rows(torch.tensor([place], device=self.logits.device))
+        return self.logits[place : place + 1], self.params.select_rows(torch.tensor([place]))
 
     def noise_of(self, place: int) -> Tensor:
         """The noise of one row in torch's stream, [1, V], which has moved on."""

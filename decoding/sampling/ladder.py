@@ -29,12 +29,11 @@ from ..kernels.counter_noise import counter_exponential
 from ..kernels.decision import RowFilters, keep
 from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.exponential_race import full_winner, listed_winners
-from ..kernels.large_logits import GroupMaxima
 from ..kernels.rejection import LEAST, PART, draw_flat, flat_rows
 from ..kernels.row_noise import CounterNoise, RestoredNoise, StreamNoise
 from ..kernels.torch_stream import exponentials_at, stream_is_known
 from ..kernels.whole_rows import whole_row_winners
-from ..options.numpy_or_torch import Array, on_host
+from ..options.numpy_or_torch import Array
 from ..options.validation import check_row_maxima
 from .batch import Batch, keys_of
 from .kernel_draw import by_kernels
@@ -66,12 +65,11 @@ def draw(batch: Batch) -> Tensor:
         for way, most_rows in batch.plan.ways[batch.seeds is not None]:
             if batch.left and batch.count <= most_rows:
                 way(batch)
-    return torch.empty(0, dtype=torch.int64, device=batch.logits.device) if batch.tokens is None else batch.tokens
+    return torch.empty(0, dtype=torch.int64) if batch.tokens is None else batch.tokens
 
 
 def _greedy(batch: Batch) -> None:
-    if batch.plan.validate:
-        check_row_maxima(batch.logits.amax(1))
+    check_row_maxima(batch.logits.amax(1))
     batch.put(first_argmax(batch.logits))
 
 
@@ -95,7 +93,7 @@ def _small_batch(batch: Batch) -> None:
 def _as_tokens(logits: Tensor, tokens: list[int]) -> Tensor:
     if len(tokens) == 1:  # without torch.tensor, which takes as long as three other operations
         return logits.new_full((1,), tokens[0], dtype=torch.int64)
-    return torch.tensor(tokens, device=logits.device)
+    return torch.tensor(tokens)
 
 
 def _race_prefixes(batch: Batch, prefixes: Sequence[Any]) -> None:
@@ -124,14 +122,14 @@ def _stream_at(batch: Batch, places: Any) -> Any:
 def _proposals(batch: Batch) -> None:
     """Flat rows with seeds: the first accepted one of some thousand proposed tokens that the filters keep."""
     known, logits, params, keys = batch.known(), batch.logits, batch.params, batch.keys
-    flat, top = flat_rows(logits, params, known if isinstance(known, GroupMaxima) else batch.top())
+    flat, top = flat_rows(logits, params, batch.top() if known is None else known)
     if not flat or top is None or keys is None:
         return
     if len(flat) < batch.count:
-        rows = torch.tensor(flat, device=logits.device)
+        rows = torch.tensor(flat)
         logits, top, keys, params = logits[rows], top[flat], keys[rows], params.select_rows(rows)
     tokens, undecided = draw_flat(
-        logits, top, params, on_host(keys), lambda row: filtered(*batch.one(flat[row]))[0] > -torch.inf
+        logits, top, params, keys.numpy(), lambda row: filtered(*batch.one(flat[row]))[0] > -torch.inf
     )
     batch.fallbacks += undecided
     drawn = np.array(tokens)
@@ -143,10 +141,7 @@ def _largest_logits(batch: Batch) -> None:
     known, filters = batch.known(), batch.filters
     if known is None or filters is None or batch.states:  # a way that was tried has moved the stream on
         return
-    if isinstance(known, GroupMaxima):
-        large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
-    else:
-        large = known
+    large = known.listed(known.min_p_floor(filters.min_p, filters.divisor) if filters.by_floor else known.floor())
     if filters.needs_mass:
         large = large.weighed(filters.divisor, batch.logits, filters.share, ())
     kept = keep(large, filters, batch.vocab_size)
@@ -156,7 +151,7 @@ def _largest_logits(batch: Batch) -> None:
     if batch.seeds is None:
         noise = _stream_at(batch, np.array(batch.original)[:, None] * batch.vocab_size + large.token_ids)
     else:
-        noise = counter_exponential(on_host(keys_of(batch.seeds, batch.step, batch.rows)), large.token_ids)
+        noise = counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy(), large.token_ids)
     greedy, seeded = batch.params.arrays.get("greedy"), batch.seeds is not None
     batch.put(*listed_winners(kept, noise, filters, greedy, seeded))
     if batch.left and not hopeless[list(batch.left)].all():  # what their mass, once it is formed, may settle
@@ -166,7 +161,7 @@ def _largest_logits(batch: Batch) -> None:
 
 def _whole_rows(batch: Batch) -> None:
     """Rows of any other shape: the race of every token, the filters asked about the winner."""
-    if batch.filters is None or not batch.on_host:
+    if batch.filters is None or not batch.covered:
         return
     top = batch.top()
     batch.put(*_raced(batch, batch.logits, top, batch.filters))
@@ -198,7 +193,7 @@ def _row_noise(batch: Batch) -> CounterNoise | StreamNoise | RestoredNoise:
 
 def _filtered_rows(batch: Batch) -> None:
     """Other filters, and steps that learn from the draw: transformers' filters, then the race of what they leave."""
-    if batch.states or not batch.on_host or not np.isfinite(batch.top()).all():
+    if batch.states or not batch.covered or not np.isfinite(batch.top()).all():
         return
     rest = batch.rest()
     kept = _filtered(rest)
@@ -233,7 +228,7 @@ def _exact(kept: Tensor, batch: Batch, place: int) -> Tensor:
 def _exactly(batch: Batch) -> None:
     """The rows that no proof covers, by transformers' operations alone."""
     batch.top()
-    if batch.again is None and not batch.states and (batch.keys is None or not batch.on_host):
+    if batch.again is None and not batch.states and (batch.keys is None or not batch.covered):
         batch.put(_exactly_together(batch.rest()), among=batch.left)
         return
     tokens = []
@@ -246,10 +241,9 @@ def _exactly(batch: Batch) -> None:
 
 
 def _exactly_together(batch: Batch) -> Tensor:
-    """The same of a batch whose stream has not moved on, or with counters, on any device."""
+    """The same of a batch whose stream has not moved on, or with counters."""
     kept, params, steps = _filtered(batch), batch.params, batch.steps
-    if batch.plan.validate:
-        check_drawable(kept, params, batch.original)
+    check_drawable(kept, params, batch.original)
     if batch.keys is None:
         drawn = multinomial(kept, batch.rows, batch.plan.batch_size, batch.generator)
     else:
