@@ -1,12 +1,18 @@
 """Words of pages as tesseract's table has them, and by the program itself where it is installed."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
+from afterlogits import pipeline
+from afterlogits.adapters import checkpoints
 from afterlogits.adapters.media.ocr import read_words, scaled_box, words_of_table
 
+PAGES = Path(checkpoints.__file__).with_name("demo_pages")
+HELD = json.loads((PAGES / "receipt.json").read_text())
 TABLE = """level\tleft\ttop\twidth\theight\tconf\ttext
 1\t0\t0\t200\t100\t-1\t
 5\t10\t20\t33\t10\t96.1\tTotal
@@ -36,3 +42,15 @@ def test_words_by_the_program():
     page = Image.new("RGB", (400, 80), "white")
     ImageDraw.Draw(page).text((20, 20), "TOTAL 42", fill="black", font_size=32)
     assert [word for word, _ in read_words(page)] == ["TOTAL", "42"]
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
+def test_questions_about_a_page_alone():
+    """The shipped receipt as a picture: tesseract finds its words, the shipped model the answers among them."""
+    ask = pipeline("document-question-answering")
+    answers = ask(image=str(PAGES / "receipt.png"), question="How much is the total?")
+    truth = next(item["answer"] for item in HELD["questions"] if "total" in item["question"])
+    assert answers[0]["answer"] == truth
+    box = answers.box_of(answers[0])
+    true = next(box for word, box in HELD["word_boxes"][::-1] if word == truth)
+    assert max(abs(a - b) for a, b in zip(box, true, strict=True)) < 40
