@@ -5,6 +5,7 @@ OPTIONS = {
     "aggregation_strategy": "how tokens become entities: none, simple, first, average or max",
     "align_to_words": "answers begin and end with whole words",
     "allow_urls": "read pictures from web addresses",
+    "attention": "keep what a Whisper attended to for each word, for drawings",
     "bool_masked_pos": "patches to hide, as JSON",
     "boxes": "boxes: of the answers, or of the persons in a picture",
     "candidate_labels": "the labels to choose from: a list, or one string with commas",

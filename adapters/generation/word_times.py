@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...postprocess.audio.attention_times import follow_beams, select_heads, token_times
+from ...postprocess.audio.attention_times import follow_beams, select_heads, smooth_attentions, token_times
 from .needed_attentions import NeededAttentions
 
 _alone: ContextVar[bool] = ContextVar("rows_timed_alone", default=False)
+_kept: ContextVar[bool] = ContextVar("attentions_kept", default=False)
+KEPT = "word_attention"
+"""Under this name the result of each window holds its smoothed attentions: row r is of token r + 1 after the prompt."""
 
 
 @contextmanager
@@ -23,6 +26,16 @@ def rows_timed_alone() -> Iterator[None]:
         yield
     finally:
         _alone.reset(token)
+
+
+@contextmanager
+def attentions_kept(keep: bool = True) -> Iterator[None]:
+    """Within, what the times of tokens are read from stays in the results (``KEPT``): [T, F] of every window."""
+    token = _kept.set(keep)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 class WordTimes(NeededAttentions):
@@ -46,22 +59,37 @@ class WordTimes(NeededAttentions):
         beams = generate_outputs.get("beam_indices")
         if beams is not None:
             weights = follow_beams(weights, beams, given)
-        options = {
-            "num_input_ids": given,
-            "time_precision": time_precision,
-            "filter_width": self.config.median_filter_width,
-        }
+        width = self.config.median_filter_width
         rows, available = len(weights), weights.shape[-1]
         frames = _frames(num_frames, rows, available, alone=_alone.get())
-        if not _alone.get() or rows < 2:
-            return token_times(weights, frames=frames, **options)
-        steps = _own_steps(generate_outputs.sequences, beams, given, self.config.eos_token_id, weights.shape[2])
+        groups = [(list(range(rows)), weights, frames)]
+        if _alone.get() and rows > 1:
+            steps = _own_steps(generate_outputs.sequences, beams, given, self.config.eos_token_id, weights.shape[2])
+            groups = _of_like_length(weights, steps, frames)
         times = weights.new_zeros(rows, weights.shape[2] + 1, dtype=torch.float32)
-        for count in sorted(set(steps)):
-            own = [row for row, each in enumerate(steps) if each == count]
-            chosen = frames if not isinstance(frames, list) else [frames[row] for row in own]
-            times[own, : count + 1] = token_times(weights[own, :, :count], frames=chosen, **options)
+        kept = weights.new_zeros(rows, max(weights.shape[2] - given, 0), available) if _kept.get() else None
+        for own, part, chosen in groups:
+            count = part.shape[2]
+            times[own, : count + 1] = token_times(
+                part, num_input_ids=given, frames=chosen, time_precision=time_precision, filter_width=width
+            )
+            if kept is not None and count > given:
+                kept[own, : count - given] = smooth_attentions(part[:, :, given:], frames=chosen, filter_width=width)
+        if kept is not None:
+            generate_outputs[KEPT] = kept
         return times
+
+
+def _of_like_length(
+    weights: Tensor, steps: Sequence[int], frames: int | list[int] | None
+) -> list[tuple[list[int], Tensor, int | list[int] | None]]:
+    """The rows of each number of steps, their weights up to there, and the frames that count for them."""
+    groups = []
+    for count in sorted(set(steps)):
+        own = [row for row, each in enumerate(steps) if each == count]
+        chosen = frames if not isinstance(frames, list) else [frames[row] for row in own]
+        groups.append((own, weights[own, :, :count], chosen))
+    return groups
 
 
 def _frames(num_frames: Any, rows: int, available: int, *, alone: bool) -> int | list[int] | None:

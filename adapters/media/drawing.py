@@ -157,7 +157,7 @@ def draw_labels(picture: Any, records: Sequence[Mapping[str, Any]], *, most: int
     from PIL import Image, ImageDraw
 
     canvas, _ = fit(picture)
-    font = _font(16)
+    font = font_of(16)
     shown = records[:most]
     panel = Image.new("RGB", (280, max(canvas.height, 30 * len(shown) + 10)), _BACKGROUND)
     pen = ImageDraw.Draw(panel)
@@ -172,7 +172,7 @@ def legend(entries: Sequence[tuple[str, Colour]], *, most: int = 24) -> Any:
     """A panel of colours and names."""
     from PIL import Image, ImageDraw
 
-    font = _font(15)
+    font = font_of(15)
     rows = [*entries[:most], *([(f"and {len(entries) - most} more", _BACKGROUND)] if len(entries) > most else [])]
     width = max((font.getlength(name) for name, _ in rows), default=0)
     panel = Image.new("RGB", (int(width) + 42, 24 * max(len(rows), 1) + 8), _BACKGROUND)
@@ -188,7 +188,7 @@ def scale_bar(low: float, high: float, height: int) -> Any:
     """The colours of numbers from ``high`` at the top to ``low``."""
     from PIL import Image, ImageDraw
 
-    font = _font(13)
+    font = font_of(13)
     ramp = number_colours()[np.linspace(255, 0, max(height, 1)).astype(int)][:, None]
     panel = Image.new("RGB", (90, height), _BACKGROUND)
     panel.paste(Image.fromarray(np.ascontiguousarray(np.repeat(ramp, 16, axis=1))), (4, 0))
@@ -231,7 +231,7 @@ def _tinted(canvas: Any, places: Any, table: Mapping[int, Colour]) -> Any:
 
 def _tag(pen: Any, canvas: Any, corner: tuple[float, float], text: str, colour: Colour) -> None:
     """A label above a corner, or below where there is no room."""
-    font = _font(max(12, min(20, canvas.width // 45)))
+    font = font_of(max(12, min(20, canvas.width // 45)))
     left, top, right, bottom = font.getbbox(text)
     width, height = right - left + 8, bottom - top + 6
     x = min(max(corner[0], 0), max(canvas.width - width, 0))
@@ -245,7 +245,7 @@ def _line_width(canvas: Any) -> int:
     return max(2, round(longest / 320))
 
 
-def _font(size: int) -> Any:
+def font_of(size: int) -> Any:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -45,6 +45,7 @@ class RecognitionOptions:
     decoder_kwargs: Mapping[str, Any] | None = None
     generate_kwargs: Mapping[str, Any] | None = None
     confidence: bool = False
+    attention: bool = False
     allow_urls: bool = False
     timeout: float | None = None
     forwarded: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +104,11 @@ def check(loaded: Loaded, options: RecognitionOptions) -> RecognitionOptions:
         require(
             kind == CTC or (kind == WHISPER and not options.chunk_length_s),
             "confidence must be False but for a CTC model without a decoder, or a Whisper without chunk_length_s",
+        )
+    if options.attention:
+        require(
+            kind == WHISPER and times == "word" and not options.chunk_length_s,
+            'attention must be False but for a Whisper with return_timestamps="word" and without chunk_length_s',
         )
     if kind == TRANSDUCER and times is not None:
         require(

@@ -3,21 +3,27 @@
 import base64
 import io
 import wave
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...media.drawn import Drawn
+from ...media.sound_drawing import draw_sound
 from ...media.sounds import Sound
 from .formats import write_recognition
 from .waveforms import draw_waveform
+from .word_attention import WordAttention
 
 
-class Recognised(dict[str, Any]):
+class Recognised(Drawn, dict[str, Any]):
     """What was said: ``text`` and perhaps ``chunks`` with times."""
 
     sound: Sound | None = None
+    attention: Sequence[WordAttention] = ()
+    """What a Whisper attended to while it wrote each word, where that is asked for."""
 
     @property
     def seconds(self) -> float | None:
@@ -40,15 +46,28 @@ class Recognised(dict[str, Any]):
 
     def waveform(self, **options: Any) -> str:
         """The sound as an SVG picture with the words under it; see ``waveforms.draw_waveform``."""
+        sound = self._known_sound()
+        return draw_waveform(sound.samples, sound.rate, self.get("chunks", ()), **options)
+
+    def draw(self, **options: Any) -> Any:
+        """The sound as a PIL image with the words under it, and what the model attended to for each where that is
+        known; see ``sound_drawing.draw_sound``."""
+        sound = self._known_sound()
+        return draw_sound(sound.samples, sound.rate, self.get("chunks", ()), self.attention, **options)
+
+    def _known_sound(self) -> Sound:
         if self.sound is None:
             raise ValueError("a result must know its sound to draw it; this one was made by hand")
-        return draw_waveform(self.sound.samples, self.sound.rate, self.get("chunks", ()), **options)
+        return self.sound
 
     def _repr_html_(self) -> str:
         head = f"<div>{escape(str(self['text']))}</div>"
         if self.sound is None:
             return head
-        return head + player(self.sound.samples, self.sound.rate) + f"<div>{self.waveform()}</div>"
+        head += player(self.sound.samples, self.sound.rate)
+        if not self.attention:
+            return f"{head}<div>{self.waveform()}</div>"
+        return f'{head}<img src="data:image/png;base64,{base64.b64encode(self._repr_png_()).decode()}"/>'
 
 
 class Speech(dict[str, Any]):

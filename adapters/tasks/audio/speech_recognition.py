@@ -148,19 +148,26 @@ def finish(
     for item, record in zip(items, records, strict=True):
         # Whatever else the caller's dict held comes back, once for every chunk.
         record.update({name: [value] * len(item.rows) for name, value in item.facts.extra.items()})
-    return [of_sound(Recognised(record), item.facts) for record, item in zip(records, items, strict=True)]
+    return [
+        of_sound(record if isinstance(record, Recognised) else Recognised(record), item.facts)
+        for record, item in zip(records, items, strict=True)
+    ]
 
 
-def _of_whisper(loaded: Loaded, item: Prepared, outputs: Sequence[Any], options: RecognitionOptions) -> dict[str, Any]:
+def _of_whisper(loaded: Loaded, item: Prepared, outputs: Sequence[Any], options: RecognitionOptions) -> Recognised:
     times = timestamps_of(loaded, options)
     transcript = whisper_recognition.transcribe(loaded, item.rows, outputs, options)
+    # A confidence and an attention are of the words as they were written.
+    repaired = not (loaded.compat or options.confidence or options.attention)
+    seconds = item.facts.seconds if repaired else None
+    found = Recognised(whisper_recognition.record(transcript, options, times, seconds=seconds))
     if options.confidence:
         ids, logprobs = outputs[0].token_ids, outputs[0].logprobs
         is_text = torch.from_numpy(transcript.vocabulary.text_mask(ids.numpy()))
-        plain = whisper_recognition.record(transcript, options, times, seconds=None)
-        return whisper_recognition.add_confidences(plain, transcript, logprobs[is_text], times)
-    seconds = None if loaded.compat else item.facts.seconds
-    return whisper_recognition.record(transcript, options, times, seconds=seconds)
+        whisper_recognition.add_confidences(found, transcript, logprobs[is_text], times)
+    if options.attention:
+        found.attention = whisper_recognition.attention_of(loaded, transcript, outputs[0])
+    return found
 
 
 def _generated(loaded: Loaded, outputs: Sequence[Tensor]) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from ....postprocess.audio.timestamps import Transcript, WhisperOutput, decode_w
 from ....postprocess.audio.word_splits import WhisperVocabulary, split_words
 from ...generation.install import generate
 from ...generation.needed_attentions import needed_attentions_only
-from ...generation.word_times import rows_timed_alone
+from ...generation.word_times import attentions_kept, rows_timed_alone
 from ...running.batching import Batch, Row
 from ...running.runner import Loaded
 from .recognition_options import RecognitionOptions, generate_arguments, timestamps_of
+from .word_attention import TokenAttention, WordAttention, token_attentions, word_attentions
 
 _PER_CLIP = ("language", "task")
 
@@ -31,6 +32,7 @@ class WhisperTokens:
     times: Tensor | None = None
     language: int | None = None
     logprobs: Tensor | None = None  # [T], where confidences are asked for
+    attentions: Sequence[TokenAttention] = ()  # [T], where they are asked for
 
 
 def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[WhisperTokens]:
@@ -42,7 +44,7 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
     if seeds is not None:
         arguments["seeds"] = _row_seeds(seeds, batch)
     arguments = {**batch.inputs, **arguments}
-    with rows_timed_alone(), needed_attentions_only():
+    with rows_timed_alone(), needed_attentions_only(), attentions_kept(options.attention):
         output = generate(loaded.model, **arguments)
     segments: Any = output.get("segments") if isinstance(output, Mapping) else None
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
@@ -60,7 +62,8 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
         elif options.confidence:
             logprobs = _token_logprobs(segments[row])
             tokens = tokens[: len(logprobs)]
-        found.append(WhisperTokens(tokens, times, language, logprobs))
+        looked = token_attentions(segments[row])[: len(tokens)] if options.attention else ()
+        found.append(WhisperTokens(tokens, times, language, logprobs, looked))
     return found
 
 
@@ -120,7 +123,7 @@ def transcribe(
 ) -> Transcript:
     """The chunks of one recording as one transcript."""
     rate = loaded.feature_extractor.sampling_rate
-    outputs = []
+    outputs, precision = [], seconds_a_position(loaded)
     for row, found in zip(rows, tokens, strict=True):
         stride = row.facts.get("stride")
         ids = found.token_ids
@@ -136,11 +139,24 @@ def transcribe(
         outputs,
         vocabulary_of(loaded),
         return_timestamps=found_times or False,
-        time_precision=loaded.feature_extractor.chunk_length / loaded.config.max_source_positions,
+        time_precision=precision,
     )
     if transcript.unfinished:
         warn("a recording ends without a closing time: its last segment has no end", UserWarning, stacklevel=2)
     return transcript
+
+
+def seconds_a_position(loaded: Loaded) -> float:
+    """What one position of the encoder stands for, and one step of the time tokens."""
+    seconds: float = loaded.feature_extractor.chunk_length / loaded.config.max_source_positions
+    return seconds
+
+
+def attention_of(loaded: Loaded, transcript: Transcript, found: WhisperTokens) -> list[WordAttention]:
+    """What the model attended to while it wrote each word."""
+    is_text = transcript.vocabulary.text_mask(found.token_ids.numpy())
+    own = [each for each, kept in zip(found.attentions, is_text, strict=True) if kept]
+    return word_attentions(transcript, own, seconds_a_position(loaded))
 
 
 def record(transcript: Transcript, options: RecognitionOptions, times: Any, *, seconds: float | None) -> dict[str, Any]:

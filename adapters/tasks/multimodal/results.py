@@ -1,16 +1,16 @@
 """Results about pages and pictures: plain lists of dicts in every way, which know what they were asked about."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ...media.drawn import Drawn
 from ...media.ocr import WordBoxes
 from ...running.views import label_bars
 
 
-class PageAnswers(list[Any]):
+class PageAnswers(Drawn, list[Any]):
     """Answers to a question about a page, best first."""
 
     question: str | None = None
@@ -35,12 +35,12 @@ class PageAnswers(list[Any]):
         records = [{"label": answer["answer"], "score": answer["score"]} for answer, _ in placed]
         return draw_boxes(page, records, [_pixels(box, page.size) for _, box in placed])
 
+    draw = picture
+
     def _repr_html_(self) -> str:
         if not any(self.box_of(answer) for answer in self):
             return _answers(self, self.question)
-        content = io.BytesIO()
-        self.picture().save(content, "PNG")
-        shown = base64.b64encode(content.getvalue()).decode()
+        shown = base64.b64encode(self._repr_png_()).decode()
         return _answers(self, self.question) + f'<img src="data:image/png;base64,{shown}"/>'
 
 
@@ -69,11 +69,17 @@ def _pixels(box: Sequence[float], size: tuple[int, int]) -> list[float]:
     return [side / 1000 * size[place % 2] for place, side in enumerate(box)]
 
 
-class VisualAnswers(list[Any]):
+class VisualAnswers(Drawn, list[Any]):
     """Answers to a question about a picture, best first."""
 
     question: str | None = None
     picture: Any = None
+
+    def draw(self) -> Any:
+        """The picture beside its answers, a bar each, as a PIL image; a generated answer, without score, fills its bar."""
+        from ...media.drawing import draw_labels
+
+        return draw_labels(self.picture, [{"label": each["answer"], "score": each.get("score", 1.0)} for each in self])
 
     def _repr_html_(self) -> str:
         return _answers(self, self.question)

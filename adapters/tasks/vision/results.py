@@ -5,16 +5,16 @@ image, ``show()`` opens it, a notebook shows it; exports are in ``exports.py``.
 """
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from ...media import drawing
+from ...media.drawn import Drawn
 from ...media.pictures import read_picture
 from . import exports
 
 
-class Pictured:
+class Pictured(Drawn):
     """What results have in common: the picture, read again when it is asked for."""
 
     source: Any = None
@@ -24,23 +24,6 @@ class Pictured:
         if self.source is None:
             raise ValueError("source must be a picture; got None: this result does not know its own")
         return read_picture(self.source)
-
-    def draw(self) -> Any:
-        """The answer drawn on its picture, as a PIL image."""
-        raise NotImplementedError
-
-    def show(self) -> None:
-        """Open the drawing in the system's viewer of pictures."""
-        self.draw().show()
-
-    def save(self, path: Any) -> None:
-        """Write the drawing to a file; its suffix says in which format."""
-        self.draw().save(path)
-
-    def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        self.draw().save(content, "PNG")
-        return content.getvalue()
 
     def _repr_html_(self) -> str:
         if self.source is None:

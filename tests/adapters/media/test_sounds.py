@@ -160,12 +160,16 @@ def test_a_broken_file_is_named_with_the_reason(monkeypatch):
         read_sound(cut, RATE)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: formats that soundfile cannot read")
+@pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: formats that soundfile cannot read"
+)
 def test_other_formats_by_ffmpeg():
     """A tone of 440 Hz in stereo at 44.1 kHz as AAC, which soundfile does not know: the same tone at the model's rate,
     one channel, a few thousandths off in height and thousands of samples later at most (the codec's lead-in)."""
     command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100:duration=1"]
-    made = subprocess.run([*command, "-ac", "2", "-c:a", "aac", "-f", "adts", "pipe:1"], capture_output=True, check=True)
+    made = subprocess.run(
+        [*command, "-ac", "2", "-c:a", "aac", "-f", "adts", "pipe:1"], capture_output=True, check=True
+    )
     found = read_sound(made.stdout, RATE).samples
     assert found.dtype == np.float32 and RATE <= len(found) <= 1.1 * RATE
     loudest = np.abs(np.fft.rfft(found)).argmax() * RATE / len(found)
@@ -174,7 +178,9 @@ def test_other_formats_by_ffmpeg():
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_what_ffmpeg_cannot_read_is_named_too():
-    with pytest.raises(ValueError, match=r"^audio must be a recording that soundfile or ffmpeg can read; got .*: Format"):
+    with pytest.raises(
+        ValueError, match=r"^audio must be a recording that soundfile or ffmpeg can read; got .*: Format"
+    ):
         read_sound(b"RIFF but no sound", RATE)
 
 
