@@ -1531,95 +1531,363 @@ class ZeroShotObjectDetectionArguments(LoadArguments, total=False):
 
 
 @overload
-def pipeline(task: Literal["automatic-speech-recognition", "asr"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[AutomaticSpeechRecognitionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["automatic-speech-recognition", "asr"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[AutomaticSpeechRecognitionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["audio-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[AudioClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["audio-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[AudioClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["zero-shot-audio-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ZeroShotAudioClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["zero-shot-audio-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ZeroShotAudioClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["text-to-audio", "text-to-speech"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TextToAudioArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["text-to-audio", "text-to-speech"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TextToAudioArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["forced-alignment"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ForcedAlignmentArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["forced-alignment"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ForcedAlignmentArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["document-question-answering"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[DocumentQuestionAnsweringArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["document-question-answering"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[DocumentQuestionAnsweringArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["visual-question-answering", "vqa"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[VisualQuestionAnsweringArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["visual-question-answering", "vqa"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[VisualQuestionAnsweringArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-to-text"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageToTextArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-to-text"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageToTextArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-text-to-text"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageTextToTextArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-text-to-text"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageTextToTextArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["any-to-any"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[AnyToAnyArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["any-to-any"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[AnyToAnyArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["decision"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[DecisionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["decision"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[DecisionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["question-answering"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[QuestionAnsweringArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["question-answering"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[QuestionAnsweringArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["token-classification", "ner"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TokenClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TokenClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["text-classification", "sentiment-analysis"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TextClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TextClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["zero-shot-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ZeroShotClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["zero-shot-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ZeroShotClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["fill-mask"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[FillMaskArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["fill-mask"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[FillMaskArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["text-generation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TextGenerationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["text-generation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TextGenerationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["text2text-generation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[Text2textGenerationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["text2text-generation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[Text2textGenerationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["summarization"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[SummarizationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["summarization"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[SummarizationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["translation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TranslationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["translation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TranslationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["feature-extraction"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[FeatureExtractionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[FeatureExtractionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["table-question-answering"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[TableQuestionAnsweringArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["table-question-answering"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[TableQuestionAnsweringArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["multiple-choice"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[MultipleChoiceArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["multiple-choice"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MultipleChoiceArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["next-sentence-prediction"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[NextSentencePredictionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["next-sentence-prediction"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[NextSentencePredictionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["depth-estimation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[DepthEstimationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["depth-estimation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[DepthEstimationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["grounded-detection"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[GroundedDetectionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["grounded-detection"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[GroundedDetectionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-guided-detection"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageGuidedDetectionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-guided-detection"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageGuidedDetectionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-feature-extraction"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageFeatureExtractionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-feature-extraction"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageFeatureExtractionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-segmentation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageSegmentationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-segmentation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageSegmentationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["instance-segmentation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[InstanceSegmentationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["instance-segmentation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[InstanceSegmentationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["panoptic-segmentation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[PanopticSegmentationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["panoptic-segmentation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[PanopticSegmentationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["semantic-segmentation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[SemanticSegmentationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["semantic-segmentation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[SemanticSegmentationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["universal-segmentation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[UniversalSegmentationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["universal-segmentation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[UniversalSegmentationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["image-to-image"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ImageToImageArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["image-to-image"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ImageToImageArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["masked-image-modeling"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[MaskedImageModelingArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["masked-image-modeling"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MaskedImageModelingArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["keypoint-detection"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[KeypointDetectionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["keypoint-detection"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[KeypointDetectionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["keypoint-matching"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[KeypointMatchingArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["keypoint-matching"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[KeypointMatchingArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["mask-generation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[MaskGenerationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["mask-generation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[MaskGenerationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["object-detection"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ObjectDetectionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["object-detection"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ObjectDetectionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["pose-estimation"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[PoseEstimationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["pose-estimation"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[PoseEstimationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["video-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[VideoClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["video-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[VideoClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["zero-shot-image-classification"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ZeroShotImageClassificationArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["zero-shot-image-classification"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ZeroShotImageClassificationArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: Literal["zero-shot-object-detection"], model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Unpack[ZeroShotObjectDetectionArguments]) -> Pipeline: ...
+def pipeline(
+    task: Literal["zero-shot-object-detection"],
+    model: Any = None,
+    config: Any = None,
+    tokenizer: Any = None,
+    **arguments: Unpack[ZeroShotObjectDetectionArguments],
+) -> Pipeline: ...
 @overload
-def pipeline(task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline: ...
-def pipeline(task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any) -> Pipeline:
+def pipeline(
+    task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any
+) -> Pipeline: ...
+def pipeline(
+    task: str | None = None, model: Any = None, config: Any = None, tokenizer: Any = None, **arguments: Any
+) -> Pipeline:
     """For type checkers alone; ``adapters.pipelines.pipeline`` is what runs."""
     raise NotImplementedError
