@@ -76,7 +76,7 @@ class VisualAnswers(Drawn, list[Any]):
     picture: Any = None
 
     def draw(self) -> Any:
-        """The picture beside its answers, a bar each, as a PIL image; a generated answer, without score, fills its bar."""
+        """The picture beside its answers, a bar each, as a PIL image; a generated answer has no score: a full bar."""
         from ...media.drawing import draw_labels
 
         return draw_labels(self.picture, [{"label": each["answer"], "score": each.get("score", 1.0)} for each in self])
