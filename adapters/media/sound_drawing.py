@@ -131,8 +131,9 @@ def _heat(word: Any, span: Span) -> NDArray[np.uint8]:
     weights = np.nan_to_num(np.maximum(word.weights, 0))
     largest = float(weights.max(initial=0.0)) or 1.0
     values = np.where(inside, weights[places.clip(0, max(len(weights) - 1, 0))], 0) / largest
-    colours = np.where(inside[:, None], number_colours()[(values * 255).astype(np.uint8)], 255)
-    return np.broadcast_to(colours.astype(np.uint8), (ROW - 1, WIDTH, 3)).copy()
+    colours = np.where(inside[:, None], number_colours()[(values * 255).astype(np.uint8)], 255).astype(np.uint8)
+    rows: NDArray[np.uint8] = np.repeat(colours[None], ROW - 1, axis=0)
+    return rows
 
 
 def _path(pen: Any, attention: Sequence[Any], span: Span) -> None:

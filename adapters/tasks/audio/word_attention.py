@@ -60,7 +60,7 @@ def token_attentions(segments: Sequence[Mapping[str, Any]]) -> list[TokenAttenti
 def word_attentions(transcript: Transcript, tokens: Sequence[TokenAttention], step: float) -> list[WordAttention]:
     """Of every word of a transcript. tokens: of its text tokens, in order; step: seconds a position."""
     words, rest = transcript.words(), iter(tokens)
-    found = []
+    found: list[WordAttention] = []
     for segment in transcript.segments:
         own = [next(rest) for _ in range(len(segment.token_ids))]
         for _, first, last in split_words(segment.token_ids.tolist(), transcript.vocabulary, segment.spoken):
