@@ -165,7 +165,7 @@ def run_assisted(
         rules=rules,
         pad_token_id=None if pad is None else pad.to(input_ids.device),
         recorder=recorder,
-        on_tokens=None if streamer is None else (lambda token_ids: streamer.put(token_ids.cpu())),
+        on_tokens=None if streamer is None else streamer.put,
     )
     if draft is not None and options.num_assistant_tokens_schedule == "heuristic":
         options.num_assistant_tokens = drafter.num_tokens  # what was learnt stays with the draft, as in transformers

@@ -7,10 +7,13 @@ That needs a model that is told its positions and a cache that drops nothing: se
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.generation import utils as library
 
+from ...decoding.options.numpy_or_torch import sent
 from .model_inputs import rows_of
 from .step_model import NOT_ROWS, AutoStepModel
 
@@ -27,7 +30,10 @@ RAGGED = frozenset(
 
 
 class VerifyingAutoStepModel(AutoStepModel):
-    """See ``decoding.steps.VerifyingStepModel``. ``max_length`` bounds the positions it asks the model for."""
+    """See ``decoding.search.step_model.VerifyingStepModel``; ``max_length`` bounds the positions it asks the model for.
+
+    Which slots of the cache each row sees is kept on the host, so that no device is asked.
+    """
 
     def __init__(
         self, model: Any, input_ids: Tensor, model_kwargs: dict[str, Any], config: Any, *, max_length: int | None = None
@@ -36,7 +42,8 @@ class VerifyingAutoStepModel(AutoStepModel):
         self.max_length = max_length
         self._mask_name = self._slots["mask"]
         mask = model_kwargs.get(self._mask_name)
-        self._slot_mask: Tensor | None = mask
+        self._prompt_mask: Tensor | None = mask
+        self._sees: NDArray[np.bool_] | None = None  # [N, T], of the slots since the prompt; None: every row sees all
         positions = model_kwargs.get(self._slots["position_ids"])
         self._takes_positions = positions is not None or "position_ids" in _parameters(model)
         if mask is None:
@@ -67,13 +74,16 @@ class VerifyingAutoStepModel(AutoStepModel):
         return self.verify(token_ids[:, None])[:, 0]
 
     def verify(self, token_ids: Tensor) -> Tensor:
+        token_ids = sent(token_ids, self.history.ids.device)
         count = token_ids.shape[1]
         start = self.history.length
         self.history.append(token_ids)
+        if self._sees is not None:
+            self._sees = np.concatenate((self._sees, np.ones(token_ids.shape, dtype=bool)), axis=1)
         kwargs = dict(self.model_kwargs)
-        if self._slot_mask is not None:
-            self._slot_mask = torch.cat((self._slot_mask, self._slot_mask.new_ones(token_ids.shape)), dim=1)
-            kwargs[self._mask_name] = self._slot_mask
+        mask = self._slot_mask()
+        if mask is not None:
+            kwargs[self._mask_name] = mask
         elif self._mask_name in kwargs and not self.is_encoder_decoder:
             kwargs[self._mask_name] = None
         position_name = self._slots["position_ids"]
@@ -91,18 +101,21 @@ class VerifyingAutoStepModel(AutoStepModel):
         return logits.float().to(token_ids.device)
 
     def rewind(self, drop: Tensor) -> None:
-        drops = drop.tolist()
-        least, most = min(drops), max(drops)
-        self._next_position = self._next_position - drop
+        drops = drop.numpy()
+        least, most = int(drops.min()), int(drops.max())
         if least or hasattr(self.cache, "activate_past_recording"):
             self.cache.crop(-least)
-        self.history.crop(self.history.length - least)
-        if self._slot_mask is not None and least:
-            self._slot_mask = self._slot_mask[:, : self.history.length]
+        self._forget(least)
         if most > least:
-            self._hide(drop - least)
+            self._hide(drops - least)
+            self._next_position = self._next_position - sent(drop, self._next_position.device)
+        elif least:
+            self._next_position = self._next_position - least
 
     def select_rows(self, rows: Tensor) -> None:
+        if self._sees is not None:
+            self._sees = self._sees[rows.cpu().numpy()]
+        rows = sent(rows, self._next_position.device)
         count = self.history.batch_size
         self.history.select_rows(rows)
         self._select_cache(rows, False)
@@ -111,20 +124,40 @@ class VerifyingAutoStepModel(AutoStepModel):
             for name, value in self.model_kwargs.items()
         }
         self._next_position = self._next_position[rows]
-        self._slot_mask = None if self._slot_mask is None else self._slot_mask[rows]
+        self._prompt_mask = None if self._prompt_mask is None else self._prompt_mask[rows]
 
-    def _hide(self, drop: Tensor) -> None:
+    def _slot_mask(self) -> Tensor | None:
+        """Which slots each row sees, as the model is told: [N, W], or None where every row sees all."""
+        prompt, sees = self._prompt_mask, self._sees
+        if prompt is None and sees is None:
+            return None
+        rows, length = self.history.batch_size, self.history.length
+        if prompt is None:
+            prompt = torch.ones((rows, self.history.prompt_length), dtype=torch.long, device=self._next_position.device)
+        if sees is None:
+            return torch.cat((prompt, prompt.new_ones((rows, length - prompt.shape[1]))), dim=1)
+        return torch.cat((prompt, sent(torch.from_numpy(sees), prompt.device).to(prompt.dtype)), dim=1)
+
+    def _forget(self, count: int) -> None:
+        """Give back the last ``count`` slots, whose place in the cache is free."""
+        if not count:
+            return
+        self.history.crop(self.history.length - count)
+        if self._sees is not None:
+            self._sees = self._sees[:, : self._sees.shape[1] - count]
+
+    def _hide(self, drop: NDArray[np.int64]) -> None:
         """Mask the last ``drop[i]`` slots that row i still sees; slots that no row sees any more are given back."""
-        mask = self._slot_mask
-        if mask is None:
-            mask = torch.ones((drop.shape[0], self.history.length), dtype=torch.long, device=drop.device)
-        from_right = mask.flip(1).cumsum(dim=1).flip(1)
-        self._slot_mask = mask * (from_right > drop[:, None]).to(mask.dtype)
-        unseen = int((self._slot_mask.flip(1).cumsum(dim=1).amax(dim=0) == 0).sum())
+        sees = self._sees
+        if sees is None:
+            sees = np.ones((len(drop), self.history.length - self.history.prompt_length), dtype=bool)
+        from_right = sees[:, ::-1].cumsum(axis=1)[:, ::-1]
+        self._sees = sees = sees & (from_right > drop[:, None])
+        seen = np.nonzero(sees)[1]
+        unseen = sees.shape[1] - (int(seen.max()) + 1 if len(seen) else 0)
         if unseen:
             self.cache.crop(-unseen)
-            self.history.crop(self.history.length - unseen)
-            self._slot_mask = self._slot_mask[:, : self.history.length]
+            self._forget(unseen)
 
     def _inputs(self, kwargs: dict[str, Any], start: int, count: int) -> dict[str, Any]:
         ids = self.history.ids.contiguous()

@@ -40,16 +40,20 @@ class StepModel(Protocol):
 
 @runtime_checkable
 class VerifyingStepModel(StepModel, Protocol):
-    """A model that can also read several tokens per row at once and take some of them back."""
+    """A model that can also read several tokens per row at once and take some of them back.
+
+    It brings to its device what it is given on the host: token ids, and rows to select.
+    """
 
     def verify(self, token_ids: Tensor) -> Tensor:
         """Append ``token_ids`` [N, T] and return the logits after each of them, [N, T, V]."""
         ...
 
     def rewind(self, drop: Tensor) -> None:
-        """Take back the last ``drop[i]`` tokens of row i, over as many earlier calls as that takes; ``drop`` [N] int64.
+        """Take back the last ``drop[i]`` tokens of row i, over as many earlier calls as that takes.
 
-        Rows may differ: later tokens see only what was kept, at the positions they would have had without the rest.
+        drop: [N] int64 on the host. Rows may differ: later tokens see only what was kept, at the positions they would
+        have had without the rest.
         """
         ...
 

@@ -106,7 +106,7 @@ class PromptLookup:
         self._rates: list[float] = []
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft:
-        """Guesses for every row, as wide as the widest of them. Reads the lengths and the new tokens of every row."""
+        """Guesses for every row, as wide as the widest of them; given the tokens on the host, it guesses there."""
         ends: list[int] = lengths.tolist()
         rows = self._catch_up(token_ids, ends)
         guesses = [self._before_eos(row.guess(min(self.num_tokens, limit))) for row in rows]
@@ -114,9 +114,11 @@ class PromptLookup:
         guesses = [guess[:width] for guess in guesses]
         self._counts = [len(guess) for guess in guesses]
         padded = [guess + [0] * (width - len(guess)) for guess in guesses]
-        device = token_ids.device
-        drafted = torch.tensor(padded, dtype=torch.long, device=device).reshape(len(rows), width)
-        return Draft(drafted, torch.tensor(self._counts, device=device))
+        drafted = torch.tensor(padded, dtype=torch.long).reshape(len(rows), width)
+        return Draft(drafted, torch.tensor(self._counts))
+
+    def hear(self, counts: Tensor, chances: Tensor | None) -> None:
+        """It knows them."""
 
     def finish(self, lengths: Tensor) -> None:
         """Nothing is learnt."""
@@ -124,7 +126,7 @@ class PromptLookup:
     def select_rows(self, rows: Tensor) -> None:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         if self._rows is None:
-            self.starts = None if self.starts is None else self.starts[rows]
+            self.starts = None if self.starts is None else self.starts.cpu()[rows]
             return
         keep: list[int] = rows.tolist()
         self._rows = [self._rows[row] for row in keep]

@@ -13,21 +13,28 @@ import torch
 from torch import Tensor
 
 from ..kernels.argmax import first_argmax
+from ..kernels.torch_stream import drawn
+from ..options.numpy_or_torch import sent
 from ..search.progress import Recorder
 from ..search.score_rules import ScoreRule
 from ..search.step_model import VerifyingStepModel
-from ..search.stopping import Stopping, hits_token, read_verdict
+from ..search.stopping import Stopping
+from .row_books import Ints, RowBooks, hear
 
 __all__ = ["Draft", "Drafter", "Draw", "accept_drawn", "accept_equal", "speculate"]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Guesses: token_ids [N, T], the first ``counts[i]`` of row i count; probs [N, T, V] if they were drawn."""
+    """Guesses: token_ids [N, T], the first ``counts[i]`` of row i count; probs [N, T, V] if they were drawn.
+
+    chances: how probable each guess was [N, T], for a drafter that learns from it. Tensors of the host or the device.
+    """
 
     token_ids: Tensor
     counts: Tensor
     probs: Tensor | None = None
+    chances: Tensor | None = None
 
 
 class Draw(Protocol):
@@ -39,13 +46,17 @@ class Draw(Protocol):
 class Drafter(Protocol):
     """Guesses what follows ``token_ids`` [N, W], of which row i has ``lengths[i]``; at most ``limit`` guesses.
 
-    guesses_first: whether it is asked before the model has read the prompt, so that the first round checks guesses too.
+    What it is told is on the host, what it gives may be on either side. guesses_first: whether it is asked before the
+    model has read the prompt, so that the first round checks guesses too.
     """
 
     guesses_first: bool
 
     def draft(self, token_ids: Tensor, lengths: Tensor, limit: int) -> Draft:
         """Guess at most ``limit`` tokens a row after token_ids [N, T], of which ``lengths`` [N] are each row's own."""
+
+    def hear(self, counts: Tensor, chances: Tensor | None) -> None:
+        """Those of its last draft, on the host: they came with what the host reads of the round."""
 
     def select_rows(self, rows: Tensor) -> None:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
@@ -87,7 +98,7 @@ def accept_drawn(probs: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:
         # Where p and q agree to the last bit nothing is left; a rejection then has probability 0 but for rounding.
         mass = rest.sum(dim=1, keepdim=True)
         target = torch.where(rejected[:, None] & (mass > 0), rest / mass, target)
-    last = torch.multinomial(target, num_samples=1)
+    last = drawn(target)[:, None]
     new = torch.cat((draft.token_ids, last), dim=1)
     new[rows, accepted] = last[:, 0]
     return new, accepted + 1
@@ -116,34 +127,51 @@ def speculate(
     rows cannot differ, for ``rules`` that read the token ids, for criteria, a recorder or a listener. Otherwise rows
     advance on their own, ``rules`` get no ids, and with ``compact`` finished rows leave. pad_token_id: what follows a
     finished row; None stands for 0. on_tokens: called with the tokens [B] of one position after another.
-    Every round reads a few device values: how wide the draft is, how far rows came, which are finished.
+    A round reads one small tensor of the device, on which ``on_tokens`` and the drafter are told as well; a criterion
+    that answers on the device is waited for, too.
     """
     watched = any((stopping.criteria, recorder is not None, on_tokens is not None))
     if watched and not lockstep:
         raise ValueError("lockstep must be True with criteria, a recorder or a listener; got False")
-    rows = _Rows(prompt_ids, stopping, pad_token_id, lockstep=lockstep)
+    rows = RowBooks(prompt_ids, stopping, pad_token_id, lockstep=lockstep)
     draft = Draft(prompt_ids[:, :0], torch.zeros_like(prompt_ids[:, 0]))
     if drafter.guesses_first:
-        draft = drafter.draft(prompt_ids, rows.all_lengths.clone(), rows.room())
+        draft, _ = _sent(drafter.draft(*rows.known(), rows.room()), None, rows.device)
     logits = _read_prompt(model, draft)
     while True:
         raw = logits.clone() if recorder is not None else logits
         scores = _process(logits, rows, draft, rules)
         new, counts = _accept(scores, draft, do_sample, draw, rows)
+        of_draft = (draft.counts,) if draft.chances is None else (draft.counts, draft.chances)
+        new, counts, guessed, *chances = hear(new, counts, *of_draft)
+        drafter.hear(guessed, chances[0] if chances else None)
         width = new.shape[1]
-        counts = rows.extend(new, counts, raw, scores, recorder, on_tokens)
+        kept = rows.extend(new, counts, raw, scores, recorder, on_tokens)
         getattr(draw, "finish", lambda: None)()  # of draws on a device, which has been read by now
-        _drop_rejected(model, width, width - counts, rows.rounds == 1)
-        alive = ~rows.finished
-        num_alive = int(alive.sum())
-        if num_alive == 0 or stopping.everywhere(rows.shortest()):
+        _drop_rejected(model, width, width - kept, rows.rounds == 1)
+        if rows.over():
             drafter.finish(rows.known()[1])
             return rows.output()
-        if compact and not lockstep and num_alive < alive.shape[0]:
-            _select_rows(alive.nonzero().squeeze(1), model, drafter, rows)
-        token_ids, lengths = rows.known()
-        draft = drafter.draft(token_ids, lengths, rows.room())
-        logits = model.verify(torch.cat((rows.pending()[:, None], draft.token_ids), dim=1))
+        if compact and not lockstep and (keep := rows.leave()) is not None:
+            model.select_rows(keep)
+            drafter.select_rows(keep)
+        draft, token_ids = _sent(drafter.draft(*rows.known(), rows.room()), rows.pending(), rows.device)
+        logits = model.verify(token_ids)
+
+
+def _sent(draft: Draft, pending: Tensor | None, device: torch.device) -> tuple[Draft, Tensor]:
+    """The draft on the device, and what the model is to read: the ``pending`` tokens [N, 1], if any, and the guesses.
+
+    Guesses of the host go there with their counts and the pending tokens in one copy.
+    """
+    guesses, counts = draft.token_ids, draft.counts
+    if pending is None:
+        pending = torch.empty((len(counts), 0), dtype=torch.int64)
+    if guesses.device.type == "cpu":
+        packed = sent(torch.cat((pending, guesses, counts[:, None]), dim=1), device)
+        token_ids, counts = packed[:, :-1], packed[:, -1]
+        return Draft(token_ids[:, pending.shape[1] :], counts, draft.probs, draft.chances), token_ids
+    return draft, torch.cat((sent(pending, device), guesses), dim=1)
 
 
 def _read_prompt(model: VerifyingStepModel, draft: Draft) -> Tensor:
@@ -152,47 +180,41 @@ def _read_prompt(model: VerifyingStepModel, draft: Draft) -> Tensor:
     return torch.cat((logits, model.verify(draft.token_ids)), dim=1) if draft.token_ids.shape[1] else logits
 
 
-def _drop_rejected(model: VerifyingStepModel, width: int, drop: Tensor, is_first: bool) -> None:
+def _drop_rejected(model: VerifyingStepModel, width: int, drop: Ints, is_first: bool) -> None:
     """Take back the last ``drop`` of the ``width`` tokens the model has read: the pending one and the guesses."""
     if is_first:
-        drop = drop.clamp(max=width - 1)  # no token was pending: the prompt itself stays
+        drop = drop.clip(max=width - 1)  # no token was pending: the prompt itself stays
     if not is_first or width > 1:
-        model.rewind(drop)
+        model.rewind(torch.from_numpy(drop))
 
 
-def _select_rows(keep: Tensor, *holders: "VerifyingStepModel | Drafter | _Rows") -> None:
-    for each in holders:
-        each.select_rows(keep)
-
-
-def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: "_Rows") -> tuple[Tensor, Tensor]:
+def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, rows: RowBooks) -> tuple[Tensor, Tensor]:
     """Which drafted tokens stand and the token after them, from the target's scores [N, T + 1, V] at every place.
 
     Greedy and ``draw`` compare tokens; sampling accepts by the ratio of the two distributions where the draft has one.
     """
     if draw is not None:
-        step = rows.all_lengths - rows.prompt_length
-        chosen = [draw(scores[:, place], step=step + place, rows=rows.alive) for place in range(scores.shape[1])]
+        step = rows.steps()
+        chosen = [draw(scores[:, place], step=step + place, rows=rows.rows_there) for place in range(scores.shape[1])]
         return accept_equal(torch.stack(chosen, dim=1), draft)
     if not do_sample:
         return accept_equal(first_argmax(scores), draft)
     probs = torch.softmax(scores, dim=-1)
     if draft.probs is not None:
         return accept_drawn(probs, draft)
-    return accept_equal(torch.multinomial(probs.flatten(0, 1), num_samples=1).view(probs.shape[:2]), draft)
+    return accept_equal(drawn(probs.flatten(0, 1)).view(probs.shape[:2]), draft)
 
 
-def _process(logits: Tensor, rows: "_Rows", draft: Draft, rules: Sequence[ScoreRule]) -> Tensor:
+def _process(logits: Tensor, rows: RowBooks, draft: Draft, rules: Sequence[ScoreRule]) -> Tensor:
     """``logits`` [N, T + 1, V] after ``rules``, each position given the tokens before it, draft tokens included."""
     if not rules:
         return logits
-    if not rows.lockstep:
+    if rows.there is None:
         flat = logits.flatten(0, 1)
         for rule in rules:
             flat = rule(flat.new_empty((flat.shape[0], 0), dtype=torch.long), flat)
         return flat.view(logits.shape)
-    ids, _ = rows.known()
-    positions = []
+    ids, positions = rows.there.ids, []
     for position in range(logits.shape[1]):
         scores = logits[:, position]
         before = torch.cat((ids, draft.token_ids[:, :position]), dim=1)
@@ -204,132 +226,3 @@ def _process(logits: Tensor, rows: "_Rows", draft: Draft, rules: Sequence[ScoreR
 
 def _counted(draft: Draft) -> Tensor:
     return torch.arange(draft.token_ids.shape[1], device=draft.counts.device) < draft.counts[:, None]
-
-
-class _Rows:
-    """The tokens of every row [B, W] and how many of them are known; ``alive`` maps the N rows in the model to them."""
-
-    def __init__(self, prompt_ids: Tensor, stopping: Stopping, pad_token_id: Tensor | None, *, lockstep: bool):
-        batch_size, length = prompt_ids.shape
-        self.prompt_length = length
-        self.stopping, self.lockstep, self.rounds = stopping, lockstep, 0
-        self.pad = 0 if pad_token_id is None else int(pad_token_id)
-        self.ids = torch.full((batch_size, 2 * length + 64), self.pad, dtype=torch.long, device=prompt_ids.device)
-        self.ids[:, :length] = prompt_ids
-        self.all_lengths = torch.full((batch_size,), length, device=prompt_ids.device)
-        self.alive = torch.arange(batch_size, device=prompt_ids.device)
-        self.finished = torch.zeros(batch_size, dtype=torch.bool, device=prompt_ids.device)  # of the rows alive
-        limit = stopping.max_length
-        self.limits = torch.full_like(self.all_lengths, 2**62 if limit is None else limit)
-        if stopping.row_max_length is not None:
-            self.limits = torch.minimum(self.limits, stopping.row_max_length.to(self.limits))
-        self.longest = length
-
-    def known(self) -> tuple[Tensor, Tensor]:
-        """Token ids [N, W] of the rows alive and how many of each are known."""
-        return self.ids[self.alive, : self.longest], self.all_lengths[self.alive]
-
-    def pending(self) -> Tensor:
-        """The last token of each row alive, [N]."""
-        return self.ids[self.alive, self.all_lengths[self.alive] - 1]
-
-    def room(self) -> int:
-        """How many guesses can be of use: one token always comes from the model itself."""
-        return max(int((self.limits - self.all_lengths)[self.alive].max()) - 1, 0)
-
-    def shortest(self) -> int:
-        """The length of the shortest row that is not finished."""
-        lengths = self.all_lengths[self.alive][~self.finished]
-        return int(lengths.min()) if lengths.numel() else self.longest
-
-    def select_rows(self, keep: Tensor) -> None:
-        self.alive = self.alive[keep]
-        self.finished = self.finished[keep]
-
-    def output(self) -> Tensor:
-        return self.ids[:, : int(self.all_lengths.max())].clone()
-
-    def extend(
-        self,
-        new: Tensor,
-        counts: Tensor,
-        raw: Tensor,
-        scores: Tensor,
-        recorder: Recorder | None,
-        on_tokens: Callable[[Tensor], None] | None,
-    ) -> Tensor:
-        """Take up to ``counts`` of the ``new`` tokens [N, T + 1]; return how many of them count for the model."""
-        self.rounds += 1
-        place = torch.arange(new.shape[1], device=new.device)
-        lengths = self.all_lengths[self.alive]
-        ends = self._ends(new, lengths)
-        first_end = torch.where(ends, place, new.shape[1]).amin(dim=1)
-        if self.lockstep:
-            return self._extend_together(new, counts, first_end, raw, scores, recorder, on_tokens)
-        counts = torch.minimum(counts, first_end + 1)
-        ends_here = (first_end < counts) & ~self.finished
-        counts = torch.where(self.finished, 0, counts)
-        self._reserve(int((lengths + counts).max()))
-        taken = place < counts[:, None]
-        where = (lengths[:, None] + place).clamp(max=self.ids.shape[1] - 1)
-        rows = self.alive[:, None].expand_as(where)
-        self.ids[rows[taken], where[taken]] = new[taken]
-        self.all_lengths[self.alive] = lengths + counts
-        self.finished = self.finished | ends_here
-        return torch.where(self.finished, 0, counts)
-
-    def _ends(self, new: Tensor, lengths: Tensor) -> Tensor:
-        """At which of the new tokens a row would end, by its length or an EOS; [N, T + 1]."""
-        place = torch.arange(new.shape[1], device=new.device)
-        ends = lengths[:, None] + place + 1 >= self.limits[self.alive, None]
-        if self.stopping.eos_token_id is not None:
-            ends = ends | hits_token(new, self.stopping.eos_token_id)
-        if self.stopping.row_eos_token_id is not None:
-            own = self.stopping.row_eos_token_id[self.alive]
-            ends = ends | (new[:, :, None] == own[:, None, :]).any(dim=2)
-        return ends
-
-    def _extend_together(
-        self,
-        new: Tensor,
-        counts: Tensor,
-        first_end: Tensor,
-        raw: Tensor,
-        scores: Tensor,
-        recorder: Recorder | None,
-        on_tokens: Callable[[Tensor], None] | None,
-    ) -> Tensor:
-        """As ``extend`` with one count for all rows; a row that ends is padded as far as the others come."""
-        width = new.shape[1]
-        ends_here = (first_end < counts) & ~self.finished
-        reach = torch.where(self.finished | ends_here, width, counts)
-        # Where every row ends, the last of them says how far the batch goes.
-        all_end = (self.finished | ends_here).all()
-        last = torch.where(ends_here, first_end + 1, 0).amax()
-        together = int(torch.where(all_end, last, reach.amin()))
-        length = self.longest
-        self._reserve(length + together)
-        for position in range(together):
-            if recorder is not None:
-                recorder.logits(raw[:, position])
-                recorder.step(scores[:, position])
-            column = torch.where(self.finished, self.pad, new[:, position])
-            self.ids[:, length + position] = column
-            self.longest = length + position + 1
-            self.finished = self.finished | (ends_here & (first_end == position))
-            if on_tokens is not None:
-                on_tokens(column)
-            for criterion in self.stopping.criteria:
-                done = criterion(self.ids[:, : self.longest].contiguous(), getattr(recorder, "scores", None))
-                self.finished = self.finished | read_verdict(done, self.finished)
-            if self.stopping.criteria and bool(self.finished.all()):
-                break
-        self.all_lengths[:] = self.longest
-        return torch.full_like(counts, self.longest - length)
-
-    def _reserve(self, longest: int) -> None:
-        """Make room for rows of this length."""
-        self.longest = max(self.longest, longest) if not self.lockstep else self.longest
-        if longest > self.ids.shape[1]:
-            more = self.ids.new_full((self.ids.shape[0], longest), self.pad)
-            self.ids = torch.cat((self.ids, more), dim=1)

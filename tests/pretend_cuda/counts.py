@@ -21,11 +21,10 @@ class Counts:
     late: int = 0
     late_where: Counter[str] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
-    places: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def reset(self) -> None:
         """Start at nothing."""
-        for counter in (self.waits, self.where, self.late_where, self.operations, self.places):
+        for counter in (self.waits, self.where, self.late_where, self.operations):
             counter.clear()
         self.late = 0
 
@@ -42,7 +41,6 @@ class Counts:
     def launch(self, name: str, kernels: int) -> None:
         """The device is given an operation."""
         self.operations[name] += kernels
-        self.places[name, site()] += kernels
 
     def totals(self) -> tuple[int, int, int]:
         """Waits, late waits, operations."""

@@ -1,11 +1,10 @@
 """Tensors of the pretend device: what they are, what they refuse, and what each operation on them counts as."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
 
 from .counts import Counts, site
 
@@ -124,14 +123,13 @@ def arrive(copies: list[tuple[Tensor, Tensor]]) -> None:
 def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation: refused, counted and run on the host."""
     name = func._schema.name.split("::")[-1]
-    flat, _ = tree_flatten((args, kwargs))
-    tensors = [x for x in flat if isinstance(x, Tensor)]
+    tensors = list(_tensors(args)) + list(_tensors(kwargs))
     ours = [x for x in tensors if isinstance(x, PretendTensor)]
     device = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     if not ours and (device is None or device.type != "cuda"):
         return _on_host(func, args, kwargs)
     to_cuda = device.type == "cuda" if device is not None else bool(ours)
-    _refuse(func, name, args, kwargs, to_cuda)
+    _refuse(func, name, args, kwargs, tensors, to_cuda)
     if name in ("_to_copy", "copy_"):
         if name == "copy_" and _is_late(args, kwargs):
             return _copy_later(*args[:2])
@@ -140,13 +138,13 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _count_waits(name, args)
     if name not in _VIEWS:
         COUNTS.launch(name, _KERNELS.get(name, 1))
-    plain_args, plain = tree_map(_inner, args), tree_map(_inner, dict(kwargs))
+    plain_args, plain = _mapped(_inner, args), _mapped(_inner, kwargs)
     if to_cuda and device is not None:
         plain["device"] = torch.device("cpu")
     if isinstance(plain.get("generator"), torch.Generator) and plain["generator"].device.type != "cpu":
         plain["generator"] = None
     plain.pop("pin_memory", None)
-    return _as_asked(func(*plain_args, **plain), name, args, ours, flat, to_cuda)
+    return _as_asked(func(*plain_args, **plain), name, args, ours, tensors, to_cuda)
 
 
 def _on_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -155,16 +153,34 @@ def _on_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return pinned(func(*args, **{**kwargs, "pin_memory": False}))
 
 
-def _as_asked(out: Any, name: str, args: Any, ours: list[Any], flat: list[Any], to_cuda: bool) -> Any:
+def _as_asked(out: Any, name: str, args: Any, ours: list[Any], tensors: list[Any], to_cuda: bool) -> Any:
     """The result wrapped; what is an argument's own tensor is that argument."""
-    if name == "_to_copy" and any(out is _inner(x) for x in flat):
+    if name == "_to_copy" and any(out is _inner(x) for x in tensors):
         out = out.clone()  # another device is another memory
     if not to_cuda:
         return out
     if name == "copy_" and not isinstance(args[0], PretendTensor):
         return args[0]
     back = {id(x.inner): x for x in ours}
-    return tree_map(lambda x: back.get(id(x), _wrapped(x)) if isinstance(x, Tensor) else x, out)
+    return _mapped(lambda x: back.get(id(x), _wrapped(x)) if isinstance(x, Tensor) else x, out)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments of an operation: in lists, tuples and dicts of any depth."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(each)
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """The same arguments or results with every one of them changed."""
+    if isinstance(value, dict):
+        return {name: _mapped(change, each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(change, each) for each in value)
+    return change(value)
 
 
 def _inner(x: Any) -> Any:
@@ -175,10 +191,8 @@ def _wrapped(x: Any) -> Any:
     return PretendTensor(x) if isinstance(x, Tensor) and not isinstance(x, PretendTensor) else x
 
 
-def _refuse(func: Any, name: str, args: Any, kwargs: dict[str, Any], to_cuda: bool) -> None:
+def _refuse(func: Any, name: str, args: Any, kwargs: dict[str, Any], tensors: list[Tensor], to_cuda: bool) -> None:
     """Raise for what CUDA refuses: tensors of both devices, and a generator of the other."""
-    flat, _ = tree_flatten((args, kwargs))
-    tensors = [x for x in flat if isinstance(x, Tensor)]
     ours = [x for x in tensors if isinstance(x, PretendTensor)]
     hosts = [x for x in tensors if not isinstance(x, PretendTensor)]
     fussy = name in ("cat", "stack", "gather", "scatter") or any(x.dim() for x in hosts)  # of numbers of the host

@@ -22,6 +22,7 @@ from afterlogits.decoding import SamplingParams
 from afterlogits.decoding.sampling.sampler import Sampler
 from tests.pretend_cuda.counts import Counts
 from tests.pretend_cuda.device import on_device, per_step, pretend_cuda
+from tests.programs.speculation_counts import round_table
 
 VOCAB_SIZE, EOS, ROWS = 8192, 2, 4
 SEEDS = {"seeds": [11, 12, 13, 14]}
@@ -208,7 +209,7 @@ def sampler_table(rows: int = 8, vocab_size: int = 50_257) -> dict[str, dict[str
 
 
 def markdown() -> str:
-    """Both tables."""
+    """The tables."""
     lines = [
         "| a step, 4 rows, V 8,192 | waits | late | operations | transformers: waits | operations |",
         "|" + "---|" * 6,
@@ -220,6 +221,13 @@ def markdown() -> str:
     lines.append("|" + "---|" * 3)
     for name, kinds in sampler_table().items():
         lines.append(f"| {name} | " + " | ".join(", ".join(map(_number, found)) for found in kinds.values()) + " |")
+    return "\n".join([*lines, "", speculation_markdown()])
+
+
+def speculation_markdown() -> str:
+    """The table of a round of speculation."""
+    lines = ["| a round of speculation, 3 rows | waits | late | operations |", "|" + "---|" * 4]
+    lines += [f"| {name} | {' | '.join(map(_number, found))} |" for name, found in round_table(3).items()]
     return "\n".join(lines)
 
 

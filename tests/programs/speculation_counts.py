@@ -1,0 +1,101 @@
+"""How often a round of speculation on a device waits: what drafts, how it is drawn, one row and several.
+
+A round is one reading of guesses by the large model. A number is the difference between runs of 22 and of 8 tokens
+divided by the difference of their rounds, beside the forward passes of both models.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from afterlogits.adapters import generate
+from tests.builders.seeded_models import repeating_prompts, seeded_model
+from tests.pretend_cuda.counts import Counts
+from tests.pretend_cuda.device import on_device, pretend_cuda
+
+__all__ = ["ROUNDS", "round_table"]
+
+DRAWN = {"do_sample": True, "top_k": 0}
+SEEDS = {"seeds": [5, 6, 7]}
+LOOKUP = {"prompt_lookup_num_tokens": 4}
+DRAFT = {"assistant_model": "assistant"}  # stands for a model of its own
+EXIT = {"assistant_early_exit": 2}
+ROUNDS: dict[str, dict[str, Any]] = {
+    "prompt lookup": LOOKUP,
+    "prompt lookup, repetition penalty": {**LOOKUP, "repetition_penalty": 1.2},
+    "prompt lookup, stream": {**LOOKUP, **DRAWN},
+    "prompt lookup, seeds, top-p 0.9": {**LOOKUP, **DRAWN, **SEEDS, "top_p": 0.9},
+    "draft model": DRAFT,
+    "draft model, scores returned": {**DRAFT, "return_dict_in_generate": True, "output_scores": True},
+    "draft model, stream": {**DRAFT, **DRAWN},
+    "draft model, seeds": {**DRAFT, **DRAWN, **SEEDS},
+    "first layers": EXIT,
+    "first layers, stream": {**EXIT, **DRAWN},
+}
+
+
+@dataclass
+class _Watch:
+    """What the forward passes of every model counted, and how many of them the large one made."""
+
+    inside: tuple[int, ...] = (0, 0, 0)
+    rounds: int = 0
+
+
+@contextmanager
+def _watched(model: Any, counts: Counts) -> Iterator[_Watch]:
+    """Counts the passes of all models of the class of ``model``, its first layers and its draft among them."""
+    kind, watch = type(model), _Watch()
+    forward: Callable[..., Any] = kind.forward
+
+    @functools.wraps(forward)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = counts.totals()
+        found = forward(self, *args, **kwargs)
+        spent = zip(watch.inside, counts.totals(), before, strict=True)
+        watch.inside = tuple(sum_ + after - first for sum_, after, first in spent)
+        watch.rounds += self.config is model.config
+        return found
+
+    kind.forward = counted
+    try:
+        yield watch
+    finally:
+        kind.forward = forward
+
+
+def round_table(rows: int, cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tuple[float, ...]]:
+    """Waits, late waits and operations of a round of each case, beside the models."""
+    model, assistant = seeded_model("llama"), seeded_model("llama", scale=0.29)
+    ids = repeating_prompts()[:rows]
+    table = {}
+    with pretend_cuda() as counts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there, draft = on_device(model), on_device(assistant)
+        inputs = on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        for name in cases:
+            options = {**ROUNDS[name], "eos_token_id": None}
+            if "assistant_model" in options:
+                options["assistant_model"] = draft
+            if "seeds" in options:
+                options["seeds"] = options["seeds"][:rows]
+            table[name] = _of_round(there, {**inputs, **options}, counts)
+    return table
+
+
+def _of_round(model: Any, call: dict[str, Any], counts: Counts) -> tuple[float, ...]:
+    found = []
+    for tokens in (8, 22):
+        torch.manual_seed(1)
+        with _watched(model, counts) as watch:
+            counts.reset()
+            generate(model, **call, max_new_tokens=tokens)
+            spent = [total - inside for total, inside in zip(counts.totals(), watch.inside, strict=True)]
+        found.append((spent, watch.rounds))
+    (first, early), (last, late) = found
+    return tuple((after - before) / (late - early) for before, after in zip(first, last, strict=True))
