@@ -163,3 +163,33 @@ def bench_zero_shot(pair):
         memory=(),
         note=NOTE,
     )
+
+
+SINGLE = {
+    "text-classification": "BertForSequenceClassification",
+    "ner": "BertForTokenClassification",
+    "fill-mask": "BertForMaskedLM",
+    "feature-extraction": "BertModel",
+}
+
+
+@pytest.mark.parametrize("task", list(SINGLE))
+def bench_single_short_item(pair, task):
+    """A call a text: what is left is what the pipeline itself takes, for the model is as small as a model gets."""
+    config = workloads.bert_config(layers=1, hidden=64, num_labels=9 if task == "ner" else 3)
+    model, tokenizer = workloads.from_config(SINGLE[task], config), workloads.wordpiece_tokenizer()
+    texts = [text for text in workloads.lines(200) if 30 < len(text) < 60][:16]
+    if task == "fill-mask":
+        texts = [" ".join([*words[:3], "[MASK]", *words[4:]]) for words in (text.split() for text in texts)]
+    options = {"model": model, "tokenizer": tokenizer, "device": str(pair.device)}
+    ours, library = pipeline(task, **options), transformers.pipeline(task, **options)
+    pair(
+        f"{task}, one short text a call, 1 x 64",
+        table=TABLE,
+        ours=lambda: [ours(text) for text in texts],
+        rivals={"transformers": lambda: [library(text) for text in texts]},
+        asked=[at_least(1, "transformers")],
+        same=same,
+        rounds=15,
+        memory=(),
+    )

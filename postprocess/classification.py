@@ -83,6 +83,9 @@ def sort_scores(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     With few of many asked for, the rows are partitioned; only rows with a tie among their best are sorted whole.
     """
     count = scores.shape[1]
+    if k == 1:
+        values, labels = scores.max(dim=1, keepdim=True)  # documented: the first of equal values
+        return labels, values
     if count < 64 or 4 * k >= count:
         values, labels = scores.sort(dim=1, descending=True, stable=True)
         return labels[:, :k], values[:, :k]

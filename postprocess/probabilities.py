@@ -37,10 +37,12 @@ def softmax(logits: Tensor) -> Tensor:
         return torch.empty_like(logits)
     if logits.device.type != "cpu":
         return logits.softmax(dim=-1)
-    logits = logits.detach().contiguous()
+    values = logits.detach().contiguous().numpy()
     with np.errstate(invalid="ignore", under="ignore"):
-        shifted = logits.numpy() - logits.amax(dim=-1, keepdim=True).numpy()
-        return torch.from_numpy(_softmax_of_shifted(shifted))
+        # A largest value is the same by any order of reading; torch reads large tensors with all threads.
+        few = values.size <= IN_CACHE
+        largest = values.max(axis=-1, keepdims=True) if few else logits.detach().amax(dim=-1, keepdim=True).numpy()
+        return torch.from_numpy(_softmax_of_shifted(values - largest))
 
 
 def masked_softmax(logits: Tensor, allowed: Tensor, blocked: float) -> Tensor:
@@ -104,12 +106,8 @@ def holds_nan(values: Tensor) -> bool:
     if values.device.type != "cpu" or values.numel() == 0:
         return False
     # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
-    if values.dtype in (torch.float32, torch.float64):
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = float(values.detach().numpy().sum())
-    else:
-        total = float(values.sum(dtype=torch.float32))
-    return math.isnan(total)
+    wide = values.dtype in (torch.float32, torch.float64)
+    return math.isnan(values.sum(dtype=None if wide else torch.float32).item())
 
 
 def check_shape(name: str, values: Tensor, axes: str, expected: tuple[int | None, ...]) -> None:

@@ -58,6 +58,8 @@ class Arriving:
 
     def received(self) -> list[Tensor]:
         """The tensors on the host, in ordinary memory: pinned memory is dear, and results may be kept for long."""
+        if not self.order:
+            return list(self.parts)  # type: ignore[arg-type]
         found: dict[int, Tensor] = {place: part for place, part in enumerate(self.parts) if isinstance(part, Tensor)}
         together, first = self._bytes(), 0
         for place in self.order:

@@ -49,15 +49,19 @@ class Row:
 class Batch:
     """Rows that go through the model together.
 
-    ``inputs``: tensors [B, T], or [B, ...] stacked; ``lengths``: [B] int64 on the CPU; ``items``: the number of each
-    row's item; ``host``: ``inputs`` as they were before they went to the device.
+    ``inputs``: tensors [B, T], or [B, ...] stacked; ``items``: the number of each row's item; ``host``: ``inputs`` as
+    they were before they went to the device.
     """
 
     rows: Sequence[Row]
     inputs: dict[str, Tensor]
-    lengths: Tensor
     items: Sequence[int] = ()
     host: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> Tensor:
+        """The length of each row, [B] int64 on the CPU."""
+        return torch.tensor([row.length for row in self.rows])
 
     def special_tokens_mask(self) -> Tensor:
         """[B, T] bool, True at special tokens and padding; the rows must carry ``special_tokens_mask``."""
@@ -159,18 +163,27 @@ def collate(
     tensor in it stays as it is.
     """
     if joined is None:
+        joined = _one_row(rows[0].inputs) if len(rows) == 1 else None
+    if joined is None:
         names = list(rows[0].inputs)
         joined = {name: _column([row.inputs[name] for row in rows], pad_values.get(name, 0), left) for name in names}
-    inputs = {name: _placed(value, device, dtype) for name, value in joined.items()}
-    return Batch(rows, inputs, torch.tensor([row.length for row in rows]), items, joined)
+    here = dtype is None and device.type == "cpu"
+    inputs = dict(joined) if here else {name: _placed(value, device, dtype) for name, value in joined.items()}
+    return Batch(rows, inputs, items, joined)
+
+
+def _one_row(inputs: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """A row of lists of whole numbers, all of one length, as tensors [1, T] of one piece of memory; else None."""
+    values = list(inputs.values())
+    size = len(values[0]) if values and isinstance(values[0], list) else 0
+    if not size or not all(isinstance(own, list) and len(own) == size and type(own[0]) is int for own in values):
+        return None
+    together = np.array(values, dtype=np.int64)
+    return {name: torch.from_numpy(together[place : place + 1]) for place, name in enumerate(inputs)}
 
 
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
-    if isinstance(values[0], Tensor):
-        return torch.stack(list(values))
-    if len(values) == 1 and isinstance(values[0], list) and values[0] and isinstance(values[0][0], int):
-        return torch.tensor(values, dtype=torch.int64)
-    return pad_stack(values, pad, left=left)
+    return torch.stack(list(values)) if isinstance(values[0], Tensor) else pad_stack(values, pad, left=left)
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
@@ -186,6 +199,8 @@ def shapes(row: Row) -> tuple[Any, ...]:
 
 def pad_stack(values: Sequence[Any], pad: int, *, left: bool = False) -> Tensor:
     """Lists of ints (or of equal tuples of ints) as one [B, T, ...] int64 tensor, padded with ``pad``."""
+    if len(values) == 1:
+        return torch.from_numpy(np.asarray(values, dtype=np.int64))
     longest = max(len(value) for value in values)
     first = np.asarray(values[0])
     stacked = np.full((len(values), longest, *first.shape[1:]), pad, dtype=np.int64)

@@ -50,11 +50,12 @@ def build_options(
 
     Raises TypeError for a name that is neither, naming the nearest one that is or that is valid ``beside`` them.
     """
-    own = set(option_names(kind))
-    unknown = next((name for name in given if name not in own and name not in forwarded), None)
-    if unknown is not None:
-        raise TypeError(unknown_option(unknown, task, option_names(kind), [*sorted(forwarded), *beside]))
+    own: tuple[str, ...] = _names(kind)  # type: ignore[arg-type]
     values = {name: value for name, value in given.items() if name in own}
+    if len(values) < len(given):
+        unknown = next((name for name in given if name not in own and name not in forwarded), None)
+        if unknown is not None:
+            raise TypeError(unknown_option(unknown, task, own, [*sorted(forwarded), *beside]))
     if _forwards(kind):  # type: ignore[arg-type]
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
     return kind(**values)

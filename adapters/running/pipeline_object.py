@@ -18,7 +18,7 @@ from .exceptions import InputError
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
 from .portable import portable
-from .runner import Call, Failure, Loaded, Task, answer_windows, answers, cut_windows
+from .runner import Call, Failure, Loaded, Task, answer_one, answer_windows, answers, cut_windows
 from .views import Results
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Pipeline(AskedOfPipelines):
         self.task = task.name
         self.call_count = 0
         _check_run({"batch_size": loaded.batch_size, "batch_tokens": loaded.batch_tokens, **self._run})
-        self._resolve({}, self._loaded, construction)
+        self._resolve({}, self._loaded, (*RUN_OPTIONS, *construction))
 
     def __repr__(self) -> str:
         return f"Pipeline({self.task!r}, {type(self.model).__name__}, device={str(self.device)!r})"
@@ -90,6 +90,8 @@ class Pipeline(AskedOfPipelines):
             return self._columns(call, loaded, resolved, run)
         if call.kind == "stream":
             return self._records(call, loaded, resolved, run)
+        if call.kind == "single" and not run["progress"]:
+            return self.shape_answers([self._record_of_one(call, loaded, resolved, run)], call)
         return self.shape_answers(list(self._records(call, loaded, resolved, run)), call)
 
     @property
@@ -143,12 +145,14 @@ class Pipeline(AskedOfPipelines):
 
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
         """What is loaded, the task's options and the run options of one call."""
+        if not call.options:
+            return self._loaded, self._resolve({}, self._loaded, ()), self._run
         own = {name: value for name, value in call.options.items() if name in RUN_OPTIONS}
         _check_run(own)
         loaded = for_call(self._loaded, *(own.get(name) for name in ("batch_size", "batch_tokens", "compat")))
         given = self._effective({name: value for name, value in call.options.items() if name not in RUN_OPTIONS})
         run = {**self._run, **{name: value for name, value in own.items() if name in self._run}}
-        return loaded, self._resolve(given, loaded, _parameters(self._task.read)), run
+        return loaded, self._resolve(given, loaded, _beside(self._task.read)), run
 
     def _effective(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Options by their names of today, without those that transformers makes nothing of."""
@@ -162,13 +166,21 @@ class Pipeline(AskedOfPipelines):
             {**self._options, **given},
             task=self.task,
             forwarded=self._task.forwarded(),
-            beside=[*RUN_OPTIONS, *(name for name in beside if name != "options")],
+            beside=beside or RUN_OPTIONS,
         )
         return self._task.check(loaded, options)
 
     def _records(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
         for index, found in self._found(call, loaded, options, run, columns=False):
             yield found.record(index) if isinstance(found, Failure) else found
+
+    def _record_of_one(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Any:
+        found = answer_one(self._task, loaded, next(iter(call.items)), options)
+        if isinstance(found, Failure):
+            if run["on_error"] == "raise":
+                raise found.error
+            return found.record(0)
+        return found
 
     def _columns(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Any:
         blocks = self._found(call, loaded, options, run, columns=True)
@@ -216,8 +228,9 @@ def _named(error: Exception, index: int) -> Exception:
 
 
 @cache
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(signature(function).parameters)
+def _beside(read: Callable[..., Any]) -> tuple[str, ...]:
+    """The names that a call takes beside the options of its task."""
+    return (*RUN_OPTIONS, *(name for name in signature(read).parameters if name != "options"))
 
 
 def _check_run(given: Mapping[str, Any]) -> None:

@@ -186,6 +186,29 @@ def answers(
         yield from found
 
 
+def answer_one(task: Task, loaded: Loaded, item: Any, options: Any) -> Any:
+    """The record of one item, or its Failure: the stages of ``answers`` without windows, planner and look-ahead."""
+    try:
+        parsed = task.parse(loaded, item, options)
+    except Exception as error:
+        return Failure(error)
+    try:
+        (prepared,) = task.encode(loaded, [parsed], options)
+    except Exception as error:
+        return Failure(explain_encoding(error, parsed))
+    if len(prepared.rows) != 1:
+        return _Run(task, loaded, [prepared], options, 0).answers(False)[0]
+    (row,) = prepared.rows
+    try:
+        outputs = forward(task, loaded, [(0, row)], options)
+    except Exception as error:
+        return Failure(explain_forward(error, row, loaded, task.shortening))
+    try:
+        return task.finish(loaded, [prepared], [outputs], options)[0]
+    except Exception as error:
+        return Failure(error)
+
+
 def cut_windows(
     task: Task,
     loaded: Loaded,
@@ -397,8 +420,8 @@ def launch(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options:
 
     rows: each with the number of its item.
     """
+    own = [row for _, row in rows]
     with torch.no_grad():
-        own = [row for _, row in rows]
         batch = collate(
             own,
             pad_values=pad_values(loaded),
@@ -417,7 +440,8 @@ def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options
 
 
 def _has_floats(row: Row) -> bool:
-    return any(isinstance(value, torch.Tensor) and value.is_floating_point() for value in row.inputs.values())
+    tensors = [value for value in row.inputs.values() if isinstance(value, torch.Tensor)]
+    return any(each.is_floating_point() for each in tensors) if tensors else False
 
 
 def group_of(task: Task, row: Row) -> Any:
@@ -438,12 +462,12 @@ def may_pad(task: Task, loaded: Loaded, row: Row) -> bool:
 def pad_values(loaded: Loaded) -> dict[str, int]:
     if loaded.tokenizer is None:
         return {}
-    if "pad_values" not in loaded.findings:
+    found: dict[str, int] | None = loaded.findings.get("pad_values")
+    if found is None:
         tokenizer = loaded.tokenizer
         found = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
         loaded.findings["pad_values"] = found
-    kept: dict[str, int] = loaded.findings["pad_values"]
-    return kept
+    return found
 
 
 def _each(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isnan
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -71,9 +72,9 @@ def encode_rows(
 
 def rows_of(encoded: Any) -> list[Row]:
     """The rows of a tokenizer's answer for a batch, unpadded lists by name."""
-    data: Mapping[str, Any] = encoded.data if hasattr(encoded, "data") else encoded
+    data: Mapping[str, Any] = getattr(encoded, "data", encoded)
     inputs = {name: values for name, values in data.items() if name not in _FACTS and _per_row(values)}
-    facts = {name: data[name] for name in _FACTS if name in data}
+    facts = {name: data[name] for name in data if name in _FACTS}
     encodings = getattr(encoded, "encodings", None)
     owners = facts.pop("overflow_to_sample_mapping", None)
     rows = []
@@ -117,6 +118,6 @@ def take_logits(output: Any) -> Reads[Tensor]:
 
 def checked(logits: Tensor) -> Tensor:
     """``logits`` themselves; ValueError if one is NaN. The caller names the item."""
-    if bool(torch.isnan(logits.sum(dtype=torch.float32))) and bool(torch.isnan(logits).any()):
+    if isnan(logits.sum(dtype=torch.float32).item()) and bool(torch.isnan(logits).any()):
         raise ValueError("logits must be numbers; the model returned NaN")
     return logits

@@ -34,6 +34,8 @@ class LabelScheme:
 
     def to(self, device: torch.device) -> LabelScheme:
         """The same scheme with its tensors on ``device``."""
+        if self.name_of.device == device:
+            return self
         columns = (self.name_of, self.type_of, self.opens, self.closes)
         return LabelScheme(self.labels, self.names, *(column.to(device) for column in columns))
 

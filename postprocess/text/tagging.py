@@ -271,15 +271,17 @@ def _reported(
     labels: Tensor, scheme: LabelScheme, strategy: str, ignore_labels: Collection[str], compat: bool
 ) -> Tensor:
     """Indices of the entities whose name is not ignored."""
-    ignored = set(ignore_labels)
-    names = [scheme.names[i] for i in scheme.name_of.tolist()]
+    ignored = frozenset(ignore_labels)
     if strategy == "none":
         dropped = [label in ignored for label in scheme.labels]
     elif compat:
-        dropped = [name in ignored for name in names]
+        dropped = [scheme.names[name] in ignored for name in scheme.name_of.tolist()]
     else:
         # "B-O" is an entity of type "O", not the label "O".
-        by_type = ignored - set(scheme.labels)
-        dropped = [label in ignored or name in by_type for label, name in zip(scheme.labels, names, strict=True)]
-    stays = ~torch.tensor(dropped, dtype=torch.bool, device=labels.device)
+        by_type = ignored.difference(scheme.labels)
+        names = zip(scheme.labels, scheme.name_of.tolist(), strict=True)
+        dropped = [label in ignored or scheme.names[name] in by_type for label, name in names]
+    if True not in dropped:
+        return torch.arange(labels.shape[0], device=labels.device)
+    stays = torch.tensor([not each for each in dropped], device=labels.device)
     return _take(stays, labels).nonzero().flatten()

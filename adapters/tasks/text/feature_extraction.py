@@ -48,7 +48,11 @@ def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptio
 
 def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> Reading:
     """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
-    hidden: Tensor = loaded.model(**batch.inputs)[0]
+    output = loaded.model(**batch.inputs)
+    hidden: Tensor = next(iter(output.values())) if isinstance(output, Mapping) else output[0]
+    if options.pooling is None and len(batch.rows) == 1:
+        (hidden,) = yield [hidden]
+        return list(checked(hidden))
     # Every token the text was given counts, as in transformers; only what the batch added is left out.
     real = pad_stack([[1] * row.length for row in batch.rows], 0)
     if options.pooling is None:

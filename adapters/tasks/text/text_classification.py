@@ -100,10 +100,15 @@ def label_names(loaded: Loaded) -> list[str]:
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: TextClassificationOptions
 ) -> list[Any]:
+    names = label_names(loaded)
+    batches = {id(part.batch): part.batch for (part,) in outputs}
+    records = {key: scores.records(names) for key, scores in batches.items()}
     finished: list[Any] = []
-    for item, records in zip(items, columns(loaded, items, outputs, options).records(), strict=True):
-        found: Any = Label(records[0]) if options.top_k == LEGACY else Labels(records)
-        found.text = " / ".join(text for text in item.facts if text is not None)
+    for item, (part,) in zip(items, outputs, strict=True):
+        own = records[id(part.batch)][part.row]
+        found: Any = Label(own[0]) if options.top_k == LEGACY else Labels(own)
+        text, pair = item.facts
+        found.text = text if pair is None else f"{text} / {pair}"
         finished.append(found)
     return finished
 

@@ -167,7 +167,8 @@ def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -
     if batch.rows[0].facts["offsets"] is not None:
         offsets = pad_stack([row.facts["offsets"] for row in batch.rows], 0)
     ids = batch.host["input_ids"]
-    unknown = ids == loaded.tokenizer.unk_token_id if loaded.tokenizer.unk_token_id is not None else ids < 0
+    unknown_id = loaded.tokenizer.unk_token_id
+    unknown = ids == unknown_id if unknown_id is not None else ids < 0
     by_words = options.strategy in ("first", "average", "max")
     word_ids = options.use_word_ids if options.use_word_ids is not None else not loaded.compat
     entities = group_entities(
@@ -243,15 +244,14 @@ def columns(
 ) -> Columns:
     """The entities of each item; of those whose chunks overlap, the ones that stay."""
     found = join_parts([part for parts in outputs for part in parts], lambda batch: batch)
+    if all(len(parts) == 1 for parts in outputs):
+        return found
     chunks = torch.tensor([len(parts) for parts in outputs])
-    several = chunks > 1
     document = torch.arange(len(items)).repeat_interleave(chunks)
     owner = document.repeat_interleave(found.counts)
-    if bool(several.any()):
-        values = found.values
-        kept = surviving_spans(values["start"], values["end"], values["score"], owner, several, compat=loaded.compat)
-        return found.take(kept, torch.bincount(owner[kept], minlength=len(items)))
-    return found
+    values, several = found.values, chunks > 1
+    kept = surviving_spans(values["start"], values["end"], values["score"], owner, several, compat=loaded.compat)
+    return found.take(kept, torch.bincount(owner[kept], minlength=len(items)))
 
 
 def finish(
