@@ -18,6 +18,7 @@ from ...decoding.search.history import History
 from ...decoding.search.step_model import expansion
 from .logits_buffer import HeadMemory
 from .model_inputs import SHAREABLE, input_names, one_of_each, rows_of
+from .turns import take_turn
 
 __all__ = ["AutoStepModel"]
 
@@ -78,6 +79,7 @@ class AutoStepModel:
         return self._take(outputs).repeat_interleave(self.copies, dim=0)
 
     def step(self, token_ids: Tensor) -> Tensor:
+        take_turn()
         self.history.append(token_ids)
         memory = self._memory
         reused = memory if memory is not None and memory.serves(self.history.batch_size) else nullcontext()

@@ -16,6 +16,7 @@ from transformers.generation import utils as library
 from ...decoding.options.numpy_or_torch import sent
 from .model_inputs import rows_of
 from .step_model import NOT_ROWS, AutoStepModel
+from .turns import take_turn
 
 __all__ = ["VerifyingAutoStepModel", "why_not_verifiable"]
 
@@ -74,6 +75,7 @@ class VerifyingAutoStepModel(AutoStepModel):
         return self.verify(token_ids[:, None])[:, 0]
 
     def verify(self, token_ids: Tensor) -> Tensor:
+        take_turn()
         token_ids = sent(token_ids, self.history.ids.device)
         count = token_ids.shape[1]
         start = self.history.length

@@ -18,7 +18,19 @@ from .exceptions import InputError
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
 from .portable import portable
-from .runner import Call, Failure, Loaded, Task, answer_one, answer_windows, answers, cut_windows
+from .runner import (
+    Call,
+    Failure,
+    Loaded,
+    Prepared,
+    Task,
+    answer_one,
+    answer_prepared,
+    answer_windows,
+    answers,
+    cut_windows,
+    prepare_window,
+)
 from .views import Results
 
 T = TypeVar("T")
@@ -142,6 +154,14 @@ class Pipeline(AskedOfPipelines):
         """
         resolved = self.resolved_options(options or {})
         return answer_windows(self._task, self._loaded, windows, resolved, start=start)
+
+    def encode_items(self, items: Sequence[Any], options: Any) -> list[Prepared | Failure]:
+        """Items as rows of the model's input, with options that ``resolved_options`` gave; a Failure for a bad one."""
+        return prepare_window(self._task, self._loaded, items, options)
+
+    def answer_encoded(self, encoded: Sequence[Prepared | Failure], options: Any) -> list[Any]:
+        """The records of items that ``encode_items`` gave, in any company, and the Failures of those without one."""
+        return answer_prepared(self._task, self._loaded, encoded, options)
 
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
         """What is loaded, the task's options and the run options of one call."""

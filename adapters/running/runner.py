@@ -245,14 +245,14 @@ def answer_windows(
     """
     if not ahead:
         for window in cut:
-            yield _Run(task, loaded, _prepare(task, loaded, window, options), options, start).answers(columns)
+            yield _Run(task, loaded, prepare_window(task, loaded, window, options), options, start).answers(columns)
             start += len(window)
         return
     opening = next(cut, None)
     if opening is None:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
-        run: _Run | None = _Run(task, loaded, _prepare(task, loaded, opening, options), options, start)
+        run: _Run | None = _Run(task, loaded, prepare_window(task, loaded, opening, options), options, start)
         while run is not None:
             start += len(run.prepared)
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
@@ -283,10 +283,10 @@ def _prepare_next(
     task: Task, loaded: Loaded, cut: Iterator[list[Any]], options: Any
 ) -> list[Prepared | Failure] | None:
     window = next(cut, None)
-    return None if window is None else _prepare(task, loaded, window, options)
+    return None if window is None else prepare_window(task, loaded, window, options)
 
 
-def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) -> list[Prepared | Failure]:
+def prepare_window(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) -> list[Prepared | Failure]:
     """Check and encode a window; an item that fails becomes a Failure and costs the others nothing."""
     parsed: list[Any] = [
         item if isinstance(item, Failure) else _attempt(partial(task.parse, loaded, item, options)) for item in window
@@ -297,6 +297,13 @@ def _prepare(task: Task, loaded: Loaded, window: Sequence[Any], options: Any) ->
     for index, prepared in zip(good, encoded, strict=True):
         parsed[index] = prepared
     return parsed
+
+
+def answer_prepared(
+    task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int = 0
+) -> list[Any]:
+    """The records of a window that ``prepare_window`` gave, and the Failures of items without one."""
+    return _Run(task, loaded, prepared, options, start).answers(False)
 
 
 class _Run:

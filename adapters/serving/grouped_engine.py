@@ -1,20 +1,22 @@
-"""Requests of one task as one call for each group of equal options: a batch holds what arrived together."""
+"""Requests of one task in batches of like size: each step runs the oldest input that waits with those nearest to it."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import randbits
 from typing import Any
 
 from ..running.item_seeds import ItemSeeds
 from ..running.pipeline_object import Pipeline
-from ..running.runner import Call, Failure
+from ..running.runner import Call, Failure, Prepared, group_of
+from .call_in_turns import CallInTurns
 from .errors import refusal_of
 from .model_thread import Ticket
 
 # Few texts at a time are padded for each other less in small batches, which fill a CPU as well as large ones.
 _CPU_TOKENS = 256
+# What a call of a model costs beside its tokens, in tokens: its weights are read once. 18 for 6 layers of width 384.
+_CALL = 16
 SEED_BITS = 48  # of a seed that nobody gave: every reader of JSON keeps as many
 
 
@@ -28,7 +30,7 @@ class Asked:
 
 
 class RequestSeeds(ItemSeeds):
-    """A seed for every item of a group of requests."""
+    """A seed for every item of a batch of requests."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         super().__init__(0)
@@ -38,61 +40,175 @@ class RequestSeeds(ItemSeeds):
         return self.seeds[item]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Member:
+    """A ticket with its items. found: their answers as they come; key: equal for members that may share a batch."""
+
     ticket: Ticket
     call: Call
     items: list[Any]
     seed: int
+    key: str
+    found: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """An encoded item that waits. length: of its longest row, in the unit of the task; kind: what items of one batch
+    must have in common."""
+
+    member: _Member
+    place: int
+    encoded: Prepared
+    length: int
+    kind: Any
+
+    @property
+    def seed(self) -> int:
+        return self.member.seed + self.place
 
 
 class GroupedEngine:
-    """Answers tickets whose request is an ``Asked`` through one pipeline. observe: told of the size of each batch."""
+    """Answers tickets whose request is an ``Asked`` through one pipeline, a batch a step.
 
-    def __init__(self, pipe: Pipeline, observe: Callable[[int], None] = lambda size: None) -> None:
+    Inputs are encoded as they come and wait in a pool. What has come while a batch ran is in the pool for the next one,
+    and a request is answered as soon as its own inputs are. Calls that decode give way after every step of theirs.
+    most: tickets in the pool; observe: told of how many inputs each batch has.
+    """
+
+    def __init__(
+        self, pipe: Pipeline, observe: Callable[[int], None] = lambda size: None, *, most: int | None = None
+    ) -> None:
         small = pipe.device.type == "cpu" and pipe.task_entry.unit == "tokens"
         self.pipe = pipe.with_batch_tokens(_CPU_TOKENS) if small else pipe
-        self.observe = observe
+        self.observe, self.most = observe, most
         self.takes_seeds = "seeds" in pipe.task_entry.forwarded()
+        self._pool: list[_Waiting] = []
+        self._running: CallInTurns | None = None
+        self._batch: list[_Waiting] = []
 
-    def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:
-        """Answer all tickets, a call for each group of equal options; what comes meanwhile is the next batch."""
-        groups: dict[str, list[_Member]] = defaultdict(list)
-        self.observe(len(tickets))
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return self._running is None and not self._pool
+
+    @property
+    def backlog(self) -> int:
+        """Tickets that wait in the pool."""
+        return len({id(one.member) for one in self._pool})
+
+    @property
+    def room(self) -> int | None:
+        """How many tickets may be handed over now; None: any number."""
+        return None if self.most is None else max(0, self.most - self.backlog)
+
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        """Encode the inputs of tickets, those of equal options together, and let them wait."""
+        groups: dict[str, list[_Member]] = {}
         for ticket in tickets:
-            if not ticket.waited_for:
-                continue
             try:
                 member = self._read(ticket)
-                groups[options_key(member.call.options)].append(member)
+                groups.setdefault(member.key, []).append(member)
             except Exception as error:
                 ticket.fail(refusal_of(error))
         for members in groups.values():
-            self._answer(members)
+            try:
+                self._encode(members)
+            except Exception as error:
+                for member in members:
+                    member.ticket.fail(refusal_of(error))
+
+    def step(self) -> None:
+        """Run a batch, or a step of one that decodes."""
+        if self._running is None:
+            self._start()
+        if self._running is not None and self._running.advance():
+            running, self._running = self._running, None
+            if not running.given_up:
+                self._finish(running.result, running.error)
+
+    # In.
 
     def _read(self, ticket: Ticket) -> _Member:
         asked: Asked = ticket.request
         call = self.pipe.read_call(asked.inputs, **asked.options)
         items: Any = call.items
-        return _Member(ticket, call, list(items), randbits(SEED_BITS) if asked.seed is None else asked.seed)
+        seed = randbits(SEED_BITS) if asked.seed is None else asked.seed
+        return _Member(ticket, call, list(items), seed, options_key(call.options))
 
-    def _answer(self, members: Sequence[_Member]) -> None:
-        """One call for all items of the members, and to each member its own answers."""
-        options = dict(members[0].call.options)
+    def _encode(self, members: Sequence[_Member]) -> None:
+        options = self.pipe.resolved_options(members[0].call.options)
+        places = [(member, place) for member in members for place in range(len(member.items))]
         items = [item for member in members for item in member.items]
-        if self.takes_seeds:
-            options["seeds"] = RequestSeeds([m.seed + k for m in members for k in range(len(m.items))])
-        try:
-            (found,) = self.pipe.answer_windows(iter([items]), options=options)
-        except Exception as error:
-            for member in members:
-                member.ticket.fail(refusal_of(error))
-            return
-        start = 0
+        for (member, place), encoded in zip(places, self.pipe.encode_items(items, options), strict=True):
+            if isinstance(encoded, Failure):
+                member.found[place] = encoded
+            else:
+                self._pool.append(self._waiting(member, place, encoded))
         for member in members:
-            own = found[start : start + len(member.items)]
-            start += len(member.items)
-            _give(self.pipe, member, own)
+            self._give_if_whole(member)
+
+    def _waiting(self, member: _Member, place: int, encoded: Prepared) -> _Waiting:
+        rows, task = encoded.rows, self.pipe.task_entry
+        length = max((row.length for row in rows), default=0)
+        kind = group_of(task, rows[0]) if rows and task.unit != "tokens" else None
+        return _Waiting(member, place, encoded, length, (member.key, kind))
+
+    # A batch.
+
+    def _start(self) -> None:
+        self._pool = [one for one in self._pool if one.member.ticket.waited_for]
+        self._batch = self._choose()
+        if not self._batch:
+            return
+        self.observe(len({id(one.member) for one in self._batch}))
+        chosen = set(map(id, self._batch))
+        self._pool = [one for one in self._pool if id(one) not in chosen]
+        if self.takes_seeds:  # what decodes can give way
+            tickets = [one.member.ticket for one in self._batch]
+            self._running = CallInTurns(self._answers, lambda: any(ticket.waited_for for ticket in tickets))
+            return
+        try:
+            self._finish(self._answers(), None)
+        except Exception as error:
+            self._finish(None, error)
+
+    def _choose(self) -> list[_Waiting]:
+        """The oldest item and those of its kind and of like length that share its batch with least padding."""
+        if not self._pool:
+            return []
+        oldest = self._pool[0]
+        alike = [one for one in self._pool if one.kind == oldest.kind]
+        alike.sort(key=lambda one: -one.length)  # stable: the older first
+        _, budget, most = self.pipe.batch_limits
+        sizes = [(len(one.encoded.rows), one.length) for one in alike]
+        first, last = best_window(sizes, alike.index(oldest), budget, most)
+        return alike[first:last]
+
+    def _answers(self) -> list[Any]:
+        options = dict(self._batch[0].member.call.options)
+        if self.takes_seeds:
+            options["seeds"] = RequestSeeds([one.seed for one in self._batch])
+        encoded = [one.encoded for one in self._batch]
+        return self.pipe.answer_encoded(encoded, self.pipe.resolved_options(options))
+
+    # Out.
+
+    def _finish(self, found: Sequence[Any] | None, error: Exception | None) -> None:
+        batch, self._batch = self._batch, []
+        members = {id(one.member): one.member for one in batch}
+        if found is None:
+            for member in members.values():
+                member.ticket.fail(refusal_of(error or RuntimeError("the batch has no answers")))
+            return
+        for one, answer in zip(batch, found, strict=True):
+            one.member.found[one.place] = answer
+        for member in members.values():
+            self._give_if_whole(member)
+
+    def _give_if_whole(self, member: _Member) -> None:
+        if len(member.found) == len(member.items):
+            _give(self.pipe, member, [member.found[place] for place in range(len(member.items))])
 
 
 def _give(pipe: Pipeline, member: _Member, found: Sequence[Any]) -> None:
@@ -113,3 +229,25 @@ def _give(pipe: Pipeline, member: _Member, found: Sequence[Any]) -> None:
 def options_key(options: Mapping[str, Any]) -> str:
     """Equal for equal options; what JSON has no word for (arrays, pictures) is equal to itself alone."""
     return json.dumps(options, sort_keys=True, default=lambda value: f"<{type(value).__name__} {id(value)}>")
+
+
+def best_window(sizes: Sequence[tuple[int, int]], must: int, budget: int, most: int | None = None) -> tuple[int, int]:
+    """Which neighbours among items of ``sizes`` (rows, length), longest first, to run with item ``must``: [from, to).
+
+    As many as the budget holds, padded to the longest; of all such windows the one that pays least for each unit of its
+    items, where a call costs ``_CALL`` units beside.
+    >>> best_window([(1, 9), (1, 4), (1, 4), (1, 3)], 2, 12)
+    (1, 4)
+    """
+    best, place = -1.0, (must, must + 1)
+    for first in range(must + 1):
+        longest, rows, held, last = max(sizes[first][1], 1), 0, 0, first
+        for count, length in sizes[first:]:
+            over = (rows + count) * longest > budget or (most is not None and rows + count > most)
+            if rows and over:
+                break
+            rows, held, last = rows + count, held + count * length, last + 1
+        worth = held / (rows * longest + _CALL) if rows else 0.0
+        if last > must and worth > best:
+            best, place = worth, (first, last)
+    return place

@@ -82,7 +82,7 @@ def _engine(pipe: Pipeline, limits: Limits, metrics: Metrics, choice: ModelChoic
         metrics.batch(name, size)
 
     if pipe.task != "text-generation":
-        return GroupedEngine(pipe, observe)
+        return GroupedEngine(pipe, observe, most=limits.batch_rows)
     return TextEngine(pipe, limits, lambda old, new: metrics.tokens(choice.shown_name, old, new), observe)
 
 

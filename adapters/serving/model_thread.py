@@ -15,8 +15,27 @@ from .errors import Refused, refusal_of
 class Engine(Protocol):
     """What answers tickets: a task with its model."""
 
-    def serve(self, tickets: "Sequence[Ticket]", more: "Callable[[], list[Ticket]]") -> None:
-        """Answer or fail every ticket. more: takes what has come for this engine meanwhile."""
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to step."""
+        ...
+
+    @property
+    def room(self) -> int | None:
+        """How many tickets it takes now; None: any number."""
+        ...
+
+    @property
+    def backlog(self) -> int:
+        """Tickets that it has taken and not begun with."""
+        ...
+
+    def take(self, tickets: "Sequence[Ticket]") -> None:
+        """Take tickets; each is answered or failed here or in a later step."""
+        ...
+
+    def step(self) -> None:
+        """A short piece of work: a batch, or a step of one that decodes."""
         ...
 
 
@@ -59,18 +78,19 @@ class Ticket:
 
 
 class ModelThread:
-    """Runs ``Engine.serve`` over what waits, never more than one batch at a time.
+    """Runs the engines of a model, a step of each in turn, so that no task of the model waits for another to end.
 
-    limit: tickets that may wait. most: of one batch. gather: seconds that the first ticket waits for others where the
-    thread was idle.
+    limit: tickets that may wait. most: of those that end a wait for company. gather: seconds that the first ticket
+    waits for others where the thread was idle.
     """
 
     def __init__(self, name: str, *, limit: int, most: int, gather: float) -> None:
         self.limit, self.most, self.gather = limit, most, gather
         self._waiting: deque[Ticket] = deque()
+        self._taken: dict[Engine, list[Ticket]] = {}  # what each engine has and has not answered
         self._changed = threading.Condition()
         self._ending = False
-        self._seconds = 0.05  # a running mean of a batch's time, for Retry-After
+        self._seconds = 0.05  # a running mean of the time that a ticket is with its engine, for Retry-After
         self._thread = threading.Thread(target=self._run, name=f"afterlogits-{name}", daemon=True)
 
     def start(self) -> None:
@@ -78,17 +98,17 @@ class ModelThread:
         self._thread.start()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + sum(engine.backlog for engine in list(self._taken))
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket. Raises Refused (503) where the queue is full or the server ends."""
         with self._changed:
             if self._ending:
                 raise Refused(503, "the server is ending", error_type="overloaded", retry_after=5, close=True)
-            if len(self._waiting) >= self.limit:
+            if len(self) >= self.limit:
                 self._discard()
-            if len(self._waiting) >= self.limit:
-                wait = self._seconds * len(self._waiting) / self.most
+            if len(self) >= self.limit:
+                wait = self._seconds * len(self) / self.most
                 raise Refused(503, "too many requests are waiting", error_type="overloaded", retry_after=wait)
             self._waiting.append(ticket)
             self._changed.notify()
@@ -101,59 +121,74 @@ class ModelThread:
         if self._thread.is_alive():
             self._thread.join()
 
-    def more(self, engine: Engine, most: int) -> list[Ticket]:
-        """Up to ``most`` of the tickets that wait for ``engine``, taken from the queue without waiting."""
+    # The thread.
+
+    def _run(self) -> None:
+        while self._wait():
+            for engine, tickets in self._take().items():
+                self._taken.setdefault(engine, []).extend(tickets)
+                self._guarded(engine, lambda engine=engine, tickets=tickets: engine.take(tickets))  # type: ignore[misc]
+            for engine in list(self._taken):
+                if not engine.idle:
+                    self._guarded(engine, engine.step)
+                self._settle(engine)
+
+    def _wait(self) -> bool:
+        """Wait for something to do, the first ticket for company; whether to go on."""
+        with self._changed:
+            if self._taken:
+                return True
+            while not self._waiting:
+                if self._ending:
+                    return False
+                self._changed.wait()
+                if self.gather and self._waiting and not self._ending:
+                    self._changed.wait_for(lambda: len(self._waiting) >= self.most, timeout=self.gather)
+                self._discard()
+            return True
+
+    def _take(self) -> dict[Engine, list[Ticket]]:
+        """Tickets from the queue, the oldest first, as many as each engine has room for."""
         with self._changed:
             self._discard()
-            chosen = [ticket for ticket in self._waiting if ticket.engine is engine][:most]
-            taken = set(map(id, chosen))
-            self._waiting = deque(ticket for ticket in self._waiting if id(ticket) not in taken)
-            return chosen
+            rooms: dict[Engine, int | None] = {}
+            found: dict[Engine, list[Ticket]] = {}
+            kept: deque[Ticket] = deque()
+            for ticket in self._waiting:
+                engine = ticket.engine
+                room = rooms.setdefault(engine, engine.room)
+                if room == 0:
+                    kept.append(ticket)
+                    continue
+                rooms[engine] = None if room is None else room - 1
+                found.setdefault(engine, []).append(ticket)
+            self._waiting = kept
+            return found
 
     def _discard(self) -> None:
         """Forget tickets that nobody waits for."""
         if not all(ticket.waited_for for ticket in self._waiting):
             self._waiting = deque(ticket for ticket in self._waiting if ticket.waited_for)
 
-    def _take(self) -> list[Ticket]:
-        """The next batch, of one engine, the oldest ticket's; empty at the end."""
-        with self._changed:
-            while not self._waiting:
-                if self._ending:
-                    return []
-                self._changed.wait()
-                if self.gather and self._waiting and not self._ending:
-                    self._changed.wait_for(lambda: len(self._waiting) >= self.most, timeout=self.gather)
-                self._discard()
-            engine = self._waiting[0].engine
-        return self.more(engine, self.most)
-
-    def _run(self) -> None:
-        while True:
-            tickets = self._take()
-            if not tickets:
-                if self._ending and not self._waiting:
-                    return
-                continue
-            start = time.monotonic()
-            self._serve(tickets)
-            self._seconds += 0.2 * (time.monotonic() - start - self._seconds)
-
-    def _serve(self, tickets: list[Ticket]) -> None:
-        """Let the engine answer; whatever it raises or forgets, every ticket ends."""
-        engine = tickets[0].engine
-        served = list(tickets)
-
-        def more() -> list[Ticket]:
-            found = self.more(engine, self.most)
-            served.extend(found)
-            return found
-
+    def _guarded(self, engine: Engine, work: Callable[[], None]) -> None:
+        """Work of an engine; where it raises, all of its tickets hear of it and the thread lives on."""
         try:
-            engine.serve(tickets, more)
-        except Exception as error:  # an engine's own fault: every request of the batch hears of it, the thread lives on
-            for ticket in served:
+            work()
+        except Exception as error:  # an engine's own fault
+            for ticket in self._taken[engine]:
                 ticket.fail(refusal_of(error))
-        for ticket in served:
-            if ticket.waited_for:
-                ticket.fail(Refused(500, "the request was lost", error_type="generation"))
+
+    def _settle(self, engine: Engine) -> None:
+        """Let go of tickets that have ended; an engine that has nothing to do must have answered all of its own."""
+        tickets = self._taken[engine]
+        if engine.idle:
+            for ticket in tickets:
+                if ticket.waited_for:
+                    ticket.fail(Refused(500, "the request was lost", error_type="generation"))
+            del self._taken[engine]
+        else:
+            self._taken[engine] = [ticket for ticket in tickets if ticket.waited_for]
+        now = time.monotonic()
+        for ticket in tickets:
+            if not ticket.waited_for:
+                self._seconds += 0.05 * (now - ticket.created - self._seconds)

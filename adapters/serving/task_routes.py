@@ -1,9 +1,9 @@
 """``POST /{task}``: the pipelines' protocol, plain and for generated texts as a stream of tokens."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +25,10 @@ from .pipeline_protocol import (
 from .settings import Limits
 from .text_engine import AnsweredText, AskedText
 from .waiting import Desk, Event
+
+T = TypeVar("T")
+_QUICK = 4096  # bytes of a body whose reading nobody else notices
+_LONG_ANSWERS = ("feature-extraction", "text-to-audio")  # many numbers for few tokens
 
 
 class TaskRoutes:
@@ -60,16 +64,16 @@ class TaskRoutes:
             raise Refused(400, "body must not be empty")
         if kind == "" and content[:1] in b"{[":
             kind = "application/json"
-        body = await asyncio.to_thread(read_json, content) if kind == "application/json" else None
+        quick = len(content) <= _QUICK and served.task.unit == "tokens"
+        body = await _work(quick, read_json, content) if kind == "application/json" else None
         if name == "sentence-similarity" or _compares(served, body):
             return await self._similarity(request, served, body)
-        asked = await asyncio.to_thread(
-            read_request, served.task, content if body is None else body, kind, query, self.limits
-        )
+        given = content if body is None else body
+        asked = await _work(quick, read_request, served.task, given, kind, query, self.limits)
         if isinstance(asked, AskedText):
             return await self._text(request, served, asked, body)
         answer = await self.desk.answer(request, served, asked)
-        return await asyncio.to_thread(_response, served, answer, request)
+        return await _work(quick and served.task.name not in _LONG_ANSWERS, _response, served, answer, request)
 
     async def _similarity(self, request: Request, served: Served, body: Any) -> Response:
         asked = similarity_request(body if isinstance(body, dict) else {}, self.limits)
@@ -107,6 +111,11 @@ class TaskRoutes:
                 yield event_of(served.pipe, token, count, answer)
 
         return self.desk.stream(served, replace(asked), events, last, openai=False)
+
+
+async def _work(quick: bool, work: Callable[..., T], *given: Any) -> T:
+    """``work(*given)``, on another thread unless it is quick: going there and back takes longer than a short text."""
+    return work(*given) if quick else await asyncio.to_thread(work, *given)
 
 
 def _compares(served: Served, body: Any) -> bool:

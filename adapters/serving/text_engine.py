@@ -86,41 +86,58 @@ class TextEngine:
         self.batch = RunningBatch(self.model, max_rows=limits.batch_rows, prefill_tokens=limits.batch_tokens)
         self.model.batch = self.batch
 
-    def serve(self, tickets: Sequence[Ticket], more: Callable[[], list[Ticket]]) -> None:
-        """Step until nothing runs and nothing waits, taking in what comes meanwhile."""
-        self._take_in(tickets)
-        while not self.batch.idle:
-            self._cancel_unwanted()
-            try:
-                ended = self.batch.step()
-            except Exception as error:  # a forward that failed: its rows are told, what waits goes on
-                ended = self.batch.abandon(error)
-            self.observe(len(self.batch.rows) + len(ended))
-            self._deliver()
-            for one in ended:
-                self._end(one)
-            if len(self.batch.waiting) < self.limits.batch_rows:
-                self._take_in(more())
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return self.batch.idle and self.grouped.idle
 
-    # In.
+    @property
+    def room(self) -> int:
+        """How many tickets may be handed over now."""
+        return max(0, self.limits.batch_rows - len(self.batch.waiting))
 
-    def _take_in(self, tickets: Sequence[Ticket]) -> None:
-        """Submit the rows of tickets; what does not go row by row is answered here and now."""
+    @property
+    def backlog(self) -> int:
+        """Calls of other modes that wait; they take no row of the batch from others."""
+        return self.grouped.backlog
+
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        """Submit the rows of tickets; what does not go row by row waits for calls of its own."""
+        others = []
         for ticket in tickets:
-            if not ticket.waited_for:
-                continue
             try:
                 rows = self._rows_of(ticket)
             except Exception as error:
                 ticket.fail(refusal_of(error))
                 continue
             if rows is None:
-                self.grouped.serve([ticket], list)
+                others.append(ticket)
                 continue
             self.count(sum(len(row.prompt_ids) for row in rows), 0)
             for row in rows:
                 self.model.know(row)
                 self.batch.submit(row.request)
+        self.grouped.take(others)
+
+    def step(self) -> None:
+        """A step of the running batch, and one of a call of another mode: neither waits for the other to end."""
+        if not self.batch.idle:
+            self._step_rows()
+        if not self.grouped.idle:
+            self.grouped.step()
+
+    def _step_rows(self) -> None:
+        self._cancel_unwanted()
+        try:
+            ended = self.batch.step()
+        except Exception as error:  # a forward that failed: its rows are told, what waits goes on
+            ended = self.batch.abandon(error)
+        self.observe(len(self.batch.rows) + len(ended))
+        self._deliver()
+        for one in ended:
+            self._end(one)
+
+    # In.
 
     def _rows_of(self, ticket: Ticket) -> list[TextRow] | None:
         """The rows of a ticket, each with its request for the batch; None for what goes through the pipeline."""

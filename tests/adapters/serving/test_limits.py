@@ -212,16 +212,30 @@ def test_unknown_tasks_and_models(base):
 
 
 class Slow:
-    """An engine that waits until it is let go."""
+    """An engine that takes one ticket at a time, and waits until it is let go."""
 
     def __init__(self, engine):
         self.engine, self.gate, self.started, self.seen = engine, threading.Event(), threading.Event(), []
+        self.held, self.backlog = [], 0
 
-    def serve(self, tickets, more):
+    @property
+    def idle(self):
+        return not self.held and self.engine.idle
+
+    @property
+    def room(self):
+        return 0 if self.held else 1
+
+    def take(self, tickets):
+        self.held += tickets
+
+    def step(self):
         self.started.set()
         self.gate.wait(30)
-        self.seen += [ticket.waited_for for ticket in tickets]
-        self.engine.serve(tickets, more)
+        self.seen += [ticket.waited_for for ticket in self.held]
+        self.engine.take(self.held)
+        self.held = []
+        self.engine.step()
 
 
 @pytest.fixture
