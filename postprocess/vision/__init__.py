@@ -31,10 +31,11 @@ from .mask_generation import (
     without_overlap,
 )
 from .nms import nms, soft_nms, suppress
-from .panoptic import Segmentation, pair_maps, panoptic_maps
+from .panoptic import pair_maps, panoptic_maps
 from .pose import Poses, decode_poses
 from .ranked import ranked_maps
 from .run_lengths import RunLengths, encode_masks, join_run_lengths, map_runs, mask_runs, read_run_lengths
+from .segments import Segmentation
 from .semantic import class_map, class_planes, semantic_maps
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 The rule of MaskFormer and Mask2Former. Their masks are resized without interpolation, so that painting may come first:
 one map is painted at the size of the masks and resized once. A pair whose class score is below the threshold cannot
-reach it with its mask's share, so that its mask is never looked at.
+reach it with its mask's share, so that its mask is never looked at; which these are is the one thing that the host
+waits for on a device.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import sent
 from .boxes import Sizes
-from .panoptic import Segmentation, _check, no_segments
-from .upsampling import resize_chosen
+from .panoptic import _check, best_pairs
+from .segments import QuerySegments, Segmentation, shown_places
+from .upsampling import DEVICE_CHUNK_BYTES, resize_chosen
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,16 @@ class Instances:
     def full_masks(self) -> Tensor:
         """The mask of each instance at the size of the image, [S, H, W] bool; those painted over are whole here."""
         return self.masks[:, self.rows][:, :, self.columns]
+
+
+@dataclass(frozen=True)
+class QueryInstances:
+    """What each of the N pairs of query and class that may pass becomes in one image."""
+
+    segments: QuerySegments
+    masks: Tensor  # [N, h, w] bool
+    rows: Tensor  # [H] int64
+    columns: Tensor  # [W] int64
 
 
 def instance_maps(
@@ -50,20 +63,36 @@ def instance_maps(
     Order, and what is painted over: as torch.topk lists the pairs, which is not by score (compat=True), or by
     ascending score, so that the best lie on top (compat=False; int32 maps). Ties: as torch.topk has them.
     """
+    found = instance_queries(
+        class_logits, mask_logits, sizes=sizes, threshold=threshold, mask_size=mask_size, compat=compat
+    )
+    return [
+        Instances(each.segments.segments(chosen), each.masks.index_select(0, chosen), each.rows, each.columns)
+        for each, chosen in zip(found, shown_places([each.segments for each in found]), strict=True)
+    ]
+
+
+def instance_queries(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    sizes: Sizes | None = None,
+    threshold: float = 0.5,
+    mask_size: tuple[int, int] | None = None,
+    compat: bool = True,
+) -> list[QueryInstances]:
+    """`instance_maps` with the pairs that give no instance still among the rest; on a device it waits once a batch."""
     pairs = _check(class_logits, mask_logits, sizes)
-    classes, queries = class_logits.shape[-1] - 1, class_logits.shape[1]
+    classes = class_logits.shape[-1] - 1
     found = []
-    for image, logits in enumerate(class_logits):
-        scores = F.softmax(logits, dim=-1)[:, :-1]
-        # Unsorted, as there: the order is that of painting.
-        best, pair = scores.flatten().topk(min(queries, scores.numel()), sorted=False)
+    for image, (scores, pair) in enumerate(best_pairs(class_logits)):  # unsorted, as there: the order is painting's
         # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
-        possible = (best * (1 + 1e-5) >= threshold).nonzero()[:, 0]
-        best, pair = best[possible], pair[possible]
+        possible = (scores * (1 + 1e-5) >= threshold).nonzero()[:, 0]
+        scores, pair = scores[possible], pair[possible]
         query = torch.div(pair, max(classes, 1), rounding_mode="floor")
         size = None if pairs is None else pairs[image]
         label = pair % max(classes, 1)
-        found.append(_painted(mask_logits[image], query, label, best, size, threshold, mask_size, compat))
+        found.append(_painted(mask_logits[image], query, label, scores, size, threshold, mask_size, compat))
     return found
 
 
@@ -76,50 +105,48 @@ def _painted(
     threshold: float,
     mask_size: tuple[int, int] | None,
     compat: bool,
-) -> Instances:
-    """The map of one image: masks of the queries above ``threshold``, later ones over earlier ones.
-
-    mask_logits: [Q, h, w]; query, label, class_scores: [N], which of them are instances. Painted at the masks' size and
-    enlarged once, by the nearest pixel, which gives what enlarging every mask gives.
-    """
+) -> QueryInstances:
+    """The pairs of one image. query, label, class_scores: [N], on the host."""
     masks, shares = _masks_of(mask_logits, query, mask_size)
     rows, columns = nearest(masks.shape[1:], size or masks.shape[1:], masks.device)
+    query, label, class_scores = (sent(each, masks.device) for each in (query, label, class_scores))
     scores = class_scores * shares
     # A small mask may vanish where the image is smaller than the masks.
     keep = (scores >= threshold) & _shown(masks, rows, columns)
-    chosen = keep.nonzero()[:, 0]
     if not compat:
-        chosen = chosen[scores[chosen].argsort(stable=True)]
-    masks, ids = masks[chosen], torch.arange(len(chosen), device=masks.device)
-    dtype = torch.float32 if compat else torch.int32
-    if not len(chosen):
-        none = no_segments((len(rows), len(columns)), masks.device, True)
-        return Instances(Segmentation(none.map.to(dtype), *none_columns(none)), masks, rows, columns)
+        order = scores.masked_fill(~keep, torch.inf).argsort(stable=True)
+        masks, keep, scores, label, query = (x.index_select(0, order) for x in (masks, keep, scores, label, query))
+    small = painted_over(masks, keep).to(torch.float32 if compat else torch.int32)
+    painted = small.index_select(1, columns).index_select(0, rows)
+    ids, none = keep.cumsum(0) - 1, torch.zeros_like(keep)
+    return QueryInstances(QuerySegments(painted, keep, ids, label, scores, query, none), masks, rows, columns)
+
+
+def painted_over(masks: Tensor, keep: Tensor) -> Tensor:
+    """The number among the kept of the last kept mask that covers each pixel: [h, w] int16, -1 where none does."""
     small = torch.full(masks.shape[1:], -1, dtype=torch.int16, device=masks.device)
-    for index, mask in enumerate(masks):
-        small.masked_fill_(mask, index)
-    painted = small.to(dtype).index_select(1, columns).index_select(0, rows)
-    segments = Segmentation(painted, ids, label[chosen], scores[chosen], query[chosen], torch.zeros_like(ids).bool())
-    return Instances(segments, masks, rows, columns)
-
-
-def none_columns(segmentation: Segmentation) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """The columns of a segmentation beside its map."""
-    return (
-        segmentation.ids,
-        segmentation.labels,
-        segmentation.scores,
-        segmentation.queries,
-        segmentation.fused,
-    )
+    if masks.device.type == "cpu":
+        for number, place in enumerate(keep.nonzero()[:, 0].tolist()):
+            small.masked_fill_(masks[place], number)
+        return small
+    numbers = (keep.cumsum(0) * keep).to(torch.int16)  # from 1
+    at_once = max(1, DEVICE_CHUNK_BYTES // max(2 * small.numel(), 1))
+    for some, own in zip(torch.split(masks, at_once), torch.split(numbers, at_once), strict=True):
+        if len(own):
+            torch.maximum(small, (some * own[:, None, None]).amax(dim=0) - 1, out=small)
+    return small
 
 
 def _masks_of(mask_logits: Tensor, query: Tensor, mask_size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """The masks of chosen queries, [N, h, w] bool, and the mean probability inside each, [N]."""
+    """The masks of chosen queries ([N], on the host), [N, h, w] bool, and the mean probability inside each, [N]."""
     distinct, member = torch.unique(query, return_inverse=True)
-    logits = mask_logits[distinct] if mask_size is None else resize_chosen(mask_logits, distinct.tolist(), mask_size)
+    if mask_size is None:
+        logits = mask_logits.index_select(0, sent(distinct, mask_logits.device))
+    else:
+        logits = resize_chosen(mask_logits, distinct.tolist(), mask_size)
+    member = sent(member, mask_logits.device)
     masks = logits > 0
-    return masks[member], inner_shares(logits)[member]
+    return masks.index_select(0, member), inner_shares(logits).index_select(0, member)
 
 
 def inner_shares(logits: Tensor) -> Tensor:
@@ -132,7 +159,7 @@ def _shown(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """[N] bool: whether a mask has a pixel among the rows and columns shown."""
     row_shown = torch.zeros(masks.shape[1], dtype=torch.bool, device=masks.device).index_fill_(0, rows, True)
     column_shown = torch.zeros(masks.shape[2], dtype=torch.bool, device=masks.device).index_fill_(0, columns, True)
-    if bool(row_shown.all()) and bool(column_shown.all()):
+    if masks.device.type == "cpu" and bool(row_shown.all()) and bool(column_shown.all()):
         return masks.flatten(1).any(dim=1)
     return (masks & row_shown[:, None] & column_shown).flatten(1).any(dim=1)
 

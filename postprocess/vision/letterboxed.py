@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from .boxes import Sizes
-from .instances import inner_shares
-from .panoptic import Segmentation, _check, _ratio
+from .instances import inner_shares, painted_over
+from .panoptic import _check
+from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, shown_segments
 from .upsampling import resize, resize_chosen
 
 
@@ -38,35 +40,65 @@ def letterboxed_panoptic_maps(
     whose mask probability reaches ``mask_threshold``, if its pixels are more than ``overlap_threshold`` of all that
     reach it. fuse: classes whose segments are one, listed once. An image without a kept query has a float32 map.
     """
+    found = letterboxed_panoptic_queries(
+        class_logits,
+        mask_logits,
+        square=square,
+        shown=shown,
+        sizes=sizes,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_threshold=overlap_threshold,
+        fuse=fuse,
+    )
+    return shown_segments(found)
+
+
+def letterboxed_panoptic_queries(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    square: tuple[int, int],
+    shown: Sequence[tuple[int, int]],
+    sizes: Sizes,
+    threshold: float = 0.8,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.8,
+    fuse: Collection[int] = (),
+) -> list[QuerySegments]:
+    """`letterboxed_panoptic_maps` with the queries that give no segment still among the rest.
+
+    On a device it waits once for the batch, and with ``fuse`` once more an image.
+    """
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
-    keep = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
+    (keep,) = received((labels != class_logits.shape[-1] - 1) & (scores > threshold))
     found = []
     for image, kept in enumerate(keep):
         query = kept.nonzero()[:, 0]
         if not len(query):
-            found.append(_nothing(torch.full(pairs[image], -1.0), scores))
+            found.append(no_segments(torch.full(pairs[image], -1.0), scores, fused=False))
             continue
         probs = _full_logits(mask_logits, image, query, square, shown[image], pairs[image]).sigmoid()
-        score, label = scores[image, query], labels[image, query]
+        query = sent(query, probs.device)
+        score, label = scores[image].index_select(0, query), labels[image].index_select(0, query)
         winners = (probs * score[:, None, None]).argmax(dim=0)
         reach = probs >= mask_threshold
         own = reach.gather(0, winners[None])[0]  # whether the winner itself reaches it
-        areas, held, covers = (
-            values.tolist()
-            for values in (
-                torch.bincount(winners.flatten(), minlength=len(query)),
-                torch.bincount(winners[own], minlength=len(query)),
-                reach.sum(dim=(1, 2)),
-            )
-        )
-        passed = [h > 0 and _ratio(a, c) > overlap_threshold for a, h, c in zip(areas, held, covers, strict=True)]
-        ids, listed = _ids(label.tolist(), passed, fuse)
-        painted = torch.where(own, torch.tensor(ids, device=winners.device)[winners], -1)
-        chosen = torch.tensor(listed, dtype=torch.int64, device=winners.device)
-        numbers = torch.tensor([ids[place] for place in listed], dtype=torch.int64, device=winners.device)
-        found.append(Segmentation(painted, numbers, label[chosen], score[chosen], query[chosen]))
+        areas, held = _counts(winners, own, len(query))
+        passed = (held > 0) & larger_ratio(areas, reach.sum(dim=(1, 2)), overlap_threshold)
+        ids, listed = _numbered(label, passed, fuse)
+        painted = torch.where(own, ids.index_select(0, winners.flatten()).view(winners.shape), -1)
+        found.append(QuerySegments(painted, listed, ids, label, score, query))
     return found
+
+
+def _counts(winners: Tensor, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The pixels of each of ``count`` winners, and those of them where ``own``: [count] int64 each."""
+    if winners.device.type == "cpu":
+        return torch.bincount(winners.flatten(), minlength=count), torch.bincount(winners[own], minlength=count)
+    of_each = winners == torch.arange(count, device=winners.device)[:, None, None]
+    return of_each.sum(dim=(1, 2)), (of_each & own).sum(dim=(1, 2))
 
 
 def letterboxed_instance_maps(
@@ -83,24 +115,40 @@ def letterboxed_instance_maps(
     Arguments as in `letterboxed_panoptic_maps`. A query is an instance if its best class's score times the mean
     probability inside its mask is at least ``threshold``; later ones are painted over earlier ones.
     """
+    found = letterboxed_instance_queries(
+        class_logits, mask_logits, square=square, shown=shown, sizes=sizes, threshold=threshold
+    )
+    return shown_segments(found)
+
+
+def letterboxed_instance_queries(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    square: tuple[int, int],
+    shown: Sequence[tuple[int, int]],
+    sizes: Sizes,
+    threshold: float = 0.8,
+) -> list[QuerySegments]:
+    """`letterboxed_instance_maps` with the queries that give none still among the rest; on a device it waits once."""
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
     scores, labels = class_logits.softmax(dim=-1)[..., :-1].max(dim=-1)
+    # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
+    (possible,) = received(scores * (1 + 1e-5) >= threshold)
     found = []
-    for image in range(len(scores)):
-        # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
-        query = (scores[image] * (1 + 1e-5) >= threshold).nonzero()[:, 0]
-        painted = torch.full(pairs[image], -1.0, device=mask_logits.device)
+    for image, kept in enumerate(possible):
+        query = kept.nonzero()[:, 0]
         if not len(query):
-            found.append(_nothing(painted, scores))
+            empty = torch.full(pairs[image], -1.0, device=mask_logits.device)
+            found.append(no_segments(empty, scores, fused=False))
             continue
         logits = _full_logits(mask_logits, image, query, square, shown[image], pairs[image])
-        masks = logits > 0
-        score = scores[image, query] * inner_shares(logits)
-        chosen = (masks.flatten(1).any(dim=1) & (score >= threshold)).nonzero()[:, 0]
-        for number, place in enumerate(chosen.tolist()):
-            painted.masked_fill_(masks[place], number)
-        ids = torch.arange(len(chosen), device=painted.device)
-        found.append(Segmentation(painted, ids, labels[image, query[chosen]], score[chosen], query[chosen]))
+        masks, query = logits > 0, sent(query, logits.device)
+        score = scores[image].index_select(0, query) * inner_shares(logits)
+        passed = masks.flatten(1).any(dim=1) & (score >= threshold)
+        label = labels[image].index_select(0, query)
+        painted = painted_over(masks, passed).float()
+        found.append(QuerySegments(painted, passed, passed.cumsum(0) - 1, label, score, query))
     return found
 
 
@@ -113,11 +161,6 @@ def _sizes_of(
     return pairs
 
 
-def _nothing(empty: Tensor, scores: Tensor) -> Segmentation:
-    none = torch.zeros(0, dtype=torch.int64, device=scores.device)
-    return Segmentation(empty, none, none, scores.new_zeros(0), none)
-
-
 def _full_logits(
     mask_logits: Tensor,
     image: int,
@@ -126,7 +169,12 @@ def _full_logits(
     shown: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """The mask logits of some queries at the size of the picture, as the resizes of all queries give them."""
+    """The mask logits of some queries at the size of the picture, as the resizes of all queries give them.
+
+    query: [K] int64, on the host.
+    """
+    if mask_logits.device.type != "cpu":
+        return resize(resize_chosen(mask_logits[image], query.tolist(), square)[:, : shown[0], : shown[1]], size)
     if not mask_logits.is_contiguous():
         mask_logits = F.interpolate(mask_logits, size=square, mode="bilinear", align_corners=False)
         return resize(mask_logits[image][:, : shown[0], : shown[1]], size)[query]
@@ -135,6 +183,17 @@ def _full_logits(
     cut = resize_chosen(mask_logits[image], first, square)[:, : shown[0], : shown[1]]
     resized = resize(cut, size)
     return resized[query] if whole else resized
+
+
+def _numbered(labels: Tensor, passed: Tensor, fuse: Collection[int]) -> tuple[Tensor, Tensor]:
+    """The id of each query's segment, -1 for none, and whether it is listed: [K] int64 and bool."""
+    if not fuse:
+        return torch.where(passed, passed.cumsum(0) - 1, -1), passed
+    known, there = received(labels, passed)
+    ids, places = _ids(known.tolist(), there.tolist(), fuse)
+    listed = torch.zeros(len(ids), dtype=torch.bool)
+    listed[places] = True
+    return sent(torch.tensor(ids), labels.device), sent(listed, labels.device)
 
 
 def _ids(labels: list[int], passed: list[bool], fuse: Collection[int]) -> tuple[list[int], list[int]]:

@@ -2,47 +2,26 @@
 
 One rule serves MaskFormer, Mask2Former, OneFormer, DETR and Conditional DETR, and the instance maps of the latter two,
 which are the same without fusing. transformers resizes the masks of all queries; here only those that are kept are
-resized, and of the map at full size only the pixels where the winner is open are computed (`semantic`).
+resized, and of the map at full size only the pixels where the winner is open are computed (`semantic`). On a device
+every pixel of the kept queries is, and the host waits once for a batch: for which queries are kept.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from .boxes import Sizes, size_pairs
 from .level_sets import count_above
+from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered, shown_segments
 from .semantic import class_map, first_largest
-from .upsampling import goes_whole, resize, resize_chosen, resize_some, rounding
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The segments of one image and the map that shows them. S segments."""
-
-    map: Tensor  # [H, W]; a segment's pixels hold its id
-    ids: Tensor  # [S] int64
-    labels: Tensor  # [S] int64
-    scores: Tensor  # [S] float
-    queries: Tensor  # [S] int64, the query that each comes from
-    fused: Tensor | None = None  # [S] bool: of a class whose segments are one
-
-    def records(self) -> dict[str, Any]:
-        """``{segmentation, segments_info}`` as transformers returns them; scores rounded to six digits."""
-        rows = zip(self.ids.tolist(), self.labels.tolist(), self.scores.tolist(), strict=True)
-        info: list[dict[str, Any]] = [
-            {"id": id_, "label_id": label, "score": round(score, 6)} for id_, label, score in rows
-        ]
-        if self.fused is not None:
-            for row, fused in zip(info, self.fused.tolist(), strict=True):
-                row["was_fused"] = fused
-        return {"segmentation": self.map, "segments_info": info}
+from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
 
 
 def panoptic_maps(
@@ -73,22 +52,54 @@ def panoptic_maps(
     and such an image an int32 map of 0. Mask probabilities are multiplied by the score before ``mask_threshold``, so
     that a query of a score below it never passes, in both.
     """
+    found = panoptic_queries(
+        class_logits,
+        mask_logits,
+        sizes=sizes,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_threshold=overlap_threshold,
+        fuse=fuse,
+        mask_size=mask_size,
+        antialias=antialias,
+        compat=compat,
+    )
+    return shown_segments(found)
+
+
+def panoptic_queries(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    sizes: Sizes | None = None,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.8,
+    fuse: Collection[int] = (),
+    mask_size: tuple[int, int] | None = None,
+    antialias: bool = False,
+    compat: bool = True,
+) -> list[QuerySegments]:
+    """`panoptic_maps` with the queries that give no segment still among the rest.
+
+    On a device it waits once for the batch, and with ``fuse`` once more an image.
+    """
     pairs = _check(class_logits, mask_logits, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
-    keep = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
+    (keep,) = received((labels != class_logits.shape[-1] - 1) & (scores > threshold))
     found = []
     for image, kept in enumerate(keep):
         queries = kept.nonzero()[:, 0]
         size = None if pairs is None else pairs[image]
         if not len(queries):
-            whole = size or mask_size or (mask_logits.shape[2], mask_logits.shape[3])
-            found.append(no_segments(whole, mask_logits.device, compat))
+            found.append(no_segments(_no_map(size or mask_size, mask_logits, compat), scores))
             continue
-        masks = KeptMasks.of(mask_logits, image, queries, mask_size, scores[image, queries])
+        there = sent(queries, mask_logits.device)
+        probs = kept_probabilities(mask_logits, image, queries, mask_size)
         found.append(
-            masks.segmentation(
-                labels[image, queries],
-                queries,
+            KeptMasks(probs, scores[image].index_select(0, there)).segments(
+                labels[image].index_select(0, there),
+                there,
                 size=size,
                 mask_threshold=mask_threshold,
                 overlap_threshold=overlap_threshold,
@@ -117,24 +128,47 @@ def pair_maps(
     Order and ties: as torch.topk lists the pairs, unsorted. compat=True is transformers, which multiplies scores with
     the *logits* of masks and compares those with ``mask_threshold``; compat=False takes probabilities.
     """
+    found = pair_queries(
+        class_logits,
+        mask_logits,
+        sizes=sizes,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_threshold=overlap_threshold,
+        antialias=antialias,
+        compat=compat,
+    )
+    return shown_segments(found)
+
+
+def pair_queries(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    sizes: Sizes | None = None,
+    threshold: float | None = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.8,
+    antialias: bool = False,
+    compat: bool = True,
+) -> list[QuerySegments]:
+    """`pair_maps` with the pairs that give no segment still among the rest; on a device it waits once a batch."""
     pairs = _check(class_logits, mask_logits, sizes)
-    classes, queries = class_logits.shape[2] - 1, class_logits.shape[1]
+    classes = class_logits.shape[2] - 1
     found = []
-    for image, logits in enumerate(class_logits):
-        chances = F.softmax(logits, dim=-1)[:, :-1]
-        scores, pair = chances.flatten().topk(min(queries, chances.numel()), sorted=False)
+    for image, (scores, pair) in enumerate(best_pairs(class_logits)):
         if threshold is not None:
             kept = scores > threshold
             scores, pair = scores[kept], pair[kept]
         size = None if pairs is None else pairs[image]
         if not len(pair):
-            found.append(no_segments(size or (mask_logits.shape[2], mask_logits.shape[3]), logits.device, compat))
+            found.append(no_segments(_no_map(size, mask_logits, compat), scores.to(mask_logits.device)))
             continue
-        query = torch.div(pair, classes, rounding_mode="floor")
-        masks = mask_logits[image, query]
+        query = sent(torch.div(pair, classes, rounding_mode="floor"), mask_logits.device)
+        masks = mask_logits[image].index_select(0, query)
         found.append(
-            KeptMasks(masks if compat else masks.sigmoid(), scores).segmentation(
-                pair % classes,
+            KeptMasks(masks if compat else masks.sigmoid(), sent(scores, masks.device)).segments(
+                sent(pair % classes, masks.device),
                 query,
                 size=size,
                 mask_threshold=mask_threshold,
@@ -146,6 +180,16 @@ def pair_maps(
     return found
 
 
+def best_pairs(class_logits: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """On the host, for each image: the class probability of its Q best pairs of query and class, [Q], and the pairs as
+    query * C + class, [Q] int64. The order is torch.topk's, unsorted. On a device it waits once for all images."""
+    queries = class_logits.shape[1]
+    chances = [F.softmax(logits, dim=-1)[:, :-1].flatten() for logits in class_logits]
+    best = [scores.topk(min(queries, scores.numel()), sorted=False) for scores in chances]
+    read = received(*(each.values for each in best), *(each.indices for each in best))
+    return list(zip(read[: len(best)], read[len(best) :], strict=True))
+
+
 def _check(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None) -> list[tuple[int, int]] | None:
     if class_logits.dim() != 3:
         raise ValueError(f"class_logits must be [B, Q, C + 1]; got shape {list(class_logits.shape)}")
@@ -155,54 +199,10 @@ def _check(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None) -> li
     return size_pairs(sizes, class_logits.shape[0])
 
 
-def no_segments(size: tuple[int, int], device: torch.device, compat: bool) -> Segmentation:
-    """An image in which nothing was found."""
-    empty = torch.full(size, -1.0) if compat else torch.zeros(size, dtype=torch.int32, device=device)
-    none = torch.zeros(0, dtype=torch.int64, device=device)
-    return Segmentation(empty, none, none, none.float(), none, none.bool())
-
-
-def _ratio(area: int, cover: int) -> float:
-    """The quotient of two counts as float32, which is what transformers compares."""
-    return float(torch.tensor(area) / torch.tensor(cover))
-
-
-def segment_ids(
-    labels: list[int], passed: list[bool], fuse: Collection[int], compat: bool
-) -> tuple[list[int], list[bool]]:
-    """The id of each query's segment, 0 for none, and whether its class is fused."""
-    current = newest = 0
-    known: dict[int, int] = {}
-    ids = []
-    for label, there in zip(labels, passed, strict=True):
-        if not there:
-            ids.append(0)
-            continue
-        if label in known:
-            current = known[label]
-        else:
-            current = newest = (current if compat else newest) + 1
-        if label in fuse:
-            known[label] = current
-        ids.append(current)
-    return ids, [label in fuse for label in labels]
-
-
-def _segmentation(
-    winners: Tensor, ids: list[int], labels: Tensor, scores: Tensor, queries: Tensor, fused: list[bool]
-) -> Segmentation:
-    """The map of one image and its segments: winners [H, W], which of the N kept queries each pixel shows.
-
-    ids: [N], each query's segment, 0 for none. fused: whether the segment has several queries.
-    """
-    device = winners.device
-    painted = torch.tensor(ids, dtype=torch.int32, device=device).index_select(0, winners.flatten())
-    chosen = torch.tensor([place for place, id_ in enumerate(ids) if id_], dtype=torch.int64, device=device)
-    kept_ids = torch.tensor(ids, device=device)[chosen]
-    kept_fused = torch.tensor(fused, device=device)[chosen]
-    return Segmentation(
-        painted.view(winners.shape), kept_ids, labels[chosen], scores[chosen], queries[chosen], kept_fused
-    )
+def _no_map(size: Sequence[int] | None, mask_logits: Tensor, compat: bool) -> Tensor:
+    """The map of an image in which no query is kept; transformers makes it on the host."""
+    size = tuple(size or mask_logits.shape[2:])
+    return torch.full(size, -1.0) if compat else torch.zeros(size, dtype=torch.int32, device=mask_logits.device)
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,7 @@ class KeptMasks:
     probs: Tensor  # [K, h, w]
     scores: Tensor  # [K]
 
-    @classmethod
-    def of(
-        cls, mask_logits: Tensor, image: int, queries: Tensor, mask_size: tuple[int, int] | None, scores: Tensor
-    ) -> KeptMasks:
-        """From the mask logits of a batch: the ``queries`` kept of one image, at ``mask_size`` where it is given."""
-        return cls(kept_probabilities(mask_logits, image, queries, mask_size), scores)
-
-    def segmentation(
+    def segments(
         self,
         labels: Tensor,
         queries: Tensor,
@@ -230,15 +223,16 @@ class KeptMasks:
         fuse: Collection[int] = (),
         antialias: bool = False,
         compat: bool = True,
-    ) -> Segmentation:
-        """The segments that the kept queries become. labels, queries: [K] int64."""
+    ) -> QuerySegments:
+        """What the kept queries become. labels, queries: [K] int64."""
         masks = self
         if antialias and size is not None:
             masks, size = self._smoothed(size), None
         winners, areas, covers = masks.areas(size, mask_threshold)
-        passed = [a > 0 and c > 0 and _ratio(a, c) > overlap_threshold for a, c in zip(areas, covers, strict=True)]
-        ids, fused = segment_ids(labels.tolist(), passed, fuse, compat)
-        return _segmentation(winners, ids, labels, self.scores, queries, fused)
+        passed = (areas > 0) & (covers > 0) & larger_ratio(areas, covers, overlap_threshold)
+        ids, fused = numbered(labels, passed, fuse, compat)
+        painted = ids.to(torch.int32).index_select(0, winners.flatten()).view(winners.shape)
+        return QuerySegments(painted, passed, ids, labels, self.scores, queries, fused)
 
     def _smoothed(self, size: tuple[int, int]) -> KeptMasks:
         if size == (self.probs.shape[1], self.probs.shape[2]):
@@ -246,22 +240,39 @@ class KeptMasks:
         resized = F.interpolate(self.probs[None], size=size, mode="bilinear", align_corners=False, antialias=True)
         return KeptMasks(resized[0], self.scores)
 
-    def areas(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, list[int], list[int]]:
+    def areas(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
         """The winning query of every pixel, how many each wins, and how many reach the threshold with each."""
+        if self.probs.device.type != "cpu":
+            return self._every_pixel(size, mask_threshold)
         weighted = self.probs * self.scores[:, None, None]
-        count = len(self.scores)
         if size is None:
             winners = first_largest(lambda: [(0, weighted)])
-            covers: list[int] = (weighted >= mask_threshold).sum(dim=(1, 2)).tolist()
+            covers = (weighted >= mask_threshold).sum(dim=(1, 2))
         else:
             plane = _planes_of(self.probs, self.scores, size)
             winners, slack = class_map(weighted, size, exact=plane), rounding(weighted)
-            covers = [
+            counts = [
                 count_above(low, size, mask_threshold, slack, functools.partial(plane, index))
                 for index, low in enumerate(weighted)
             ]
-        areas: list[int] = torch.bincount(winners.flatten(), minlength=count).tolist()
-        return winners, areas, covers
+            covers = torch.tensor(counts)
+        return winners, torch.bincount(winners.flatten(), minlength=len(self.scores)), covers
+
+    def _every_pixel(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from the planes at full size, a few at a time, without a wait."""
+        covers = []
+
+        def weighted() -> Iterator[tuple[int, Tensor]]:
+            for first, part in [(0, self.probs)] if size is None else resize_parts(self.probs, size):
+                values = part * self.scores[first : first + len(part), None, None]
+                covers.append((values >= mask_threshold).sum(dim=(1, 2)))
+                yield first, values
+
+        winners = first_largest(weighted)
+        numbers = torch.arange(len(self.scores), device=winners.device)[:, None, None]
+        at_once = max(1, DEVICE_CHUNK_BYTES // max(winners.numel(), 1))
+        areas = [(winners == some).sum(dim=(1, 2)) for some in torch.split(numbers, at_once)]
+        return winners, torch.cat(areas), torch.cat(covers)
 
 
 def _planes_of(probs: Tensor, scores: Tensor, size: tuple[int, int]) -> Callable[[int], Tensor]:
@@ -273,14 +284,18 @@ def _planes_of(probs: Tensor, scores: Tensor, size: tuple[int, int]) -> Callable
 
 
 def kept_probabilities(mask_logits: Tensor, image: int, queries: Tensor, mask_size: tuple[int, int] | None) -> Tensor:
-    """Mask probabilities [K, h, w] of some queries, as the sigmoid of all queries of the batch gives them."""
-    if not mask_logits.is_contiguous():
+    """Mask probabilities [K, h, w] of some queries, as the sigmoid of all queries of the batch gives them.
+
+    queries: [K] int64, on the host.
+    """
+    device = mask_logits.device
+    if device.type == "cpu" and not mask_logits.is_contiguous():
         return _whole_probabilities(mask_logits, mask_size)[image, queries]
     if mask_size is not None:
         masks = resize_chosen(mask_logits[image], queries.tolist(), mask_size)
     else:
-        masks = mask_logits[image, queries]
-    if masks.device.type != "cpu":
+        masks = mask_logits[image].index_select(0, sent(queries, device))
+    if device.type != "cpu":
         return masks.sigmoid()
     # Of a call on the CPU the last values, up to 31, are computed one by one, with other last bits than in a vector.
     short = -masks.numel() % 32

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from .boxes import Sizes, size_pairs
-from .panoptic import Segmentation
+from .segments import QuerySegments, Segmentation, shown_segments
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
 
 
@@ -33,45 +34,69 @@ def ranked_maps(
     >>> found.map, found.ids, found.queries
     (tensor([[ 2,  1, -1]], dtype=torch.int32), tensor([1, 2]), tensor([1, 0]))
     """
+    found = ranked_queries(
+        logits, mask_logits, sizes=sizes, threshold=threshold, mask_threshold=mask_threshold, top_k=top_k
+    )
+    return shown_segments(found)
+
+
+def ranked_queries(
+    logits: Tensor,
+    mask_logits: Tensor,
+    *,
+    sizes: Sizes | None = None,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.0,
+    top_k: int | None = None,
+) -> list[QuerySegments]:
+    """`ranked_maps` with the pairs that get no pixel still among the rest; on a device it waits once a batch."""
     if logits.dim() != 3 or mask_logits.dim() != 4 or mask_logits.shape[:2] != logits.shape[:2]:
         shapes = f"{list(logits.shape)} and {list(mask_logits.shape)}"
         raise ValueError(f"logits and mask_logits must be [B, Q, C] and [B, Q, h, w]; got shapes {shapes}")
     pairs = size_pairs(sizes, logits.shape[0])
     classes = logits.shape[2]
     count = min(logits.shape[1] if top_k is None else top_k, logits.shape[1] * classes)
-    scores, places = logits.sigmoid().flatten(1).topk(count, dim=1)
+    scores, places = received(*logits.sigmoid().flatten(1).topk(count, dim=1))
     found = []
     for image, kept in enumerate(scores > threshold):
         place, score = places[image][kept], scores[image][kept]
         query = torch.div(place, classes, rounding_mode="floor")
         size = (mask_logits.shape[2], mask_logits.shape[3]) if pairs is None else pairs[image]
         taken = _taken(mask_logits[image], query, size, mask_threshold)
-        held = torch.bincount(taken.flatten() + 1, minlength=len(query) + 1) > 0
-        shown = held[1:].nonzero()[:, 0]
-        ids = torch.full((len(query) + 1,), -1, dtype=torch.int32, device=taken.device)
-        ids[1 + shown] = torch.arange(1, len(shown) + 1, dtype=torch.int32, device=taken.device)
-        painted = ids[taken + 1]
-        label = place % classes
-        found.append(Segmentation(painted, ids[1 + shown].long(), label[shown], score[shown], query[shown]))
+        label, score, query = (sent(each, taken.device) for each in (place % classes, score, query))
+        shown = _any_pixel(taken, len(query))
+        ids = torch.where(shown, shown.cumsum(0), -1)
+        painted = F.pad(ids.to(torch.int32), (1, 0), value=-1).index_select(0, taken.flatten() + 1).view(taken.shape)
+        found.append(QuerySegments(painted, shown, ids, label, score, query))
     return found
 
 
+def _any_pixel(taken: Tensor, count: int) -> Tensor:
+    """[count] bool: which entries have a pixel."""
+    if taken.device.type == "cpu":
+        return torch.bincount(taken.flatten() + 1, minlength=count + 1)[1:] > 0
+    # A pixel of each, whichever is written last: unlike a count, its place does not have to be waited for.
+    held = torch.zeros(count + 1, dtype=torch.bool, device=taken.device)
+    return held.index_fill_(0, taken.flatten() + 1, True)[1:]
+
+
 def _taken(mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_threshold: float) -> Tensor:
-    """[H, W] int64: the first entry of ``query`` whose mask covers the pixel, -1 for none."""
-    taken = torch.full(size, -1, dtype=torch.int64, device=mask_logits.device)
+    """[H, W] int64: the first entry of ``query`` ([N], on the host) whose mask covers the pixel, -1 for none."""
+    device = mask_logits.device
+    taken = torch.full(size, -1, dtype=torch.int64, device=device)
     rank = {number: place for place, number in reversed([*enumerate(query.tolist())])}
     distinct = sorted(rank, key=lambda number: rank[number])
-    budget = CHUNK_BYTES if taken.device.type == "cpu" else DEVICE_CHUNK_BYTES
+    budget = CHUNK_BYTES if device.type == "cpu" else DEVICE_CHUNK_BYTES
     step = max(1, budget // (4 * size[0] * size[1]))
     for first in range(0, len(distinct), step):
         chosen = distinct[first : first + step]
         # A batch of single planes, as there: then no plane's last bits depend on the others.
-        planes = mask_logits[chosen][:, None].float()
+        planes = mask_logits.index_select(0, sent(torch.tensor(chosen), device))[:, None].float()
         covered = F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[:, 0] > mask_threshold
         best = covered.to(torch.uint8).argmax(dim=0)
         free = (taken < 0) & covered.any(dim=0)
-        ranks = torch.tensor([rank[number] for number in chosen], device=taken.device)
+        ranks = sent(torch.tensor([rank[number] for number in chosen]), device)
         taken = torch.where(free, ranks[best], taken)
-        if bool((taken >= 0).all()):
+        if device.type == "cpu" and bool((taken >= 0).all()):  # what asking saves there is less than the wait
             break
     return taken

@@ -238,14 +238,14 @@ def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:
     """
     best = winner = None
     for first, part in parts():
+        if part.device.type != "cpu":
+            best, winner = _larger(best, winner, part, first)
+            continue
         for index, plane in enumerate(part, first):
             if best is None or winner is None:
-                best = plane.clone()
-                winner = torch.full(plane.shape, index, dtype=torch.int16, device=plane.device)
+                best, winner = plane.clone(), torch.full(plane.shape, index, dtype=torch.int16)
                 continue
-            # On a device a NaN is seen here, where asking at the end would be a wait.
-            ahead = plane > best if plane.device.type == "cpu" else (plane > best) | (plane.isnan() & ~best.isnan())
-            winner.masked_fill_(ahead, index)
+            winner.masked_fill_(plane > best, index)
             torch.maximum(best, plane, out=best)
     if best is None or winner is None:
         raise ValueError("logits must have at least one class; got none")
@@ -253,6 +253,18 @@ def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:
     if best.device.type == "cpu" and best.is_floating_point() and bool(best.sum().isnan()):
         _first_nan(labels, best, parts())
     return labels
+
+
+def _larger(best: Tensor | None, winner: Tensor | None, part: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """On a device: the largest of what there was and of a part, by one reduction that reads the part once.
+
+    There torch's largest is the first of its kind, and NaN.
+    """
+    value, index = part.max(dim=0)
+    if best is None or winner is None:
+        return value, index + first
+    ahead = (value > best) | (value.isnan() & ~best.isnan())
+    return torch.where(ahead, value, best), torch.where(ahead, index + first, winner)
 
 
 def _first_nan(labels: Tensor, best: Tensor, parts: Iterable[tuple[int, Tensor]]) -> None:

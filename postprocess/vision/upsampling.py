@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import sent
+
 # A value is four products and three sums of inputs up to M: computed with fused or with plain rounding, it is within
 # 4 steps of M. The difference of two is within 8 of the one that torch computes; a factor on top adds 2.
 SLACK = 10
@@ -248,7 +250,9 @@ def resize_some(planes: Tensor, index: list[int], size: tuple[int, int]) -> Iter
 
 def resize_chosen(planes: Tensor, index: list[int], size: tuple[int, int]) -> Tensor:
     """`resize_some` in one tensor, laid out in memory as the resize of the whole stack is."""
-    if goes_whole(planes, size) or planes.device.type != "cpu":
+    if planes.device.type != "cpu":
+        return resize(planes.index_select(0, sent(torch.tensor(index), planes.device)), size)
+    if goes_whole(planes, size):
         return resize(planes, size)[index]
     found = planes.new_empty(1, len(index), *size)
     for _ in _resize_few(planes[index], size, found):

@@ -132,9 +132,9 @@ def compare(
 # calls of several models), and where segments are looked at one by one.
 MOST: dict[str, float] = {
     "text2text-generation": 9,
-    "maskformer": 52,
-    "mask2former": 27,
-    "detr_segmentation": 53,
+    "maskformer": 2,
+    "mask2former": 2,
+    "detr_segmentation": 2,
     "automatic-speech-recognition whisper": 2,
     "automatic-speech-recognition speech2text": 10,
     "text-to-audio vits": 4,

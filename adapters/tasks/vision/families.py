@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -14,10 +15,11 @@ from ....postprocess.transfers import received
 from ....postprocess.vision.depth import depth_maps, unpadded_depth_maps
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
-from ....postprocess.vision.instances import instance_maps
+from ....postprocess.vision.instances import instance_queries
 from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_both_ways, match_keypoints
-from ....postprocess.vision.panoptic import panoptic_maps
+from ....postprocess.vision.panoptic import panoptic_queries
 from ....postprocess.vision.pose import decode_poses
+from ....postprocess.vision.segments import QuerySegments, shown_segments
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 from ...running.reading import Reads
 from ...running.tokenising import checked, take_logits
@@ -128,8 +130,8 @@ def segment_objects(
     mask_threshold: float,
     overlap_mask_area_threshold: float,
     compat: bool = True,
-) -> list[tuple[Tensor, list[dict[str, Any]]]]:
-    """The map of ids and the segments of each picture, as ``post_process_{subtask}_segmentation``."""
+) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
+    """The map of ids, int16, and the segments of each picture, as ``post_process_{subtask}_segmentation``."""
     method = f"post_process_{subtask}_segmentation"
     family = family_of(processor, method) or ""
     thresholds: dict[str, Any] = {
@@ -141,13 +143,13 @@ def segment_objects(
         smooth = family == "OneFormer" and segment_rules.ANTIALIAS
         size = QUERIES[family].get("mask_size")
         classes, masks = query_logits(outputs)
-        found = panoptic_maps(
+        found = panoptic_queries(
             classes, masks, sizes=sizes, mask_size=size, antialias=smooth, compat=compat, **thresholds
         )
     elif family in ("MaskFormer", "Mask2Former"):
         classes, masks = query_logits(outputs)
         size = QUERIES[family].get("mask_size")
-        instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=size, compat=compat)
+        instances = instance_queries(classes, masks, sizes=sizes, threshold=threshold, mask_size=size, compat=compat)
         found = [each.segments for each in instances]
     elif family == "OneFormer":
         found = segment_rules.oneformer_instances(outputs, sizes, compat=compat, **thresholds)
@@ -162,8 +164,17 @@ def segment_objects(
         taken = signature(own).parameters
         given = {**thresholds, "overlap_mask_area_threshold": overlap_mask_area_threshold}
         plain = own(outputs, target_sizes=sizes, **{name: value for name, value in given.items() if name in taken})
-        return [(each["segmentation"], each["segments_info"]) for each in plain]
-    records = [each.records() for each in found]
+        maps = yield [each["segmentation"].short() for each in plain]
+        return [(own_map, each["segments_info"]) for own_map, each in zip(maps, plain, strict=True)]
+    return (yield from _on_host(found))
+
+
+def _on_host(found: list[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
+    """The maps, int16, and the segments as transformers lists them."""
+    parts = [replace(each, map=each.map.short()).tensors() for each in found]
+    held = iter((yield [column for columns in parts for column in columns]))
+    read = [QuerySegments(*(next(held) for _ in columns)) for columns in parts]
+    records = [each.records() for each in shown_segments(read)]
     return [(each["segmentation"], each["segments_info"]) for each in records]
 
 

@@ -108,7 +108,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
         maps = segment_classes(loaded.image_processor, outputs, sizes)
         maps = yield [each.to(torch.int16) for each in maps]
         return [_classes(each, names) for each in maps]
-    found = segment_objects(
+    found = yield from segment_objects(
         loaded.image_processor,
         str(options.subtask),
         outputs,
@@ -118,8 +118,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
         overlap_mask_area_threshold=options.overlap_mask_area_threshold,
         compat=loaded.compat,
     )
-    maps = yield [each.to(torch.int16) for each, _ in found]
-    return [_objects(each, segments, names, options) for each, (_, segments) in zip(maps, found, strict=True)]
+    return [_objects(segmentation, segments, names, options) for segmentation, segments in found]
 
 
 def _moved(loaded: Loaded, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 
 from afterlogits.postprocess import vision
 from afterlogits.postprocess.vision.level_sets import count_above
-from afterlogits.postprocess.vision.panoptic import segment_ids
+from afterlogits.postprocess.vision.segments import segment_ids
 from afterlogits.postprocess.vision.upsampling import resize, rounding
 from tests.postprocess.vision.drawn_segmentations import CHECKS
 

@@ -1,0 +1,118 @@
+"""The segments of an image, and what every query that was kept becomes before it is known which of them are segments.
+
+On a device the second form is what a batch leaves: nothing but its ``shown`` has to be waited for, once for all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..transfers import received, sent
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The segments of one image and the map that shows them. S segments."""
+
+    map: Tensor  # [H, W]; a segment's pixels hold its id
+    ids: Tensor  # [S] int64
+    labels: Tensor  # [S] int64
+    scores: Tensor  # [S] float
+    queries: Tensor  # [S] int64, the query that each comes from
+    fused: Tensor | None = None  # [S] bool: of a class whose segments are one
+
+    def records(self) -> dict[str, Any]:
+        """``{segmentation, segments_info}`` as transformers returns them; scores rounded to six digits."""
+        rows = zip(self.ids.tolist(), self.labels.tolist(), self.scores.tolist(), strict=True)
+        info: list[dict[str, Any]] = [
+            {"id": id_, "label_id": label, "score": round(score, 6)} for id_, label, score in rows
+        ]
+        if self.fused is not None:
+            for row, fused in zip(info, self.fused.tolist(), strict=True):
+                row["was_fused"] = fused
+        return {"segmentation": self.map, "segments_info": info}
+
+
+@dataclass(frozen=True)
+class QuerySegments:
+    """What each of the K kept queries of an image becomes: a segment, or nothing where it is not ``shown``."""
+
+    map: Tensor  # [H, W]; a segment's pixels hold its id
+    shown: Tensor  # [K] bool
+    ids: Tensor  # [K] int64
+    labels: Tensor  # [K] int64
+    scores: Tensor  # [K] float
+    queries: Tensor  # [K] int64
+    fused: Tensor | None = None  # [K] bool
+
+    def tensors(self) -> list[Tensor]:
+        """The fields, in the order in which the class takes them."""
+        columns = (self.map, self.shown, self.ids, self.labels, self.scores, self.queries, self.fused)
+        return [column for column in columns if column is not None]
+
+    def segments(self, chosen: Tensor) -> Segmentation:
+        """The segments of some queries. chosen: their places, [S] int64."""
+        columns = (self.ids, self.labels, self.scores, self.queries)
+        ids, labels, scores, queries = (column.index_select(0, chosen) for column in columns)
+        fused = None if self.fused is None else self.fused.index_select(0, chosen)
+        return Segmentation(self.map, ids, labels, scores, queries, fused)
+
+
+def shown_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:
+    """The segments of every image; on a device it waits once for all."""
+    return [each.segments(chosen) for each, chosen in zip(found, shown_places(found), strict=True)]
+
+
+def shown_places(found: Sequence[QuerySegments]) -> list[Tensor]:
+    """The places of the queries that are segments, [S] int64 an image; on a device it waits once for all images."""
+    shown = received(*(each.shown for each in found))
+    return [sent(own.nonzero()[:, 0], each.ids.device) for each, own in zip(found, shown, strict=True)]
+
+
+def no_segments(empty: Tensor, scores: Tensor, *, fused: bool = True) -> QuerySegments:
+    """An image in which no query is kept. scores: any, for the type and the device."""
+    none = torch.zeros(0, dtype=torch.int64, device=scores.device)
+    return QuerySegments(empty, none.bool(), none, none, scores.new_zeros(0), none, none.bool() if fused else None)
+
+
+def larger_ratio(count: Tensor, whole: Tensor, least: float) -> Tensor:
+    """Whether the quotient of two counts, as float32, exceeds a double: what transformers compares. [K] bool."""
+    return (count / whole).double() > least
+
+
+def numbered(labels: Tensor, passed: Tensor, fuse: Collection[int], compat: bool) -> tuple[Tensor, Tensor]:
+    """The id of each query's segment, 0 for none, and whether its class is fused: [K] int64 and bool.
+
+    On a device it waits where classes are fused.
+    """
+    if not fuse:
+        return passed.cumsum(0) * passed, torch.zeros_like(passed)
+    known, there = received(labels, passed)
+    ids, fused = segment_ids(known.tolist(), there.tolist(), fuse, compat)
+    return sent(torch.tensor(ids), labels.device), sent(torch.tensor(fused), labels.device)
+
+
+def segment_ids(
+    labels: list[int], passed: list[bool], fuse: Collection[int], compat: bool
+) -> tuple[list[int], list[bool]]:
+    """The id of each query's segment, 0 for none, and whether its class is fused."""
+    current = newest = 0
+    known: dict[int, int] = {}
+    ids = []
+    for label, there in zip(labels, passed, strict=True):
+        if not there:
+            ids.append(0)
+            continue
+        if label in known:
+            current = known[label]
+        else:
+            current = newest = (current if compat else newest) + 1
+        if label in fuse:
+            known[label] = current
+        ids.append(current)
+    return ids, [label in fuse for label in labels]
