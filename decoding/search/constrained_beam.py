@@ -18,7 +18,7 @@ from .beam_candidates import top_candidates
 from .beam_constraints import Constraint, PhraseProgress
 from .decode_loop import process
 from .history import History
-from .hypotheses import BeamOutput, NBest, write_out
+from .hypotheses import BeamOutput, NBest, all_stop, write_out
 from .progress import Recorder
 from .score_rules import RuleProcess, ScoreRule
 from .step_model import StepModel
@@ -56,6 +56,15 @@ class _Choice:
     score: float
 
 
+@dataclass(frozen=True)
+class _Advance:
+    """A continuation that makes progress: the item's beam, the token, and the bank it leads to."""
+
+    beam: int
+    token_id: int
+    bank: int
+
+
 def constrained_beam_search(
     model: StepModel,
     prompt_ids: Tensor,
@@ -78,8 +87,8 @@ def constrained_beam_search(
     the phrases counts. A sequence may end only once its constraints are complete. Where fewer than
     ``num_return_sequences`` running beams are complete at the end, the others compete by score alone.
     rules: what the log-probabilities pass through, given the token ids [B * K, T].
-    Reads device values three times a step: whether candidates tie, the candidates, and the scores of the tokens that
-    make progress.
+    Reads device values once a step: the candidates, and with them the scores of the tokens that make progress. Criteria
+    and ends of single rows are read beside them.
     """
     rows, prompt_length = prompt_ids.shape
     _check(rows, num_beams, constraints)
@@ -109,10 +118,8 @@ def constrained_beam_search(
         reorder(moves)
         history.select_rows(moves)
         history.append(tokens)
-        stopped = stopping.finished(
-            tokens, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
-        )
-        if _all_done(items) or bool(stopped.all()):
+        chosen = [choice.token_id for item in choices for choice in item]
+        if _all_done(items) or all_stop(stopping, tokens, chosen, history, recorder):
             break
         logits = model.step(tokens)
     _add_running(items, beam_scores.tolist(), history, num_return_sequences, with_beam_indices)
@@ -163,26 +170,29 @@ def _choose(
     best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
     where = origins * vocab_size + tokens
     # The quotient is taken in float32, as transformers takes it.
-    packed = torch.stack((best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())).tolist()
+    parts = (best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())
+    advances = [[] if item.is_done else _advances(item) for item in items]
+    told = torch.cat((torch.stack(parts).flatten(), _scores_of(advances, log_probs, beam_scores))).tolist()
+    packed = [
+        [told[(part * len(items) + index) * num_candidates :][:num_candidates] for index in range(len(items))]
+        for part in range(3)
+    ]
+    scores = iter(told[3 * len(items) * num_candidates :])
+    scored = [[(advance, next(scores)) for advance in found] for found in advances]
     length = history.length + 1 - history.prompt_length
     all_choices: list[list[_Choice]] = []
-    extra: list[list[tuple[int, int, int]]] = []  # per item: beam, token and bank of what makes progress
     for index, item in enumerate(items):
         if item.is_done:
             if pad_token_id is None:
                 raise ValueError("pad_token_id must be given when some items finish before others; got None")
             all_choices.append([_Choice(beam, pad_token_id, 0.0) for beam in range(num_beams)])
-            extra.append([])
             continue
         candidates = [_Choice(int(p), int(t), s) for s, p, t in zip(*(part[index] for part in packed), strict=True)]
         choices = _sort_out(item, candidates, eos, history, index * num_beams, length, with_beam_indices)
+        choices = _joined(item, choices, scored[index])
         all_choices.append(choices)
-        extra.append(_progressing(item, choices))
-    _join(all_choices, extra, items, log_probs, beam_scores)
-    for index, item in enumerate(items):
-        if not item.is_done:
-            item.is_done = item.found.is_done(max(packed[0][index]), length=length)
-            _move(item, all_choices[index], index * num_beams, with_beam_indices)
+        item.is_done = item.found.is_done(max(packed[0][index]), length=length)
+        _move(item, choices, index * num_beams, with_beam_indices)
     return all_choices
 
 
@@ -211,9 +221,9 @@ def _sort_out(
     return choices
 
 
-def _progressing(item: _Item, choices: list[_Choice]) -> list[tuple[int, int, int]]:
-    """Beam, token and bank of every continuation that makes progress and is not among ``choices`` already."""
-    known = {(item.identity[choice.parent], choice.token_id) for choice in choices}
+def _advances(item: _Item) -> list[_Advance]:
+    """Every continuation that makes progress; of beams with the same tokens the first one's."""
+    known: set[tuple[int, int]] = set()
     found = []
     for beam, progress in enumerate(item.progress):
         if progress.is_complete:
@@ -222,30 +232,27 @@ def _progressing(item: _Item, choices: list[_Choice]) -> list[tuple[int, int, in
             sequence = (item.identity[beam], token_id)
             if sequence not in known:
                 known.add(sequence)
-                found.append((beam, token_id, bank))
+                found.append(_Advance(beam, token_id, bank))
     return found
 
 
-def _join(
-    all_choices: list[list[_Choice]],
-    extra: list[list[tuple[int, int, int]]],
-    items: list[_Item],
-    log_probs: Tensor,
-    beam_scores: Tensor,
-) -> None:
-    """Replace the choices of every item by the best of its banks, where something else makes progress."""
-    num_beams = beam_scores.shape[1]
-    rows = [index * num_beams + beam for index, found in enumerate(extra) for beam, _, _ in found]
-    if not rows:
-        return
-    columns = [token_id for found in extra for _, token_id, _ in found]
-    row, column = torch.tensor([rows, columns], device=log_probs.device)
-    values = iter((log_probs[row, column] + beam_scores.flatten()[row]).tolist())
-    for index, found in enumerate(extra):
-        if found:
-            joined = [_Choice(beam, token_id, next(values)) for beam, token_id, _ in found]
-            banks = [bank for _, _, bank in found]
-            all_choices[index] = _in_turn(items[index], all_choices[index], joined, banks)
+def _scores_of(advances: list[list[_Advance]], log_probs: Tensor, beam_scores: Tensor) -> Tensor:
+    """The accumulated scores of all items' advances, one after another, as float64; on the device."""
+    num_beams, vocab_size = beam_scores.shape[1], log_probs.shape[1]
+    rows = [index * num_beams + advance.beam for index, found in enumerate(advances) for advance in found]
+    token_ids = [advance.token_id for found in advances for advance in found]
+    row, token_id = sent(torch.tensor([rows, token_ids], dtype=torch.int64), log_probs.device)
+    return (log_probs.take(row * vocab_size + token_id) + beam_scores.take(row)).double()
+
+
+def _joined(item: _Item, choices: list[_Choice], scored: list[tuple[_Advance, float]]) -> list[_Choice]:
+    """The choices, or the best of each bank where something that is not among them makes progress."""
+    known = {(item.identity[choice.parent], choice.token_id) for choice in choices}
+    new = [(one, score) for one, score in scored if (item.identity[one.beam], one.token_id) not in known]
+    if not new:
+        return choices
+    joined = [_Choice(advance.beam, advance.token_id, score) for advance, score in new]
+    return _in_turn(item, choices, joined, [advance.bank for advance, _ in new])
 
 
 def _in_turn(item: _Item, choices: list[_Choice], joined: list[_Choice], banks: list[int]) -> list[_Choice]:

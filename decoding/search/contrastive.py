@@ -44,6 +44,7 @@ def contrastive_search(
     pad_token_id: Tensor | None = None,
     recorder: Recorder | None = None,
     on_tokens: Callable[[Tensor], None] | None = None,
+    late_stop: bool = False,
 ) -> Tensor:
     """Append tokens to ``history`` until every row is finished; return its ids, [B, T].
 
@@ -51,13 +52,16 @@ def contrastive_search(
     penalty_alpha * degeneration_penalty``. prompt_mask: [B, P], 0 where the prompt is padding. rules: what the logits
     pass through first, given the token ids. pad_token_id: what finished rows are given, None to let them go on.
     Every step runs the model on B * K rows, one token ahead of the sequence; the row kept is chosen afterwards.
-    Reads device values once a step: whether any row is still unfinished.
+    late_stop: on CUDA, whether any row goes on is heard while the next candidates run, which are then dropped: not for
+    a recorder, which would see them, nor for rules that count their calls.
+    Reads one device value a step, late or not: whether any row is still unfinished.
     """
     if not 0.0 <= penalty_alpha <= 1.0:
         raise ValueError(f"penalty_alpha must be in [0, 1]; got {penalty_alpha}")
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1; got {top_k}")
-    progress = Progress(history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens)
+    late = late_stop and recorder is None
+    progress = Progress(history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens, late=late)
     processors = [RuleProcess(rule, history) for rule in rules]
     logits = model.prefill()
     if top_k > logits.shape[1]:
@@ -66,6 +70,10 @@ def contrastive_search(
     while not progress.over:
         probs, candidates = torch.softmax(process(logits, processors, recorder), dim=-1).topk(top_k, dim=-1)
         logits, token_ids = _try_out(model, context, probs, candidates, penalty_alpha)
+        progress.hear()
+        if progress.over:
+            getattr(model, "take_back", lambda: None)()
+            break
         progress.append(token_ids)
     return history.ids
 

@@ -87,12 +87,13 @@ def dola(
     pad_token_id: Tensor | None = None,
     recorder: Recorder | None = None,
     on_tokens: Callable[[Tensor], None] | None = None,
+    late_stop: bool = False,
 ) -> Tensor:
     """Append tokens to ``history`` until every row is finished; return its ids, [B, T].
 
     layers: the candidates to contrast with. select: picks tokens from the contrasted logits, after ``rules``, which
-    are given the token ids so far. pad_token_id: what finished rows are given, None to let them go on.
-    Reads device values once a step: whether any row is still unfinished.
+    are given the token ids so far. pad_token_id: what finished rows are given, None to let them go on. late_stop: as
+    in ``decode``. Reads one device value a step, late or not: whether any row is still unfinished.
     """
     processors: list[Process] = [_Contrast(model, layers), *(RuleProcess(rule, history) for rule in rules)]
     return decode(
@@ -104,6 +105,7 @@ def dola(
         pad_token_id=pad_token_id,
         recorder=recorder,
         on_tokens=on_tokens,
+        late_stop=late_stop,
     )
 
 

@@ -15,7 +15,7 @@ from .beam_candidates import Candidates
 from .group_candidates import Few, Whole, apply_diversity_penalty
 from .group_lists import Choice, GroupLists
 from .history import History
-from .hypotheses import BeamOutput, NBest, write_out
+from .hypotheses import BeamOutput, NBest, all_stop, write_out
 from .progress import Recorder
 from .score_rules import ScoreRule
 from .step_model import StepModel
@@ -76,7 +76,7 @@ def group_beam_search(
         reorder(moves)
         history.select_rows(moves)
         history.append(token_ids)
-        if bool(lists.done.all()) or _all_stop(stopping, token_ids, tokens, history, recorder):
+        if bool(lists.done.all()) or all_stop(stopping, token_ids, tokens, history, recorder):
             break
         logits = model.step(token_ids)
     lists.add_running(beam_scores, history)
@@ -164,16 +164,3 @@ def _continue_beams(
     rank = torch.arange(ends.shape[1], device=ends.device) + ends.long() * ends.shape[1]
     order = rank.argsort(dim=1)[:, :group_size]
     return scores.gather(1, order), parents.gather(1, order), token_ids.gather(1, order)
-
-
-def _all_stop(
-    stopping: Stopping, token_ids: Tensor, tokens: list[int], history: History, recorder: Recorder | None
-) -> bool:
-    """Whether every row ends with these tokens [B * K], which are ``tokens`` on the host."""
-    if not stopping.criteria and stopping.row_max_length is None and stopping.row_eos_token_id is None:
-        return stopping.everywhere(history.length) or stopping.all_end(tokens)
-    return bool(
-        stopping.finished(
-            token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
-        ).all()
-    )

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["BeamOutput", "Hypothesis", "NBest", "write_out"]
+from .history import History
+from .progress import Recorder
+from .stopping import Stopping
+
+__all__ = ["BeamOutput", "Hypothesis", "NBest", "all_stop", "write_out"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,19 @@ def write_out(
             token_ids[row, end] = eos_token_id[0]
     scores = torch.tensor([hypothesis.score for hypothesis in chosen], dtype=torch.float32, device=device)
     return BeamOutput(token_ids, scores, _traces(chosen, width, device))
+
+
+def all_stop(
+    stopping: Stopping, token_ids: Tensor, tokens: list[int], history: History, recorder: Recorder | None
+) -> bool:
+    """Whether every row ends with these tokens [B * K], which are ``tokens`` on the host."""
+    if not stopping.criteria and stopping.row_max_length is None and stopping.row_eos_token_id is None:
+        return stopping.everywhere(history.length) or stopping.all_end(tokens)
+    return bool(
+        stopping.finished(
+            token_ids, history.length, ids=lambda: history.ids.contiguous(), scores=getattr(recorder, "scores", None)
+        ).all()
+    )
 
 
 def _best(found: list[Hypothesis], count: int) -> list[Hypothesis]:

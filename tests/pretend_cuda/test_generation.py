@@ -97,9 +97,8 @@ MOST = {
     "beam 4": (1, 0),
     "beam sampling 4, stream, top-k 50": (1, 0),
     "beam sampling 4, seeds, top-k 50": (1, 0),
-    "contrastive": (1, 0),
-    "DoLa": (1, 0),
-    "group beams 4 / 2": (3, 0),
+    "group beams 4 / 2": (1, 0),
+    "constrained beams 4": (1, 0),
 }
 
 

@@ -73,8 +73,10 @@ CASES = [
     _same("beam sampling 4, stream, top-k 50", {**DRAWN, "num_beams": 4, "top_k": 50}),
     _seeded("beam sampling 4, seeds, top-k 50", {**DRAWN, "num_beams": 4, "top_k": 50}),
     Case("group beams 4 / 2", {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5}),
+    Case("constrained beams 4", {"num_beams": 4, "force_words_ids": [[11, 12], [13]]}),
     Case("contrastive", {"penalty_alpha": 0.6, "top_k": 4}),
     Case("DoLa", {"dola_layers": "low"}),
+    Case("DoLa, sampling", {**DRAWN, "dola_layers": "low"}),
     Case("compact", {"compact": True}),
 ]
 SAMPLER_CASES: dict[str, dict[str, Any]] = {

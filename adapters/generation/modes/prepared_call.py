@@ -64,6 +64,10 @@ class PreparedCall:
     recorder: OutputRecorder | None
     streamer: Any
 
+    def may_stop_late(self) -> bool:
+        """Whether the model may read a token more than is needed: nobody listens to its steps or sees its cache."""
+        return self.streamer is None and not sees_rows(self.model) and bool(self.stepper.may_take_back())
+
     @property
     def on_tokens(self) -> Callable[[Tensor], None] | None:
         """Tells the streamer of a step's tokens."""

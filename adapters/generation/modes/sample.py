@@ -41,7 +41,7 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
             recorder=call.recorder,
             on_tokens=call.on_tokens,
             compact=call.request.compact and not needs_every_row and _rows_may_leave(call),
-            late_stop=call.streamer is None and not sees_rows(call.model) and call.stepper.may_take_back(),
+            late_stop=call.may_stop_late(),
         )
     return call.output(sequences)
 
