@@ -7,6 +7,7 @@ places matter that torch's sort gives them, and the row is sorted as transformer
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,31 +38,49 @@ def keep_nucleus(
     listable = source.amax(1).isfinite().numpy()
     if not isinstance(top_p, float):
         listable &= border[:, 0] >= 0
-    masked = torch.full_like(logits, -math.inf)
     rows = listable.nonzero()[0]
-    done = set[int]()
+    listed = _Entries.none()
     if len(rows):
         every = len(rows) == len(source)
         filters = RowFilters(
             border=border if every or isinstance(top_p, float) else border[rows], keep=min_tokens_to_keep
         )
-        done = _fill_from_lists(source if every else source[torch.from_numpy(rows)], filters, masked.numpy(), rows)
-    left = sorted({*range(len(logits))} - done)
-    unsure = [row for row in left if not _fill_from_sorted(logits, row, top_p, min_tokens_to_keep, masked)]
-    if len(unsure) == len(logits):
+        listed = _from_lists(source if every else source[torch.from_numpy(rows)], filters, rows)
+    left = sorted({*range(len(logits))} - listed.done)
+    masked, unsure = None, []
+    if listed.done:
+        masked = torch.full_like(logits, -math.inf)
+        masked.numpy()[listed.rows, listed.token_ids] = listed.values
+    for row in left:
+        kept = _cut_sorted(logits, row, top_p, min_tokens_to_keep)
+        if kept is None:
+            unsure.append(row)
+            continue
+        masked = torch.full_like(logits, -math.inf) if masked is None else masked
+        masked[row] = kept[0]
+    if masked is None:  # nothing as large as the logits has been written
         return otherwise(logits, unsure)
     if unsure:
         masked[unsure] = otherwise(logits[unsure], unsure)
     return masked
 
 
-def _fill_from_lists(
-    source: Tensor, filters: RowFilters, masked: NDArray[np.float32], rows: NDArray[np.int64]
-) -> set[int]:
-    """Write what the largest logits of ``source`` [n, V] prove to be kept into ``masked`` [B, V], all -inf.
+class _Entries(NamedTuple):
+    """What is kept of the rows ``done``: the logits ``values`` [M] at (rows [M], token_ids [M])."""
 
-    rows: [n], where the rows of ``source`` are in ``masked``. Returns those that are done.
-    """
+    done: set[int]
+    rows: Array
+    token_ids: Array
+    values: Array
+
+    @classmethod
+    def none(cls) -> "_Entries":
+        """Of no row."""
+        return cls(set(), *(np.empty(0, dtype=kind) for kind in (np.int64, np.int64, np.float32)))
+
+
+def _from_lists(source: Tensor, filters: RowFilters, rows: NDArray[np.int64]) -> _Entries:
+    """What the largest logits of ``source`` [n, V] prove to be kept; rows: [n], where its rows are in the batch."""
     with np.errstate(all="ignore"):  # what overflows is uncertain
         known = GroupMaxima(source, _COUNT)
         large = known.listed(known.floor())
@@ -70,18 +89,14 @@ def _fill_from_lists(
         good = (kept.settled & ~(kept.possible & ~kept.certain).any(1)).nonzero()[0]
         which, column = kept.possible[good].nonzero()
         places = good[which]
-        masked[rows[places], large.token_ids[places, column]] = large.values[places, column]
-        return set(rows[good].tolist())
+        done = set(rows[good].tolist())
+        return _Entries(done, rows[places], large.token_ids[places, column], large.values[places, column])
 
 
-def _fill_from_sorted(logits: Tensor, row: int, top_p: float | Tensor, min_tokens_to_keep: int, masked: Tensor) -> bool:
-    """Write what sorted values leave of one row into ``masked`` [B, V]; whether they say so."""
+def _cut_sorted(logits: Tensor, row: int, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor | None:
+    """What sorted values leave of one row, [1, V]; None where they do not say so."""
     one, p = logits[row : row + 1], top_p[row : row + 1] if isinstance(top_p, Tensor) else top_p
-    kept = one if isinstance(p, Tensor) and bool(p == 1.0) else _from_sorted(one, p, min_tokens_to_keep)
-    if kept is None:
-        return False
-    masked[row] = kept[0]
-    return True
+    return one if isinstance(p, Tensor) and bool(p == 1.0) else _from_sorted(one, p, min_tokens_to_keep)
 
 
 def _from_sorted(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor | None:

@@ -115,9 +115,10 @@ class FewRowsReader:
         else:
             groups = (logits.detach() if logits.requires_grad else logits).view(-1, width)
             maxima, listed = groups.amax(1).numpy(), groups.numpy()
+            one = self._best if self.temperature is None and self.least is None else self._row
             for first in range(0, rows * columns, columns):
                 row = slice(first, first + columns)
-                yield self._row(maxima[row], listed[row])
+                yield one(maxima[row], listed[row])
 
     def _together(self, logits: Tensor) -> Iterator[Largest | None]:
         """All rows at once, where their mass does not matter."""
@@ -153,9 +154,25 @@ class FewRowsReader:
             off = MASS_ERROR + scaled_error(row[0] / temperature)
             yield Largest(row, row_ids, complete, (mass * (1 - off), mass * (1 + off)))
 
+    def _best(self, maxima: _Floats, groups: _Floats) -> Largest | None:
+        """The ``count`` largest of one row, at least, from the maxima [C] of its groups [C, W].
+
+        Fewer groups than ``count`` hold a logit larger than the least of the ``count`` largest maxima, and all of them
+        are chosen. Of logits equal to it some may be missing, beyond the first ``count``.
+        """
+        chosen = maxima.argpartition(-self.count)[-self.count :]
+        threshold = maxima.take(chosen).min()
+        if not threshold > -inf:  # and NaN
+            return None
+        picked = groups.take(chosen, 0).ravel()
+        kept = (picked >= threshold).nonzero()[0]
+        if len(kept) > 4 * self.count:
+            return None
+        values, token_ids = _sorted(picked, kept, chosen, groups.shape[1])
+        return Largest(values, token_ids, False) if isfinite(values[0]) else None
+
     def _row(self, maxima: _Floats, groups: _Floats) -> Largest | None:
         """One row: the maxima [C] of its groups [C, W]."""
-        width = groups.shape[1]
         top, threshold, deepest = self._thresholds(maxima)
         if not isfinite(top) or threshold == -inf:
             return None
@@ -166,12 +183,8 @@ class FewRowsReader:
         kept = (picked >= threshold).nonzero()[0]
         if len(kept) > 4 * self.count:
             return None
-        starts = (chosen * width).tolist()
-        token_ids = [starts[place // width] + place % width for place in kept.tolist()]
         mass = self._mass(maxima, groups, chosen, picked, top) if self.summed else None
-        pairs = sorted(zip(picked.take(kept).tolist(), token_ids, strict=True), reverse=True)
-        values, ordered_ids = zip(*pairs, strict=True)
-        return Largest(values, ordered_ids, self.least is not None, mass)
+        return Largest(*_sorted(picked, kept, chosen, groups.shape[1]), self.least is not None, mass)
 
     def _thresholds(self, maxima: _Floats) -> tuple[float, float, float]:
         """The largest logit, from where on logits are listed, and from where on groups are looked into."""
@@ -209,6 +222,19 @@ class FewRowsReader:
         weight *= np.float32(1 / (self.temperature or 1.0))
         np.exp(weight, out=weight)
         return weight
+
+
+def _sorted(
+    picked: _Floats, kept: NDArray[np.int64], chosen: NDArray[np.int64], width: int
+) -> tuple[Sequence[float], Sequence[int]]:
+    """The logits ``kept`` [M] of the groups ``chosen``, ``picked`` one after the other, and their token ids, largest
+    first."""
+    starts = (chosen * width).tolist()
+    token_ids = [starts[place // width] + place % width for place in kept.tolist()]
+    values, ordered_ids = zip(
+        *sorted(zip(picked.take(kept).tolist(), token_ids, strict=True), reverse=True), strict=True
+    )
+    return values, ordered_ids
 
 
 @lru_cache(maxsize=64)

@@ -32,6 +32,7 @@ _BY_ROW = 3  # so many short rows are raced faster here than whole
 _PATIENCE = 8  # so many calls in succession may fail before it is no longer tried
 _SHORT = 4096
 _MOST_TOP_K, _COUNT, _COUNT_FOR_MIN_P = 128, 96, 32
+_LOWEST = -float(np.finfo(np.float32).max)  # what lies below it is -inf in float32, with a warning
 _LEAST_WEIGHT = 1e-290  # relative to the best: a race time of 2**-64 over it still loses
 
 
@@ -107,7 +108,7 @@ class FewRows:
     def _least(self, top: float) -> float:
         """From where on min-p may keep a logit, and as low as ``flat_rows`` asks for."""
         lowest = min(log(self.min_p or 1.0) - 1e-3, -1.01 * WITHIN)
-        return float(np.float32(top + self.temperature * lowest - 1e-5 * abs(top)))
+        return float(np.float32(max(top + self.temperature * lowest - 1e-5 * abs(top), _LOWEST)))
 
     def _prefix(self, largest: Largest, vocab_size: int) -> Prefix | None:
         """What the filters keep of one row, or None where the listed logits do not settle it."""
