@@ -79,8 +79,9 @@ class AdaptivePStep:
         chosen = self._probs.gather(1, token_ids.reshape(-1, 1).long().clamp(max=self._probs.shape[1] - 1))[:, 0]
         self._probs = None
         learns = chosen >= 0 if drawn is None else (chosen >= 0) & (drawn.reshape(-1) == token_ids.reshape(-1))
-        self.weighted_sum = torch.where(learns, chosen + self.decay * self.weighted_sum, self.weighted_sum)
-        self.total_weight = torch.where(learns, 1.0 + self.decay * self.total_weight, self.total_weight)
+        # In place, where a captured step finds them again.
+        self.weighted_sum.copy_(torch.where(learns, chosen + self.decay * self.weighted_sum, self.weighted_sum))
+        self.total_weight.copy_(torch.where(learns, 1.0 + self.decay * self.total_weight, self.total_weight))
 
     def select_rows(self, rows: Tensor) -> None:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""

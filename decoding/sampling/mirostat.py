@@ -69,7 +69,7 @@ class MirostatStep:
         moved = self.max_surprise - self.rate * (-chosen.log2() - self.target)
         # A token that was not kept (a forced one, say) has no surprise to learn from.
         learns = (chosen > 0) & self.target.isfinite()
-        self.max_surprise = torch.where(learns, moved, self.max_surprise)
+        self.max_surprise.copy_(torch.where(learns, moved, self.max_surprise))  # where a captured step finds it again
 
     def select_rows(self, rows: Tensor) -> None:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""

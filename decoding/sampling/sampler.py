@@ -10,7 +10,7 @@ from ..kernels.late_flags import LateFlag
 from ..options.batch_options import CompiledParams
 from ..options.validation import Steps, check_count, check_generator, check_logits, check_rows, check_seeds, check_step
 from .batch import Batch, keys_of
-from .device_draw import check_drawn, draw_on_device, step_noise
+from .device_draw import check_drawn, draw_on_device, marked, step_noise
 from .draw_steps import DrawSteps
 from .ladder import draw
 from .logprobs import Sampled, with_logprobs
@@ -29,6 +29,8 @@ class Sampler:
     drawn, fallbacks: how many rows the fast ways were asked for, and how many of them they could not prove, on the CPU.
     A draw there walks the ways of ``ladder.LADDER`` that apply, until every row has its token. On another device it
     waits for nothing: a row that may not be drawn raises one step late, see ``finish``; with ``validate=True`` at once.
+    ``select`` may be captured in a CUDA graph once it has drawn (which forms what is formed once): the step is then a
+    tensor that the caller moves on between replays, ``rows`` is None, and a row that may not be drawn gets -1.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class Sampler:
             self.drawn += len(logits) if plan.filters is not None and self.params.greedy is not True else 0
             self.fallbacks += batch.fallbacks
             return token_ids
+        if plan.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return self._captured(logits, step, rows)
         if type(step) is int:
             self.finish()
         token_ids, top = draw_on_device(plan, logits, self.noise, self.generator, step, rows, self.draw_steps)
@@ -117,6 +121,17 @@ class Sampler:
             flag.send(top)
             self._late.append((flag, step, rows))
         return token_ids
+
+    def _captured(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+        """The operations of a draw for a graph: what is a number now is that number at every replay."""
+        if self.seeds is not None and not isinstance(step, Tensor):
+            raise ValueError(f"step must be a tensor where a CUDA graph is captured; got {step}")
+        if rows is not None:
+            raise ValueError("rows must be None where a CUDA graph is captured; got a tensor")
+        if self.plan.validate:
+            raise ValueError("validate must be False where a CUDA graph is captured; got True")
+        token_ids, top = draw_on_device(self.plan, logits, self.noise, self.generator, step, None, self.draw_steps)
+        return marked(self.plan, token_ids, top)
 
     def finish(self) -> None:
         """Raise ValueError naming row and step if a row drawn on a device had NaN, +inf or only -inf.

@@ -4,6 +4,8 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
+from .capture import refuse
+
 ROOMS = ("/decoding/", "/adapters/", "/postprocess/", "/transformers/")
 
 
@@ -30,6 +32,7 @@ class Counts:
 
     def wait(self, kind: str, times: int = 1) -> None:
         """The host waits for the device."""
+        refuse(kind)
         self.waits[kind] += times
         self.where[kind, site()] += times
 

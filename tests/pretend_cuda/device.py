@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import tensors
+from .capture import PretendGraph, captured, capturing, refuse
 from .counts import Counts
 from .guard import why_not
 from .tensors import COUNTS, PENDING, PINNED, PretendTensor, arrive, counted_builder, dispatch
@@ -39,6 +40,7 @@ class PretendEvent:
 
     def synchronize(self) -> None:
         """Wait."""
+        refuse("an event")
         COUNTS.wait_late()
         arrive(self._copies)
         self._copies = []
@@ -51,6 +53,7 @@ class PretendEvent:
 def _pin_memory(tensor: Tensor, device: Any = None) -> Tensor:
     if isinstance(tensor, PretendTensor):
         raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
+    refuse("pinned memory")
     return tensors.pinned(tensor.clone())
 
 
@@ -67,6 +70,9 @@ def pretend_cuda() -> Iterator[Counts]:
             (torch.cuda, "_lazy_init", lambda: None),
             (torch.cuda, "current_device", lambda: 0),
             (torch.cuda, "Event", PretendEvent),
+            (torch.cuda, "is_current_stream_capturing", capturing),
+            (torch.cuda, "CUDAGraph", PretendGraph),
+            (torch.cuda, "graph", captured),
             (torch.Tensor, "pin_memory", _pin_memory),
             (torch.Tensor, "is_pinned", lambda tensor, device=None: tensors.is_pinned(tensor)),
         ):

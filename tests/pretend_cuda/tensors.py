@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .capture import record, refuse
 from .counts import Counts, site
 
 CUDA = torch.device("cuda", 0)
@@ -144,12 +145,16 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if isinstance(plain.get("generator"), torch.Generator) and plain["generator"].device.type != "cpu":
         plain["generator"] = None
     plain.pop("pin_memory", None)
-    return _as_asked(func(*plain_args, **plain), name, args, ours, tensors, to_cuda)
+    out = func(*plain_args, **plain)
+    if name not in _VIEWS:
+        record(func, plain_args, plain, out)
+    return _as_asked(out, name, args, ours, tensors, to_cuda)
 
 
 def _on_host(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not kwargs.get("pin_memory"):
         return func(*args, **kwargs)
+    refuse("pinned memory")
     return pinned(func(*args, **{**kwargs, "pin_memory": False}))
 
 
@@ -241,6 +246,7 @@ def _is_late(args: Any, kwargs: dict[str, Any]) -> bool:
 
 def _copy_later(target: Tensor, source: PretendTensor) -> Tensor:
     """The copy is on its way: whoever reads ``target`` before it waits for an event finds what is wrong."""
+    refuse("a copy to memory of the host")
     COUNTS.launch("copy_", 1)
     PENDING.append((target, source.inner.to(target.dtype).expand(target.shape).clone()))
     if target.dtype == torch.bool:
@@ -258,6 +264,8 @@ def _count_copy(name: str, args: Any, kwargs: dict[str, Any], to_cuda: bool) -> 
     if isinstance(source, PretendTensor) and not target_here:
         COUNTS.wait("copy to the host")
         arrive(PENDING[:])
+    if not isinstance(source, PretendTensor) and target_here and source.dim():
+        refuse("a copy from memory of the host, which is somebody else's at the replay")
     if not isinstance(source, PretendTensor) and target_here and not (asked and is_pinned(source)):
         COUNTS.wait("copy to the device")
 
