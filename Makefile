@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# The two long suites run in this many processes of one thread each, a file in one piece; WORKERS=0 for a debugger.
+WORKERS ?= 2
+PARALLEL = -n $(WORKERS) --dist loadfile
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
@@ -12,10 +15,10 @@ demo: $(VENV)/.ready  ## the main job on real text, with the checkpoints that sh
 	$(RUN) -m afterlogits demo
 
 test: $(VENV)/.ready-test  ## the tests, against transformers 5.23.0
-	$(RUN) -m pytest -q -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m "not slow" $(PARALLEL) $(ARGS)
 
 test-v4: .venv-v4/.ready-test  ## the parity tests that need transformers 4.57.6
-	.venv-v4/bin/python -m pytest -q tests -m v4 $(ARGS)
+	OMP_NUM_THREADS=1 .venv-v4/bin/python -m pytest -q tests -m v4 $(PARALLEL) $(ARGS)
 
 parity-tasks: parity-tasks-v5 parity-tasks-v4  ## the text tasks over thousands of drawn texts, both versions; writes docs/parity.md (about ten minutes; make -j2 runs both at once)
 
