@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from afterlogits.benchmarks.summary import machine
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "afterlogits.benchmarks", str(suite.HERE / "bench_selection.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    # A suite that a user starts is no worker of the run that tests it: pytest-benchmark would stay silent.
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
 
 
 def test_a_selected_entry_prints_its_page_and_leaves_a_summary(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the tests of jobs share: a tiny checkpoint, a job run in this process, and its records."""
 
 import json
+import signal
 
 import pytest
 
@@ -15,6 +16,17 @@ def checkpoint(tmp_path_factory):
     wordpiece().save_pretrained(folder)
     tiny_model("token-classification", wordpiece()).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def signals_of_a_terminal():
+    """A run in the background, or under nohup, starts with signals ignored, and a job keeps an ignored one ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
