@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .numpy_or_torch import sent
+
 TokenList: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Tensor
 
 
@@ -106,10 +108,11 @@ def token_set(
         row, token = next((row, token) for row, token in pairs if not 0 <= token < vocab_size)
         place = f" in row {row}" if per_row else ""
         raise ValueError(f"{name} must be in [0, {vocab_size}); got {token}{place}")
-    columns = torch.tensor([token for _, token in inside], dtype=torch.int64, device=device)
+    there = torch.device(device)
+    columns = sent(torch.tensor([token for _, token in inside], dtype=torch.int64), there)
     if not per_row:
         return TokenSet(columns)
-    return TokenSet(columns, torch.tensor([row for row, _ in inside], dtype=torch.int64, device=device))
+    return TokenSet(columns, sent(torch.tensor([row for row, _ in inside], dtype=torch.int64), there))
 
 
 def _lists(token_ids: TokenList, name: str, batch_size: int) -> tuple[list[list[int]], bool]:

@@ -131,15 +131,12 @@ def compare(
 # A batch waits once: its answers are read. These wait more often: where a batch is a loop of its own (beams, chats,
 # calls of several models), and where segments are looked at one by one.
 MOST: dict[str, float] = {
-    "text2text-generation": 9,
     "maskformer": 2,
     "mask2former": 2,
     "detr_segmentation": 2,
-    "automatic-speech-recognition whisper": 2,
-    "automatic-speech-recognition speech2text": 10,
-    "text-to-audio vits": 4,
-    "document-question-answering donut": 3,
-    "decision llama": 4,
+    "text2text-generation": 7,
+    "automatic-speech-recognition speech2text": 8,
+    "document-question-answering donut": 2,
 }
 # torch runs an LSTM on CUDA by one operation that has no form for the host.
 LSTM = ("parakeet, tdt", "parakeet, rnn-t")

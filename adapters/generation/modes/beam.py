@@ -37,7 +37,7 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         early_stopping=config.early_stopping,
         do_sample=config.do_sample,
         num_return_sequences=config.num_return_sequences,
-        fill_token_id=_fill(eos, config._pad_token_tensor),
+        fill_token_id=_fill(config),
         processors=processors,
         seeds=seeds,
         recorder=call.recorder,
@@ -45,11 +45,24 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
     return call.beam_output(beams)
 
 
-def _fill(eos: Tensor | None, pad: Tensor | None) -> int:
-    """What fills the ends. As in transformers, a pad token of 0 reads as "none", and the first EOS stands there."""
+def _fill(config: Any) -> int:
+    """What fills the ends. As in transformers, a pad token of 0 reads as "none", and the first EOS stands there.
+
+    The ids are those of the configuration, where its tensors came from: reading these would be a wait on a device.
+    """
+    eos, pad = config._eos_token_tensor, config._pad_token_tensor
     if eos is None:
         return -1
-    return int(pad) if pad is not None and int(pad) else int(eos[0])
+    if config.eos_token_id is not None:
+        eos, pad = _first_id(config.eos_token_id), config.pad_token_id
+    return int(pad) if pad is not None and int(pad) else _first_id(eos)
+
+
+def _first_id(token_ids: Any) -> int:
+    """Of one id, a list or a tensor of them."""
+    if isinstance(token_ids, Tensor):
+        token_ids = token_ids.reshape(-1)
+    return int(token_ids) if isinstance(token_ids, int) else int(token_ids[0])
 
 
 def _draws(call: PreparedCall) -> tuple[list[Any], Tensor | None]:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....postprocess.transfers import received, sent
 from ...generation.install import generate
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from ...running.tokenising import tokenize
 from ..multimodal.chats import checked_chat, is_chat
@@ -137,16 +139,24 @@ def _as_computed(loaded: Loaded, inputs: Any) -> Mapping[str, Any]:
     return found
 
 
-def forward(loaded: Loaded, batch: Batch, options: TextToAudioOptions) -> list[dict[str, Any]]:
+def forward(loaded: Loaded, batch: Batch, options: TextToAudioOptions) -> Reading:
     """Rows one after the other, or where transformers' batch is asked for padded together."""
     if len(batch.rows) == 1:
-        return [_sound(loaded, _run(loaded, batch.rows[0].facts["inputs"], options), options)]
-    loaded_inputs = [row.facts["inputs"] for row in batch.rows]
-    padded = loaded.tokenizer.pad(
-        [{name: value[0] for name, value in inputs.items()} for inputs in loaded_inputs], return_tensors="pt"
-    )
-    output = _run(loaded, padded, options)
-    return [_sound(loaded, _row_of(output, row), options) for row in range(len(batch.rows))]
+        outputs = [_run(loaded, batch.rows[0].facts["inputs"], options)]
+    else:
+        loaded_inputs = [row.facts["inputs"] for row in batch.rows]
+        padded = loaded.tokenizer.pad(
+            [{name: value[0] for name, value in inputs.items()} for inputs in loaded_inputs], return_tensors="pt"
+        )
+        output = _run(loaded, padded, options)
+        outputs = [_row_of(output, row) for row in range(len(batch.rows))]
+    sounds = [_samples(loaded, output) for output in outputs]
+    samples = [each.detach().float() for own in sounds for each in own]
+    # A model that generates has waited already: nothing is gained by launching the next row before these are read.
+    read = iter(received(*samples) if loaded.model.can_generate() else (yield samples))
+    listed = [[np.squeeze(next(read).numpy()) for _ in own] for own in sounds]
+    rate = rate_of(loaded, options)
+    return [{"audio": own if len(own) > 1 else own[0], "sampling_rate": rate} for own in listed]
 
 
 def _row_of(output: Any, row: int) -> Any:
@@ -186,7 +196,7 @@ def _arguments(loaded: Loaded, given: Mapping[str, Any], options: TextToAudioOpt
 
 def _on_device(loaded: Loaded, value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.to(loaded.device)
+        return sent(value, loaded.device)
     if isinstance(value, Mapping):
         return {name: _on_device(loaded, each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -194,8 +204,8 @@ def _on_device(loaded: Loaded, value: Any) -> Any:
     return value
 
 
-def _sound(loaded: Loaded, output: Any, options: TextToAudioOptions) -> dict[str, Any]:
-    """The samples of one row, without axes of length one."""
+def _samples(loaded: Loaded, output: Any) -> list[Tensor]:
+    """The samples of one row, which may be several sounds."""
     undecoded = False
     if isinstance(output, Mapping):
         name = next((name for name in ("audio", "waveform") if name in output), None)
@@ -204,15 +214,7 @@ def _sound(loaded: Loaded, output: Any, options: TextToAudioOptions) -> dict[str
         output = output[0]
     if undecoded and loaded.processor is not None and loaded.config.model_type not in _BY_TOKENIZER:
         output = loaded.processor.decode(output)
-    if isinstance(output, list):
-        sounds = [_squeezed(each) for each in output]
-        return {"audio": sounds if len(sounds) > 1 else sounds[0], "sampling_rate": rate_of(loaded, options)}
-    return {"audio": _squeezed(output), "sampling_rate": rate_of(loaded, options)}
-
-
-def _squeezed(samples: Tensor) -> Any:
-    found = samples.detach().to("cpu", torch.float32).numpy()
-    return np.squeeze(found)
+    return output if isinstance(output, list) else [output]
 
 
 def rate_of(loaded: Loaded, options: TextToAudioOptions) -> int | None:

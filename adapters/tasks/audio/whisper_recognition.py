@@ -50,8 +50,8 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> list[W
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
     words = timestamps_of(loaded, options) == "word"
     found = []
-    for row in range(len(batch.rows)):
-        tokens, times = sequences[row].cpu(), None
+    for row, tokens in enumerate(sequences.cpu()):
+        times = None
         if words:
             times = _token_times(output, segments, row)
             tokens = tokens[: len(times)]

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ....postprocess.multimodal.decisions import answer_question, option_probabilities
+from ....postprocess.transfers import sent
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
 from ...running.options import require
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 
 
@@ -107,34 +109,50 @@ def collate(loaded: Loaded, rows: Sequence[Row]) -> dict[str, Any]:
     return dict(own[0]) if len(own) == 1 else {"input_ids": torch.cat([inputs["input_ids"] for inputs in own])}
 
 
-def forward(loaded: Loaded, batch: Batch, options: DecisionOptions) -> list[list[Tensor]]:
+def forward(loaded: Loaded, batch: Batch, options: DecisionOptions) -> Reading:
     """Per prompt the scores of each question's options."""
     facts = [row.facts for row in batch.rows]
     if _decides(loaded):
         config = config_of(loaded, options)
-        return [
+        decided: list[list[Tensor]] = [
             loaded.model.decide(
                 **batch.inputs, marks=own["marks"], decision_questions=own["questions"], decision_config=config
             )
             for own in facts
         ]
+        read = iter((yield [scores for own in decided for scores in own]))
+        return [[next(read) for _ in own] for own in decided]
     places = torch.unique(torch.cat([own["marks"] for own in facts]) - 1)
-    kept = places.to(loaded.device)
-    logits = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=kept).logits
-    return [_label_scores(loaded, own, logits[row], places, options) for row, own in enumerate(facts)]
+    logits = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=sent(places, loaded.device)).logits
+    wanted = _label_places(loaded, facts, places, logits.shape[-1])
+    (values,) = yield [logits.flatten().index_select(0, sent(torch.tensor(wanted), logits.device))]
+    labels = iter(torch.split(values, [len(q.labels) for own in facts for q in own["questions"]]))
+    return [_processed(loaded, own, [next(labels) for _ in own["questions"]], options) for own in facts]
 
 
-def _label_scores(
-    loaded: Loaded, facts: Mapping[str, Any], logits: Tensor, places: Tensor, options: DecisionOptions
+def _label_places(loaded: Loaded, facts: Sequence[Mapping[str, Any]], places: Tensor, vocab_size: int) -> list[int]:
+    """Where the logits of every question's labels at its mark stand among those of the batch, one after another.
+
+    places: [K], the positions of which the batch has logits.
+    """
+    wanted: list[int] = []
+    for row, own in enumerate(facts):
+        marked = torch.searchsorted(places, own["marks"] - 1).tolist()
+        for place, question in zip(marked, own["questions"], strict=False):
+            first = (row * len(places) + place) * vocab_size
+            wanted += [first + label for label in label_ids(loaded, question.labels)]
+    return wanted
+
+
+def _processed(
+    loaded: Loaded, facts: Mapping[str, Any], labels: list[Tensor], options: DecisionOptions
 ) -> list[Tensor]:
-    """For each question the logits of its options' labels at its mark, as the settings of decisions process them."""
+    """For each question the logits of its options' labels, as the settings of decisions process them."""
     from transformers.decision.modeling_utils import process_scores
 
-    rows = torch.searchsorted(places, facts["marks"] - 1)
-    labels = [logits[int(row), label_ids(loaded, q.labels)] for row, q in zip(rows, facts["questions"], strict=False)]
     ids = facts["inputs"]["input_ids"]
     found: list[Tensor] = process_scores(config_of(loaded, options), ids, facts["marks"], facts["questions"], labels)
-    return [scores.cpu() for scores in found]
+    return found
 
 
 def label_ids(loaded: Loaded, labels: Sequence[str]) -> list[int]:
