@@ -8,18 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..transfers import received, sent
+
 
 def id_masks(segmentation: Tensor, ids: Tensor | list[int] | None = None) -> tuple[Tensor, Tensor]:
     """The ids of a map, [K] int64 ascending, and the mask of each: [K, H, W] uint8 of 0 and 255.
 
     segmentation: [H, W], integers, or floats that hold integers. ids: those asked for, in that order; None means all
-    that occur. On the CPU the map is narrowed to bytes where it fits.
+    that occur. On the CPU the map is narrowed to bytes where it fits; on a device only the ids are waited for.
     >>> ids, masks = id_masks(torch.tensor([[2, 0], [2, 2]]))
     >>> ids.tolist(), masks[1].tolist()
     ([0, 2], [[255, 0], [255, 255]])
     """
     _check_map(segmentation)
-    narrow = _narrowed(segmentation)
+    narrow = _narrowed(segmentation) if segmentation.device.type == "cpu" else segmentation
     found = map_ids(narrow) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
     wanted: list[int] = found.tolist()
     masks = torch.empty(len(wanted), *segmentation.shape, dtype=torch.uint8, device=segmentation.device)
@@ -38,12 +40,23 @@ def map_ids(segmentation: Tensor) -> Tensor:
     if segmentation.numel() == 0:
         return torch.zeros(0, dtype=torch.int64)
     if segmentation.device.type != "cpu":
-        ids: Tensor = torch.unique(segmentation)
-        return ids.long().cpu()
+        return _device_ids(segmentation)
     # An id begins somewhere: only the first pixels of its runs are sorted, mostly few.
     flat = _narrowed(segmentation).numpy().reshape(-1)
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     return torch.from_numpy(np.unique(np.append(flat[starts], flat[0])).astype(np.int64))
+
+
+def _device_ids(segmentation: Tensor) -> Tensor:
+    """The same of a map on a device, waited for once where all ids are of 16 bits: which of these occur."""
+    low, high = segmentation.aminmax()
+    inside = segmentation.clamp(-(2**15), 2**15 - 1).long().flatten() + 2**15
+    held = torch.zeros(2**16, dtype=torch.bool, device=segmentation.device).index_fill_(0, inside, True)
+    ids, least, most = received(held, low, high)
+    if int(least) >= -(2**15) and int(most) < 2**15:
+        return ids.nonzero()[:, 0].sub_(2**15)
+    found: Tensor = torch.unique(segmentation)
+    return found.long().cpu()
 
 
 def _narrowed(segmentation: Tensor) -> Tensor:
@@ -109,18 +122,26 @@ def id_statistics(segmentation: Tensor, ids: Tensor | list[int] | None = None) -
     _check_map(segmentation)
     found = map_ids(segmentation) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
     count, (height, width) = len(found), segmentation.shape
-    order = found.to(segmentation.device)
+    order = sent(found, segmentation.device)
     ascending, place = order.sort()
     index = torch.searchsorted(ascending, segmentation.long().contiguous()).clamp_max(max(count - 1, 0))
     member = ascending[index] == segmentation if count else torch.zeros_like(segmentation, dtype=torch.bool)
     index = torch.where(member, place[index] if count else 0, count)
-    rows = torch.bincount((index + torch.arange(height, device=index.device)[:, None] * (count + 1)).flatten())
-    columns = torch.bincount((index + torch.arange(width, device=index.device) * (count + 1)).flatten())
+    rows = index + torch.arange(height, device=index.device)[:, None] * (count + 1)
+    columns = index + torch.arange(width, device=index.device) * (count + 1)
     by_row, by_column = (
-        torch.nn.functional.pad(counts, (0, size * (count + 1) - len(counts))).view(size, count + 1)[:, :count].T
-        for counts, size in ((rows, height), (columns, width))
+        _counted(places.flatten(), size * (count + 1)).view(size, count + 1)[:, :count].T
+        for places, size in ((rows, height), (columns, width))
     )
     return found, statistics_of(by_row, by_column)
+
+
+def _counted(places: Tensor, most: int) -> Tensor:
+    """How often each number below ``most`` occurs: [most] int64, without asking a device how large they are."""
+    if places.device.type == "cpu":
+        return torch.bincount(places, minlength=most)
+    ones = torch.ones((), dtype=torch.int64, device=places.device).expand(places.shape)
+    return torch.zeros(most, dtype=torch.int64, device=places.device).scatter_add_(0, places, ones)
 
 
 def _check_map(segmentation: Tensor) -> None:

@@ -7,15 +7,19 @@ come), each kept box removes the later ones whose intersection over union with i
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from .boxes import pairwise_iou
 from .detections import Detections
 
 BLOCK = 256  # boxes whose overlaps are computed at once: 256 KiB of float32
+BITS_LIMIT = 1 << 14  # boxes up to which a device gives all overlaps as bits, 32 MiB, which the host waits for once
 
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, groups: Tensor | None = None) -> Tensor:
@@ -24,7 +28,8 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, groups: Tensor |
     boxes: [N, 4] xyxy. scores: [N]. groups: [N] int64, such as labels or images: only boxes of one group suppress each
     other. iou_threshold: overlaps up to it, itself included, stay; 1 or more keeps all. Two boxes without area have an
     overlap of NaN and do not suppress each other. Raises ValueError for an iou_threshold that is NaN.
-    Cost: overlaps of neighbours in blocks of 256, never N x N at once; of many groups, only those within each.
+    Cost: overlaps of neighbours in blocks of 256, never N x N at once; of many groups, only those within each. On a
+    device up to 16,384 boxes wait once: a bit for each pair comes to the host, which looks who is left.
     >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 10, 10], [20, 0, 30, 10]])
     >>> nms(boxes, torch.tensor([0.5, 0.9, 0.7]), iou_threshold=0.5)
     tensor([1, 2])
@@ -37,11 +42,47 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, groups: Tensor |
     if groups is not None:
         order = order[groups[order].argsort(stable=True)]
     sorted_groups = torch.zeros_like(order) if groups is None else groups[order]
-    kept = order[survivors(float_boxes(boxes[order]), sorted_groups, _float32_below(iou_threshold))]
+    kept = _kept(order, float_boxes(boxes[order]), sorted_groups, _float32_below(iou_threshold))
     if groups is None:
         return kept
     kept = kept.sort().values
     return kept[scores[kept].argsort(descending=True, stable=True)]
+
+
+def _kept(order: Tensor, boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """The entries of ``order`` that survive; boxes and groups stand in that order."""
+    if boxes.device.type == "cpu" or len(boxes) > BITS_LIMIT:
+        return order[survivors(boxes, groups, threshold)]
+    (bits,) = received(_removal_bits(boxes, groups, threshold))
+    return order.index_select(0, sent(torch.from_numpy(_left(bits.numpy())), order.device))
+
+
+def _removal_bits(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """[N, ceil(N / 8)] uint8: bit j % 8 of byte j // 8 says that box i, if kept, removes the later j."""
+    count, place = len(boxes), torch.arange(len(boxes), device=boxes.device)
+    weights = 1 << torch.arange(8, device=boxes.device, dtype=torch.uint8)
+    rows = []
+    for first in range(0, count, 16 * BLOCK):
+        block = slice(first, first + 16 * BLOCK)
+        removes = pairwise_iou(boxes[block], boxes) > threshold
+        removes &= (groups[block, None] == groups) & (place[block, None] < place)
+        padded = F.pad(removes.to(torch.uint8), (0, -count % 8))
+        rows.append((padded.view(len(padded), -1, 8) * weights).sum(dim=2, dtype=torch.uint8))
+    return torch.cat(rows) if rows else torch.zeros(0, 0, dtype=torch.uint8, device=boxes.device)
+
+
+def _left(bits: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The boxes that no kept one removes, [K] ascending, of their bits [N, ceil(N / 8)]."""
+    removed = np.zeros(bits.shape[1], dtype=np.uint8)
+    removers = np.any(bits, axis=1)
+    kept = []
+    for place, removes in enumerate(np.atleast_1d(removers).tolist()):
+        if removed[place >> 3] >> (place & 7) & 1:
+            continue
+        kept.append(place)
+        if removes:
+            removed |= bits[place]
+    return np.array(kept, dtype=np.int64)
 
 
 def survivors(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
@@ -135,16 +176,15 @@ def soft_nms(
     there = rows >= 0
     member = rows.clamp_min(0)
     left, box = torch.where(there, scores[member], -torch.inf), float_boxes(boxes)[member]
-    lowered = scores.clone()
+    lowered = F.pad(scores, (0, 1))  # what groups that are through write goes to the end
     for _ in range(rows.shape[1]):
         best, place = left.max(dim=1)
-        live = best > -torch.inf
         chosen = rows.gather(1, place[:, None])[:, 0]
-        lowered[chosen[live]] = best[live]
+        lowered.scatter_(0, torch.where(best > -torch.inf, chosen, len(scores)), best)
         left.scatter_(1, place[:, None], -torch.inf)
         overlap = pairwise_iou(box.gather(1, place[:, None, None].expand(-1, 1, 4)), box)[:, 0].nan_to_num(0.0)
         left = torch.where(left > -torch.inf, left * _decay(overlap, sigma, iou_threshold), left)
-    return lowered
+    return lowered[:-1]
 
 
 def _one_of(sigma: float | None, iou_threshold: float | None) -> tuple[float | None, float | None]:
@@ -161,11 +201,15 @@ def _decay(overlap: Tensor, sigma: float | None, iou_threshold: float | None) ->
 
 
 def padded_groups(groups: Tensor) -> Tensor:
-    """Members of every group, one row each: [G, M] int64 indices in order, -1 where a group has fewer than M."""
-    values, owner, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    rows = torch.full((len(values), int(counts.max()) if len(values) else 0), -1, device=groups.device)
+    """Members of every group, one row each: [G, M] int64 indices in order, -1 where a group has fewer than M.
+
+    On a device it waits once, for the groups.
+    """
+    (listed,) = received(groups)
+    values, owner, counts = torch.unique(listed, return_inverse=True, return_counts=True)
+    rows = torch.full((len(values), int(counts.max()) if len(values) else 0), -1)
     order = owner.argsort(stable=True)
     starts = counts.cumsum(0) - counts
-    place = torch.arange(len(groups), device=groups.device) - starts[owner[order]]
+    place = torch.arange(len(listed)) - starts[owner[order]]
     rows[owner[order], place] = order
-    return rows
+    return sent(rows, groups.device)

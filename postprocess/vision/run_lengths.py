@@ -16,7 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..transfers import received
+
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+CHANGES_A_COLUMN = 4  # of a mask, mostly: room for so many is read from a device
 SHORT_RUNS = 24  # pixels: below that mean length, runs are written by index rather than one by one
 
 
@@ -84,7 +87,7 @@ def encode_masks(masks: Tensor) -> RunLengths:
 
     masks: [K, H, W] bool, or numbers of which all but 0 count. Columns are compared where they lie; the masks are not
     transposed. Cost: one comparison of neighbours, and a sort of the places where they differ. On another device the
-    comparison is made there, and the host waits for how many places there are and for the places, not for the masks.
+    comparison is made there, and the host waits once, for the places and not for the masks.
     >>> encode_masks(torch.tensor([[[0, 1], [1, 1]], [[1, 1], [1, 1]]])).lists()
     [[1, 3], [0, 4]]
     """
@@ -110,11 +113,25 @@ def encode_masks(masks: Tensor) -> RunLengths:
     return _from_changes(keys, first, count, (height, width))
 
 
+def _places(differ: Tensor, guess: int) -> Counts:
+    """Where a long [N] bool of a device is True, ascending, on the host: one wait, or two where there are more than
+    ``guess``."""
+    size = min(guess, len(differ))
+    try:
+        found, count = received(torch.nonzero_static(differ, size=size)[:, 0], differ.sum())
+    except NotImplementedError:  # torch before 2.6 has it on the CPU alone
+        found, count = torch.zeros(0), torch.tensor(size + 1)
+    if int(count) > size:
+        (found,) = received(differ.nonzero()[:, 0])
+    places: Counts = found.numpy()[: int(count)]
+    return places
+
+
 def _device_changes(there: Tensor) -> tuple[Counts, Counts]:
     """Keys and first pixels, as ``_from_changes`` takes them, of masks [K, H, W] bool where they lie."""
     flat = there.transpose(1, 2).flatten(1)
     differ = torch.cat((flat[:, :1], flat[:, 1:] ^ flat[:, :-1]), dim=1)  # a mask begins behind background
-    keys: Counts = differ.flatten().nonzero()[:, 0].cpu().numpy()
+    keys = _places(differ.flatten(), CHANGES_A_COLUMN * there.shape[0] * there.shape[2])
     owner, place = np.divmod(keys, flat.shape[1])
     first = np.zeros(len(flat), dtype=np.int64)
     first[owner[place == 0]] = 1
