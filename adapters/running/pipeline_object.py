@@ -218,11 +218,10 @@ class Pipeline(AskedOfPipelines):
             # Transformers' data loader draws a seed of its own before the first item: sampling starts after it.
             torch.empty((), dtype=torch.int64).random_()
         total = len(items) if hasattr(items, "__len__") else None
-        ahead = total is None or total > 1
         streamed = call.kind != "list"
         index = 0
         with _bar(self.task, total) if run["progress"] else nullcontext() as bar:
-            for found in answers(self._task, loaded, items, options, ahead=ahead, streamed=streamed, columns=columns):
+            for found in answers(self._task, loaded, items, options, total=total, streamed=streamed, columns=columns):
                 if isinstance(found, Failure) and run["on_error"] == "raise":
                     if call.kind == "single":
                         raise found.error

@@ -171,18 +171,18 @@ def answers(
     items: Iterable[Any],
     options: Any,
     *,
-    ahead: bool = True,
+    total: int | None = None,
     streamed: bool = True,
     columns: bool = False,
 ) -> Iterator[Any]:
     """Yield one record (or Failure) an item, in order. Holds two look-ahead windows of items at a time, no more.
 
-    With ``ahead`` a background thread reads and encodes the next window while this one is in the model. ``streamed``:
-    first results matter, so windows start small.
+    A background thread reads and encodes the next window while this one is in the model. ``total``: how many items
+    there are, where that is known. ``streamed``: first results matter, so windows start small.
     With ``columns`` the items between two Failures come as Columns, at most a window of them at once.
     """
     cut = cut_windows(task, loaded, items, options, streamed=streamed)
-    for found in answer_windows(task, loaded, cut, options, ahead=ahead, columns=columns):
+    for found in answer_windows(task, loaded, cut, options, total=total, columns=columns):
         yield from found
 
 
@@ -234,25 +234,26 @@ def answer_windows(
     cut: Iterator[list[Any]],
     options: Any,
     *,
-    ahead: bool = True,
+    total: int | None = None,
     columns: bool = False,
     start: int = 0,
 ) -> Iterator[list[Any]]:
     """What ``answers`` yields, a list for every window. ``start``: the number of the first item.
 
-    On a device the first batch of the next window is launched, where it is encoded by then, before the answers of this
-    one are written.
+    Where the first window holds all items there is nothing to look ahead for, and no thread is started. On a device
+    the first batch of the next window is launched, where it is encoded by then, before the answers of this one are
+    written.
     """
-    if not ahead:
-        for window in cut:
-            yield _Run(task, loaded, prepare_window(task, loaded, window, options), options, start).answers(columns)
-            start += len(window)
-        return
     opening = next(cut, None)
     if opening is None:
         return
+    run: _Run | None = _Run(task, loaded, prepare_window(task, loaded, opening, options), options, start)
+    if run is not None and len(opening) == total:
+        run.launch_all()
+        run.settle()
+        yield run.answers(columns)
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
-        run: _Run | None = _Run(task, loaded, prepare_window(task, loaded, opening, options), options, start)
         while run is not None:
             start += len(run.prepared)
             coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import pipeline
 from afterlogits.adapters.running import runner
@@ -59,7 +60,7 @@ def _answer(happened: list[str], items: Any, **options: Any) -> list[Any]:
     tokenizer = text_models.wordpiece()
     model = text_models.tiny_model("text-classification", tokenizer)
     expected = list(pipeline("text-classification", model=model, tokenizer=tokenizer)(items, **options))
-    with pretend_cuda():
+    with pretend_cuda(), sdpa_kernel(SDPBackend.MATH):  # what attention without a kernel of a device's own does
         pipe = pipeline("text-classification", model=on_device(model), tokenizer=tokenizer, device="cuda:0")
         happened.clear()
         found = list(pipe(items, **options))
@@ -78,7 +79,7 @@ def test_the_next_window_is_launched_before_the_answers_of_this_one_are_written(
     """Where it is encoded by then, for which this test waits; a window is four texts here."""
     monkeypatch.setattr(Future, "done", lambda future: future.exception() is None)
     monkeypatch.setattr(runner, "windows", lambda items, *_, **__: (TEXTS for _ in range(2)))
-    found = _answer(happened, TEXTS, batch_size=2)
+    found = _answer(happened, TEXTS * 2, batch_size=2)
     assert len(found) == 8
     first, second = ["launch", "launch", "read"], ["read", "answer"]
     assert happened == [*first, "launch", *second, "launch", "read", *second]
@@ -88,7 +89,7 @@ def test_a_batch_that_fails_when_it_is_read_costs_its_neighbours_nothing(monkeyp
     """NaN is seen on the host only: the batch is run again in halves, until the failing text is alone."""
     tokenizer = text_models.wordpiece()
     model = text_models.tiny_model("text-classification", tokenizer)
-    with pretend_cuda():
+    with pretend_cuda(), sdpa_kernel(SDPBackend.MATH):  # what attention without a kernel of a device's own does
         pipe = pipeline("text-classification", model=on_device(model), tokenizer=tokenizer, device="cuda:0")
         plain = Arriving.received
 

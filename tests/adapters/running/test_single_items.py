@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from afterlogits.adapters import pipeline
-from afterlogits.adapters.running import pipeline_object
+from afterlogits.adapters.running import pipeline_object, runner
 from tests.adapters.running.test_pipeline_object import TASKS, build
 from tests.builders.text_models import tiny_model, wordpiece
 
@@ -70,3 +70,14 @@ def test_a_model_that_gives_nan_is_named():
         call("the river")
     (record,) = call("the river", on_error="record")
     assert record == {"error": "logits must be numbers; the model returned NaN", "index": 0}
+
+
+def test_a_list_within_one_window_starts_no_thread(monkeypatch):
+    call = build("text-classification")
+    expected = [call(text)[0] for text in ("the river", "near")]
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", None)
+    assert call(["the river", "near"]) == expected
+    assert call(["the river", 5], on_error="record")[1]["index"] == 1
+    with pytest.raises(TypeError, match="not callable"):  # two windows
+        monkeypatch.setattr(runner, "windows", lambda items, *_, **__: ([item] for item in items))
+        call(["the river", "near"])
