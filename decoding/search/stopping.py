@@ -37,7 +37,7 @@ def read_verdict(verdict: Verdict, like: Tensor) -> Tensor:
     (tensor([True, True]), tensor([False,  True]))
     """
     if isinstance(verdict, bool | int | np.generic | np.ndarray):
-        verdict = torch.as_tensor(verdict)
+        verdict = torch.as_tensor(verdict.item() if isinstance(verdict, np.generic) else verdict)
     if not isinstance(verdict, Tensor) or verdict.is_floating_point() or verdict.is_complex():
         kind = verdict.dtype if isinstance(verdict, Tensor) else type(verdict).__name__
         raise TypeError(f"stopping_criteria must return bools; got {kind}")

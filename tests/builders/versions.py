@@ -5,7 +5,7 @@ import transformers
 
 from afterlogits.decoding.kernels.torch_stream import stream_is_known
 
-__all__ = ["V4", "known_stream", "rule_of_five"]
+__all__ = ["V4", "known_stream", "rule_of_five", "stream_is_known"]
 
 V4 = transformers.__version__.startswith("4.")
 # Of what both versions of transformers have, the tokens and scores are those of 5.23.

@@ -14,6 +14,7 @@ from transformers import LogitsProcessor
 from afterlogits.adapters import custom_generate, generate, install, uninstall
 from afterlogits.decoding.search.beam_constraints import DisjunctiveConstraint, PhrasalConstraint
 from tests.builders.seeded_models import MODELS, seeded_model
+from tests.builders.versions import stream_is_known
 from tests.oracles.mode_cases import mode_cases
 
 HERE = Path(__file__).parents[2]
@@ -55,6 +56,8 @@ def check(case: dict[str, Any], output: Any, expected: dict[str, Any]) -> None:
 def test_golden_result_of_4_55_4(models: dict[str, Any], index: int) -> None:
     """Tokens exactly, scores to 1e-5, beam indices exactly, of a call that 4.55.4 was asked too."""
     case = GOLDEN[index]
+    if case["options"].get("do_sample") and not stream_is_known():
+        pytest.skip("this build of torch draws from another stream than the one these tokens were drawn from")
     check(case, run(models[case["model"]], case), case["result"])
 
 
