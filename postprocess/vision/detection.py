@@ -16,15 +16,14 @@ the image and leave as xyxy, in pixels where ``sizes`` are given.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .best_pairs import best_pairs
 from .boxes import Sizes, box_scales, convert_boxes
 from .detections import Detections, first_of_each
 
 Threshold = float | Tensor
-FEW = 64  # up to so many of a row, topk is as fast as a partition
 
 
 def detect_softmax(
@@ -127,79 +126,20 @@ def detect_sigmoid(
     logits: [B, Q, C] float. top_k: int, None for as many as there are queries (RT-DETR, RF-DETR). boxes, sizes,
     thresholds: as `detect_softmax`. as_float: whether a list of sizes turns bfloat16 boxes into float32 (Deformable
     DETR) or not (RT-DETR). Ties: as torch.topk of the row's probabilities orders them.
-    Cost: one sigmoid and one comparison where no more than ``top_k`` pairs pass, else a selection of the row.
+    Cost: on the CPU two reads of the logits; a sigmoid and a selection where two scores come within rounding.
     """
     _check(logits, boxes)
     batch, queries, classes = logits.shape
     count = min(queries if top_k is None else top_k, queries * classes)
-    probs = logits.sigmoid().reshape(batch, queries * classes)
-    image, pair, scores = _best_pairs(probs, count, threshold if label_thresholds is None else None)
+    flat = logits.reshape(batch, queries * classes)
+    limit = None if label_thresholds is not None else _per_image(threshold, flat)
+    image, pair, scores = best_pairs(flat, count, limit)
     if label_thresholds is not None:
         keep = scores > label_thresholds.to(scores)[pair % max(classes, 1)]
         image, pair, scores = image[keep], pair[keep], scores[keep]
     query = torch.div(pair, max(classes, 1), rounding_mode="floor")
     corners = _corners(boxes, image, query, sizes, as_float=as_float)
     return Detections(scores, pair - query * classes, corners, image, query, batch)
-
-
-def _best_pairs(probs: Tensor, count: int, threshold: Threshold | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, column and value of each row's ``count`` largest values above the threshold, the largest first."""
-    above = None
-    if threshold is not None:
-        above = probs > _per_image(threshold, probs)
-        found = _sorted_rows(probs, above, count) if probs.device.type == "cpu" else None
-        if found is not None:
-            return found
-    scores, pair = largest_pairs(probs, count)
-    image = torch.arange(probs.shape[0], device=probs.device)[:, None].expand(scores.shape)
-    if above is None or threshold is None:
-        return image.reshape(-1), pair.reshape(-1), scores.reshape(-1)
-    keep = scores > _per_image(threshold, scores)
-    if bool(keep.all()):
-        return image.reshape(-1), pair.reshape(-1), scores.reshape(-1)
-    return image[keep], pair[keep], scores[keep]
-
-
-def _sorted_rows(probs: Tensor, above: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Those of every row in order, or None where topk has to tell: too many in a row, or two of one value."""
-    if np.count_nonzero(above.numpy()) > count * probs.shape[0]:
-        return None
-    image, pair = above.nonzero(as_tuple=True)
-    scores = probs[image, pair]
-    order = scores.argsort(descending=True)
-    order = order[image[order].argsort(stable=True)]
-    image, pair, scores = image[order], pair[order], scores[order]
-    tied = (scores[1:] == scores[:-1]) & (image[1:] == image[:-1])
-    most = int(torch.bincount(image, minlength=1).max()) if len(image) else 0
-    # topk ranks NaN first: such a row is left to it.
-    if most > count or bool(tied.any()) or bool(probs.sum().isnan()):
-        return None
-    return image, pair, scores
-
-
-def largest_pairs(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest of each row in order, [B, count] values and places, as torch.topk lists them.
-
-    For many of a row numpy's partition takes a third of topk's time; which of equal values topk picks, and in which
-    order, is its own: rows with a tie among the chosen or at the border are left to it.
-    """
-    rows, length = values.shape
-    usual = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
-    if not usual or not FEW < count < length or not rows:
-        found = values.topk(count, dim=1)
-        return found.values, found.indices
-    places = np.argpartition(values.detach().numpy(), length - count - 1, axis=1)[:, length - count - 1 :]
-    place = torch.from_numpy(np.ascontiguousarray(places))
-    best, order = values.gather(1, place).sort(dim=1, descending=True)
-    place = place.gather(1, order)[:, :count]
-    # NaN is unequal to itself, and its row is left to topk as well.
-    doubtful = ~(best[:, :-1] > best[:, 1:]).all(dim=1)
-    best = best[:, :count]
-    if bool(doubtful.any()):
-        theirs = values[doubtful].topk(count, dim=1)
-        best, place = best.clone(), place.clone()
-        best[doubtful], place[doubtful] = theirs.values, theirs.indices
-    return best, place
 
 
 def _above(scores: Tensor, labels: Tensor, threshold: Threshold, label_thresholds: Tensor | None) -> Tensor:

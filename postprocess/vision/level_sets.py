@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .upsampling import Upsampling, over_corners
+from .upsampling import Upsampling, over_corners, true_places
 
 
 def count_above(plane: Tensor, size: tuple[int, int], level: float, slack: float, exact: Callable[[], Tensor]) -> int:
@@ -21,9 +21,9 @@ def count_above(plane: Tensor, size: tuple[int, int], level: float, slack: float
         return int((exact() >= level).sum())
     inside, cut = split_cells(plane, level, slack)
     grid = Upsampling.of((plane.shape[0], plane.shape[1]), size, plane.dtype)
-    total = int((grid.pixels_in() * inside).sum())
+    total = grid.count(inside)
     flat = plane.flatten()
-    for pixels in grid.pixels_of(cut.flatten().nonzero()[:, 0]):
+    for pixels in grid.pixels_of(true_places(cut)):
         values = pixels.values(flat)
         if bool(((values - level).abs() <= slack).any()):
             return int((exact() >= level).sum())
@@ -33,5 +33,6 @@ def count_above(plane: Tensor, size: tuple[int, int], level: float, slack: float
 
 def split_cells(plane: Tensor, level: float, slack: float) -> tuple[Tensor, Tensor]:
     """Cells that lie above a level whole, and cells that may lie on both sides: [..., h, w] bool each."""
-    inside = over_corners(plane, torch.minimum) > level + slack
-    return inside, ~inside & ~(over_corners(plane, torch.maximum) < level - slack)
+    inside = over_corners(plane > level + slack, torch.logical_and)
+    outside = over_corners(plane < level - slack, torch.logical_and)
+    return inside, ~(inside | outside)

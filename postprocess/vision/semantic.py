@@ -17,7 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import Sizes, size_pairs
-from .upsampling import SLACK, Pixels, Upsampling, goes_whole, over_corners, resize_parts, resize_some, rounding
+from .upsampling import (
+    SLACK,
+    Pixels,
+    Upsampling,
+    goes_whole,
+    over_corners,
+    resize_parts,
+    resize_some,
+    rounding,
+    true_places,
+)
 
 Plane = Callable[[int], Tensor]
 CELLS_AT_ONCE = 4096  # bounds the corners of all classes that are looked at together
@@ -93,12 +103,11 @@ def _by_cell(planes: Tensor, size: tuple[int, int], slack: float, exact: Plane |
     classes = contenders.classes(winner)
     if contenders.values_of(pixels_in) * SPARSE_COST > len(classes) * size[0] * size[1]:
         return _by_class(planes, size, classes, exact)
-    narrow = winner.to(torch.int16 if planes.shape[0] < 2**15 else torch.int64)
-    labels = grid.spread(narrow).flatten()
+    labels = grid.spread(winner).flatten()
     doubtful = []
     for pixels in grid.pixels_of(contenders.cells):
         found, close = contenders.best(planes, pixels)
-        labels.scatter_(0, pixels.place, found.to(narrow.dtype))
+        labels.scatter_(0, pixels.place, found.to(labels.dtype))
         doubtful.append(pixels.select(close))
     if sum(map(len, doubtful)):
         _decide(labels, planes, contenders, Pixels.joined(doubtful), size, exact)
@@ -106,8 +115,10 @@ def _by_cell(planes: Tensor, size: tuple[int, int], slack: float, exact: Plane |
 
 
 def settle(planes: Tensor, slack: float) -> tuple[Tensor, Tensor]:
-    """The largest plane of every place, [h, w] int64, and the cells where a pixel might have another: [h, w] bool."""
-    best, winner = planes[0].clone(), torch.zeros_like(planes[0], dtype=torch.int64)
+    """The largest plane of every place, [h, w] int16 (from 2^15 planes int64), and the cells where a pixel might have
+    another: [h, w] bool."""
+    dtype = torch.int16 if planes.shape[0] < 2**15 else torch.int64
+    best, winner = planes[0].clone(), torch.zeros_like(planes[0], dtype=dtype)
     second, lower = torch.full_like(best, -torch.inf), torch.empty_like(best)
     for index in range(1, planes.shape[0]):
         plane = planes[index]
@@ -133,14 +144,16 @@ class Contenders:
     @classmethod
     def of(cls, planes: Tensor, open_cells: Tensor, slack: float) -> Contenders:
         """A class cannot win where its largest corner is below the smallest corner of another by more than rounding."""
-        cells = open_cells.flatten().nonzero()[:, 0]
+        cells = true_places(open_cells)
         parts = [_possible(planes, part, slack) for part in torch.split(cells, CELLS_AT_ONCE)]
         count, slacks, label = (torch.cat(column) for column in zip(*parts, strict=True))
         return cls(cells, count.cumsum(0) - count, count, slacks, label)
 
     def classes(self, winner: Tensor) -> list[int]:
         """All classes that win or may win somewhere."""
-        found: list[int] = torch.unique(torch.cat((self.label, torch.unique(winner)))).tolist()
+        least = int(max(winner.max(), self.label.max() if len(self.label) else 0)) + 1
+        seen = (torch.bincount(each.flatten().long(), minlength=least) > 0 for each in (winner, self.label))
+        found: list[int] = true_places(torch.logical_or(*seen)).tolist()
         return found
 
     def values_of(self, pixels_in: Tensor) -> int:
@@ -160,7 +173,7 @@ class Contenders:
             best.scatter_(0, live, torch.maximum(before, value))
         if best is None or second is None:
             return winner, winner
-        return winner, (best - second <= self.slack.index_select(0, pixels.cell)).nonzero()[:, 0]
+        return winner, true_places(best - second <= self.slack.index_select(0, pixels.cell))
 
     def values(self, planes: Tensor, pixels: Pixels) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Contender after contender in the order of classes: pixels that have so many, their class and its value."""
@@ -169,7 +182,7 @@ class Contenders:
         live = torch.arange(len(pixels))
         for rank in range(int(count.max())):
             if rank:
-                more = (count > rank).nonzero()[:, 0]
+                more = true_places(count > rank)
                 live, pixels = live.index_select(0, more), pixels.select(more)
                 start, count = start.index_select(0, more), count.index_select(0, more)
             label = self.label.index_select(0, start + rank)
@@ -188,7 +201,7 @@ def _possible(planes: Tensor, cells: Tensor, slack: float) -> tuple[Tensor, Tens
     possible = most >= least.amax(dim=0) - slack
     sizes = torch.where(possible, torch.maximum(most.abs(), least.abs()), 0).amax(dim=0)
     eps = torch.finfo(planes.dtype).eps
-    return possible.sum(dim=0), sizes * (SLACK * eps), possible.T.nonzero()[:, 1]
+    return possible.sum(dim=0), sizes * (SLACK * eps), true_places(possible.T) % planes.shape[0]
 
 
 def _decide(

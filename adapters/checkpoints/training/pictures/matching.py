@@ -25,7 +25,7 @@ _MOST = 40
 
 def matcher() -> Any:
     corners = transformers.SuperPointConfig(
-        encoder_hidden_sizes=[12, 24, 32, 48],
+        encoder_hidden_sizes=[8, 16, 32, 48],
         decoder_hidden_size=48,
         descriptor_decoder_dim=48,
         max_keypoints=64,
@@ -47,6 +47,7 @@ def matcher() -> Any:
     for module in model.keypoint_detector.modules():
         if isinstance(module, nn.Conv2d):  # no norms: the activations live on the scale of the weights alone
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    model.keypoint_detector.to(memory_format=torch.channels_last)  # trains in half the time
     nn.init.normal_(model.positional_encoder.projector.weight, std=2.0)
     return model
 

@@ -1,0 +1,155 @@
+"""The best pairs of query and class of every row of sigmoid scores, in the order in which torch.topk lists them.
+
+A sigmoid does not change an order but where it rounds, so that the best are found among the logits and only they become
+scores; where two scores come within rounding of each other, or one of the threshold, all scores are formed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Threshold = float | Tensor
+Found = tuple[Tensor, Tensor, Tensor]
+FEW = 64  # up to so many of a row, topk is as fast as a partition
+GROUPS = 3  # groups of a row for each pair wanted: their maxima bound the last of them
+ROUNDING = 2.0**-21
+"""How far, of its size, a score may lie from torch's own and still be told from the next: four steps of float32."""
+
+
+def best_pairs(logits: Tensor, count: int, threshold: Threshold | None) -> Found:
+    """Row, column and score of each row's ``count`` best whose sigmoid is above the threshold, the best first.
+
+    logits: [B, N]. threshold: a number, [B, 1], or None for all of them.
+    """
+    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
+        found = _of_logits(logits, count, threshold)
+        if found is not None:
+            return found
+    return _of_probabilities(logits.sigmoid(), count, threshold)
+
+
+def _of_logits(logits: Tensor, count: int, threshold: Threshold | None) -> Found | None:
+    """From the largest logits alone, or None where rounding could say otherwise, or nothing is to be gained."""
+    rows, length = logits.shape
+    size = length // (GROUPS * max(count, 1))
+    if not rows or size < 4:
+        return None
+    groups = length // size
+    # Groups are columns: more than ``count`` values reach the largest of their maxima but ``count``.
+    maxima = logits[:, : size * groups].view(rows, size, groups).amax(dim=1).detach().numpy()
+    least = np.partition(maxima, groups - count - 1, axis=1)[:, groups - count - 1, None]
+    if not np.isfinite(least).all() or np.isnan(maxima).any():
+        return None
+    if threshold is not None:
+        least = np.maximum(least, _logit_below(threshold).astype(least.dtype))
+    places = np.flatnonzero(logits.detach().numpy() >= least)
+    if len(places) > 2 * GROUPS * count * rows:
+        return None
+    if not len(places):
+        none = torch.zeros(0, dtype=torch.int64)
+        return none, none, logits.new_zeros(0)
+    return _in_order(logits, torch.from_numpy(places), count, threshold)
+
+
+def _logit_below(threshold: Threshold) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Logits whose sigmoid is surely not above the threshold lie below this."""
+    level = torch.as_tensor(threshold, dtype=torch.float64)
+    return np.asarray(torch.special.logit(level.clamp(0, 1) * (1 - 4 * ROUNDING)).numpy())
+
+
+def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold | None) -> Found | None:
+    rows, length = logits.shape
+    row = torch.div(places, length, rounding_mode="floor")
+    counts = torch.bincount(row, minlength=rows)
+    start = counts.cumsum(0) - counts
+    values = logits.flatten()[places]
+    table = logits.new_full((rows, max(int(counts.max()), count + 1)), -torch.inf)
+    table[row, torch.arange(len(places)) - start[row]] = values
+    best, order = table.sort(dim=1, descending=True)
+    there = best[:, : count + 1] > -torch.inf
+    candidate = torch.where(there, order[:, : count + 1] + start[:, None], 0)
+    scores = torch.where(there, _scores(logits, places, values)[candidate], 0)
+    # Scores descend: where neighbours are apart, all are, the last of the chosen and the first left out included.
+    doubtful = (scores[:, :-1] - scores[:, 1:] <= ROUNDING * scores[:, :-1]) & there[:, 1:]
+    keep = there[:, :count]
+    if threshold is not None:
+        keep = keep & (scores > threshold)[:, :count]
+        border = ((scores - threshold).abs() <= ROUNDING * scores) & there
+        doubtful = (doubtful & keep) | border[:, :count]
+    if bool(doubtful.any()):
+        return None
+    image = keep.nonzero()[:, 0]
+    return image, places[candidate[:, :count][keep]] - image * length, scores[:, :count][keep]
+
+
+def _scores(logits: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """The sigmoid of chosen values as that of all of them has it: torch computes the last few of a call one by one,
+    with other last bits than in a vector."""
+    scores = torch.nn.functional.pad(values, (0, -len(values) % 32)).sigmoid()[: len(values)]
+    rest = logits.numel() % 32
+    single = places >= logits.numel() - rest
+    if rest and bool(single.any()):
+        last = logits.flatten()[-rest:].sigmoid()
+        scores[single] = last[places[single] - logits.numel()]
+    return scores
+
+
+def _of_probabilities(probs: Tensor, count: int, threshold: Threshold | None) -> Found:
+    above = None
+    if threshold is not None:
+        above = probs > threshold
+        found = _sorted_rows(probs, above, count) if probs.device.type == "cpu" else None
+        if found is not None:
+            return found
+    scores, pair = largest_pairs(probs, count)
+    image = torch.arange(probs.shape[0], device=probs.device)[:, None].expand(scores.shape)
+    if above is None or threshold is None:
+        return image.reshape(-1), pair.reshape(-1), scores.reshape(-1)
+    keep = scores > threshold
+    if bool(keep.all()):
+        return image.reshape(-1), pair.reshape(-1), scores.reshape(-1)
+    return image[keep], pair[keep], scores[keep]
+
+
+def _sorted_rows(probs: Tensor, above: Tensor, count: int) -> Found | None:
+    """Those of every row in order, or None where topk has to tell: too many in a row, or two of one value."""
+    if np.count_nonzero(above.numpy()) > count * probs.shape[0]:
+        return None
+    image, pair = above.nonzero(as_tuple=True)
+    scores = probs[image, pair]
+    order = scores.argsort(descending=True)
+    order = order[image[order].argsort(stable=True)]
+    image, pair, scores = image[order], pair[order], scores[order]
+    tied = (scores[1:] == scores[:-1]) & (image[1:] == image[:-1])
+    most = int(torch.bincount(image, minlength=1).max()) if len(image) else 0
+    # topk ranks NaN first: such a row is left to it.
+    if most > count or bool(tied.any()) or bool(probs.sum().isnan()):
+        return None
+    return image, pair, scores
+
+
+def largest_pairs(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest of each row in order, [B, count] values and places, as torch.topk lists them.
+
+    For many of a row numpy's partition takes a third of topk's time; which of equal values topk picks, and in which
+    order, is its own: rows with a tie among the chosen or at the border are left to it.
+    """
+    rows, length = values.shape
+    usual = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+    if not usual or not FEW < count < length or not rows:
+        found = values.topk(count, dim=1)
+        return found.values, found.indices
+    places = np.argpartition(values.detach().numpy(), length - count - 1, axis=1)[:, length - count - 1 :]
+    place = torch.from_numpy(np.ascontiguousarray(places))
+    best, order = values.gather(1, place).sort(dim=1, descending=True)
+    place = place.gather(1, order)[:, :count]
+    # NaN is unequal to itself, and its row is left to topk as well.
+    doubtful = ~(best[:, :-1] > best[:, 1:]).all(dim=1)
+    best = best[:, :count]
+    if bool(doubtful.any()):
+        theirs = values[doubtful].topk(count, dim=1)
+        best, place = best.clone(), place.clone()
+        best[doubtful], place[doubtful] = theirs.values, theirs.indices
+    return best, place
