@@ -151,6 +151,7 @@ def _target() -> FunctionType:
 
 
 def _apply() -> None:
+    """Put the stand-in's code into transformers' ``pipeline``, so that names imported before are patched too."""
     global _original, _code
     if _code is not None:
         return

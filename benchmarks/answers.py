@@ -53,6 +53,7 @@ def require_same_choice(ours: Any, theirs: Any) -> None:
 
 
 def _require_same_tensor(ours: torch.Tensor, theirs: torch.Tensor, *, rtol: float, where: str) -> None:
+    """Raise UnequalAnswers naming the first difference; NaN equals NaN, ``rtol`` is relative."""
     if ours.shape != theirs.shape:
         raise UnequalAnswers(f"{where} differs: ours has shape {list(ours.shape)}, theirs {list(theirs.shape)}")
     theirs = theirs.to(ours.device)

@@ -87,6 +87,7 @@ def bench_question_answering(pair, layers, hidden):
 
 
 def _payload(model, tokenizer, asked, folder):
+    """What the other process needs to build the same model and tokenizer."""
     file = Path(folder) / "tokenizer.json"
     tokenizer.backend_tokenizer.save(str(file))
     known = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")

@@ -94,6 +94,7 @@ def result_of(
 def _judge(
     bound: Bound, speedups: Mapping[str, Spread], costs: Mapping[str, Spread], result: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """What a bound asks for beside what was measured, and whether it is met."""
     if bound.kind == "memory_at_most":
         whole = result["data_bytes"] if bound.side == "data" else result["peak_bytes"][bound.side]
         measured = result["peak_bytes"]["ours"] / whole

@@ -65,6 +65,7 @@ def compare(
 
 
 def _ratios(before: Mapping[str, Any], now: Mapping[str, Any], width: float) -> Iterator[Regression]:
+    """Ratios that are worse than before by more than ``width`` times the wider of both spreads."""
     for kind, sign in (("speedups", 1), ("costs", -1)):
         for side, spread in now[kind].items():
             old = before[kind].get(side)

@@ -27,6 +27,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device | str = "cpu") -> t
 
 
 def _cpu_peak(run: Callable[[], Any]) -> tuple[Any, int]:
+    """The result of a run and the most bytes that it held at once, from the profiler's memory events."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -179,6 +179,7 @@ class Pair:
 def _require_known_sides(
     asked: Sequence[Bound], rivals: Mapping[str, Run], limits: Mapping[str, Run], data: torch.Tensor | None
 ) -> None:
+    """Raise ValueError where a bound names no side of the pair, or two sides have one name."""
     for bound in asked:
         if bound.kind == "memory_at_most" and bound.side == "data":
             if data is None:

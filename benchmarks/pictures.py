@@ -77,6 +77,7 @@ def growth_curves(title: str, curves: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curve(curve: Mapping[str, Any], left: float, top: float, width: float, height: float) -> list[str]:
+    """A curve of times over sizes beside its documented limit, both axes logarithmic, as SVG."""
     sizes, seconds = curve["sizes"], curve["seconds"]
     documented = curve["documented"]["time"]
     limit = [seconds[0] * (size / sizes[0]) ** documented for size in sizes]
@@ -112,6 +113,7 @@ def _curve(curve: Mapping[str, Any], left: float, top: float, width: float, heig
 
 
 def _legend(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the colours of the bars mean, in the upper right corner."""
     asked = any(row.get("asked") for row in rows)
     shown = [("met", "met"), ("missed", "missed")] if asked else [("plain", "measured")]
     parts, x = [], WIDTH - RIGHT - (230 if asked else 90)

@@ -86,6 +86,7 @@ def markdown(header: Sequence[str], rows: Any) -> list[str]:
 
 
 def _gains(summary: Summary, pictures: dict[str, str]) -> str:
+    """The users' page: what is gained, table by table, with its pictures."""
     lines = _opening(summary)
     for table, entries in _tables(summary):
         title = TABLES.get(table, table.capitalize())
@@ -101,6 +102,7 @@ def _gains(summary: Summary, pictures: dict[str, str]) -> str:
 
 
 def _verdicts(summary: Summary, pictures: dict[str, str]) -> str:
+    """The maintainers' page: what was asked, what was measured, and whether it is met."""
     lines = [*_opening(summary), f"**{verdicts(summary['pairs'])}.**", ""]
     for table, entries in _tables(summary):
         lines += [f"### {TABLES.get(table, table.capitalize())}", ""]
@@ -180,6 +182,7 @@ def _rows(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _cost_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """An entry's rounds, time, bytes per second and memory."""
     read = entry["costs"].get("read", {}).get("median")
     speed = f"{entry['bytes_per_second'] / 1e9:.3g}" if "bytes_per_second" in entry else ""
     ours = entry["seconds"]["ours"]

@@ -53,6 +53,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _carry_out(known: argparse.Namespace, rest: list[str]) -> int:
+    """Run the command that was asked for, importing no more than it needs; the exit status."""
     if known.version:
         from ... import __version__
 

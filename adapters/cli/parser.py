@@ -134,6 +134,7 @@ def completion_script(shell: str) -> str:
 
 
 def _add_tasks(run: OneLineParser) -> None:
+    """A sub-parser for each task; its options are read when that task's help or arguments are asked for."""
     run.description = (
         "Answer every item of a file or a folder, in order. afterlogits run TASK --help lists its options."
     )
@@ -175,6 +176,7 @@ def _add_task_options(parser: OneLineParser, name: str) -> None:
 
 
 def _add_option(group: Any, name: str, text: str, taken: set[str]) -> None:
+    """An option of a task, with dashes or underscores, unless the name is taken; without a value it is True."""
     flags = [f"--{name.replace('_', '-')}", f"--{name}"] if "_" in name else [f"--{name}"]
     if taken.isdisjoint(flags):
         group.add_argument(

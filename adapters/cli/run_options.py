@@ -18,6 +18,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_files(group: Any) -> None:
+    """What is read, what is written, and in which form."""
     group.add_argument("--input", required=True, help="a file or a folder; - is standard input")
     group.add_argument(
         "--output", required=True, help="the answers in input order, whole or absent; - is standard output"
@@ -48,6 +49,7 @@ def _add_files(group: Any) -> None:
 
 
 def _add_model(group: Any) -> None:
+    """Which model, where it runs, and how large its batches are."""
     group.add_argument("--model", help="a folder or a name on the hub; default: the small one that ships")
     group.add_argument("--tokenizer", help="if it is not the model's own")
     group.add_argument("--revision", help="of a model on the hub")

@@ -80,6 +80,7 @@ _SIZES = ("body_bytes", "media_bytes", "text_characters", "rows", "new_tokens", 
 
 
 def _add_models(group: Any) -> None:
+    """The models to serve: ``--task`` begins one, the others belong to the task before them."""
     group.add_argument("--task", dest="models", action=_NewModel, metavar="TASK", help="a task to serve; repeat it")
     texts = {
         "model": "of the task before it: a folder or a name on the hub; default: the one that ships",

@@ -25,6 +25,7 @@ class FallbackEngine(WordTimes, Engine):
     _own_sequences = frozenset({"temperature"})
 
     def _pending(self, request: Request, options: dict[str, Any]) -> tuple[Pending, dict[str, Any]]:
+        """What the windows of a call draw with, and the options left for transformers, which then draws at all."""
         config = options.get("generation_config") or self.generation_config
         if request.rows or request.seeds is not None:
             asked = options.get("temperature")
@@ -86,6 +87,10 @@ class Windows(Pending):
         return self._of(clips, draws=bool(config.do_sample))
 
     def _of(self, clips: list[int], *, draws: bool) -> Request:
+        """The request of the clips that a pass decodes; draws: whether it draws, so that seeds and row options count.
+
+        A clip's seed moves with its window and attempt, so that no two passes draw with the same noise.
+        """
         request = self.request
         chosen: dict[str, Any] = {
             "rows": {name: self._select(name, value, clips) for name, value in request.rows.items()} if draws else {},

@@ -116,6 +116,7 @@ def stream_rows(batch: RunningBatch, requests: Iterable[RowRequest]) -> Iterator
 def _requests(
     plans: RowPlans, prompts: Iterable[Any], attention_mask: Tensor | None, seeds: Any, options: Mapping[str, Any]
 ) -> Iterator[RowRequest]:
+    """A row for each prompt, with its own options and seed where it is a mapping; what is wrong names the prompt."""
     for number, prompt in enumerate(prompts):
         own: dict[str, Any] = {}
         mask = None if attention_mask is None else attention_mask[number]

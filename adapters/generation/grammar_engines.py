@@ -131,6 +131,8 @@ def engine_of(tokenizer: Any, vocab_size: int, ends: Sequence[int], name: str | 
 
 
 def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str, Any], Callable[[], GrammarMatcher]]:
+    """What makes a matcher of llguidance's from a kind of grammar and its text; each row takes a copy of the compiled
+    one."""
     import llguidance
     from llguidance import grammar_from
     from llguidance.hf import from_tokenizer
@@ -159,6 +161,7 @@ def _raise(matcher: Any) -> None:
 
 
 def _xgrammar(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str, Any], Callable[[], GrammarMatcher]]:
+    """What makes a matcher of xgrammar's from a kind of grammar and its text, compiled once."""
     import xgrammar
 
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=ends)

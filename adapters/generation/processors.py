@@ -192,6 +192,7 @@ def _encoder_repetition(processor: Any, start: Start) -> LogitsStep:
 
 
 def _watermark(processor: Any, start: Start) -> LogitsStep:
+    """The KGW watermark with the lists of the processor, on the device where it draws them."""
     lists = GreenLists(
         processor.vocab_size,
         # The processor keeps the size of a list alone; this ratio gives the same.

@@ -116,6 +116,8 @@ class RowPlans:
 
 
 def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
+    """One prompt's row of a running batch, from what transformers prepared for it; and whether others may share its
+    plan."""
     config = found.prepared["generation_config"]
     require_draws(config, request)
     processors = with_row_rules(
@@ -168,6 +170,7 @@ def options_of(options: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _of_row(name: str, value: Any, number: int) -> Any:
+    """An option's value for the prompt ``number``: its own where the option has one a row."""
     if isinstance(value, np.ndarray) and value.ndim:
         value = value.tolist()
     if name in GRAMMAR_OPTIONS:

@@ -247,6 +247,8 @@ class AutoStepModel:
         self._template = {**inputs, "return_dict": True}
 
     def _next_inputs(self, token_ids: Tensor) -> dict[str, Any]:
+        """The inputs of a later step from those of the first two: token ids, positions and mask are new, the rest
+        stays."""
         assert self._template is not None
         inputs, slots = dict(self._template), self._slots
         inputs[slots["token_ids"]] = token_ids[:, None]
@@ -261,6 +263,8 @@ class AutoStepModel:
     # Rows.
 
     def _can_share_prefill(self) -> bool:
+        """Whether a prompt may be read once for its copies: a plain cache that can be expanded, and rows that are
+        equal."""
         model, kwargs = self.model, self.model_kwargs
         cache: Any = kwargs.get("past_key_values")
         if not self.use_cache or type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
@@ -279,6 +283,8 @@ class AutoStepModel:
         )
 
     def _select_cache(self, rows: Tensor, within_prompts: bool) -> None:
+        """Move the cache to the rows ``rows``; within_prompts: beams of one prompt change places, whose input is the
+        same."""
         name = next((name for name in CACHE_NAMES if name in self.model_kwargs), None)
         if name is None or self.model_kwargs[name] is None:
             return

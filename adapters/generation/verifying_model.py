@@ -162,6 +162,7 @@ class VerifyingAutoStepModel(AutoStepModel):
             self._forget(unseen)
 
     def _inputs(self, kwargs: dict[str, Any], start: int, count: int) -> dict[str, Any]:
+        """Inputs of ``count`` tokens from the place ``start`` on, prepared as transformers prepares them."""
         ids = self.history.ids.contiguous()
         if hasattr(self.model, "_prefill"):
             inputs: dict[str, Any] = self.model.prepare_inputs_for_generation(

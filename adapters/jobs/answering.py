@@ -63,6 +63,7 @@ def answered(
 
 
 def _rendered(window: list[Entry], answers: list[Any], progress: Progress, flat: bool) -> Answered:
+    """A window's output lines, with how many of its items failed and the first reason."""
     lines: list[bytes] = []
     failed, reason = 0, None
     for entry, answer in zip(window, answers, strict=True):

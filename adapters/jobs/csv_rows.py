@@ -65,6 +65,8 @@ class CsvRows:
         self._wrong = None
 
     def _lines(self, source: IO[bytes]) -> Iterator[str]:
+        """The file's lines for Python's reader, each no longer than the limit; what is wrong is kept for the row it is
+        in."""
         for piece in bounded_lines(source, self._limit):
             self._digest.update(piece.digest)
             if piece.data is None:

@@ -45,6 +45,7 @@ def _answer(pipe: Any, first: list[Entry]) -> list[Any]:
 
 
 def _plan(job: Job, source: Source, written: Format, pipe: Any, seconds: float) -> list[tuple[str, str]]:
+    """What a job would do, as pairs of a name and a sentence: input, output, model, batches, time."""
     total = source.total()
     counted = "number unknown until they are read" if total is None else f"{total:,}"
     columns = f", columns {', '.join(source.columns)}" if source.columns else ""

@@ -61,6 +61,7 @@ class Source:
         self.noun = _NOUNS.get(self.format.name, "line")
 
     def _open(self, asked: str) -> None:
+        """Find the format, by the folder's files or the file's first bytes, and open it."""
         if self.name != "-" and os.path.isdir(self.name):
             self.format = folder_format(self.name, asked)
         else:
@@ -125,6 +126,7 @@ class Source:
         self._check_unchanged()
 
     def _reading(self) -> Iterator[Record]:
+        """The records of the format, one after another."""
         name, limit = self.format.name, self.max_line
         if name in ("csv", "tsv"):
             return self._rows.records()

@@ -110,6 +110,7 @@ def _is_void(type_: Any) -> bool:
 
 
 def _batch(chunk: Sequence[Mapping[str, Any]], types: Mapping[str, Any], schema: Any) -> Any:
+    """A chunk of rows as a record batch: a column in its type, or as JSON where its values have none in common."""
     import pyarrow
 
     columns = []
@@ -123,6 +124,7 @@ def _batch(chunk: Sequence[Mapping[str, Any]], types: Mapping[str, Any], schema:
 
 
 def _array(values: Sequence[Any], type_: Any) -> Any:
+    """A column's values, in ``type_`` if given; what does not fit exactly is rounded, what is no UTF-8 escaped."""
     import pyarrow
 
     try:

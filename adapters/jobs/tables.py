@@ -101,6 +101,7 @@ def _arrow(name: str, closing: ExitStack) -> Table:
 
 
 def _data_set(folder: str, closing: ExitStack) -> Table:
+    """A saved data set: its Arrow files in the order of its state, opened one at a time."""
     with open(os.path.join(folder, "state.json"), encoding="utf-8") as state:
         names = [os.path.join(folder, each["filename"]) for each in json.load(state)["_data_files"]]
     if not names:

@@ -129,6 +129,7 @@ class WorkFolder:
         self._take(self.path / name, head)
 
     def _write(self, name: str, data: Sequence[bytes]) -> None:
+        """Write a file whole or not at all: under another name, to the disk, then renamed."""
         partial = self.path / f"{name}.part"
         try:
             with open(partial, "wb") as file:

@@ -87,6 +87,7 @@ def pixels_of(item: Any) -> int:
 
 
 def _rgb(picture: Any, source: Any, compat: bool) -> Any:
+    """The picture as transformers' pipelines see it: turned as its camera says, RGB; not compat: 16 bits stay."""
     from PIL import ImageOps
 
     try:
@@ -104,6 +105,7 @@ def _rgb(picture: Any, source: Any, compat: bool) -> Any:
 
 
 def _channels_first(shape: tuple[int, ...], input_data_format: str | None) -> bool:
+    """Whether the first axis holds the channels; ValueError where the shape or the option leaves it open."""
     if input_data_format not in (None, "channels_first", "channels_last"):
         raise ValueError(f"input_data_format must be 'channels_first' or 'channels_last'; got {input_data_format!r}")
     first, last = shape[0] in CHANNELS, shape[2] in CHANNELS

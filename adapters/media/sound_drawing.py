@@ -76,6 +76,7 @@ def _x(seconds: float, span: Span) -> float:
 def _line(
     samples: NDArray[Any], rate: int, span: Span, chunks: Sequence[Mapping[str, Any]], attention: Sequence[Any]
 ) -> Any:
+    """One line of the drawing: the waveform of a span, the chunks in it, and a row an attention map."""
     from PIL import Image, ImageDraw
 
     line = Image.new("RGB", (MARGIN + WIDTH, WAVE + TEXT + ROW * len(attention) + 8), _GROUND)

@@ -134,6 +134,7 @@ def _content(source: Any, allow_urls: bool, timeout: float | None) -> bytes:
 
 
 def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
+    """A dict's samples, mixed down and resampled to ``rate``, as transformers reads it; other keys are kept."""
     if "sampling_rate" not in source:
         raise ValueError("audio must be a dict with sampling_rate beside raw or array; got none")
     found = source["sampling_rate"]
@@ -169,6 +170,7 @@ def _as_array(samples: Any) -> Samples:
 
 
 def _mono(samples: Samples) -> Samples:
+    """Samples [n] of samples [n] or [channels, n], one or two channels; their mean, as in transformers."""
     if samples.ndim == 1:
         return samples
     shape = tuple(samples.shape)
@@ -182,6 +184,7 @@ def _mono(samples: Samples) -> Samples:
 
 
 def _checked(samples: Samples, compat: bool) -> Samples:
+    """The samples, if they are finite numbers and not none; compat: integers stay as they are, and NaN is a warning."""
     if samples.dtype.kind not in "fiu":
         raise TypeError(f"audio must hold numbers; got {samples.dtype}")
     if len(samples) == 0:

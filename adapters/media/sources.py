@@ -68,6 +68,7 @@ def _file(kind: str, source: str | Path) -> bytes:
 
 
 def _decode(kind: str, source: str) -> bytes:
+    """The bytes of a data URL or of base64; ValueError names what the source might have been."""
     header, comma, content = source.partition(",")
     if source.startswith("data:"):
         if not comma:

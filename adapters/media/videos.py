@@ -51,6 +51,7 @@ def read_frames(
 
 
 def _decoded(source: Any, content: bytes, wanted: set[int]) -> list[Any]:
+    """The frames whose numbers are wanted, RGB arrays; decoding stops after the last of them."""
     av = need("av", "vision", "reading a video")
     last, frames = max(wanted), []
     try:

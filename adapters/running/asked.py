@@ -114,6 +114,7 @@ class AskedOfPipelines:
         return item
 
     def _inputs(self, loaded: Loaded, prepared: Prepared) -> Mapping[str, Any]:
+        """One item's rows as a batch on the model's device."""
         rows = prepared.rows
         joined = None if self._task.collate is None else self._task.collate(loaded, rows)
         return collate(

@@ -102,6 +102,7 @@ def _shipped(task: Task) -> Path:
 
 
 def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:
+    """The model, by the first of the task's classes that takes its configuration."""
     import transformers
 
     if config is not None:

@@ -62,6 +62,7 @@ def _is_given(given: Mapping[str, Any]) -> bool:
 
 
 def _warn_of_no_vocabulary(task: Task, name: Any, tokenizer: Any) -> None:
+    """Warn where a tokenizer has next to nothing but special tokens, as one made from an empty folder has."""
     if not hasattr(tokenizer, "get_vocab") or len(tokenizer) > _SMALL:
         return
     beside = {*tokenizer.all_special_tokens, *getattr(tokenizer, "added_tokens_encoder", ())}

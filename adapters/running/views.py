@@ -164,6 +164,7 @@ def prefix_tree(texts: Sequence[str]) -> str:
 
 
 def _branches(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of words as nested lists that part where they differ."""
     if len(lines) == 1:
         return escape(" ".join(lines[0]))
     shared = 0

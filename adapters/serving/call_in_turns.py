@@ -38,6 +38,7 @@ class CallInTurns:
     # The call's thread.
 
     def _run(self) -> None:
+        """The thread: works whenever it has the turn, keeps its result or error, and gives the turn back at the end."""
         self._go.acquire()
         try:
             with between_steps(self._give_way):

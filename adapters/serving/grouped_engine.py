@@ -137,6 +137,7 @@ class GroupedEngine:
         return _Member(ticket, call, list(items), seed, options_key(call.options))
 
     def _encode(self, members: Sequence[_Member]) -> None:
+        """Encode the items of requests with equal options together; those that fail have their answer already."""
         options = self.pipe.resolved_options(members[0].call.options)
         places = [(member, place) for member in members for place in range(len(member.items))]
         items = [item for member in members for item in member.items]
@@ -157,6 +158,7 @@ class GroupedEngine:
     # A batch.
 
     def _start(self) -> None:
+        """Choose the next batch from what waits, and run it; what decodes gives way between steps."""
         self._pool = [one for one in self._pool if one.member.ticket.waited_for]
         self._batch = self._choose()
         if not self._batch:
@@ -195,6 +197,7 @@ class GroupedEngine:
     # Out.
 
     def _finish(self, found: Sequence[Any] | None, error: Exception | None) -> None:
+        """Hand a batch's answers to the requests; an error is that of all of them."""
         batch, self._batch = self._batch, []
         members = {id(one.member): one.member for one in batch}
         if found is None:

@@ -85,6 +85,7 @@ def draws(check: Check) -> None:
 def _by_kernels(
     check: Check, options: dict[str, Any], rows: int, logits: Sequence[Tensor], name: str, dtype: torch.dtype
 ) -> None:
+    """Rows for the draw by kernels, called and replayed from a graph, beside the goal where there is one."""
     run = drawing(check, options, rows, logits[0].shape[1], seeds=True)
     goal = GOALS.get(("seeds", rows)) if dtype == torch.float32 and "top-p" in name else None
     for what, time in (

@@ -154,6 +154,7 @@ def _stats_twin(check: Check, name: str, logits: Tensor) -> None:
 
 
 def _draw_twin(check: Check, name: str, logits: Tensor) -> None:
+    """The drawn tokens beside those of the torch twin; rows in doubt do not count."""
     rows, vocab_size = logits.shape
     params = SamplingParams(temperature=0.9, top_k=40, top_p=0.9).compiled(rows, check.device)
     options = RowOptions.of(params, rows, vocab_size, check.device)
@@ -167,6 +168,7 @@ def _draw_twin(check: Check, name: str, logits: Tensor) -> None:
 
 
 def _beam_twin(check: Check, name: str, logits: Tensor) -> None:
+    """The best continuations beside those of the torch twin; items with ties do not count."""
     items = len(logits)
     ones = torch.ones(items, dtype=torch.float64, device=check.device)
     stats = row_stats.row_stats(logits, ones, row_stats.empty_stats(logits))
@@ -191,6 +193,7 @@ def _penalty_twin(check: Check, name: str, logits: Tensor) -> None:
 
 
 def _accept_twin(check: Check) -> None:
+    """Acceptance of drafts beside the torch twin, on the CPU."""
     random = torch.Generator().manual_seed(0)
     chosen = torch.randint(0, 4, (64, 8), generator=random)
     drafts = torch.where(torch.rand(64, 7, generator=random) < 0.2, 9, chosen[:, :-1])

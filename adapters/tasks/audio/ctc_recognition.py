@@ -102,6 +102,7 @@ def alphabet_of(loaded: Loaded) -> CtcAlphabet | None:
 
 
 def _read_alphabet(tokenizer: Any) -> CtcAlphabet | None:
+    """The letters of a tokenizer that decodes as Wav2Vec2's does; None where it has ways of its own."""
     from transformers import Wav2Vec2CTCTokenizer
 
     kind = type(tokenizer)
@@ -134,6 +135,7 @@ def _joined(strides: Sequence[Any], outputs: Sequence[Sequence[Frames]], name: s
 def _by_tokenizer(
     loaded: Loaded, strides: Sequence[Any], outputs: Sequence[Sequence[Frames]], options: RecognitionOptions
 ) -> list[dict[str, Any]]:
+    """Records by the tokenizer's own decoding, item by item."""
     tokenizer, kind = loaded.tokenizer, options.return_timestamps
     records = []
     for ids in _joined(strides, outputs):

@@ -79,6 +79,7 @@ class LiveRecognition:
         yield self.close()
 
     def _read(self, samples: Any, *, last: bool) -> StreamedWords:
+        """Read the samples so far, with their strides; last: nothing follows, so that the right part counts."""
         inputs = extract(self._loaded, samples, return_attention_mask=True)
         name = str(self._loaded.model.main_input_name)
         given = {name: inputs.get(name, main_input(inputs)), "attention_mask": inputs.get("attention_mask")}

@@ -155,6 +155,7 @@ def finish(
 
 
 def _of_whisper(loaded: Loaded, item: Prepared, outputs: Sequence[Any], options: RecognitionOptions) -> Recognised:
+    """The record of one recording from its windows, with confidences and attention where they are asked for."""
     times = timestamps_of(loaded, options)
     transcript = whisper_recognition.transcribe(loaded, item.rows, outputs, options)
     # A confidence and an attention are of the words as they were written.

@@ -103,6 +103,7 @@ def _preprocessor(loaded: Loaded) -> Any:
 
 
 def _encode(loaded: Loaded, text: str, options: TextToAudioOptions) -> Mapping[str, Any]:
+    """The model's inputs for a text, with what transformers' pipeline adds for Bark, CSM and Dia."""
     given, kind = dict(options.preprocess_params or {}), loaded.config.model_type
     if kind == "bark":
         settings = getattr(loaded.model.generation_config, "semantic_config", None)
@@ -178,6 +179,7 @@ def _run(loaded: Loaded, inputs: Mapping[str, Any], options: TextToAudioOptions)
 
 
 def _arguments(loaded: Loaded, given: Mapping[str, Any], options: TextToAudioOptions) -> dict[str, Any]:
+    """The arguments of ``generate`` or of the model's own call, as transformers' pipeline sets them."""
     given = {**given, **_on_device(loaded, dict(options.generate_kwargs or {}))}
     if loaded.config.model_type in _NESTED:
         arguments = dict(given)

@@ -75,6 +75,7 @@ def _strokes(samples: NDArray[Any], rate: int, seconds: float, largest: float, m
 
 
 def _chunk(chunk: Mapping[str, Any], begin: float, seconds: float, top: float) -> str:
+    """A chunk's box with its text as SVG; one too narrow to be read has its text as title."""
     start, end = chunk["timestamp"]
     end = start if end is None else end
     left = max(0.0, (start - begin) / seconds * WIDTH)

@@ -56,6 +56,7 @@ def config_of(loaded: Loaded, options: DecisionOptions) -> Any:
 
 
 def _read_config(loaded: Loaded, given: Any) -> Any:
+    """The decision configuration: given, the model's own, or read from its folder; loads the adapter that it names."""
     from transformers.decision import DecisionConfig
 
     name = given if isinstance(given, str | Path) else loaded.model.name_or_path

@@ -131,6 +131,7 @@ def window_sizes(loaded: Loaded, options: Any) -> tuple[int, int]:
 
 
 def _window(loaded: Loaded, row: Row, item: PageQuestion) -> Row:
+    """One window of a page as a row: its inputs, its words, and where an answer may lie."""
     tokenizer, ids = loaded.tokenizer, np.asarray(row.inputs["input_ids"])
     sequences = np.array([-1 if part is None else part for part in row.encoding.sequence_ids])
     words = np.array([-1 if word is None else word for word in row.encoding.word_ids])

@@ -104,6 +104,7 @@ def encode(loaded: Loaded, items: Sequence[Prompt], options: PromptOptions) -> l
 
 
 def _encoded(loaded: Loaded, item: Prompt, options: PromptOptions) -> Mapping[str, Any]:
+    """The processor's inputs for a prompt: a chat by its template, else text and pictures as they are."""
     processor, given = loaded.processor, options.processing
     if item.messages is not None:
         going_on = continues(item, options)

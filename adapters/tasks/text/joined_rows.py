@@ -112,6 +112,7 @@ def _why_not(loaded: Loaded) -> str | None:
 
 
 def _reason(loaded: Loaded) -> str | None:
+    """Why a model's prompts cannot join a running batch; None where they can."""
     from transformers import GenerationMixin
 
     from ...generation.generation_mixin import Engine

@@ -31,6 +31,7 @@ def _plain(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def _through_hook(model: Any, inputs: Mapping[str, Tensor], item: Tensor, position: Tensor) -> Tensor:
+    """Logits of the masked places alone: a hook picks their hidden states before the head sees them."""
     thread = get_ident()
 
     def only_masked(module: Any, arguments: Any, output: Any) -> Any:

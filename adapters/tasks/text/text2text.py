@@ -158,6 +158,7 @@ def shape(results: Any, call: Call) -> Any:
 
 
 def _task(name: str, field_name: str, options: type[Any], aliases: tuple[str, ...] = ()) -> Task:
+    """The three tasks of encoder-decoders, which differ in name, record and options."""
     return Task(
         name=name,
         aliases=aliases,

@@ -141,6 +141,7 @@ def encode(loaded: Loaded, items: Sequence[Any], options: TextGenerationOptions)
 
 
 def _tokenizer_options(options: TextGenerationOptions) -> dict[str, Any]:
+    """What the caller asked of the tokenizer; nothing where nothing was asked."""
     given = {
         "add_special_tokens": options.add_special_tokens,
         "truncation": options.truncation,
@@ -161,6 +162,7 @@ def _encode_prompts(loaded: Loaded, prompts: Sequence[str], options: TextGenerat
 
 
 def _encode_chat(loaded: Loaded, messages: list[Any], options: TextGenerationOptions) -> Row:
+    """A chat by the tokenizer's template, ready for an answer or for going on with its last message."""
     given = _tokenizer_options(options)
     given.pop("add_special_tokens", None)
     going_on = _continues(messages, options)
@@ -266,6 +268,7 @@ def finish(
 
 
 def _records(loaded: Loaded, item: Prepared, output: dict[str, Any], options: TextGenerationOptions) -> Any:
+    """The records of one prompt's sequences: token ids, the new text, the whole text, or the chat with its answer."""
     templated = getattr(loaded.tokenizer, "response_template", None) is not None
     skip = (True if options.skip_special_tokens is None else options.skip_special_tokens) and not templated
     prompt = 0 if item.rows[0].facts.get("empty") else output["prompt"]

@@ -81,6 +81,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageSegmentationO
 
 
 def _encoded(loaded: Loaded, images: Sequence[Any], options: ImageSegmentationOptions) -> Any:
+    """The processor's inputs of some images; OneFormer is asked its sub-task in words."""
     given: dict[str, Any] = {}
     asks = type(loaded.config).__name__ == "OneFormerConfig"
     if asks:
@@ -138,6 +139,7 @@ def _classes(segmentation: Tensor, names: Mapping[int, str]) -> Segmented:
 def _objects(
     segmentation: Tensor, segments: list[dict[str, Any]], names: Mapping[int, str], options: ImageSegmentationOptions
 ) -> Segmented:
+    """A map's segments, those above their own label's threshold where there are some."""
     own = options.label_thresholds or {}
     kept = [
         segment

@@ -53,6 +53,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: MaskGenerationOpti
 
 
 def _rows(loaded: Loaded, item: Picture, options: MaskGenerationOptions) -> list[Row]:
+    """A row for each crop of the picture, with the points that it is asked about."""
     asked = loaded.image_processor.size
     crops = plan_crops(
         item.size,
@@ -89,6 +90,7 @@ def _of_crop(embeddings: Any, number: int) -> Any:
 
 
 def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerationOptions) -> list[MaskCandidates]:
+    """The masks of one crop, some points at a time: no more masks are held than of those."""
     # SAM-HQ's encoder gives its early layers as well, which its decoder takes by another name.
     images = (
         dict(zip(("image_embeddings", "intermediate_embeddings"), embeddings, strict=True))

@@ -28,6 +28,7 @@ def _softmax(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any
 
 
 def _sigmoid(processor: Any, given: Arguments, plain: Callable[..., Any], *, as_float: bool = True) -> Any:
+    """Detection by a sigmoid for each class (Deformable DETR and its like); without focal loss transformers' own."""
     if not given.get("use_focal_loss", True):
         return plain(**given)
     outputs = given["outputs"]
@@ -57,6 +58,7 @@ def _best_label_of_square(processor: Any, given: Arguments, plain: Callable[...,
 
 
 def _image_guided(processor: Any, given: Arguments, plain: Callable[..., Any], *, square: bool = False) -> Any:
+    """OWL-ViT's detection by a picture; images without an answer are left out, as in transformers."""
     logits, boxes = given["outputs"].logits, given["outputs"].target_pred_boxes
     found = vision.detect_image_guided(
         logits,
@@ -79,6 +81,7 @@ def _image_guided_of_square(processor: Any, given: Arguments, plain: Callable[..
 
 
 def _grounded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """Grounding DINO's detection, its labels read from the tokens that each box points to."""
     outputs = given["outputs"]
     input_ids = outputs.input_ids if given["input_ids"] is None else given["input_ids"]
     found = vision.detect_grounded(
@@ -100,6 +103,7 @@ def _grounded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> An
 
 
 def _text_classes(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """OmDet's detection by names; what its inputs leave open goes to transformers' own method."""
     outputs, texts, sizes = given["outputs"], given["text_labels"], given["target_sizes"]
     if sizes is None or len(sizes) != len(outputs.decoder_coord_logits):
         return plain(**given)  # which asks the image processor, or says what is wrong
@@ -195,6 +199,7 @@ def _instances_as_segments(processor: Any, given: Arguments, plain: Callable[...
 
 
 def _instances(processor: Any, given: Arguments, plain: Callable[..., Any], *, mask_size: Any = None) -> Any:
+    """Instance maps as records, as COCO's run lengths, or as a mask each."""
     runs, maps = given.get("return_coco_annotation"), given.get("return_binary_maps")
     if runs and maps:
         return plain(**given)  # which says that both cannot be had
@@ -229,6 +234,7 @@ def _depth_whole(processor: Any, given: Arguments, plain: Callable[..., Any]) ->
 
 
 def _depth_unpadded(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """Depth maps without the padding of the input, the mean with those of the mirrored picture if there are some."""
     remove = processor.do_pad if given["do_remove_padding"] is None else given["do_remove_padding"]
     if remove and given["source_sizes"] is None:
         return plain(**given)  # which says that they are needed
@@ -244,6 +250,7 @@ def _depth_unpadded(processor: Any, given: Arguments, plain: Callable[..., Any])
 
 
 def _depth_inverse(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """Depth Pro's maps in metres, from inverse depth and the field of view."""
     outputs, mode = given["outputs"], _MODES.get(int(processor.resample))
     if mode is None:
         return plain(**given)
@@ -262,6 +269,7 @@ _MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 
 
 def _matches(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """Pairs of key points whose scores are above the threshold, a record for each pair of pictures."""
     outputs = given["outputs"]
     found = vision.match_keypoints(
         outputs.keypoints,

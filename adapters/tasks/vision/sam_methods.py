@@ -46,6 +46,7 @@ def _full_masks(stack: Any, given: Arguments, size: tuple[int, int], **sizes: An
 
 
 def _filter(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
+    """SAM's filter of one crop's masks: run lengths, scores and boxes of those that are kept."""
     names = ("pred_iou_thresh", "stability_score_thresh", "mask_threshold", "stability_score_offset")
     height, width = (int(side) for side in given["original_size"])
     found = vision.filter_masks(

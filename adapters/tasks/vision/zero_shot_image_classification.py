@@ -74,6 +74,7 @@ def _siglip(loaded: Loaded) -> bool:
 
 
 def _tokens(loaded: Loaded, options: ZeroShotImageOptions) -> dict[str, torch.Tensor]:
+    """The labels' tokens on the model's device, kept as long as labels and options stay."""
     texts = tuple(options.hypothesis_template.format(label) for label in labels_of(loaded, options))
     given: dict[str, Any] = {"padding": True}
     if _siglip(loaded):

@@ -155,6 +155,7 @@ def _lowest(options: ZeroShotDetectionOptions) -> float:
 
 
 def _found(items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ZeroShotDetectionOptions) -> Any:
+    """The detections of a batch, by each label's own threshold where there are some."""
     found = found_in(items, outputs, options, top_k=options.top_k)
     if options.label_thresholds is None:
         return found
