@@ -46,8 +46,8 @@ def test_functions_are_short_and_branch_little() -> None:
 
 
 def test_functions_say_what_they_do() -> None:
-    """Every public function of what takes and returns tensors, and every private one of more than ten lines anywhere but
-    in the code that trained the checkpoints."""
+    """Every public function of what takes and returns tensors, and every private one of more than ten lines
+    anywhere but in the code that trained the checkpoints."""
     rooms = {name: room for name, room in rooms_of(ROOT).items() if not name.endswith("training")}
     tensors = [room for name, room in rooms.items() if name.startswith(("decoding", "postprocess"))]
     assert not [name for room in tensors for name in room.undocumented]

@@ -101,7 +101,10 @@ class FewRowsReader:
         self.summed = 0 if temperature is None else _SUMMED
 
     def read(self, logits: Tensor) -> Iterator[Largest | None]:
-        """One row of ``logits`` [N, V] after the other; None where groups of neighbours do not make up the row."""
+        """One row of ``logits`` [N, V] after the other; None where groups of neighbours do not make up the row.
+
+        The logits carry no gradient.
+        """
         rows, vocab_size = logits.shape
         width = 2 * _WIDTH if self.temperature is None else _WIDTH
         columns = vocab_size // width
@@ -109,11 +112,11 @@ class FewRowsReader:
         if columns < 4 * self.count:
             yield from self._selected(logits)
         elif self.temperature is None and logits.stride(1) == 1 and (rows > _BY_ROW or not whole):
-            yield from self._together(logits.detach() if logits.requires_grad else logits)
+            yield from self._together(logits)
         elif not whole:
             yield None
         else:
-            groups = (logits.detach() if logits.requires_grad else logits).view(-1, width)
+            groups = logits.view(-1, width)
             maxima, listed = groups.amax(1).numpy(), groups.numpy()
             one = self._best if self.temperature is None and self.least is None else self._row
             for first in range(0, rows * columns, columns):

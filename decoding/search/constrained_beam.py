@@ -8,7 +8,7 @@ transformers 4.55.4. Axes: B items, K beams of an item.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,10 +94,7 @@ def constrained_beam_search(
     _check(rows, num_beams, constraints)
     device, batch_size = prompt_ids.device, rows // num_beams
     budget = None if stopping.max_length is None else stopping.max_length - prompt_length
-    items = [
-        _Item.start(NBest(num_beams, length_penalty, early_stopping, budget), constraints, prompt)
-        for prompt in prompt_ids[::num_beams].tolist()
-    ]
+    items = _items(NBest(num_beams, length_penalty, early_stopping, budget), constraints, prompt_ids)
     beam_scores = torch.zeros((batch_size, num_beams), device=device)
     beam_scores[:, 1:] = -1e9
     eos = set() if eos_token_id is None else set(eos_token_id.tolist())
@@ -114,11 +111,10 @@ def constrained_beam_search(
             recorder.step(log_probs + beam_scores.flatten()[:, None])
         choices = _choose(log_probs, beam_scores, items, history, eos, pad_token_id, num_candidates, with_beam_indices)
         del logits, log_probs
-        moves, tokens, beam_scores = _as_tensors(choices, num_beams, device)
+        moves, tokens, beam_scores, chosen = _as_tensors(choices, num_beams, device)
         reorder(moves)
         history.select_rows(moves)
         history.append(tokens)
-        chosen = [choice.token_id for item in choices for choice in item]
         if _all_done(items) or all_stop(stopping, tokens, chosen, history, recorder):
             break
         logits = model.step(tokens)
@@ -131,6 +127,12 @@ def constrained_beam_search(
         max_length=stopping.max_length,
         device=device,
     )
+
+
+def _items(empty: NBest, constraints: Sequence[Constraint], prompt_ids: Tensor) -> list[_Item]:
+    """Every item at its start, with a list like ``empty``, whose size is that of an item's beams."""
+    prompts = prompt_ids[:: empty.size].tolist()
+    return [_Item.start(replace(empty, found=[]), constraints, prompt) for prompt in prompts]
 
 
 def _all_done(items: list[_Item]) -> bool:
@@ -146,13 +148,16 @@ def _check(rows: int, num_beams: int, constraints: Sequence[Constraint]) -> None
         raise ValueError(f"constraints must not be empty; got {list(constraints)}")
 
 
-def _as_tensors(choices: list[list[_Choice]], num_beams: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The row that each next beam continues and its token, both [B * K], and the scores [B, K]."""
+def _as_tensors(
+    choices: list[list[_Choice]], num_beams: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """The row that each next beam continues and its token, both [B * K], the scores [B, K], the tokens on the host."""
     flat = [choice for item in choices for choice in item]
     moves = [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item]
     scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32)
-    tokens, rows = torch.tensor([choice.token_id for choice in flat]), torch.tensor(moves)
-    return sent(rows, device), sent(tokens, device), sent(scores, device).view(-1, num_beams)
+    chosen = [choice.token_id for choice in flat]
+    tokens, rows = torch.tensor(chosen), torch.tensor(moves)
+    return sent(rows, device), sent(tokens, device), sent(scores, device).view(-1, num_beams), chosen
 
 
 def _choose(
@@ -166,20 +171,8 @@ def _choose(
     with_beam_indices: bool,
 ) -> list[list[_Choice]]:
     """The next beams of every item; finished sequences are entered into its list. ``log_probs`` [B * K, V]."""
-    vocab_size, num_beams = log_probs.shape[-1], beam_scores.shape[1]
-    best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
-    where = origins * vocab_size + tokens
-    # The quotient is taken in float32, as transformers takes it.
-    parts = (best.double(), (where / vocab_size).long().double(), (where % vocab_size).double())
-    advances = [[] if item.is_done else _advances(item) for item in items]
-    told = torch.cat((torch.stack(parts).flatten(), _scores_of(advances, log_probs, beam_scores))).tolist()
-    packed = [
-        [told[(part * len(items) + index) * num_candidates :][:num_candidates] for index in range(len(items))]
-        for part in range(3)
-    ]
-    scores = iter(told[3 * len(items) * num_candidates :])
-    scored = [[(advance, next(scores)) for advance in found] for found in advances]
-    length = history.length + 1 - history.prompt_length
+    num_beams, length = beam_scores.shape[1], history.length + 1 - history.prompt_length
+    candidates, advances = _on_the_host(log_probs, beam_scores, items, num_candidates)
     all_choices: list[list[_Choice]] = []
     for index, item in enumerate(items):
         if item.is_done:
@@ -187,13 +180,31 @@ def _choose(
                 raise ValueError("pad_token_id must be given when some items finish before others; got None")
             all_choices.append([_Choice(beam, pad_token_id, 0.0) for beam in range(num_beams)])
             continue
-        candidates = [_Choice(int(p), int(t), s) for s, p, t in zip(*(part[index] for part in packed), strict=True)]
-        choices = _sort_out(item, candidates, eos, history, index * num_beams, length, with_beam_indices)
-        choices = _joined(item, choices, scored[index])
+        choices = _sort_out(item, candidates[index], eos, history, index * num_beams, length, with_beam_indices)
+        choices = _joined(item, choices, advances[index])
         all_choices.append(choices)
-        item.is_done = item.found.is_done(max(packed[0][index]), length=length)
+        best = max(candidate.score for candidate in candidates[index])
+        item.is_done = item.found.is_done(best, length=length)
         _move(item, choices, index * num_beams, with_beam_indices)
     return all_choices
+
+
+def _on_the_host(
+    log_probs: Tensor, beam_scores: Tensor, items: list[_Item], num_candidates: int
+) -> tuple[list[list[_Choice]], list[list[tuple[_Advance, float]]]]:
+    """Each item's best candidates, and its continuations that make progress with their scores, in one copy."""
+    vocab_size = log_probs.shape[-1]
+    best, origins, tokens = top_candidates(log_probs, beam_scores, num_candidates)
+    where = origins * vocab_size + tokens
+    # The quotient is taken in float32, as transformers takes it.
+    parts = torch.stack((best.double(), (where / vocab_size).long().double(), (where % vocab_size).double()))
+    advances = [[] if item.is_done else _advances(item) for item in items]
+    told = torch.cat((parts.flatten(), _scores_of(advances, log_probs, beam_scores))).tolist()
+    count = len(items) * num_candidates
+    flat = [_Choice(int(p), int(t), s) for s, p, t in zip(*(told[k * count :][:count] for k in range(3)), strict=True)]
+    candidates = [flat[first : first + num_candidates] for first in range(0, count, num_candidates)]
+    scores = iter(told[3 * count :])
+    return candidates, [[(advance, next(scores)) for advance in found] for found in advances]
 
 
 def _sort_out(

@@ -84,6 +84,20 @@ class DraftModel:
         before = torch.empty((len(lengths), 0), dtype=torch.int64, device=logits.device)
         if self.lockstep and self.rules:
             before = sent(token_ids, logits.device)
+        guesses, probs, chances, self._counts = self._guess_on(logits, before, width)
+        if self.learn_confidence and self.confidence:
+            self._chances = torch.cat(chances, dim=1)
+        drawn_from = torch.stack(probs, dim=1) if self.do_sample else None
+        return Draft(torch.cat(guesses, dim=1), self._counts, drawn_from, self._chances)
+
+    def _guess_on(
+        self, logits: Tensor, before: Tensor, width: int
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
+        """Up to ``width`` guesses, one after another, from the logits [N, V] of the first: the tokens [N, 1] of each,
+        what they were drawn from [N, V], how probable they were [N, 1], and how many of a row's count, [N].
+
+        before: the tokens so far, where the rules look at them.
+        """
         late = logits.device.type == "cuda" and self._may_stop()
         guesses: list[Tensor] = []
         probs: list[Tensor] = []
@@ -100,18 +114,13 @@ class DraftModel:
             counts = counts + going
             going = self._goes_on(going, guess, chances)
             if len(guesses) == width or (self._may_stop() and not late and not bool(going.any())):
-                break
+                return guesses, probs, chances, counts
             if late:
                 flag.send(going.any())
             logits = self.model.verify(guess)[:, 0]
             self._guessed += 1
             if late and not flag.receive():
-                break
-        self._counts = counts
-        if self.learn_confidence and self.confidence:
-            self._chances = torch.cat(chances, dim=1)
-        drawn_from = torch.stack(probs, dim=1) if self.do_sample else None
-        return Draft(torch.cat(guesses, dim=1), counts, drawn_from, self._chances)
+                return guesses, probs, chances, counts
 
     def hear(self, counts: Tensor, chances: Tensor | None) -> None:
         """Those of the last guesses, on the host."""

@@ -76,7 +76,7 @@ def frames_of(loaded: Loaded, rows: Sequence[Mapping[str, Tensor]], **options: A
 
 
 def _probe(loaded: Loaded, options: Mapping[str, Any]) -> Frames | None:
-    """Which frames are a sound's own, if two sounds of noise show that padding leaves the answers as they are; else None."""
+    """Which frames are a sound's own, where two sounds of noise show that padding changes no answer; else None."""
     drawn = torch.Generator().manual_seed(0)
     rate = loaded.feature_extractor.sampling_rate
     sounds = [torch.randn(int(seconds * rate), generator=drawn).mul(0.1).numpy() for seconds in _PROBE_SECONDS]
