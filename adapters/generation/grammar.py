@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from ...decoding.grammar.bitmask import mask_tokens_
-from ...decoding.grammar.grammar_step import GrammarMatcher, GrammarStep, TokenHistory
+from ...decoding.grammar.grammar_step import GrammarStep
+from ...decoding.grammar.token_history import GrammarMatcher, TokenHistory
 from .grammar_engines import Constraint, GrammarEngine, engine_of
 from .request import GRAMMAR_OPTIONS, has_grammar_rows
 

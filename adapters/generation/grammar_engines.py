@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from ...decoding.grammar.grammar_step import GrammarMatcher
+from ...decoding.grammar.token_history import GrammarMatcher
 
 __all__ = ["ENGINES", "GrammarEngine", "engine_of"]
 
@@ -24,6 +24,8 @@ ENGINES = ("llguidance", "xgrammar")
 
 class LlguidanceMatcher:
     """Where a row stands in a grammar of llguidance."""
+
+    quick = True
 
     def __init__(self, matcher: Any, ends: frozenset[int]) -> None:
         self.matcher, self.ends = matcher, ends
@@ -41,6 +43,11 @@ class LlguidanceMatcher:
             self.ended = bool(self.matcher.is_stopped() or self.matcher.is_accepting())
             return self.ended
         return not self.matcher.is_stopped() and self.matcher.try_consume_tokens([token_id]) == 1
+
+    def allows(self, token_id: int) -> bool:
+        if token_id in self.ends:
+            return bool(self.matcher.is_stopped() or self.matcher.is_accepting())
+        return bool(self.matcher.validate_tokens([token_id]))
 
     def rollback(self, count: int) -> None:
         if self.ended and count:
@@ -61,6 +68,8 @@ class LlguidanceMatcher:
 class XgrammarMatcher:
     """Where a row stands in a grammar of xgrammar."""
 
+    quick = False  # it takes a token only to give it back
+
     def __init__(self, matcher: Any) -> None:
         self.matcher = matcher
 
@@ -73,6 +82,12 @@ class XgrammarMatcher:
 
     def accept(self, token_id: int) -> bool:
         return not self.ended and bool(self.matcher.accept_token(token_id))
+
+    def allows(self, token_id: int) -> bool:
+        taken = self.accept(token_id)
+        if taken:
+            self.rollback(1)
+        return taken
 
     def rollback(self, count: int) -> None:
         self.matcher.rollback(count)

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 from transformers.generation import logits_process as library
 
+from ...decoding.grammar.grammar_step import GrammarStep
+from ...decoding.grammar.greedy_grammar import GreedyGrammar
+from ...decoding.kernels.argmax import first_argmax
 from ...decoding.kernels.late_flags import LateFlag
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.sampling.sample import Sampler
-from ...decoding.search.decode_loop import Select, greedy
+from ...decoding.search.decode_loop import Select
 from ...decoding.search.history import History
+from .grammar import GrammarProcessor
 from .processors import translate
 from .request import OWN_OPTIONS, Request, has_rows, per_row
 
@@ -47,10 +51,13 @@ class GreedySelect:
     def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
         if logits.device.type != "cpu":
             return self._on_device(logits, step, rows)
-        token_ids = greedy(logits, step=step, rows=rows)
+        token_ids = self._pick(logits)
         if not self._warned:
             self._warn_of(logits.gather(1, token_ids[:, None])[:, 0], step, rows)
         return token_ids
+
+    def _pick(self, logits: Tensor) -> Tensor:
+        return first_argmax(logits)
 
     def _on_device(self, logits: Tensor, step: int, rows: Tensor | None) -> Tensor:
         self.finish()
@@ -74,6 +81,33 @@ class GreedySelect:
             at = int(is_nan.nonzero()[0])
             row = at if rows is None else int(rows[at])
             warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
+
+
+class GrammarSelect(GreedySelect):
+    """The most probable token that each row's grammar allows: the last stage and the choice in one.
+
+    On another device than the CPU the stage masks the logits, and the choice is as without a grammar.
+    """
+
+    def __init__(self, grammar: GrammarProcessor, history: History) -> None:
+        super().__init__()
+        matchers = grammar.matchers(history.batch_size)
+        on_cpu = history.ids.device.type == "cpu"
+        self._rule = (GreedyGrammar if on_cpu else GrammarStep)(matchers, grammar.engine.vocab_size)
+        self._rule.begin()
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self._rule.apply(logits) if isinstance(self._rule, GrammarStep) else logits
+
+    def advance(self, token_ids: Tensor) -> None:
+        self._rule.advance(token_ids)
+
+    def select_rows(self, rows: Tensor) -> None:
+        self._rule.select_rows(rows)
+
+    def _pick(self, logits: Tensor) -> Tensor:
+        assert isinstance(self._rule, GreedyGrammar)
+        return self._rule.choose(logits)
 
 
 class SamplerSelect:
@@ -146,12 +180,20 @@ def build_selection(
     """The stages the logits pass, and the function that picks from what comes out."""
     require_draws(config, request)
     if not config.do_sample:
-        return translate(logits_processor, history), GreedySelect()
+        return _greedy(logits_processor, history, scores_wanted)
     processors, select = build_sampler(logits_processor, request, batch_size, config.num_return_sequences or 1)
     stages = translate(processors, history)
     if not scores_wanted:
         return stages, select
     return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
+
+
+def _greedy(processors: Sequence[Any], history: History, scores_wanted: bool) -> tuple[list[Any], Select]:
+    """The stages and the greedy choice; a grammar at their end is part of the choice where nobody sees the scores."""
+    if scores_wanted or not processors or type(processors[-1]) is not GrammarProcessor:
+        return translate(processors, history), GreedySelect()
+    select = GrammarSelect(processors[-1], history)
+    return [*translate(processors[:-1], history), select], select
 
 
 def require_draws(config: Any, request: Request) -> None:

@@ -1,8 +1,9 @@
 """Packed bits on logits: what is forbidden becomes -inf, by the way that touches least of each row.
 
-Where few words of a mask hold a zero, only the forbidden tokens are written. Elsewhere a table gives eight tokens a
-byte: the bits of -inf where they are forbidden and 0 where not, and one maximum of unsigned integers puts them in, for
--inf is above all other numbers there.
+Where little is forbidden, only the forbidden tokens are written: their places are the zeros of the words that hold
+one, found by taking the lowest zero of every such word until none is left. Elsewhere a table gives eight tokens a byte:
+the bits of -inf where they are forbidden and 0 where not, and one maximum of unsigned integers puts them in, for -inf
+is above all other numbers there.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 
-__all__ = ["inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
+__all__ = ["allowed", "few_allowed", "inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
 _BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
 _MINUS_INFINITY = np.uint32(0xFF800000)
 # For every byte of a mask, lowest bit first: what each of its eight tokens must be at least.
 _FLOORS = np.where((np.arange(256)[:, None] >> np.arange(8)) & 1, np.uint32(0), _MINUS_INFINITY)
-# A row with at most this share of words that forbid something is written token by token.
-_FEW = 1 / 5
+# With at most this share of words that forbid something, or at most so many zeros a word of the mask, what is forbidden
+# is written token by token; measured where both ways take as long.
+_FEW_WORDS, _FEW_ZEROS = 1 / 5, 1.8
+_DENSE = 6  # zeros a word, from where reading all its bits is faster than one zero after the other
+_SAMPLE = 256  # words that are looked at to tell
+_SHORT = 8192  # words of which all bits are read at once
+_BOTH = np.arange(2)
+_FEW_ALLOWED = 1 / 16  # of a mask's words other than 0, as the most that is listed as tokens
 
 
 def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None = None) -> Tensor:
@@ -76,23 +83,50 @@ def on_host(logits: Tensor) -> bool:
 
 
 def _mask_on_host(logits: Tensor, bitmask: Tensor, rows: Sequence[int] | None) -> None:
-    vocab_size = logits.shape[1]
+    count, vocab_size = bitmask.shape[0], logits.shape[1]
     bits = inside(bitmask.numpy(), vocab_size)
-    room = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
     host: Array = logits.numpy().view(np.uint32)
-    for place, row in enumerate(range(logits.shape[0]) if rows is None else rows):
+    flat = bits.reshape(-1)
+    words = _forbidding(flat)
+    if not words.size:
+        return
+    zeros = _zeros_a_word(flat, words)
+    if words.size * zeros <= flat.shape[0] * _FEW_ZEROS:
+        tokens = _forbidden(flat, words, zeros)
+        if rows is not None or vocab_size % 32:
+            place, token = np.divmod(tokens, 32 * bits.shape[1])
+            tokens = (place if rows is None else np.asarray(rows)[place]) * vocab_size + token
+        host.reshape(-1)[tokens] = _MINUS_INFINITY
+        return
+    room = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
+    for place, row in enumerate(range(count) if rows is None else rows):
         put(host[row], prepared(bits[place], room))
 
 
 def prepared(bits: Array, room: Array) -> Array | None:
     """What ``put`` needs of one row's bits int32 [W]: nothing, the forbidden tokens int64, or ``room`` uint32 [4W, 8]
     filled with what each token must be at least."""
-    words = (bits != -1).nonzero()[0]
+    words = _forbidding(bits)
     if not words.size:
         return None
-    if words.size <= bits.shape[0] * _FEW:
-        return _forbidden(bits, words)
+    zeros = _zeros_a_word(bits, words)
+    if words.size <= bits.shape[0] * _FEW_WORDS or words.size * zeros <= bits.shape[0] * _FEW_ZEROS:
+        return _forbidden(bits, words, zeros)
     return np.take(_FLOORS, bits.view(np.uint8), axis=0, out=room, mode="clip")
+
+
+def allowed(bits: Array, token_ids: Array) -> Array:
+    """Whether bits int32 [W] allow the tokens int64 [M]: bool [M]."""
+    return (bits.take(token_ids >> 5) >> (token_ids & 31)) & 1 == 1
+
+
+def few_allowed(bits: Array, vocab_size: int) -> Array | None:
+    """The tokens int64 that bits int32 [W] allow, ascending; None where they are many."""
+    words = (bits != 0).nonzero()[0]
+    if words.size > max(bits.shape[0] * _FEW_ALLOWED, 1):
+        return None
+    tokens = _ones(bits[words], words)
+    return tokens[: int(np.searchsorted(tokens, vocab_size))]
 
 
 def put(row: Array, mask: Array | None) -> None:
@@ -112,9 +146,43 @@ def _raise_to(row: Array, floor: Array) -> None:
         row[(row > _MINUS_INFINITY) & (floor > 0)] = _MINUS_INFINITY
 
 
-def _forbidden(bits: Array, words: Array) -> Array:
-    """The tokens whose bits are 0 in ``words`` of bits int32 [W]."""
-    found = np.unpackbits((~bits[words]).view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
+def _forbidding(bits: Array) -> Array:
+    """The places of the words that hold a zero, in bits int32 [W]."""
+    if bits.shape[0] % 2 == 0 and bits.shape[0] > _SHORT:  # two words at a time
+        pairs = (bits.view(np.int64) != -1).nonzero()[0]
+        if pairs.size <= bits.shape[0] >> 4:
+            places = (pairs[:, None] * 2 + _BOTH).reshape(-1)
+            return places[bits[places] != -1]
+    return (bits != -1).nonzero()[0]
+
+
+def _zeros_a_word(bits: Array, words: Array) -> float:
+    """About how many zeros the ``words`` have that hold one; at most so many where even that is little."""
+    if words.size * 32 <= bits.shape[0] * _FEW_ZEROS:
+        return 32.0
+    sample = ~bits[words[:: words.size // _SAMPLE + 1]]
+    return int(np.count_nonzero(np.unpackbits(sample.view(np.uint8)))) / int(sample.size)
+
+
+def _forbidden(bits: Array, words: Array, zeros: float) -> Array:
+    """The tokens whose bits are 0 in ``words`` of bits int32 [W], about ``zeros`` in each; in any order."""
+    if words.size <= _SHORT or zeros > _DENSE:
+        return _ones(~bits[words], words)
+    rest = (~bits[words]).view(np.uint32)
+    first = (words << 5) - 127
+    tokens = []
+    while rest.size:
+        lowest = rest & np.negative(rest)
+        tokens.append(first + (lowest.astype(np.float32).view(np.int32) >> 23))  # 127 + n is the exponent of 2 ** n
+        rest ^= lowest
+        left = (rest != 0).nonzero()[0]
+        rest, first = rest[left], first[left]
+    return np.concatenate(tokens)
+
+
+def _ones(bits: Array, words: Array) -> Array:
+    """The tokens whose bits are 1 in int32 [M], which are ``words`` of a mask; ascending where these are."""
+    found = np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
     places: Array = (words[found >> 5] << 5) + (found & 31)
     return places
 

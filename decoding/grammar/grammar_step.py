@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Protocol
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,117 +13,31 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 from .bitmask import inside, mask_tokens_, on_host, prepared, put
+from .token_history import GrammarMatcher, TokenHistory
 
-__all__ = ["GrammarMatcher", "GrammarStep", "TokenHistory"]
+__all__ = ["GrammarRows", "GrammarStep"]
 
-
-class GrammarMatcher(Protocol):
-    """Where one row stands in its grammar."""
-
-    def fill(self, bitmask: Tensor, row: int) -> None:
-        """Write which tokens may come next into ``bitmask[row]``, int32 [W] on the CPU, lowest bit first."""
-        ...
-
-    def accept(self, token_id: int) -> bool:
-        """Go on by a token; False, and no step, where the grammar does not allow it."""
-        ...
-
-    def rollback(self, count: int) -> None:
-        """Take the last ``count`` accepted tokens back."""
-        ...
-
-    def fork(self) -> GrammarMatcher:
-        """Another matcher that stands at the same place."""
-        ...
-
-    def forced(self) -> Sequence[int]:
-        """Tokens that certainly come next, as far as the matcher knows; none where there is a choice."""
-        ...
-
-    @property
-    def ended(self) -> bool:
-        """Whether the end token was accepted: nothing follows."""
-        ...
+Found = TypeVar("Found")
 
 
-class TokenHistory:
-    """A matcher and the tokens it has accepted. Tokens behind the end of the grammar are ignored."""
+class GrammarRows(Generic[Found]):
+    """A matcher a row, None for a row that is free, that goes where the row's tokens go.
 
-    def __init__(self, matcher: GrammarMatcher, tokens: Sequence[int] = ()) -> None:
-        self.matcher = matcher
-        self.tokens = list(tokens)
-        self.stray = False  # a token the grammar does not allow has come: from then on the row is free
-
-    def accept(self, token_id: int) -> None:
-        """Go on by a token."""
-        if self.stray or self.matcher.ended:
-            return
-        if self.matcher.accept(token_id):
-            self.tokens.append(token_id)
-        else:
-            self.stray = True
-
-    def fork(self) -> TokenHistory:
-        """The same for another row."""
-        twin = TokenHistory(self.matcher.fork(), self.tokens)
-        twin.stray = self.stray
-        return twin
-
-    def go_to(self, tokens: Sequence[int]) -> None:
-        """Stand behind ``tokens``: take back what is not of them, accept the rest."""
-        same = 0
-        for mine, theirs in zip(self.tokens, tokens, strict=False):
-            if mine != theirs:
-                break
-            same += 1
-        if len(self.tokens) > same:
-            self.matcher.rollback(len(self.tokens) - same)
-            del self.tokens[same:]
-        self.stray = False
-        for token_id in tokens[same:]:
-            self.accept(token_id)
-
-    @property
-    def constrains(self) -> bool:
-        """Whether the grammar still has a say."""
-        return not self.stray and not self.matcher.ended
-
-
-class GrammarStep:
-    """Masks the logits of each row by its grammar; a step of a loop, see ``chain.LogitsStep``.
-
-    matchers: one a row, None for a row that is free. words: int32 words of a row's mask, ceil(V / 32).
-    The next masks are made on another thread from ``advance`` on, while the caller runs the model; ``apply`` waits for
-    them. A row whose grammar has ended is left alone: what follows its end token is padding.
+    From ``advance`` and ``select_rows`` on, ``_look`` finds what the next step needs, on another thread, while the
+    caller runs the model; ``_found`` waits for it. A row whose grammar has ended is free: what follows its end token is
+    padding.
     """
 
-    def __init__(self, matchers: Sequence[GrammarMatcher | None], vocab_size: int) -> None:
-        self.vocab_size = vocab_size
+    def __init__(self, matchers: Sequence[GrammarMatcher | None]) -> None:
         self.rows = [None if matcher is None else TokenHistory(matcher) for matcher in matchers]
-        self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32)
-        self._coming: Future[list[int]] | None = None
-        self._on_host = False  # whether the thread also prepares what is written into the logits
-        self._prepared: list[Array | None] = []
-        self._rooms: dict[int, Array] = {}
+        self._coming: Future[Found] | None = None
 
-    def apply(self, logits: Tensor) -> Tensor:
-        """Mask the logits [N, V] in place."""
-        rows = self._fill() if self._coming is None else self._coming.result()
-        self._coming = None
-        if not rows:
-            return logits
-        if not on_host(logits):
-            return mask_tokens_(logits, self._bitmask[: len(rows)], rows=rows)
-        if not self._on_host:
-            self._on_host = True
-            self._prepare(len(rows))
-        host = logits.numpy().view(np.uint32)
-        for row, mask in zip(rows, self._prepared, strict=True):
-            put(host[row], mask)
-        return logits
+    def begin(self) -> None:
+        """Begin the work for the first step."""
+        self._coming = _worker().submit(self._look)
 
     def advance(self, token_ids: Tensor) -> None:
-        """Append one token to every row: token_ids [N]. Reads them; the masks that follow are begun."""
+        """Append one token to every row: token_ids [N]. Reads them; the work for the next step is begun."""
         self._wait()
         tokens = token_ids.tolist()
         self._coming = _worker().submit(self._go_on, tokens)
@@ -138,29 +52,69 @@ class GrammarStep:
             chosen.append(one if one is None or row not in taken else one.fork())
             taken.add(row)
         self.rows = chosen
-        if self._bitmask.shape[0] < len(chosen):
-            self._bitmask = self._bitmask.new_zeros((len(chosen), self._bitmask.shape[1]))
-        self._coming = _worker().submit(self._fill)
+        self.begin()
 
     def forced(self) -> list[Sequence[int]]:
         """The tokens that certainly come next, a row each."""
         self._wait()
         return [() if one is None or not one.constrains else one.matcher.forced() for one in self.rows]
 
+    def _look(self) -> Found:
+        raise NotImplementedError
+
+    def _found(self) -> Found:
+        """What ``_look`` found for this step."""
+        found = self._look() if self._coming is None else self._coming.result()
+        self._coming = None
+        return found
+
     def _wait(self) -> None:
         if self._coming is not None:
             self._coming.result()
             self._coming = None
 
-    def _go_on(self, tokens: Sequence[int]) -> list[int]:
+    def _go_on(self, tokens: Sequence[int]) -> Found:
         for one, token_id in zip(self.rows, tokens, strict=True):
             if one is not None:
                 one.accept(token_id)
-        return self._fill()
+        return self._look()
 
-    def _fill(self) -> list[int]:
+
+class GrammarStep(GrammarRows[list[int]]):
+    """Masks the logits of each row by its grammar; a step of a loop, see ``chain.LogitsStep``.
+
+    matchers: one a row, None for a row that is free.
+    Masks are made on another thread, and what is written into the logits is prepared there.
+    """
+
+    def __init__(self, matchers: Sequence[GrammarMatcher | None], vocab_size: int) -> None:
+        super().__init__(matchers)
+        self.vocab_size = vocab_size
+        self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32)
+        self._on_host = False  # whether the thread also prepares what is written into the logits
+        self._prepared: list[Array | None] = []
+        self._rooms: dict[int, Array] = {}
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Mask the logits [N, V] in place."""
+        rows = self._found()
+        if not rows:
+            return logits
+        if not on_host(logits):
+            return mask_tokens_(logits, self._bitmask[: len(rows)], rows=rows)
+        if not self._on_host:
+            self._on_host = True
+            self._prepare(len(rows))
+        host = logits.numpy().view(np.uint32)
+        for row, mask in zip(rows, self._prepared, strict=True):
+            put(host[row], mask)
+        return logits
+
+    def _look(self) -> list[int]:
         """Masks for the rows that have a say, one after the other; returns these rows."""
         rows = [row for row, one in enumerate(self.rows) if one is not None and one.constrains]
+        if self._bitmask.shape[0] < len(rows):
+            self._bitmask = self._bitmask.new_zeros((len(rows), self._bitmask.shape[1]))
         for place, row in enumerate(rows):
             one = self.rows[row]
             assert one is not None

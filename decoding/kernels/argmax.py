@@ -1,9 +1,8 @@
 """Greedy choice: the place of the largest logit, found from the largest of each group of neighbours."""
 
-import torch
 from torch import Tensor
 
-from .large_logits import group_maxima
+from .large_logits import first_of_groups, group_maxima
 
 _SMALL = 2**16  # below this many logits in all torch.argmax itself is as fast
 _WIDTH = 128
@@ -24,8 +23,4 @@ def first_argmax(logits: Tensor) -> Tensor:
     if not grouped or logits.device.type != "cpu" or (logits.dim() != 2 and not logits.is_contiguous()):
         return logits.argmax(-1)
     rows = logits.view(-1, vocab_size) if logits.dim() != 2 else logits
-    group = group_maxima(rows, _WIDTH).argmax(1, keepdim=True)
-    places = group * _WIDTH + torch.arange(_WIDTH)
-    places.clamp_(max=vocab_size - 1)  # a short last group sees its last logit again, which is not the first of equals
-    inside = rows.gather(1, places).argmax(1, keepdim=True)
-    return places.gather(1, inside).view(logits.shape[:-1])
+    return first_of_groups(rows, group_maxima(rows, _WIDTH), _WIDTH).view(logits.shape[:-1])

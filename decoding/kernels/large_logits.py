@@ -109,21 +109,26 @@ class LargeLogits:
 class GroupMaxima:
     """The group maxima of a batch of logits [N, V] on the CPU, ready to list what is large.
 
-    count: how many of the largest will be asked for at most; it decides the size of the groups.
+    count: how many of the largest will be asked for at most; it decides the size of the groups where ``width`` is None:
+    long groups are read faster, of short ones fewer logits are looked into.
     Raises ValueError naming the row if it has NaN, +inf or nothing above -inf.
     """
 
-    def __init__(self, logits: Tensor, count: int):
+    def __init__(self, logits: Tensor, count: int, *, width: int | None = None):
         logits = logits.detach()
         self.logits = logits if logits.stride(1) == 1 else logits.contiguous()
         vocab_size = logits.shape[1]
         self.count = min(count, vocab_size)
-        self.width = _group_width(vocab_size, self.count)
+        self.width = width or _group_width(vocab_size, self.count)
         self.maxima = group_maxima(self.logits, self.width).to(torch.float32)
         self._coarse = _folded_maxima(self.maxima, _group_width(self.maxima.shape[1], self.count))
         self.top: NDArray[np.float32] = self._coarse.numpy().max(1, keepdims=True)
         if not np.isfinite(self.top).all():
             check_row_maxima(torch.from_numpy(self.top[:, 0]))
+
+    def first(self) -> Tensor:
+        """The token id of each row's largest logit, the first of equals: int64 [N]."""
+        return first_of_groups(self.logits, self.maxima, self.width)
 
     def floor(self) -> NDArray[np.float32]:
         """What at least ``count`` logits of each row reach, [N, 1]."""
@@ -225,6 +230,14 @@ def group_maxima(logits: Tensor, width: int) -> Tensor:
     if whole * width < vocab_size:
         maxima = torch.cat([maxima, logits[:, whole * width :].amax(1, keepdim=True)], 1)
     return maxima
+
+
+def first_of_groups(logits: Tensor, maxima: Tensor, width: int) -> Tensor:
+    """The token id of each row's largest logit by its groups' maxima: the first of equals, NaN first; int64 [N]."""
+    places = maxima.argmax(1, keepdim=True) * width + torch.arange(width)
+    places.clamp_(max=logits.shape[1] - 1)  # a short last group sees its last logit again: not the first of equals
+    inside = logits.gather(1, places).argmax(1, keepdim=True)
+    return places.gather(1, inside)[:, 0]
 
 
 def _folded_maxima(maxima: Tensor, lines: int) -> Tensor:

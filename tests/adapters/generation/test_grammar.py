@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from afterlogits.adapters import generate, generate_stream, install, pipeline
+from afterlogits.adapters.generation.grammar_engines import engine_of
+from afterlogits.decoding.grammar.bitmask import unpack_bits
 from tests.builders.text_models import bytelevel, tiny_decoder, tiny_seq2seq
 from tests.oracles.json_schemas import draw_schema, is_valid
 
@@ -157,6 +159,34 @@ def check_schemas(model: Any, tokenizer: Any, batches: int) -> None:
             assert is_valid(json.loads(text), schema), (schema, text)
             count += 1
     print(f"{count} schemas, {count} valid")
+
+
+@pytest.mark.parametrize("engine", ["llguidance", "xgrammar"])
+def test_what_a_matcher_says_without_a_mask_is_what_its_mask_says(engine: str, tokenizer: Any) -> None:
+    """Walks at random through drawn grammars: a forced token is the only one allowed; else every token is asked."""
+    pytest.importorskip(engine, reason=f"{engine} is not installed")
+    vocab, ends = len(tokenizer), [tokenizer.eos_token_id]
+    made, rng = engine_of(tokenizer, vocab, ends, engine), random.Random(3)
+    kinds = [("json_schema", json.dumps(draw_schema(rng))) for _ in range(12)]
+    kinds += [("regex", PATTERN), ("regex", "(abc|abd)*x?"), ("choices", ["yes", "yesterday", "nobody knows"])]
+    asked = forced_steps = 0
+    for kind in kinds:
+        matcher = made.matcher(kind)
+        for _ in range(25):
+            if matcher.ended:
+                break
+            forced, bits = list(matcher.forced()), torch.zeros((1, (vocab + 31) // 32), dtype=torch.int32)
+            matcher.fill(bits, 0)
+            allowed = unpack_bits(bits)[0, :vocab].nonzero().flatten().tolist()
+            if forced:
+                forced_steps += 1
+                assert allowed == forced[:1]
+            else:
+                some = range(vocab) if engine == "llguidance" else {*rng.sample(range(vocab), 60), *ends, *allowed[:9]}
+                assert [token for token in some if matcher.allows(token)] == [one for one in some if one in allowed]
+                asked += len(some)
+            assert matcher.accept(rng.choice(allowed))
+    print(f"{engine}: {asked} tokens asked, {forced_steps} steps forced")
 
 
 def test_streams_installed_models_and_pipelines(model: Any, tokenizer: Any) -> None:

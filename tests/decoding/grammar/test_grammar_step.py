@@ -10,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from afterlogits.decoding.grammar.grammar_step import GrammarStep, TokenHistory
+from afterlogits.decoding.grammar.grammar_step import GrammarStep
+from afterlogits.decoding.grammar.token_history import TokenHistory
 
 VOCAB, END = 40, 39
 
 
 class Ladder:
     """Allows a token up to ``step`` above the last one, and the end from 30 on."""
+
+    quick = True
 
     def __init__(self, step: int, tokens: Sequence[int] = ()) -> None:
         self.step, self.tokens = step, list(tokens)
@@ -33,8 +36,11 @@ class Ladder:
         words = [sum(1 << (t - 32 * w) for t in self.allowed() if 32 * w <= t < 32 * w + 32) for w in range(2)]
         bitmask[row] = torch.tensor(words, dtype=torch.int64).to(torch.int32)
 
+    def allows(self, token_id: int) -> bool:
+        return token_id in self.allowed()
+
     def accept(self, token_id: int) -> bool:
-        if token_id not in self.allowed():
+        if not self.allows(token_id):
             return False
         self.tokens.append(token_id)
         return True

@@ -1,0 +1,95 @@
+"""Where one row stands in its grammar: what a matcher must do, and a matcher beside the tokens that it has accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+__all__ = ["GrammarMatcher", "TokenHistory"]
+
+
+class GrammarMatcher(Protocol):
+    """Where one row stands in its grammar.
+
+    quick: whether ``allows`` costs much less than a mask.
+    """
+
+    quick: bool
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        """Write which tokens may come next into ``bitmask[row]``, int32 [W] on the CPU, lowest bit first."""
+        ...
+
+    def accept(self, token_id: int) -> bool:
+        """Go on by a token; False, and no step, where the grammar does not allow it."""
+        ...
+
+    def allows(self, token_id: int) -> bool:
+        """Whether the token's bit is 1 in the mask; asked only where nothing is ``forced``."""
+        ...
+
+    def rollback(self, count: int) -> None:
+        """Take the last ``count`` accepted tokens back."""
+        ...
+
+    def fork(self) -> GrammarMatcher:
+        """Another matcher that stands at the same place."""
+        ...
+
+    def forced(self) -> Sequence[int]:
+        """Tokens that certainly come next, as far as the matcher knows; none where there is a choice.
+
+        Where there are some, the mask allows the first of them alone.
+        """
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end token was accepted: nothing follows."""
+        ...
+
+
+class TokenHistory:
+    """A matcher and the tokens it has accepted. Tokens behind the end of the grammar are ignored."""
+
+    def __init__(self, matcher: GrammarMatcher, tokens: Sequence[int] = ()) -> None:
+        self.matcher = matcher
+        self.tokens = list(tokens)
+        self.stray = False  # a token the grammar does not allow has come: from then on the row is free
+        self.likely = False  # whether the last choice was among the largest logits, as a guess of the next
+
+    def accept(self, token_id: int) -> None:
+        """Go on by a token."""
+        if self.stray or self.matcher.ended:
+            return
+        if self.matcher.accept(token_id):
+            self.tokens.append(token_id)
+        else:
+            self.stray = True
+
+    def fork(self) -> TokenHistory:
+        """The same for another row."""
+        twin = TokenHistory(self.matcher.fork(), self.tokens)
+        twin.stray, twin.likely = self.stray, self.likely
+        return twin
+
+    def go_to(self, tokens: Sequence[int]) -> None:
+        """Stand behind ``tokens``: take back what is not of them, accept the rest."""
+        same = 0
+        for mine, theirs in zip(self.tokens, tokens, strict=False):
+            if mine != theirs:
+                break
+            same += 1
+        if len(self.tokens) > same:
+            self.matcher.rollback(len(self.tokens) - same)
+            del self.tokens[same:]
+        self.stray = False
+        for token_id in tokens[same:]:
+            self.accept(token_id)
+
+    @property
+    def constrains(self) -> bool:
+        """Whether the grammar still has a say."""
+        return not self.stray and not self.matcher.ended
