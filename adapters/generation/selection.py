@@ -15,13 +15,14 @@ from ...decoding.kernels.argmax import first_argmax
 from ...decoding.kernels.late_flags import LateFlag
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.sampling.sample import Sampler
+from ...decoding.sampling.step_graph import StepGraph
 from ...decoding.search.decode_loop import Select
 from ...decoding.search.history import History
 from .grammar import GrammarProcessor
 from .processors import translate
 from .request import OWN_OPTIONS, Request, has_rows, per_row
 
-__all__ = ["BeamFilters", "build_sampler", "build_selection", "require_draws"]
+__all__ = ["BeamFilters", "SamplerSelect", "build_sampler", "build_selection", "require_draws"]
 
 # Transformers' warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
@@ -115,7 +116,9 @@ class SamplerSelect:
 
     def __init__(self, params: SamplingParams, batch_size: int, seeds: Any = None):
         self.params, self.batch_size, self.seeds = params, batch_size, seeds
+        self.in_graph = False  # whether draws of the whole batch are captured in a CUDA graph
         self._sampler: Sampler | None = None
+        self._graph: StepGraph | None = None
 
     def sampler(self, logits: Tensor) -> Sampler:
         """The compiled sampler for logits of this width."""
@@ -134,6 +137,9 @@ class SamplerSelect:
         if type(step) is int:
             sampler.finish()  # which names an earlier step itself
         try:
+            if self.in_graph and rows is None and isinstance(step, int):
+                self._graph = self._graph or StepGraph(sampler)
+                return self._graph.select(logits, step=step)
             return sampler.select(logits, step=step, rows=rows)
         except ValueError as error:
             place = step if isinstance(step, int) else f"of each row among {step.tolist()}"

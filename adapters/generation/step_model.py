@@ -209,12 +209,15 @@ class AutoStepModel:
 
     # The template path.
 
-    def compile_forward(self) -> None:
-        """Use transformers' compiled forward for the steps after the prompt, where it would compile it itself."""
+    def compile_forward(self) -> bool:
+        """Use transformers' compiled forward for the steps after the prompt, where it would compile it itself; whether
+        it does."""
         model = self.model
-        if model._valid_auto_compile_criteria(self.model_kwargs, self.config):
-            self._forward = model.get_compiled_call(self.config.compile_config)
-            self._memory = None
+        if not model._valid_auto_compile_criteria(self.model_kwargs, self.config):
+            return False
+        self._forward = model.get_compiled_call(self.config.compile_config)
+        self._memory = None
+        return True
 
     def _try_template(self, inputs: dict[str, Any], outputs: Any) -> None:
         """Keep ``inputs`` for later steps if nothing but the token, position and mask changes in them."""

@@ -54,6 +54,7 @@ STEPS: tuple[tuple[str, Callable[[Check], None], float], ...] = (
     ("tokens", later("tokens", "bad_rows"), 2),
     ("twins", later("tokens", "kernels_and_twins"), 10),
     ("waits", later("tokens", "no_wait_in_a_step"), 2),
+    ("graphs", later("graphs", "replays"), 5),
     ("generation", later("generation", "modes_as_transformers"), 30),
     ("times", later("sampling_times", "limits"), 5),
     ("times", later("sampling_times", "draws"), 60),

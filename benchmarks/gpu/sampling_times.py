@@ -53,12 +53,22 @@ def limits(check: Check) -> None:
             check.add(name, shown(microseconds(check, lambda x: x.amax(-1), logits)))
 
 
-def drawing(check: Check, options: dict[str, Any], rows: int, vocab_size: int, *, seeds: bool) -> Callable[..., Any]:
-    """One step of a sampler, as a loop takes it."""
+def drawing(
+    check: Check, options: dict[str, Any], rows: int, vocab_size: int, *, seeds: bool, in_graph: bool = False
+) -> Callable[..., Any]:
+    """One step of a sampler, as a loop takes it; in_graph: as a graph does, its number on the device."""
     its = torch.arange(rows, device=check.device) if seeds else None
     params = SamplingParams(**options)
     sampler = Sampler(params, batch_size=rows, vocab_size=vocab_size, device=check.device, seeds=its)
-    return lambda logits: sampler.select(logits, step=1)
+    step: Any = torch.ones(rows, dtype=torch.int64, device=check.device) if in_graph else 1
+
+    def run(logits: Tensor) -> Tensor:
+        tokens = sampler.select(logits, step=step)
+        if in_graph and not torch.cuda.is_current_stream_capturing():
+            sampler.finish()
+        return tokens
+
+    return run
 
 
 def draws(check: Check) -> None:
@@ -87,10 +97,11 @@ def _by_kernels(
 ) -> None:
     """Rows for the draw by kernels, called and replayed from a graph, beside the goal where there is one."""
     run = drawing(check, options, rows, logits[0].shape[1], seeds=True)
+    captured = drawing(check, options, rows, logits[0].shape[1], seeds=True, in_graph=True)
     goal = GOALS.get(("seeds", rows)) if dtype == torch.float32 and "top-p" in name else None
     for what, time in (
         ("kernels", microseconds(check, run, logits)),
-        ("kernels in a graph", _graph(check, run, logits)),
+        ("kernels in a graph", _graph(check, captured, logits)),
     ):
         met = None if goal is None or time is None else time <= goal
         check.add(f"{what}, {name}", shown(time), "" if goal is None else f"{goal:g} us", met)

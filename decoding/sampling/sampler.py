@@ -117,21 +117,27 @@ class Sampler:
             self.finish()
         token_ids, top = draw_on_device(plan, logits, self.noise, self.generator, step, rows, self.draw_steps)
         if not plan.validate:
-            flag = LateFlag() if self._late else self._flag
-            flag.send(top)
-            self._late.append((flag, step, rows))
+            self.look_late(top, step, rows)
         return token_ids
 
+    def look_late(self, top: Tensor, step: int | Tensor, rows: Tensor | None) -> None:
+        """Let ``finish`` look at the rows' largest logits [N] of a draw."""
+        flag = LateFlag() if self._late else self._flag
+        flag.send(top)
+        self._late.append((flag, step, rows))
+
     def _captured(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
-        """The operations of a draw for a graph: what is a number now is that number at every replay."""
         if self.seeds is not None and not isinstance(step, Tensor):
             raise ValueError(f"step must be a tensor where a CUDA graph is captured; got {step}")
         if rows is not None:
             raise ValueError("rows must be None where a CUDA graph is captured; got a tensor")
         if self.plan.validate:
             raise ValueError("validate must be False where a CUDA graph is captured; got True")
-        token_ids, top = draw_on_device(self.plan, logits, self.noise, self.generator, step, None, self.draw_steps)
-        return marked(self.plan, token_ids, top)
+        return marked(self.plan, *self.draw_in_graph(logits, step))
+
+    def draw_in_graph(self, logits: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """The operations of a draw of all rows: the tokens [B], and each row's largest logit [B] for ``look_late``."""
+        return draw_on_device(self.plan, logits, self.noise, self.generator, step, None, self.draw_steps)
 
     def finish(self) -> None:
         """Raise ValueError naming row and step if a row drawn on a device had NaN, +inf or only -inf.

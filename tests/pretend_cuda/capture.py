@@ -5,13 +5,14 @@ numbers of the host (steps, lengths, penalties) as they were when it was recorde
 from the host, or whose result depends on a number that moves with the steps shows itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["CaptureError", "PretendGraph", "captured", "capturing", "record", "refuse"]
+__all__ = ["CaptureError", "PretendGraph", "captured", "capturing", "refuse", "run"]
 
 
 class CaptureError(RuntimeError):
@@ -19,10 +20,16 @@ class CaptureError(RuntimeError):
 
 
 class PretendGraph:
-    """The operations of a capture: (what runs, its arguments, where its results lie)."""
+    """The operations of a capture: (what runs, its arguments, where its results lie).
+
+    While it is captured nothing has happened: afterwards what was written in place is as it was, so is torch's stream,
+    and what the operations made holds anything.
+    """
 
     def __init__(self) -> None:
-        self.operations: list[tuple[Callable[..., Any], Any, Any, list[Tensor]]] = []
+        self.operations: list[tuple[Any, Any, Any, list[Tensor]]] = []
+        self._before: list[tuple[Tensor, Tensor]] = []  # what was written in place, and what stood there
+        self._stream: Tensor | None = None
 
     def replay(self) -> None:
         """Run them again on the memory they were captured with."""
@@ -30,6 +37,24 @@ class PretendGraph:
             for result, found in zip(results, _tensors(operate(*args, **kwargs)), strict=True):
                 if result is not found:
                     result.copy_(found)
+
+    def begin(self) -> None:
+        """From here on operations are noted."""
+        self._stream = torch.get_rng_state()
+
+    def keep(self, tensor: Tensor) -> None:
+        """An operation is about to write to ``tensor``."""
+        self._before.append((tensor, tensor.clone()))
+
+    def end(self) -> None:
+        """Take back what the capture did."""
+        for _, _, _, results in self.operations:
+            for result in results:
+                result.fill_(float("nan") if result.is_floating_point() else -77)
+        for tensor, value in reversed(self._before):
+            tensor.copy_(value)
+        assert self._stream is not None
+        torch.set_rng_state(self._stream)
 
 
 _CAPTURING: list[PretendGraph] = []
@@ -46,20 +71,29 @@ def refuse(what: str) -> None:
         raise CaptureError(f"operation not permitted when stream is capturing: {what}")
 
 
-def record(operate: Callable[..., Any], args: Any, kwargs: Any, out: Any) -> None:
-    """Note an operation of the capture, if there is one; of the host's tensors."""
-    if _CAPTURING:
-        _CAPTURING[-1].operations.append((operate, args, kwargs, _tensors(out)))
+def run(operate: Any, args: Any, kwargs: Any, *, is_view: bool) -> Any:
+    """Run an operation on the host's tensors, and note it where a capture is going on."""
+    if not _CAPTURING or is_view:
+        return operate(*args, **kwargs)
+    graph = _CAPTURING[-1]
+    for place, argument in enumerate(operate._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            graph.keep(args[place] if place < len(args) else kwargs[argument.name])
+    out = operate(*args, **kwargs)
+    graph.operations.append((operate, args, kwargs, _tensors(out)))
+    return out
 
 
 @contextmanager
 def captured(graph: PretendGraph) -> Iterator[None]:
     """``with torch.cuda.graph(graph)``."""
     _CAPTURING.append(graph)
+    graph.begin()
     try:
         yield
     finally:
         _CAPTURING.pop()
+        graph.end()
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .capture import record, refuse
+from .capture import refuse, run
 from .counts import Counts, site
 
 CUDA = torch.device("cuda", 0)
@@ -145,9 +145,7 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if isinstance(plain.get("generator"), torch.Generator) and plain["generator"].device.type != "cpu":
         plain["generator"] = None
     plain.pop("pin_memory", None)
-    out = func(*plain_args, **plain)
-    if name not in _VIEWS:
-        record(func, plain_args, plain, out)
+    out = run(func, plain_args, plain, is_view=name in _VIEWS)
     return _as_asked(out, name, args, ours, tensors, to_cuda)
 
 

@@ -1,5 +1,6 @@
 """Steps in a CUDA graph: what a capture refuses, and that replays of a captured draw give its tokens step by step."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -7,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from afterlogits.adapters import generate
 from afterlogits.decoding import SamplingParams
 from afterlogits.decoding.kernels.argmax import first_argmax
 from afterlogits.decoding.sampling.sampler import Sampler
+from afterlogits.decoding.sampling.step_graph import StepGraph
 from afterlogits.decoding.search.beam import _Comparison, _Running
 from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.search.beam_draws import sampled_candidates
 from afterlogits.decoding.search.stopping import Stopping
-from tests.pretend_cuda.capture import CaptureError
+from tests.builders.seeded_models import repeating_prompts, seeded_model
+from tests.pretend_cuda.capture import CaptureError, PretendGraph
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
 from tests.programs.device_counts import SAMPLER_CASES
 
@@ -44,17 +48,18 @@ def test_a_capture_refuses_what_waits(name: str) -> None:
 
 
 def test_a_replay_runs_on_the_memory_of_the_capture() -> None:
-    """What was written in place moves on, a number of the host does not: 1 + 2, then 3 + 2 and 5 + 2."""
+    """A capture changes nothing; at replays what is written in place moves on, a number of the host does not."""
     with pretend_cuda():
         x, graph, number = on_device(torch.tensor([1.0])), torch.cuda.CUDAGraph(), 2
         with torch.cuda.graph(graph):
             x += number
             y = x * 2
         number = 100
+        assert to_host(x).tolist() == [1.0]
+        graph.replay()
+        assert to_host(x).tolist() == [3.0] and to_host(y).tolist() == [6.0]
         graph.replay()
         assert to_host(x).tolist() == [5.0] and to_host(y).tolist() == [10.0]
-        graph.replay()
-        assert to_host(x).tolist() == [7.0] and to_host(y).tolist() == [14.0]
 
 
 def all_logits() -> Tensor:
@@ -86,13 +91,8 @@ def drawn_by_replays(options: dict[str, Any], seeds: list[int] | None) -> list[l
         logits.copy_(steps[number])
         step += 1
         if number == 1:
-            state = torch.get_rng_state()
-            kept = [one.clone() for one in _states(sampler)]
-            with torch.cuda.graph(graph):  # a GPU runs nothing while it captures: what ran here is taken back
+            with torch.cuda.graph(graph):
                 tokens = sampler.select(logits, step=step)
-            torch.set_rng_state(state)
-            for one, before in zip(_states(sampler), kept, strict=True):
-                one.copy_(before)
         graph.replay()
         found.append(to_host(tokens).tolist())
     return found
@@ -100,13 +100,6 @@ def drawn_by_replays(options: dict[str, Any], seeds: list[int] | None) -> list[l
 
 def _sampler(options: dict[str, Any], seeds: list[int] | None) -> Sampler:
     return Sampler(SamplingParams(**options), batch_size=ROWS, vocab_size=VOCAB_SIZE, device="cuda:0", seeds=seeds)
-
-
-def _states(sampler: Sampler) -> list[Tensor]:
-    """What mirostat and adaptive-p have learnt, which a draw changes."""
-    held = [] if sampler.draw_steps is None else sampler.draw_steps.steps
-    names = ("max_surprise", "weighted_sum", "total_weight")
-    return [getattr(one, name) for one in held for name in names if hasattr(one, name)]
 
 
 CASES = {**SAMPLER_CASES, "adaptive-p": {"adaptive_target": 0.4}}
@@ -118,6 +111,80 @@ def test_replays_of_a_captured_draw_are_the_draws(name: str, seeds: list[int] | 
     """Every configuration whose step is counted: nothing waits, and every state is found where it was captured."""
     with pretend_cuda():
         assert drawn_by_replays(CASES[name], seeds) == drawn_alone(CASES[name], seeds)
+
+
+@pytest.mark.parametrize("seeds", [None, list(range(ROWS))], ids=["stream", "seeds"])
+@pytest.mark.parametrize("name", ["top-k 50 + top-p 0.95", "XTC", "mirostat"])
+def test_a_step_graph_draws_the_sampler_s_tokens(name: str, seeds: list[int] | None) -> None:
+    """The first step by single operations, the others by replays, which launch nothing else but what is around them."""
+    with pretend_cuda() as counts:
+        expected = drawn_alone(SAMPLER_CASES[name], seeds)
+        steps, graph = on_device(all_logits()), StepGraph(_sampler(SAMPLER_CASES[name], seeds))
+        torch.manual_seed(3)
+        found = []
+        for step in range(STEPS):
+            counts.reset()
+            found.append(graph.select(steps[step], step=step))
+        assert counts.totals()[0] == 0 and counts.operations == {"copy_": 2, "fill_": 1, "clone": 1}
+        graph.sampler.finish()
+        assert [to_host(tokens).tolist() for tokens in found] == expected
+
+
+def test_a_step_graph_names_a_bad_row_and_takes_other_shapes() -> None:
+    """One step late, as a sampler does; logits of another type are drawn by single operations."""
+    with pretend_cuda():
+        steps, seeds = on_device(all_logits()), list(range(ROWS))
+        graph = StepGraph(_sampler({"top_k": 50}, seeds))
+        for step in range(2):
+            graph.select(steps[step], step=step)
+        steps[2, 3, 7] = float("nan")
+        graph.select(steps[2], step=2)
+        with pytest.raises(ValueError) as caught:
+            graph.select(steps[3], step=3)
+        assert (
+            str(caught.value)
+            == "logits must have no NaN, no +inf and a finite value in every row; got NaN in row 3 at step 2"
+        )
+        expected = _sampler({"top_k": 50}, seeds).select(steps[1].double(), step=9)
+        assert to_host(graph.select(steps[1].double(), step=9)).tolist() == to_host(expected).tolist()
+
+
+@pytest.mark.parametrize("seeds", [None, [5, 6, 7]], ids=["stream", "seeds"])
+def test_the_draw_beside_a_compiled_forward_is_a_graph(
+    monkeypatch: pytest.MonkeyPatch, seeds: list[int] | None
+) -> None:
+    """A static cache and AFTERLOGITS_GRAPHS=on: the tokens of single draws, a replay for each step but the first."""
+    model, ids = seeded_model("llama"), repeating_prompts()
+    options: dict[str, Any] = {"do_sample": True, "top_k": 12, "top_p": 0.9, "cache_implementation": "static"}
+    options.update({"max_new_tokens": 6, "eos_token_id": None} | ({} if seeds is None else {"seeds": seeds}))
+    replays: list[int] = []
+    monkeypatch.setattr(PretendGraph, "replay", lambda graph, run=PretendGraph.replay: (replays.append(1), run(graph)))
+    with pretend_cuda(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there, inputs = on_device(model), on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        there.get_compiled_call = lambda asked: there.__call__  # a forward of this device cannot be compiled
+        torch.manual_seed(1)
+        expected = to_host(generate(there, **inputs, **options)).tolist()
+        assert not replays
+        monkeypatch.setenv("AFTERLOGITS_GRAPHS", "on")
+        torch.manual_seed(1)
+        assert to_host(generate(there, **inputs, **options)).tolist() == expected
+    assert len(replays) == 5
+
+
+def test_what_cannot_be_captured_is_drawn_by_single_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a warning that says why; asked once."""
+    with pretend_cuda():
+        steps, seeds = on_device(all_logits()), list(range(ROWS))
+        sampler = _sampler({"top_k": 50}, seeds)
+        draw = sampler.draw_in_graph
+        monkeypatch.setattr(sampler, "draw_in_graph", lambda logits, step: draw(logits, step + int(step[0])))
+        graph, expected = StepGraph(sampler), drawn_alone({"top_k": 50}, seeds)
+        found = [graph.select(steps[0], step=0)]
+        with pytest.warns(UserWarning, match="the draw is not captured in a CUDA graph: .* capturing: item"):
+            found.append(graph.select(steps[1], step=1))
+        found += [graph.select(steps[step], step=step) for step in (2, 3)]
+        assert [to_host(tokens).tolist() for tokens in found] == expected
 
 
 def test_a_greedy_step_is_captured() -> None:

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from ....decoding.sampling.params import SamplingParams
-from ....decoding.sampling.sampler import Sampler
 from ....decoding.search.decode_loop import Select, greedy
 from ....decoding.search.dola import candidate_layers, dola
 from ....decoding.search.history import History
-from ..selection import build_sampler, require_draws
+from ..selection import SamplerSelect, build_sampler, require_draws
 from .contrastive import refuse_stateful
 from .prepared_call import Mode, PreparedCall, open_call, processors_of_4_55
 
@@ -60,30 +59,11 @@ def _selection(call: PreparedCall) -> tuple[Any, Select]:
     if not config.do_sample:
         return rules, greedy
     if not call.request.rows and call.request.seeds is None:
-        return rules, _multinomial if call.input_ids.device.type == "cpu" else _DeviceDraw(call)
+        on_device = call.input_ids.device.type != "cpu"
+        return rules, SamplerSelect(SamplingParams(), call.input_ids.shape[0]) if on_device else _multinomial
     if call.recorder is not None and call.recorder.scores is not None:
         raise ValueError("output_scores must be off for DoLa with per-row filters or seeds; got True")
     return build_sampler(rules, call.request, call.input_ids.shape[0], call.copies)
-
-
-class _DeviceDraw:
-    """The same on a device, where nothing waits: a row that leaves no token to draw raises one step late."""
-
-    def __init__(self, call: PreparedCall):
-        self.rows, self.device = call.input_ids.shape[0], call.input_ids.device
-        self.sampler: Sampler | None = None
-
-    def __call__(self, logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:
-        if self.sampler is None:
-            self.sampler = Sampler(
-                SamplingParams(), batch_size=self.rows, vocab_size=logits.shape[1], device=self.device
-            )
-        return self.sampler.select(logits, step=step, rows=rows)
-
-    def finish(self) -> None:
-        """Ask about the last draw."""
-        if self.sampler is not None:
-            self.sampler.finish()
 
 
 def _multinomial(logits: Tensor, *, step: int, rows: Tensor | None = None) -> Tensor:

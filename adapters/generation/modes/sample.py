@@ -1,5 +1,6 @@
 """Greedy decoding and sampling."""
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ from ....decoding.search.history import History
 from ..outputs import OutputRecorder
 from ..processors import keeps_rows_apart
 from ..row_hooks import sees_rows
-from ..selection import build_selection
+from ..selection import SamplerSelect, build_selection
 from .prepared_call import Mode, PreparedCall, open_call
 
 __all__ = ["run_sample"]
@@ -30,7 +31,7 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         batch_size=call.input_ids.shape[0],
         scores_wanted=needs_every_row,
     )
-    with _optimized(call):
+    with _optimized(call, select):
         sequences = decode(
             call.stepper,
             History(call.input_ids),
@@ -57,8 +58,13 @@ def _rows_may_leave(call: PreparedCall) -> bool:
     )
 
 
-def _optimized(call: PreparedCall) -> Any:
-    """What transformers does around its own sampling loop: the compiled forward and the experts' implementation."""
-    call.stepper.compile_forward()
+def _optimized(call: PreparedCall, select: Any) -> Any:
+    """What transformers does around its own sampling loop: the compiled forward and the experts' implementation.
+
+    With ``AFTERLOGITS_GRAPHS=on`` in the environment the draw beside a compiled forward is a CUDA graph as well.
+    """
+    compiled = call.stepper.compile_forward()
+    if compiled and isinstance(select, SamplerSelect):
+        select.in_graph = os.environ.get("AFTERLOGITS_GRAPHS") == "on"
     model = call.model
     return model._optimize_model_for_decode() if hasattr(model, "_optimize_model_for_decode") else nullcontext()
