@@ -221,22 +221,24 @@ def find_points(outputs: Any, sizes: Tensor) -> Reads[list[dict[str, Tensor]]]:
 def find_poses(
     processor: Any,
     heatmaps: Tensor,
-    boxes: list[list[float]],
+    people: list[list[list[float]]],
     *,
     kernel_size: int,
     threshold: float | None,
     compat: bool = True,
-) -> list[dict[str, Tensor]]:
-    """The points of each person, as ``post_process_pose_estimation``. heatmaps: [N, K, h, w]. boxes: N, COCO."""
+) -> list[list[dict[str, Tensor]]]:
+    """The points of each person of each picture, as ``post_process_pose_estimation``.
+
+    heatmaps: [N, K, h, w]. people: the boxes of each picture, COCO, N in all.
+    """
     found = decode_poses(
         heatmaps,
-        torch.tensor(boxes, dtype=torch.float64),
+        torch.tensor([box for boxes in people for box in boxes], dtype=torch.float64).reshape(-1, 4),
         input_size=(processor.size["height"], processor.size["width"]),
         kernel_size=kernel_size,
         compat=compat,
     )
-    (people,) = found.records([len(boxes)], threshold=threshold)
-    return people
+    return found.records([len(boxes) for boxes in people], threshold=threshold)
 
 
 def of_images(found: list[dict[str, Tensor]]) -> Detections:

@@ -76,14 +76,15 @@ def forward(loaded: Loaded, batch: Batch, options: PoseOptions) -> list[Any]:
         inputs["dataset_index"] = torch.full((len(batch.rows),), options.dataset_index, device=loaded.device)
     boxes = [row.facts["box"] for row in batch.rows]
     heatmaps = loaded.model(**inputs)["heatmaps"]
-    return find_poses(
+    (people,) = find_poses(
         loaded.image_processor,
         heatmaps,
-        boxes,
+        [boxes],
         kernel_size=options.kernel_size,
         threshold=options.threshold,
         compat=loaded.compat,
     )
+    return people
 
 
 def finish(

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import transformers
 
 from ....postprocess import vision
 from . import segment_rules
+from .families import VERSION_4, find_poses
 
 Arguments = Mapping[str, Any]
 Method = Callable[[Any, Arguments, Callable[..., Any]], Any]
-# 4.57 leaves "no object" out for Conditional DETR as well, and drops axes of length 1 of GLPN's maps.
-VERSION_4 = transformers.__version__.startswith("4.")
 
 
 def _softmax(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
@@ -296,14 +294,12 @@ def _keypoints(processor: Any, given: Arguments, plain: Callable[..., Any]) -> A
 
 
 def _poses(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
-    heatmaps, groups = given["outputs"].heatmaps, [[*boxes] for boxes in given["boxes"]]
-    flat = [[float(value) for value in box[:4]] for boxes in groups for box in boxes][: len(heatmaps)]
-    if given["target_sizes"] is not None or len(flat) < len(heatmaps):
+    heatmaps = given["outputs"].heatmaps
+    people = [[[float(value) for value in box[:4]] for box in boxes] for boxes in given["boxes"]]
+    if given["target_sizes"] is not None or sum(map(len, people)) != len(heatmaps):
         return plain(**given)
-    boxes = torch.tensor(flat, dtype=torch.float64).reshape(-1, 4)
-    size = (processor.size["height"], processor.size["width"])
-    found = vision.decode_poses(heatmaps, boxes, input_size=size, kernel_size=given["kernel_size"])
-    return found.records([len(boxes) for boxes in groups], threshold=given["threshold"])
+    options = {"kernel_size": given["kernel_size"], "threshold": given["threshold"]}
+    return find_poses(processor, heatmaps, people, **options)
 
 
 DETECTORS: Mapping[str, Method] = {
