@@ -52,3 +52,15 @@ def test_functions_say_what_they_do() -> None:
     tensors = [room for name, room in rooms.items() if name.startswith(("decoding", "postprocess"))]
     assert not [name for room in tensors for name in room.undocumented]
     assert not [name for room in rooms.values() for name in room.silent]
+
+
+# Comments to a hundred lines where the numerics are; loops and options need fewer.
+COMMENTED = {"filters": 5, "grammar": 5, "kernels": 5, "processors": 4.8, "speculation": 4.8, "triton_kernels": 5}
+COMMENTED |= {"watermark": 5, "sampling": 2.4, "search": 1.9, "options": 2.2}
+
+
+def test_numerics_are_commented() -> None:
+    rooms = rooms_of(ROOT)
+    found = {name: 100 * rooms[f"decoding/{name}"].comments / rooms[f"decoding/{name}"].code for name in COMMENTED}
+    assert not {name: share for name, share in found.items() if share < COMMENTED[name]}
+    assert COMMENTED.keys() == {name.removeprefix("decoding/") for name in rooms if name.startswith("decoding/")}

@@ -68,9 +68,11 @@ def _typical(logits: Tensor, mass: float | Tensor, min_tokens_to_keep: int) -> T
     Cost: one sort of each row.
     """
     logprobs = logits.log_softmax(-1)
+    # A sum without NaN: 0 * -inf of a masked token counts as 0.
     entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True)
     surprise = (-logprobs - entropy).abs()
     distance, order = surprise.sort(dim=-1)
+    # The softmax is taken anew in the sorted order, as transformers takes it: its normaliser rounds by that order.
     reached = logits.gather(-1, order).softmax(-1).cumsum(-1)
     last = (reached < as_border(mass, logits.dtype)).sum(1, keepdim=True).clamp_(max=logits.shape[1] - 1)
     kept = surprise <= distance.gather(1, last)
@@ -146,6 +148,7 @@ def apply_top_h(logits: Tensor, top_h: RowOption, *, min_tokens_to_keep: int = 1
     best, token_ids = logits.topk(min(TOP_H_TOKENS, logits.shape[1]))
     normalised = _normalised(best)
     probs = normalised.softmax(-1)
+    # Shares of the entropy of the 100 alone, normalised among themselves.
     spent = (-probs * probs.log()).cumsum(-1)
     keep = spent <= scaled(_entropy(normalised), share)
     keep[:, :min_tokens_to_keep] = True
@@ -179,6 +182,7 @@ def apply_top_n_sigma(logits: Tensor, top_n_sigma: RowOption, *, min_tokens_to_k
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     present = wide > -math.inf
     count = present.sum(-1, keepdim=True).clamp_(min=1)
+    # llama.cpp's deviation: over the tokens that are left, divided by their number and not by one less.
     mean = wide.masked_fill(~present, 0).sum(-1, keepdim=True) / count
     deviation = ((wide - mean).masked_fill(~present, 0).square_().sum(-1, keepdim=True) / count).sqrt_()
     floor = wide.amax(-1, keepdim=True) - scaled(deviation, n)

@@ -1,7 +1,7 @@
 """Filters of a probability distribution given as logits: temperature, top-k, top-p, min-p, and both in one call.
 
 Each takes logits [B, V] and one option, a number or one value per row, and returns new logits whose dropped entries
-are -inf. Results equal those of transformers 5.23's processors bit for bit on the CPU. ``truncation.py`` holds the
+are -inf. Results equal those of transformers 5.23's processors bit for bit on the CPU. ``entropy.py`` holds the
 filters that need the entropy or the spread of a row.
 """
 
@@ -81,6 +81,7 @@ def kth_largest(logits: Tensor, k: float | Tensor, min_tokens_to_keep: int = 1, 
         if k == 0:
             return logits.new_full((logits.shape[0], 1), -math.inf)
         return largest(logits, min(max(int(k), min_tokens_to_keep), vocab_size))[0][:, -1:]
+    # One selection for the longest list; each row then reads its own k-th value from it.
     rank = k.long().clamp(min=min_tokens_to_keep, max=vocab_size)
     off = k == 0
     if most is None:
@@ -127,12 +128,14 @@ def _drop_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -
 
 def _without_tail(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
     """The same by one value of each row: only the places of its equals that are dropped are written one by one."""
+    # Ascending, as transformers sorts: the running sum of the tail rounds differently from the other end.
     ordered, order = logits.sort(dim=-1)
     dropped = (ordered.softmax(-1).cumsum(-1) <= as_border(1 - top_p, logits.dtype)).sum(1)
     dropped.clamp_(max=max(logits.shape[1] - min_tokens_to_keep, 0))
     if isinstance(top_p, Tensor):
         dropped.masked_fill_(top_p[:, 0] >= 1.0, 0)
     least = ordered.gather(1, dropped[:, None])
+    # Of the logits equal to the last one kept, those that the sort put in front of it are dropped.
     first = torch.searchsorted(ordered, least)[:, 0]
     kept, left = keep_from(logits, least[:, 0].tolist())
     for row in left:
@@ -151,6 +154,7 @@ def outside_nucleus(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: i
     """
     ordered, order = logits.sort(dim=-1)
     tail = ordered.softmax(-1).cumsum(-1)
+    # The border is rounded to the logits' type first: Python's 1 - 0.9 is not float32's.
     drop = tail <= as_border(1 - top_p, logits.dtype)
     drop[:, -min_tokens_to_keep:] = False
     return torch.empty_like(drop).scatter_(1, order, drop)

@@ -49,6 +49,7 @@ class GrammarRows(Generic[Found]):
         chosen: list[TokenHistory | None] = []
         for row in rows.tolist():
             one = self.rows[row]
+            # The first to go on with a row takes its matcher along; only others need a copy.
             chosen.append(one if one is None or row not in taken else one.fork())
             taken.add(row)
         self.rows = chosen
@@ -105,6 +106,7 @@ class GrammarStep(GrammarRows[list[int]]):
         if not self._on_host:
             self._on_host = True
             self._prepare(len(rows))
+        # As bits: -inf is written over the float's own memory, without a float operation.
         host = logits.numpy().view(np.uint32)
         for row, mask in zip(rows, self._prepared, strict=True):
             put(host[row], mask)

@@ -139,6 +139,7 @@ def keep(large: LargeLogits, filters: RowFilters, vocab_size: int) -> Kept:
     scaled, bound = large.values, large.bound
     if filters.temperature is not None:
         scaled, bound = filters.divided(scaled), filters.divided(bound)
+    # The difference is float32's, as transformers' softmax takes it; only its exponential is float64.
     weight = np.exp(np.asarray(scaled - scaled[:, :1], dtype=np.float64))  # 1 for the best
     settled = bound == -np.inf
     certain = possible = scaled > -np.inf
@@ -170,7 +171,9 @@ def nucleus_ends(
     token if the sum of all up to it, from the smallest, is at most border: so if mass - larger <= border * mass, each
     side within its error.
     """
+    # Of transformers' running sum: LANES says why so few additions count.
     running = EXP_ERROR + UNIT * (FEW_ADDITIONS + 2 * listed / LANES + others * ((vocab_size + listed) / LANES))
+    # 1.01: the bound is itself relative to a sum that is off by as much.
     room = 1.01 * border * running + error
     return least * (1 - border - room), most * (1 - border + room)
 

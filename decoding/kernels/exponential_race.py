@@ -43,6 +43,7 @@ def listed_winners(
         # Scores logit / T - log(noise) are at most this large where a token may win: noise is above 2**-64.
         weight, margin = np.exp(gap / temperature), SEEDED_MARGIN * (46 + abs(values[:, :1] / temperature))
     else:
+        # Normalised or not, the winner is the same: both sides of the race are divided by one number.
         weight = np.exp(np.asarray(kept.scaled - kept.scaled[:, :1], dtype=np.float64))
     winner, alone = race(np.where(kept.possible, weight, 0.0), noise, margin, lines)
     drawn = large.token_ids[lines, winner]
@@ -73,6 +74,8 @@ def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | T
         raced = score - counter_exponential(key, token_ids)[0].log_()
         best = raced.amax()
         close = (raced >= best - SEEDED_MARGIN * (1 + best.abs())).nonzero()[:, 0]
+        # So near each other another device's logarithm might decide otherwise: C's own, through Python, has the last
+        # word.
         if len(close) > 1:
             uniform = counter_uniform(key, close)[0].tolist()
             exact = [x - math.log(-math.log1p(-u)) for x, u in zip(score[close].tolist(), uniform, strict=True)]

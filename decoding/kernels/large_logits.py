@@ -78,6 +78,7 @@ class LargeLogits:
         if self.most is None:
             if self.maxima is None:
                 raise ValueError("maxima must be known to bound a row's mass; got None")
+            # What is not listed of a group exceeds neither its maximum nor the bound of the list.
             weight = np.minimum(self.maxima.numpy(), self.bound)
             weight -= top
             weight *= np.float32(1 / temperature)

@@ -151,7 +151,9 @@ class CounterBlock:
             z ^= np.right_shift(z, shift, out=shifted)
             z *= factor
         z &= _HIGH_30
+        # At most 63 bits are set, so as a signed number it is the same.
         uniform: Floats = z.view(np.int64).astype(np.float32)
+        # A zero would win every race: the half that ``counter_uniform`` adds is put in where it matters.
         np.maximum(uniform, np.float32(0.5), out=uniform)
         return uniform
 

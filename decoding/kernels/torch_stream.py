@@ -37,6 +37,7 @@ def stream_is_known() -> bool:
 def exponentials_of_bits(bits: NDArray[np.int64]) -> NDArray[np.float32]:
     """The float32 exponentials of 64-bit draws, which are overwritten."""
     np.bitwise_and(bits, _LOW_53, out=bits)
+    # u = bits / 2**53 is exact in float64; ATen takes log1p of -u there and rounds once, to float32.
     noise: NDArray[np.float64] = np.multiply(bits, -(2.0**-53), dtype=np.float64)
     np.log1p(noise, out=noise)
     rounded = noise.astype(np.float32)
@@ -58,6 +59,7 @@ def exponentials_at(
     generator = generator or torch.default_generator
     order = positions.argsort()
     ordered = positions.take(order)
+    # The bits of a row pass through one buffer: a whole row of them would leave the cache.
     pieces = max(-(-vocab_size // min(_PIECE, max(rows * vocab_size // 16, 1024))), 1)
     width = -(-vocab_size // pieces)
     bits = torch.empty(width, dtype=torch.int64)

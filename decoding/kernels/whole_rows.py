@@ -56,6 +56,7 @@ class Block:
         self.mass: NDArray[np.float64] | None = None  # of each row, [n], where a filter asks
         self.weights = weights = scaled - top
         np.exp(weights, out=weights)
+        # Jointly, top-p is judged on all tokens: the mass is taken before top-k clears any.
         if filters.joint:
             self._weigh()
         if filters.top_k is not None:
@@ -184,6 +185,7 @@ class Block:
         if self.mass is None or border < 0:
             return kept, False
         mass = self.mass.item(row)
+        # No token is listed here, so the whole row is of "others" in the bound.
         sure, limit = nucleus_ends(border, mass, mass, 2 * MASS_ERROR, weights.shape[1])
         at_most = weight * (1 - NEAR)
         if _above_of(weights, at_most) - at_most < sure:
@@ -200,6 +202,7 @@ class TypicalBlock(Block):
         super().__init__(scaled, top, filters, noise)
         mass = self.mass = self.weights.sum(1).astype(np.float64)
         self.gaps = gaps = scaled - top
+        # The entropy less the largest log-probability is minus the mean gap: the normaliser cancels.
         spread = self.weights * np.maximum(gaps, np.float32(-1e30))  # no 0 * inf
         mean = spread.sum(1).astype(np.float64) / mass
         self.distance = np.abs(gaps - mean.astype(np.float32)[:, None])
@@ -229,6 +232,7 @@ class TypicalBlock(Block):
         kept = off | (closer_at_most < typical * mass * (1 - room))
         if kept.all():
             return kept, ~kept
+        # Strictly closer whatever rounding does: the token's equals are not counted, nor those within the error.
         closer_at_least = (weights * (distance < (own - error)[:, None])).sum(1)
         return kept, ~kept & (closer_at_least >= typical * mass * (1 + room))
 

@@ -108,6 +108,7 @@ class AllowedTokensStep:
         self.restricted: Tensor | None = None  # [B] bool, where only some rows are
         if isinstance(lists, Sequence) and any(row is None for row in lists):
             self.restricted = torch.tensor([row is not None for row in lists], device=device)
+            # A free row has an empty list, which ``restricted`` keeps from being read as one that allows nothing.
             lists = [[] if row is None else row for row in lists]
         self.tokens = token_set(lists, "allowed_token_ids", batch_size, vocab_size, outside="raise", device=device)
         counts = torch.zeros(max(batch_size, 1), dtype=torch.int64, device=device)
@@ -155,6 +156,7 @@ class PrefixAllowedTokensStep:
     def advance(self, token_ids: Tensor) -> None:
         """Append one token to each row, [N]; the buffer grows by half when it is full."""
         if self.length == self.buffer.shape[1]:
+            # Half as much again, so that appending costs a constant in the long run.
             room = torch.empty_like(self.buffer[:, :1]).expand(-1, self.length // 2 + 16)
             self.buffer = torch.cat([self.buffer, room], dim=1)
         self.buffer[:, self.length] = token_ids
@@ -163,6 +165,7 @@ class PrefixAllowedTokensStep:
     def select_rows(self, rows: Tensor) -> None:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.buffer = self.buffer[rows]
+        # Numbers of the host, for the function takes Python's.
         self.items = self.items[rows.cpu()]
 
 
@@ -184,6 +187,7 @@ def _allow(logits: Tensor, token_ids: Tensor, allowed: PrefixAllowed, items: lis
             raise ValueError(text) from error
     kept = [masked[row, tokens] if usual else masked[row] for row, tokens in enumerate(lists)]
     stuck = [bool(values.amax() == -math.inf) for values in kept]
+    # Beams of an item stand or fall together: one that still has a token carries the item.
     for first in range(0, len(lists), num_beams):
         if all(stuck[first : first + num_beams]):
             for row in range(first, first + num_beams):

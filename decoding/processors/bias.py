@@ -33,6 +33,7 @@ def apply_logit_bias(logits: Tensor, bias: TokenBias) -> Tensor:
             raise ValueError(
                 f"bias must have shape {list(logits.shape[1:])} or {list(logits.shape)}; got {list(bias.shape)}"
             )
+        # Added in the logits' type, so that a dense bias rounds as a listed one does.
         return logits + bias.to(device=logits.device, dtype=logits.dtype)
     table = SequenceBiasTable(_single_tokens(bias, "bias"), *logits.shape, device=logits.device, name="bias")
     return table.add_(logits.clone(), _no_history(logits.device))
@@ -95,6 +96,7 @@ class SequenceBiasStep:
 
     def advance(self, token_ids: Tensor) -> None:
         """Take the token that each row was given, [N]; as many are kept as the longest sequence has before its last."""
+        # Single tokens alone need no history.
         if self.table.context_length:
             self.recent = self._last(torch.cat([self.recent, token_ids.reshape(-1, 1).to(self.recent.dtype)], dim=1))
 
@@ -167,6 +169,7 @@ def bad_words_bias(bad_words_ids: BadWords, eos_token_id: TokenList | None) -> S
     rows: Sequence[Any] = bad_words_ids if nested else [bad_words_ids]
     for word in (word for row in rows for word in row):
         _check_word(word)
+    # A ban is a bias of -inf, as in transformers: +inf and it make NaN, which a fill would hide.
     mappings = [{tuple(word): -math.inf for word in row if not (len(word) == 1 and word[0] in eos)} for row in rows]
     return mappings if nested else mappings[0]
 

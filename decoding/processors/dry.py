@@ -202,8 +202,10 @@ class DryStep:
         """The logits less their penalties; all [N, W - 1], or flat with the row of each."""
         base, multiplier = _of_row(self.base.float(), rows), _of_row(self.multiplier.float(), rows)
         exponent = (extends - _of_row(self.allowed_length, rows)).clamp_(min=0)
+        # llama.cpp's ceiling: the power stays below the largest float32, where the base is not 1.
         most = torch.where(base > 1.000001, _LOG_FLOAT_MAX / base.log(), 0.0).to(torch.int64)
         exponent = torch.where(most > 0, torch.minimum(exponent, most), exponent)
+        # In double as C's pow is, then rounded to float32 once.
         penalty = (multiplier.double() * base.double() ** exponent).float()
         return (values.to(torch.promote_types(values.dtype, torch.float32)) - penalty).to(values.dtype)
 

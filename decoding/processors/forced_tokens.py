@@ -59,6 +59,7 @@ def apply_forced_bos(logits: Tensor, token_ids: Tensor, bos_token_id: TokenList)
     check_logits(logits)
     check_token_ids(token_ids, logits.shape[0])
     tokens = tokens_for(logits, bos_token_id, "bos_token_id", outside="raise")
+    # An encoder-decoder's history starts with one token, that of the decoder's start.
     return _force(logits.clone(), tokens, torch.tensor(token_ids.shape[1] == 1))
 
 
@@ -76,6 +77,7 @@ def apply_forced_eos(logits: Tensor, token_ids: Tensor, eos_token_id: TokenList,
     check_token_ids(token_ids, logits.shape[0])
     limit = row_count("max_length", max_length, logits.shape[0])
     tokens = tokens_for(logits, eos_token_id, "eos_token_id", outside="raise")
+    # The token being chosen is the last one that fits.
     return _force(logits.clone(), tokens, limit == token_ids.shape[1] + 1)
 
 
@@ -110,6 +112,7 @@ class SuppressTokensStep:
         """Go on with the rows ``rows`` [M] int64; one may stand there more than once, as a beam's parent does."""
         self.tokens = self.tokens.select_rows(rows)
         if self.begin is not None:
+            # One position for all rows stays one.
             self.begin = select_option(self.begin, rows)
 
 

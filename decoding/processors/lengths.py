@@ -167,6 +167,7 @@ def _increases(factor: Tensor, begin: Tensor, length: int) -> Tensor | None:
 
 def _power(base: float, exponent: int) -> float:
     try:
+        # Python raises where C's power is infinite.
         return float(base**exponent)
     except OverflowError:
         return math.inf
@@ -177,9 +178,11 @@ def _raise_eos(logits: Tensor, tokens: TokenSet, increase: Tensor) -> Tensor:
     increase = increase.to(device=logits.device, dtype=arithmetic_dtype(logits.dtype))
     if tokens.rows is None:
         values = logits.index_select(1, tokens.columns)
+        # -inf stays -inf: |-inf| times the increase would make it NaN.
         added = (values.abs() * increase[:, None]).to(logits.dtype).masked_fill_(~values.isfinite(), 0.0)
         return logits.index_copy_(1, tokens.columns, values + added)
     values = logits[tokens.rows, tokens.columns]
+    # Flat places of unlike rows, each with its own row's increase.
     scale = increase[tokens.rows] if len(increase) > 1 else increase
     added = (values.abs() * scale).to(logits.dtype).masked_fill_(~values.isfinite(), 0.0)
     return logits.index_put_((tokens.rows, tokens.columns), values + added)

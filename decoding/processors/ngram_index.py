@@ -51,6 +51,7 @@ class NgramIndex:
         hashed = np.zeros(len(asked), dtype=np.int64)
         for column in asked.T:
             hashed = _mix(hashed, column)
+        # All n-grams of one row and context are neighbours in the sorted keys, by their last token.
         least = self._prefix(hashed, rows.numpy()) << self._token_bits
         first = self._keys.searchsorted(least)
         # The last key with this prefix, rather than the next prefix, which may not fit.

@@ -85,6 +85,7 @@ class NoRepeatNgramStep:
             if recent.shape[1] >= size:
                 matches = _windows_after(recent, context, size)
                 ban_(logits, recent[:, size - 1 :], matches if on is None else matches & on[:, None])
+            # Windows that reach into both are in the tail: it keeps the index's last tokens as context.
             if self._history.shape[1] >= size:
                 _ban_found_(logits, *self._index[size].continuations(context, self._rows))
         return logits
@@ -242,6 +243,7 @@ def _ban_continuations(logits: Tensor, token_ids: Tensor, source: Tensor, ngram_
 def _windows_after(source: Tensor, token_ids: Tensor, size: int) -> Tensor:
     """Which windows of `size` tokens of `source` start with the last `size - 1` tokens of `token_ids`."""
     windows = source.shape[1] - size + 1
+    # A column of the context at a time: ``size - 1`` comparisons of [B, S], no window is copied.
     matches = torch.ones((source.shape[0], windows), dtype=torch.bool, device=source.device)
     for offset in range(size - 1):
         last = token_ids[:, token_ids.shape[1] - size + 1 + offset, None]

@@ -75,16 +75,19 @@ def accept_kernel(
     place = tl.arange(0, PLACES)
     count, length = tl.load(counts + row), tl.load(lengths + row)
     done = tl.load(finished + row).to(tl.int32)
+    # Unlike in what stands for nothing: behind the end no draft equals a choice.
     new = tl.load(chosen + row * width + place, mask=place < width, other=-1)
     draft = tl.load(drafts + row * (width - 1) + place, mask=place < width - 1, other=-2)
     wrong = (new != draft) | (place >= count)
     kept = tl.min(tl.where(wrong, place, PLACES)) + 1
+    # The token at a place ends the row where it is an end or fills the row's last place.
     is_end = (length + place + 1 >= tl.load(limits + row)).to(tl.int32)
     for which in range(num_ends):
         is_end = is_end | (new == tl.load(ends + which)).to(tl.int32)
     first_end = tl.min(tl.where((is_end > 0) & (place < width), place, PLACES))
     kept = tl.minimum(kept, first_end + 1)
     kept = tl.where(done > 0, 0, kept)
+    # Never past the history's room, whatever the limits say.
     kept = tl.minimum(kept, tl.maximum(id_width - length, 0).to(tl.int32))
     ended = (done == 0) & (first_end < kept)
     tl.store(token_ids + row * id_stride + length + place, new, mask=place < kept)

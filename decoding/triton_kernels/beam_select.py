@@ -82,6 +82,7 @@ def beam_rows_kernel(
     score = tl.load(scores + row)
     x, token, least, found = best_groups(logits, vocab_size, its_maxima, groups, scratch + row * 64)
     cut = (found < count) & (least > -float("inf"))  # equal groups did not fit: nothing is known of the row
+    # One after the other: a beam needs a dozen of 4,096, far fewer than a sort would put in order.
     for rank in range(count):
         best = tl.max(x)
         best_id = tl.min(tl.where(x == best, token, 2**40))
@@ -105,6 +106,7 @@ def merge_beams_kernel(
         value = tl.max(x)
         at = tl.min(tl.where(x == value, place, SIZE - 1))
         beam = at // (count + 1)
+        # Within one beam the log-sum is common and only equal logits are close; between beams its rounding counts.
         near = last - value <= tl.where(beam == last_beam, 0.0, 1e-6 * (1.0 + tl.abs(value)))
         close = close | (near | (tl.abs(value) == float("inf")) | (value != value)).to(tl.int32)
         if rank < count:

@@ -102,6 +102,7 @@ def _power_of_two(count: int) -> int:
 @jit
 def first_of(logits, vocab_size, maxima, groups, top):
     """The first token of a row whose logit is ``top``, from the maxima of its groups."""
+    # The first group with the maximum holds its first place, for groups are neighbours in order.
     group = tl.min(tl.where(maxima == top, groups, 2**30))
     token_ids = group.to(tl.int64) * 64 + tl.arange(0, 64)
     x = tl.load(logits + token_ids, mask=token_ids < vocab_size, other=-float("inf")).to(tl.float32)
@@ -121,6 +122,7 @@ def may_be_flat(maxima, groups, vocab_size, top, temperature):
 def whole_mass(tops, masses, first, chunks, top, temperature, CHUNKS: tl.constexpr):
     """Sum of exp((x - top) / T) over a row, float64, from its chunks in their order."""
     chunk = tl.arange(0, CHUNKS)
+    # Chunks were summed in units of their own maxima; here all become units of the row's.
     its_top = tl.load(tops + first + chunk, mask=chunk < chunks, other=-float("inf"))
     its_mass = tl.load(masses + first + chunk, mask=chunk < chunks, other=0.0).to(tl.float64)
     return tl.sum(tl.where(its_mass > 0.0, its_mass * tl.exp((its_top - top).to(tl.float64) / temperature), 0.0))
@@ -188,6 +190,7 @@ def draw_listed(
     """
     everything = least == -float("inf")
     scaled = tl.where(x > -float("inf"), divided(x, temperature, SEEDED), -float("inf"))
+    # Rounding is monotone: what is below ``least`` is not above ``edge`` once both are divided.
     edge = tl.where(everything, -float("inf"), divided(least, temperature, SEEDED))
     listed = tl.sum((scaled > -float("inf")).to(tl.int32))
     kth = tl.full((), -float("inf"), tl.float32)
@@ -207,6 +210,7 @@ def draw_listed(
     ratio = tl.where(inside & (scaled > edge), weights / noise, -1.0)
     token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
     floor, floor_id = tl.full((), -float("inf"), tl.float32), tl.full((), -1, tl.int64)
+    # A token that falls takes everything at or below it with it, so the race goes on above it.
     looking = settled
     while looking:
         alive = (scaled > floor) | ((scaled == floor) & (token_ids > floor_id))

@@ -124,6 +124,7 @@ def count_from(logits, vocab_size, chunks, temperature, value, SEEDED: tl.conste
 @jit
 def kth_of_row(logits, vocab_size, chunks, temperature, top, k, SEEDED: tl.constexpr):
     """What exactly the k largest of the row and their equals reach, by bisection: a pass for each question."""
+    # 32 questions at most, one for each bit of a float32; the answer is exact.
     low, high = tl.full((), LOWEST, tl.int64), place_of(top) + 1
     searching = count_from(logits, vocab_size, chunks, temperature, at_place(low), SEEDED) > k
     found = searching
@@ -159,11 +160,13 @@ def propose(logits, vocab_size, chunks, top_logit, top, temperature, mass, borde
     first, looking = tl.full((), 0, tl.int64), tl.full((), 1, tl.int32) > 0
     while looking & (first < MOST_PROPOSALS):
         turn = first + tl.arange(0, 64)
+        # Two counters a proposal, from -2 down: tokens' own counters are 0 and above.
         pick, coin = counter_uniform(key, -2 - 2 * turn), counter_uniform(key, -3 - 2 * turn)
         proposed = tl.minimum((pick * vocab_size).to(tl.int64), vocab_size - 1)
         x = tl.load(logits + proposed).to(tl.float32)
         weight = tl.exp((x.to(tl.float64) - top_logit.to(tl.float64)) / temperature)
         accepted = coin <= weight
+        # So close to its weight a coin is Python's to judge on the CPU; here the row is called doubtful.
         closely = tl.abs(coin - weight) <= 1e-12 * weight
         at = tl.min(tl.where(accepted, turn, 2**40))
         while (at < 2**40) & looking:
@@ -200,6 +203,7 @@ def race_chunks(
         at = (token // 4096).to(tl.int32)
         logit = tl.load(logits + tl.minimum(token, vocab_size - 1)).to(tl.float32)
         value = divided(logit, temperature, SEEDED)
+        # A chunk's winner that is at or below the floor has fallen with the token that set it.
         fell = (best > -float("inf")) & ((value < floor) | ((value == floor) & (token <= floor_id)) | (value < least))
         if fell:
             score, winner, _, tight = race_chunk(
@@ -284,6 +288,7 @@ def exact_row_kernel(
             least = tl.full((), -float("inf"), tl.float32)
             if top_k > 0:
                 least = kth_of_row(logits, vocab_size, chunks, temperature, top, top_k, SEEDED)
+                # After top-k the nucleus is judged on what it left: everything in front of nothing.
                 mass, _, _, _ = in_front_of(
                     logits, vocab_size, chunks, temperature, top, least, -float("inf"), 2**40, SEEDED
                 )

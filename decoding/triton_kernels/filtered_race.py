@@ -57,6 +57,7 @@ def block_winner(ratio, logits, token_ids, key, temperature, SEEDED: tl.constexp
     """
     best = tl.max(ratio)
     if SEEDED:
+        # float32 finds the few tokens near the best; only they are scored in float64.
         near = ratio >= best * (1.0 - SCREEN)
         score = tl.full((), -float("inf"), tl.float64)
         winner, last = tl.full((), NONE, tl.int64), tl.full((), -1, tl.int64)
@@ -74,6 +75,7 @@ def block_winner(ratio, logits, token_ids, key, temperature, SEEDED: tl.constexp
             token = tl.min(tl.where(near & (token_ids > last), token_ids, NONE))
             looking = token < NONE
     else:
+        # In torch's stream the race is float32's own, and rivals within its rounding make a doubt.
         score = tl.where(best > 0.0, best.to(tl.float64), -float("inf"))
         winner = tl.where(best > 0.0, tl.min(tl.where(ratio == best, token_ids, NONE)), NONE)
         close = (tl.sum((ratio >= best * (1.0 - STREAM_MARGIN)).to(tl.int32)) > 1).to(tl.int32)
@@ -103,6 +105,7 @@ def verdict(scaled, top, strictly, level, larger, ahead, mass, border, room, min
     """
     share = 1.0 - border
     kept = (border < 0.0) | (ahead == 0) | (larger < share * mass)
+    # CUDA's sort is stable, so what is in front is known; on the CPU equals may stand in any order.
     least, most = larger, larger
     if SEEDED:
         least, most = strictly, strictly + level - tl.exp(scaled - top).to(tl.float64)

@@ -29,6 +29,7 @@ def counter_bits(key, token_ids):
     z = (z ^ (z >> 30)) * MIX1
     z = (z ^ (z >> 27)) * MIX2
     z = z ^ (z >> 31)
+    # The lowest 63 bits: a mask of uint64 is not a constant that the interpreter takes.
     return (z << 1) >> 1
 
 
@@ -63,6 +64,7 @@ def stream_uniform(seed, offset, elements, threads):
     draw = elements // threads
     thread = (elements % threads).to(tl.uint64)
     counter = (offset // 4 + draw // 4).to(tl.uint64)
+    # cuRAND's counter is 128 bits: the offset in the lower half, the thread in the upper.
     low, high = (counter << 32) >> 32, counter >> 32
     first, second = (thread << 32) >> 32, thread >> 32
     a, b, c, d = tl.philox(
@@ -83,4 +85,5 @@ def stream_exponential(uniform, HARDWARE: tl.constexpr):
         log = log2 * 0.69314718
     else:
         log = tl.log(uniform)
+    # ATen's guard: a logarithm of 1 would be 0 and the quotient p / q infinite.
     return tl.where(uniform >= 0.99999994, 5.9604645e-08, -log)

@@ -85,12 +85,15 @@ def penalise_kernel(
     row = tl.program_id(0).to(tl.int64)
     slot = tl.program_id(1) * 256 + tl.arange(0, 256)
     token = tl.load(token_ids + row * slots + slot, mask=slot < slots, other=0)
+    # Ids of V and above come from histories that hold tokens the logits do not have.
     there = (slot < slots) & (slot < tl.load(used + row)) & (token < vocab_size)
     given = tl.load(logits + row * row_stride + token, mask=there, other=0.0)
     x = given.to(tl.float32)
     if REPETITION:
         factor = tl.load(repetition + row)
+        # A negative logit is multiplied, so that the token becomes less likely on either side of 0.
         x = tl.where(x < 0.0, x * factor, x * tl.div_rn(factor * 0.0 + 1.0, factor))
+        # Rounded after each penalty: in 16 bits three roundings are not one.
         x = x.to(given.dtype).to(tl.float32)
     if FREQUENCY:
         count = tl.load(counts + row * slots + slot, mask=there, other=0).to(tl.float32)

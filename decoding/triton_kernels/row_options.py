@@ -47,7 +47,9 @@ class RowOptions:
         if vocab_size < PART * LEAST:
             proposing.zero_()
         return cls(
+            # A greedy row's temperature is 0: the kernels divide all the same, by 1.
             temperature=column(on.get("temperature", 1.0), torch.float64).masked_fill(greedy != 0, 1.0),
+            # As many as there are tokens is off, so that no list has to hold a whole row.
             top_k=top_k.masked_fill(top_k >= vocab_size, 0),
             border=torch.as_tensor(border_of(top_p)),
             min_p=column(on.get("min_p", 0.0), torch.float64),

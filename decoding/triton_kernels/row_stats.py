@@ -76,9 +76,11 @@ def row_stats_kernel(logits, row_stride, vocab_size, temperature, maxima, tops, 
     columns = chunk * 4096 + group[:, None] * 64 + tl.arange(0, 64)[None, :]
     x = tl.load(logits + row * row_stride + columns, mask=columns < vocab_size, other=-float("inf")).to(tl.float32)
     spoiled = tl.max(((x != x) | (x == float("inf"))).to(tl.int32))
+    # NaN is told by ``bad`` alone: a maximum of the device may pass it over or not.
     x = tl.where(x != x, -float("inf"), x)
     largest = tl.max(x, axis=1)
     top = tl.max(largest)
+    # A product for a quotient: MASS_ERROR and the room of each nucleus count it.
     inverse = (1.0 / tl.load(temperature + row)).to(tl.float32)
     weights = tl.where(x > -float("inf"), tl.exp((x - top) * inverse), 0.0)
     tl.store(maxima + (row * chunks + chunk) * 64 + group, largest)

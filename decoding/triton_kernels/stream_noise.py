@@ -39,6 +39,7 @@ def _draws_as_described(device: torch.device) -> bool:
     expected = torch.empty(size, device=device).exponential_(generator=theirs)
     if draw is None or ours.get_offset() != theirs.get_offset():
         return False
+    # The threads' first turn and their last, which takes another word or block of Philox.
     elements = torch.cat([torch.arange(4096, device=device), torch.arange(size - 4096, size, device=device)])
     return torch.equal(stream_exponentials(elements, draw), expected[elements])
 

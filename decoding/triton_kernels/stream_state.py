@@ -61,6 +61,7 @@ def take_draw(generator: torch.Generator | None, device: torch.device, elements:
     index = torch.cuda.current_device() if device.index is None else device.index
     generator = generator or torch.cuda.default_generators[index]
     properties = torch.cuda.get_device_properties(index)
+    # ATen asks for as many blocks as the device holds at once; the count of threads decides which thread draws what.
     threads = draw_threads(elements, properties.multi_processor_count, properties.max_threads_per_multi_processor)
     draw = StreamDraw(generator.initial_seed(), generator.get_offset(), threads)
     generator.set_offset(offset_after(draw.offset, elements, threads))

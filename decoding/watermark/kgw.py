@@ -69,6 +69,7 @@ class GreenLists:
 
     def green(self, seed: int) -> Tensor:
         """[V * ratio] int32: the green tokens of a seed."""
+        # torch takes seeds of 64 bits; transformers takes the same remainder.
         seed %= 2**64 - 1
         if seed in self._cache:
             self._cache.move_to_end(seed)
@@ -187,6 +188,7 @@ def detect_watermark(
 
 def _green_targets(ngrams: Tensor, green_lists: GreenLists) -> Tensor:
     """[U] bool: whether the last token of each n-gram is in the green list of its context."""
+    # A self-hashed context holds its own token, so the window is one shorter.
     targets = ngrams[:, -1]
     contexts = ngrams if green_lists.seeding_scheme == "selfhash" else ngrams[:, :-1]
     seeds = green_lists.seeds(contexts)

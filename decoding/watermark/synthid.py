@@ -76,6 +76,7 @@ def apply_synthid(logits: Tensor, context_hash: Tensor, *, keys: SynthIDKeys) ->
     for key in keys.keys:
         coin = keys.g_values(token_hash, key).to(probs.dtype)
         mass = (coin * probs).sum(dim=1, keepdim=True)
+        # The sum stays 1: what tokens with a coin gain, the others lose.
         probs = probs * (1 + coin - mass)
     logprobs = probs.log()
     return torch.where(logprobs.isfinite(), logprobs, torch.finfo(logprobs.dtype).min)
@@ -114,6 +115,7 @@ class SynthIDStep:
         if self.skip_first_ngram_calls and self.num_steps < self.keys.ngram_len:
             return logits
         hashed = self.keys.context_hash(self.context)
+        # A hash of 0 is what an empty place of the history holds, here as in transformers.
         repeated = (self.history == hashed[:, None]).any(dim=1, keepdim=True)
         self.history[:, self._next] = hashed
         self._next = (self._next + 1) % self.history.shape[1]
