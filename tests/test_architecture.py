@@ -33,6 +33,7 @@ def test_the_glossary_is_short() -> None:
     assert len(words) <= 15
 
 
+MOST_SILENT = 8  # of the private functions of more than ten lines of adapters and benchmarks: none is
 MOST_ABOVE = 50  # of the functions of adapters and benchmarks: 44 are
 
 
@@ -46,12 +47,14 @@ def test_functions_are_short_and_branch_little() -> None:
 
 
 def test_functions_say_what_they_do() -> None:
-    """Every public function of what takes and returns tensors, and every private one of more than ten lines
-    anywhere but in the code that trained the checkpoints."""
+    """Every public function of what takes and returns tensors, and every private one of more than ten lines; in the
+    other parts all but a few, the code that trained the checkpoints left out."""
     rooms = {name: room for name, room in rooms_of(ROOT).items() if not name.endswith("training")}
     tensors = [room for name, room in rooms.items() if name.startswith(("decoding", "postprocess"))]
     assert not [name for room in tensors for name in room.undocumented]
-    assert not [name for room in rooms.values() for name in room.silent]
+    assert not [name for room in tensors for name in room.silent]
+    silent = [name for room in rooms.values() for name in room.silent]
+    assert len(silent) <= MOST_SILENT, silent
 
 
 # Comments to a hundred lines where the numerics are; loops and options need fewer.

@@ -93,13 +93,16 @@ class GreedyGrammar(GrammarRows[list["_Outlook | None"]]):
         for row, outlook in enumerate(outlooks):
             if outlook is not None and not outlook.reads:
                 tokens[row] = outlook.best(host[row])
-        left = [row for row, token in enumerate(tokens) if token is None]
-        for row in left:
-            outlook = outlooks[row]
-            assert outlook is not None
-            outlook.history.likely = False
-            tokens[row] = int(self._masked(logits[row : row + 1], [outlook]))
+        self._choose_masked(logits, outlooks, tokens)
         return torch.tensor(tokens)
+
+    def _choose_masked(self, logits: Tensor, outlooks: Sequence[_Outlook | None], tokens: list[int | None]) -> None:
+        """By their masks, the tokens of the rows that have none yet: none of their largest logits was allowed."""
+        for row, outlook in enumerate(outlooks):
+            if tokens[row] is None:
+                assert outlook is not None
+                outlook.history.likely = False
+                tokens[row] = int(self._masked(logits[row : row + 1], [outlook]))
 
     def _try_largest(
         self,

@@ -60,6 +60,10 @@ def _logit_below(threshold: Threshold) -> np.ndarray[tuple[int, ...], np.dtype[n
 
 
 def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold | None) -> Found | None:
+    """The ``count`` best of the listed places of each row by probability; None where rounding could reorder them.
+
+    logits: [N, L]. places: [P], flat, in rows' order; those that may be among the best.
+    """
     rows, length = logits.shape
     row = torch.div(places, length, rounding_mode="floor")
     counts = torch.bincount(row, minlength=rows)
@@ -97,6 +101,7 @@ def _scores(logits: Tensor, places: Tensor, values: Tensor) -> Tensor:
 
 
 def _of_probabilities(probs: Tensor, count: int, threshold: Threshold | None) -> Found:
+    """The best pairs by their probabilities themselves, those above the threshold where there is one."""
     above = None
     if threshold is not None:
         above = probs > threshold
