@@ -50,6 +50,7 @@ class StepGraph:
         return self._tokens.clone()  # which the next replay overwrites
 
     def _capture(self, logits: Tensor) -> None:
+        """Capture the draw with room of its own for logits and step; once, and where the driver objects not at all."""
         self._may_capture = False
         self._logits = torch.empty_like(logits)
         self._step = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
