@@ -76,12 +76,15 @@ def _same_places(result: Tensor, keys: Tensor) -> bool:
 
 
 def _attention(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
-    """The attention group by group, [N, heads, 1, size]; None where it is not of one token a row with a mask."""
+    """The attention group by group, [N, heads, queries, size]; None where no mask leaves out what a group leaves out.
+
+    Queries of a row are those of its one token, under one mask: heads that share keys make several of it.
+    """
     query, grouped = args[0], args[1]
     value = args[2] if len(args) > 2 else kwargs.get("value")
     options = {name: one for name, one in kwargs.items() if name not in ("value", "attn_mask")}
     mask = args[3] if len(args) == 4 else kwargs.get("attn_mask")
-    if len(args) > 4 or not isinstance(mask, Tensor) or not isinstance(value, Tensor) or query.shape[-2] != 1:
+    if len(args) > 4 or not isinstance(mask, Tensor) or not isinstance(value, Tensor) or mask.shape[-2] != 1:
         return None
     rows, columns = grouped.shape[0], grouped.shape[-2]
     if mask.shape[0] != rows or mask.shape[-1] != columns or options.get("is_causal") or options.get("dropout_p"):

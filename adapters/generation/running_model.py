@@ -14,6 +14,7 @@ from .logits_buffer import HeadMemory
 from .row_hooks import sees_rows
 from .running_cache import RunningCache
 from .step_model import AutoStepModel
+from .verifying_model import RAGGED
 
 __all__ = ["BatchAfterBatch", "RunningModel", "why_rows_cannot_join"]
 
@@ -63,7 +64,8 @@ class RunningModel:
         self.cache = RunningCache(max_rows)
         self.lengths: list[int] = []  # tokens of each row in the cache
         self._memory = HeadMemory.of(model)
-        self._mask: Tensor | None = None  # [max_rows, columns], the first of them at column ``_mask_start``
+        self._adds_mask = _adds_mask(model)
+        self._mask: Tensor | None = None  # [N, columns], the first of them at column ``_mask_start``
         self._mask_start = 0
         self._positions = torch.empty(0, 1, dtype=torch.int64, device=self.device)
 
@@ -128,14 +130,15 @@ class RunningModel:
         self._positions = torch.tensor(self.lengths, dtype=torch.int64, device=self.device)[:, None]
 
     def _next_mask(self) -> Tensor:
-        """The mask [N, columns and the new one]; made again where rows or columns have moved."""
+        """The mask [N, columns and the new one]; made again where rows or columns have moved. Where attention takes it
+        so, what is added to its scores, [N, 1, 1, columns and the new one]: every layer then reads it as it is."""
         cache = self.cache
-        if self._mask is None or self._mask_start != cache.start or self._mask.shape[1] <= cache.width:
+        if self._mask is None or self._mask_start != cache.start or self._mask.shape[-1] <= cache.width:
             columns = torch.arange(cache.start, cache.start + cache.width + 64, device=self.device)
-            first = torch.tensor(cache.first, device=self.device)
-            self._mask = (columns[None] >= first[:, None]).long()
+            seen = columns[None] >= torch.tensor(cache.first, device=self.device)[:, None]
+            self._mask = _added(seen, self.model.dtype) if self._adds_mask else seen.long()
             self._mask_start = cache.start
-        return self._mask[:, : cache.width + 1]
+        return self._mask[..., : cache.width + 1]
 
 
 class BatchAfterBatch:
@@ -182,6 +185,25 @@ class BatchAfterBatch:
             self._alive, self._count = list(range(len(rows))), len(rows)
         else:
             self._alive = [self._alive[row] for row in rows.tolist()]
+
+
+def _adds_mask(model: Any) -> bool:
+    """Whether all layers add one mask to their scores and nothing else is read from it. On the CPU alone: elsewhere
+    kernels ask for columns that are aligned."""
+    config = model.config.get_text_config(decoder=True)
+    cache = DynamicCache(config=config)
+    return (
+        model.device.type == "cpu"
+        and model.config.model_type in RAGGED
+        and model.config._attn_implementation == "sdpa"
+        and all(type(layer) is DynamicLayer for layer in cache.layers)
+    )
+
+
+def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to scores, [N, 1, 1, columns], for ``seen`` [N, columns]."""
+    added = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return added.masked_fill_(~seen, torch.finfo(dtype).min)[:, None, None]
 
 
 def _left_padded(prompts: Sequence[Tensor], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -28,10 +28,11 @@ def test_attention_is_that_over_every_column(seed: int) -> None:
     """Heads shared or not, masks of bools or floats, values of another size."""
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     rows, heads, columns, share = rng.randint(2, 9), 4, rng.randint(70, 300), rng.choice([1, 2])
+    queries = rng.choice([1, 3])  # of one token: heads that share keys, packed
     first = [rng.randrange(columns) for _ in range(rows)]
     keys = torch.randn(rows, heads // share, columns, 8, generator=generator)
     values = torch.randn(rows, heads, columns, rng.choice([8, 8, 6]), generator=generator)
-    query = torch.randn(rows, heads, 1, 8, generator=generator)
+    query = torch.randn(rows, heads, queries, 8, generator=generator)
     mask = (torch.arange(columns) >= torch.tensor(first)[:, None])[:, None, None]
     if rng.random() < 0.5:
         mask = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
