@@ -6,7 +6,7 @@ are written out once, at the end. The cache moves only when beams change places.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..kernels.counter_noise import counter_keys
 from ..kernels.device_race import StepNoise
-from .beam_candidates import Candidates, top_candidates
+from .beam_candidates import Candidates, kernel_candidates, top_candidates
 from .beam_draws import no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
 from .decode_loop import Process, process
 from .progress import Recorder
@@ -139,9 +139,15 @@ class _Running:
         going_on = self.improvable.any() & ~ended.all()
         return going_on & ~self.pool.is_finished.all() if rule.early_stopping is True else going_on
 
-    def goes_on(self, ended: Tensor, rule: _Comparison) -> bool:
-        """The same as a bool, in one read; raises for an item that could not be drawn on a device."""
+    def goes_on(self, ended: Tensor, rule: _Comparison, doubt: Tensor | None = None) -> bool | None:
+        """The same as a bool, in one read; raises for an item that could not be drawn on a device.
+
+        doubt: [B], items whose candidates were not certain; None is returned where one was not.
+        """
         going_on = self.going_on(ended, rule)
+        if doubt is not None:
+            goes_on, doubted = torch.stack((going_on, doubt.any())).tolist()
+            return None if doubted else bool(goes_on)
         if self.drawn is None:
             return bool(going_on)
         found = torch.cat((going_on.to(self.drawn.dtype).view(1), self.drawn)).tolist()
@@ -149,6 +155,10 @@ class _Running:
         if item is not None:
             raise ValueError(f"{no_probabilities(item)} at step {len(self.tokens) - 1}")
         return bool(found[0])
+
+    def copied(self) -> "_Running":
+        """The same search, to be taken a step further by itself: a step replaces tensors and writes into none."""
+        return replace(self, pool=replace(self.pool), parents=self.parents.copy(), tokens=self.tokens.copy())
 
     def moves(self) -> Tensor:
         """Which row [B * K] each running beam continues."""
@@ -202,12 +212,11 @@ def beam_search(
     noise: Tensor | StepNoise | None = seeds
     if seeds is not None and seeds.device.type != "cpu":
         noise = StepNoise(seeds, num_beams * logits.shape[1], proposals=False)
+    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, noise)
     while True:
-        candidates = _candidates(logits, beams, num_candidates, processors, recorder, do_sample=do_sample, seeds=noise)
+        beams, goes_on = step.taken(beams, logits)
         del logits  # the model may write the next step's where these are
-        ended = _ended(stopping, beams, candidates, recorder)
-        beams.take(candidates, ended, rule)
-        over = not beams.goes_on(ended, rule)
+        over = not goes_on
         if not over or recorder is not None:
             moved = beams.moves()
             reorder(moved)
@@ -221,29 +230,52 @@ def beam_search(
         logits = model.step(token_ids)
 
 
-def _candidates(
-    logits: Tensor,
-    beams: "_Running",
-    count: int,
-    processors: Sequence[Process],
-    recorder: Recorder | None,
-    *,
-    do_sample: bool,
-    seeds: Tensor | StepNoise | None,
-) -> Candidates:
-    """The ``count`` continuations of every item; ``logits`` [B * K, V] may be written into."""
-    if not do_sample and not processors and recorder is None:
-        return top_candidates(logits, beams.scores, count, normalized=False)
-    if recorder is not None:
-        logits = recorder.logits(logits)
-    log_probs = process(torch.log_softmax(logits, dim=-1, out=logits), processors, None)
-    if recorder is not None:
-        recorder.step(log_probs)
-    if do_sample:
-        drawn = _draw(log_probs, beams.scores, count, seeds, len(beams.tokens))
+@dataclass(frozen=True)
+class _Step:
+    """What a step of the search is but for its logits; ``count``: candidates of an item."""
+
+    rule: _Comparison
+    stopping: Stopping
+    count: int
+    processors: Sequence[Process]
+    recorder: Recorder | None
+    do_sample: bool
+    seeds: Tensor | StepNoise | None
+
+    def taken(self, beams: _Running, logits: Tensor) -> tuple[_Running, bool]:
+        """The search a step further, and whether it goes on; ``logits`` [B * K, V] may be written into."""
+        plain = not self.do_sample and not self.processors and self.recorder is None
+        found = kernel_candidates(logits, beams.scores, self.count) if plain and not self.stopping.criteria else None
+        if found is not None:
+            further, (candidates, doubt) = beams.copied(), found
+            goes_on = self._entered(further, candidates, doubt)
+            if goes_on is not None:
+                return further, goes_on
+        candidates = (
+            self._candidates(beams, logits)
+            if not plain
+            else top_candidates(logits, beams.scores, self.count, normalized=False)
+        )
+        return beams, bool(self._entered(beams, candidates))
+
+    def _entered(self, beams: _Running, candidates: Candidates, doubt: Tensor | None = None) -> bool | None:
+        """Let the candidates be chosen from; see ``_Running.goes_on``."""
+        ended = _ended(self.stopping, beams, candidates, self.recorder)
+        beams.take(candidates, ended, self.rule)
+        return beams.goes_on(ended, self.rule, doubt)
+
+    def _candidates(self, beams: _Running, logits: Tensor) -> Candidates:
+        """The continuations of every item by their log-probabilities, which processors and the recorder see."""
+        if self.recorder is not None:
+            logits = self.recorder.logits(logits)
+        log_probs = process(torch.log_softmax(logits, dim=-1, out=logits), self.processors, None)
+        if self.recorder is not None:
+            self.recorder.step(log_probs)
+        if not self.do_sample:
+            return top_candidates(log_probs, beams.scores, self.count)
+        drawn = _draw(log_probs, beams.scores, self.count, self.seeds, len(beams.tokens))
         beams.drawn = None if log_probs.device.type == "cpu" else drawn[0][:, 0]
         return drawn
-    return top_candidates(log_probs, beams.scores, count)
 
 
 def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | StepNoise | None, step: int) -> Candidates:

@@ -10,14 +10,17 @@ transformers' own operations, because ties there are broken by the internals of 
 Source: the candidates of transformers 5.23's beam search; group maxima as bounds as in ``candidates``.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
 from ..kernels.large_logits import group_maxima
+from ..triton_kernels.beam_select import MOST, beam_select
+from ..triton_kernels.draw import may_run
+from ..triton_kernels.row_stats import empty_stats, row_stats
 
-__all__ = ["Candidates", "top_candidates"]
+__all__ = ["Candidates", "kernel_candidates", "top_candidates"]
 
 # scores, parent beam and token of each candidate, all [B, C]
 Candidates = tuple[Tensor, Tensor, Tensor]
@@ -66,6 +69,25 @@ def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bo
         its_rows = logits.view(batch_size, num_beams, vocab_size)[again].flatten(0, 1)
         best[again], parent[again], token[again] = _by_the_book(its_rows, scores[again], count, normalized)
     return best, parent, token
+
+
+def kernel_candidates(logits: Tensor, scores: Tensor, count: int) -> tuple[Candidates, Tensor] | None:
+    """The same of raw logits by kernels, and which items [B] are in doubt; None where the kernels do not run.
+
+    An item is in doubt where two candidates are equal, or closer than the log-sum is known, or a row is no
+    distribution: it must be searched by ``top_candidates``. Reads nothing on the host and the logits once.
+    """
+    if count > MOST or logits.dtype != torch.float32 or not may_run(logits.device):
+        return None
+    logits = logits if logits.stride(1) == 1 else logits.contiguous()
+    stats = row_stats(logits, _no_temperature(len(logits), logits.device), empty_stats(logits))
+    best, parent, token, doubt = beam_select(logits, stats, scores, count)
+    return (best, parent, token), doubt != 0
+
+
+@lru_cache(maxsize=8)
+def _no_temperature(rows: int, device: torch.device) -> Tensor:
+    return torch.ones(rows, dtype=torch.float64, device=device)
 
 
 def _by_the_book(logits: Tensor, scores: Tensor, count: int, normalized: bool) -> Candidates:
