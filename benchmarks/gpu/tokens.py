@@ -197,14 +197,9 @@ def _accept_twin(check: Check) -> None:
     random = torch.Generator().manual_seed(0)
     chosen = torch.randint(0, 4, (64, 8), generator=random)
     drafts = torch.where(torch.rand(64, 7, generator=random) < 0.2, 9, chosen[:, :-1])
-    lengths = torch.randint(1, 10, (64,), generator=random)
-    rest = (torch.full((64,), 7), torch.zeros(64, 40, dtype=torch.int64), lengths, lengths + 6)
-    case = (chosen, drafts, *rest, torch.zeros(64, dtype=torch.int8), torch.tensor([3]))
-    expected = accept.accept_twin(*case)
-    there = [part.to(check.device) for part in case]
-    taken = accept.accept(*there)
-    found = (taken, there[3], there[4], there[6])
-    check.equal("accept, 64 rows", all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True)))
+    case = (chosen, drafts, torch.randint(0, 8, (64,), generator=random))
+    found = accept.accept(*(part.to(check.device) for part in case))
+    check.equal("accept, 64 rows", torch.equal(found.cpu(), accept.accept_twin(*case)))
 
 
 def no_wait_in_a_step(check: Check) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..options.per_row import expand_rows, row_column, row_count, row_option, select_option
 from ..options.token_ids import check_token_ids
 from ..options.validation import FINITE, POSITIVE, RowOption, check_logits
+from ..triton_kernels.penalise import penalise, takes
 from .token_counts import SeenSet, SeenTokens, count_tokens
 
 # Logits at a time: torch gives a second thread to more than 32,768, and their cache lines stay in a cache of 1 MB.
@@ -165,9 +166,12 @@ class CountPenaltyStep:
         self._uses_presence = bool((self.presence_penalty != 0).any())
         ignored = row_count("ignore_length", ignore_length, batch_size)
         self.seen = SeenTokens(token_ids, vocab_size, ignored.to(device))
+        self._columns: tuple[Tensor, Tensor] | None = None  # both penalties as a kernel takes them, [N] float32
 
     def apply(self, logits: Tensor) -> Tensor:
         """Subtract both penalties in place from the tokens that each row has: logits [N, V], returned."""
+        if takes(logits):
+            return self._by_kernel(logits)
         ids, counts = self.seen.ids, self.seen.counts
         frequency = row_column(self.frequency_penalty, logits)
         # Every slot of a row that has seen a token holds one that was seen.
@@ -183,6 +187,23 @@ class CountPenaltyStep:
             rows.scatter_(1, tokens, values)
         return logits
 
+    def _by_kernel(self, logits: Tensor) -> Tensor:
+        """The same in one launch."""
+        ids, counts, used = self.seen.table
+        if self._columns is None:
+            both = (self.frequency_penalty, self.presence_penalty)
+            frequency, presence = (option.float().expand(len(ids)).contiguous() for option in both)
+            self._columns = frequency, presence
+        frequency, presence = self._columns
+        return penalise(
+            logits,
+            ids,
+            used,
+            counts=counts,
+            frequency=frequency if self._uses_frequency else None,
+            presence=presence if self._uses_presence else None,
+        )
+
     def advance(self, token_ids: Tensor) -> None:
         """Take the token that each row was given, [N]."""
         self.seen.advance(token_ids)
@@ -192,6 +213,7 @@ class CountPenaltyStep:
         self.seen.select_rows(rows)
         self.frequency_penalty = select_option(self.frequency_penalty, rows)
         self.presence_penalty = select_option(self.presence_penalty, rows)
+        self._columns = None
 
 
 def _positions(token_ids: Tensor) -> Tensor:

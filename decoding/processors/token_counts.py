@@ -49,6 +49,11 @@ class SeenTokens:
         """[N, U] float32, exact up to 2**24."""
         return self._counts[:, : self.width]
 
+    @property
+    def table(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids and counts with all their room, [N, U + room] in one piece, and how many slots of each row count, [N]."""
+        return self._ids, self._counts, self.used
+
     def advance(self, token_ids: Tensor) -> None:
         """Count one more token per row."""
         if self.width == self._ids.shape[1]:

@@ -19,6 +19,8 @@ from ..search.progress import Recorder
 from ..search.score_rules import ScoreRule
 from ..search.step_model import VerifyingStepModel
 from ..search.stopping import Stopping
+from ..triton_kernels.accept import MOST, accept, accept_twin
+from ..triton_kernels.draw import may_run
 from .row_books import Ints, RowBooks, hear
 
 __all__ = ["Draft", "Drafter", "Draw", "accept_drawn", "accept_equal", "speculate"]
@@ -73,8 +75,9 @@ def accept_equal(chosen: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:
     >>> accept_equal(torch.tensor([[4, 5, 6]]), Draft(torch.tensor([[4, 7]]), torch.tensor([2])))
     (tensor([[4, 5, 6]]), tensor([2]))
     """
-    right = (chosen[:, :-1] == draft.token_ids) & _counted(draft)
-    return chosen, right.long().cumprod(dim=1).sum(dim=1) + 1
+    drafts, counts = draft.token_ids, draft.counts
+    by_kernel = drafts.shape[1] <= MOST and may_run(chosen.device)
+    return chosen, (accept if by_kernel else accept_twin)(chosen, drafts, counts)
 
 
 def accept_drawn(probs: Tensor, draft: Draft) -> tuple[Tensor, Tensor]:

@@ -22,9 +22,9 @@ from .row_options import RowOptions
 from .row_stats import empty_stats, row_stats
 from .stream_state import StreamDraw
 
-__all__ = ["Drawn", "draw_rows", "may_run"]
+__all__ = ["DTYPES", "Drawn", "draw_rows", "may_run"]
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def draw_rows(
     keys: [B] int64 from ``counter_keys``; without them ``stream`` says which of torch's draws is reproduced.
     """
     rows = logits.shape[0]
-    if logits.dtype not in _DTYPES or rows == 0:
+    if logits.dtype not in DTYPES or rows == 0:
         return None
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     stats = row_stats(logits, options.temperature, empty_stats(logits))

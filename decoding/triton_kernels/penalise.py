@@ -3,10 +3,16 @@
 import torch
 from torch import Tensor
 
+from .draw import DTYPES, may_run
 from .language import LAUNCH, jit, on_its_device, tl
 
 SLOTS = 256
 """Slots of a table that a program takes."""
+
+
+def takes(logits: Tensor) -> bool:
+    """Whether the kernel runs on these logits' device and takes them: rows in one piece, and no gradient asked."""
+    return may_run(logits.device) and logits.stride(1) == 1 and not logits.requires_grad and logits.dtype in DTYPES
 
 
 @on_its_device
@@ -23,8 +29,8 @@ def penalise(
 ) -> Tensor:
     """Repetition, then frequency, then presence penalty, then a bias, on the listed tokens of logits [B, V], in place.
 
-    token_ids: [B, U] int64, different within the first ``used[i]`` (int32) of row i; what follows is not looked at.
-    repetition, frequency, presence: [B] float32; counts: [B, U] int32, how often each was seen. bias: [B, U] float32,
+    token_ids: [B, U] int64, different within the first ``used[i]`` of row i; what follows is not looked at. repetition,
+    frequency, presence: [B] float32; counts: [B, U], how often each was seen, ints or floats. bias: [B, U] float32,
     -inf bans. Ids of V and above count for nothing. 16-bit logits are rounded after each penalty, as vLLM rounds them.
     The quotient by the repetition penalty is a product with its reciprocal, as on CUDA. Returns ``logits``.
     """

@@ -67,10 +67,9 @@ _POINTERS = {
     "winners": "*i64", "close": "*i32", "token_ids": "*i64", "used": "*i32", "repetition": "*fp32",
     "counts": "*i32", "frequency": "*fp32", "presence": "*fp32", "bias": "*fp32", "values": "*fp32", "best": "*fp32",
     "parent": "*i64", "token": "*i64", "largest": "*fp32",
-    "tied": "*i8", "chosen": "*i64", "drafts": "*i64", "lengths": "*i64",
-    "limits": "*i64", "finished": "*i8", "ends": "*i64", "taken": "*i64",
+    "tied": "*i8", "chosen": "*i64", "drafts": "*i64", "taken": "*i64",
 }  # fmt: skip
-_WIDE = {"row_stride", "seed", "offset", "id_stride"}
+_WIDE = {"row_stride", "seed", "offset"}
 
 
 def entries(dtype: str) -> list[Entry]:

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from afterlogits.decoding.processors.penalties import apply_frequency_penalty, apply_repetition_penalty
+from afterlogits.decoding.processors import penalties
+from afterlogits.decoding.processors.penalties import (
+    CountPenaltyStep,
+    apply_frequency_penalty,
+    apply_repetition_penalty,
+)
 from afterlogits.decoding.triton_kernels.penalise import penalise, penalise_twin
 
 from .cases import batch_of, interpreted
@@ -63,3 +68,28 @@ def test_kernel_is_the_twin(dtype):
         changed = torch.empty(4, 2010, dtype=dtype)[:, :2003].copy_(logits)
         assert penalise(changed, ids, used, **options) is changed
         assert torch.equal(changed, expected)
+
+
+@interpreted
+@pytest.mark.parametrize("options", [
+    {"frequency_penalty": 0.3, "presence_penalty": 0.7},
+    {"frequency_penalty": [0.3, 0.0, -0.2], "presence_penalty": 0.0},
+    {"presence_penalty": [0.3, 0.0, -0.2], "ignore_length": [4, 0, 9]},
+], ids=["both", "frequency", "presence"])  # fmt: skip
+def test_a_loop_s_step_is_the_same_by_the_kernel(options, monkeypatch):
+    """Row by row over steps that see new tokens and old ones, before and after rows leave; a row without any tokens."""
+    history = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
+    calls, found = [], {}
+    monkeypatch.setattr(penalties, "penalise", lambda *given, **more: (calls.append(1), penalise(*given, **more))[1])
+    for kernels in ("off", "interpreter"):
+        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
+        step, found[kernels] = CountPenaltyStep(history, vocab_size=300, **options), []
+        for number in range(4):
+            rows = 3 if number < 2 else 2
+            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, apart=5)).clone())
+            step.advance(torch.tensor([number, 60, 299])[:rows])
+            if number == 1:
+                step.select_rows(torch.tensor([2, 0]))
+    assert len(calls) == 4
+    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
+        assert torch.equal(by_kernel, expected)
