@@ -105,7 +105,7 @@ def segment_classes(processor: Any, outputs: Any, sizes: list[tuple[int, int]]) 
     """The class of every pixel of each picture, [H, W] int64, as ``post_process_semantic_segmentation``."""
     family = family_of(processor, "post_process_semantic_segmentation") or ""
     if family in PLANES:
-        return semantic_maps(outputs["logits"], sizes=sizes)
+        return semantic_maps(_by_planes(outputs["logits"]), sizes=sizes)
     if family in QUERIES:
         classes, masks = query_logits(outputs)
         return semantic_maps(class_planes(classes, masks, **QUERIES[family]), sizes=sizes)
@@ -116,8 +116,14 @@ def segment_classes(processor: Any, outputs: Any, sizes: list[tuple[int, int]]) 
 def query_logits(outputs: Any) -> tuple[Tensor, Tensor]:
     """Logits of classes [B, Q, C + 1] and of masks [B, Q, h, w], by the names of DETR or of MaskFormer."""
     if "class_queries_logits" in outputs:
-        return outputs["class_queries_logits"], outputs["masks_queries_logits"]
-    return outputs["logits"], outputs["pred_masks"]
+        return outputs["class_queries_logits"], _by_planes(outputs["masks_queries_logits"])
+    return outputs["logits"], _by_planes(outputs["pred_masks"])
+
+
+def _by_planes(maps: Tensor) -> Tensor:
+    """[B, C, h, w] with a plane after the other, as a picture alone gives them: convolutions of a batch leave channels
+    last, of which torch resizes each eight with other last bits, and of which no kernel here can take some."""
+    return maps.contiguous() if maps.device.type == "cpu" else maps
 
 
 def segment_objects(

@@ -27,11 +27,11 @@ PLANS = {
     "shape-maps": Schedule(2000, batch_size=16, learning_rate=3e-3),
     "distances": Schedule(2000, batch_size=16, learning_rate=3e-3),
     "directions": Schedule(900, batch_size=32, learning_rate=3e-3),
-    "views": Schedule(1500, batch_size=12, learning_rate=3e-3, weight_decay=1e-4),
+    "views": Schedule(1000, batch_size=12, learning_rate=3e-3, weight_decay=1e-4),
     "shape-boxes": Schedule(4000, batch_size=16, learning_rate=2e-3, weight_decay=1e-4),
 }
 SECOND = ("shape-boxes",)
-"""What the second process trains: as long as all the others together."""
+"""What the second process trains: the longest."""
 
 
 def _feed(name: str, size: int) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ A scene is flat: things of ``scenes.py``, turned, on a plane that two cameras se
 slope of the shade and noise are another in each view.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,14 @@ class Turned:
         return self.thing.mask(
             self.thing.y + cosine * down - sine * across, self.thing.x + cosine * across + sine * down
         )
+
+    def window(self, homography: Field) -> tuple[slice, slice]:
+        """Rows and columns of a view outside of which it is not seen: around the corners of a square that holds it."""
+        reach = 1.5 * self.thing.radius
+        around = np.array([(-reach, -reach), (reach, -reach), (reach, reach), (-reach, reach)])
+        seen = mapped(homography, around + np.array((self.thing.x, self.thing.y)))
+        (left, top), (right, bottom) = (seen.min(0).clip(0, SIZE), seen.max(0).clip(0, SIZE))
+        return slice(int(top), int(np.ceil(bottom))), slice(int(left), int(np.ceil(right)))
 
     def corners(self) -> Field:
         """[N, 2] x, y on the plane; a circle has none."""
@@ -81,13 +90,11 @@ def _scene(rng: Generator) -> tuple[Field, list[Turned]]:
     """The colour of the ground, and up to 18 things that stand apart, on a plane larger than a view."""
     ground = rng.uniform(70, 215) + rng.uniform(-15, 15, size=3)
     wanted, found = int(rng.integers(11, 19)), list[Thing]()
-    for _ in range(150):
-        radius = float(rng.uniform(7, 14))
-        x, y = rng.uniform(-_MARGIN, SIZE + _MARGIN, size=2)
-        new = Thing(int(rng.choice(3, p=(0.16, 0.42, 0.42))), int(rng.integers(4)), float(x), float(y), radius)
-        clear = all(np.hypot(new.x - old.x, new.y - old.y) > 1.2 * (new.radius + old.radius) for old in found)
+    places, radii = rng.uniform(-_MARGIN, SIZE + _MARGIN, size=(150, 2)), rng.uniform(7, 14, size=150)
+    for (x, y), radius in zip(places.tolist(), radii.tolist(), strict=True):
+        clear = all(math.hypot(x - old.x, y - old.y) > 1.2 * (radius + old.radius) for old in found)
         if clear and len(found) < wanted:
-            found.append(new)
+            found.append(Thing(int(rng.choice(3, p=(0.16, 0.42, 0.42))), int(rng.integers(4)), x, y, radius))
     return ground, [Turned(item, float(rng.uniform(0, 2 * np.pi)), _colour(rng, item, ground)) for item in found]
 
 
@@ -118,7 +125,8 @@ def _view(rng: Generator, ground: Field, scene: list[Turned], strength: float) -
     x, y = plane[..., 0], plane[..., 1]
     image = np.broadcast_to(ground, (SIZE, SIZE, 3)).copy()
     for item in scene:
-        image[item.mask(x, y)] = item.colour
+        window = item.window(homography)
+        image[window][item.mask(x[window], y[window])] = item.colour
     slope = rng.uniform(-0.2, 0.2, size=2)
     shade = slope[0] * (_ROWS - SIZE / 2) + slope[1] * (_COLUMNS - SIZE / 2)
     image = image * rng.uniform(0.85, 1.15) + shade[..., None] + rng.normal(0, 4, size=image.shape)
