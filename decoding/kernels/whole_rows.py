@@ -305,6 +305,9 @@ def _winners(
 def _kth(scaled: Floats, top_k: Any) -> Floats:
     """The k-th largest of each row, [n, 1]; -inf where k is 0 or all of the row."""
     rows, vocab_size = scaled.shape
+    if isinstance(top_k, float) and 0 < top_k < vocab_size:  # one number for all, as most calls have
+        last: Floats = largest(torch.from_numpy(scaled), int(top_k))[0][:, -1:].numpy()
+        return last
     rank = np.broadcast_to(np.asarray(top_k), (rows, 1)).astype(np.int64)
     rank = np.where(rank >= vocab_size, 0, rank)
     most = int(rank.max())
