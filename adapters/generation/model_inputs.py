@@ -5,11 +5,15 @@ from typing import Any
 from torch import Tensor
 from transformers.generation import utils as library
 
-__all__ = ["SHAREABLE", "input_names", "one_of_each", "rows_of"]
+__all__ = ["CACHE", "SHAREABLE", "input_names", "one_of_each", "rows_of"]
+
+# What a forward takes and gives its cache as: ``past_key_values``, from transformers 5.24 on ``cache``.
+CACHE = "cache" if "cache" in library.GenerateDecoderOnlyOutput.__dataclass_fields__ else "past_key_values"
 
 # What a prompt may consist of for its forward to run once and be repeated afterwards.
 SHAREABLE = frozenset(
     {
+        CACHE,
         "attention_mask",
         "decoder_attention_mask",
         "decoder_position_ids",
@@ -17,7 +21,6 @@ SHAREABLE = frozenset(
         "logits_to_keep",
         "output_attentions",
         "output_hidden_states",
-        "past_key_values",
         "position_ids",
         "token_type_ids",
         "use_cache",

@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers.generation import utils as library
 
 from ...postprocess.audio.attention_times import AlignmentAttentions
+from .model_inputs import CACHE
 from .needed_attentions import needed_heads
 from .step_model import AutoStepModel
 
@@ -71,7 +72,7 @@ class OutputRecorder:
             "sequences": sequences,
             "scores": self.scores,
             "logits": self.raw_logits,
-            "past_key_values": self.stepper.cache,
+            CACHE: self.stepper.cache,
             **beams,
         }
         if not self.is_encoder_decoder:

@@ -55,7 +55,7 @@ _SHARED = frozenset(
         library.LogitNormalization,
     }
 )
-_REFUSED = ("streamer", "return_dict_in_generate", "inputs_embeds", "past_key_values")
+_REFUSED = ("streamer", "return_dict_in_generate", "inputs_embeds", "past_key_values", "cache")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .logits_buffer import HeadMemory
+from .model_inputs import CACHE
 from .row_hooks import sees_rows
 from .running_cache import RunningCache
 from .step_model import AutoStepModel
@@ -31,7 +32,7 @@ def why_rows_cannot_join(model: Any) -> str | None:
     if getattr(model, "_is_stateful", False):
         return "it keeps a state that is no cache of keys and values"
     names = inspect.signature(model.forward).parameters
-    if "attention_mask" not in names or "past_key_values" not in names:
+    if "attention_mask" not in names or CACHE not in names:
         return "its forward takes no mask or no cache"
     if not getattr(model, "_supports_default_dynamic_cache", lambda: True)():
         return "its cache is one of its own"
@@ -78,11 +79,11 @@ class RunningModel:
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=prefilled,
             cache_position=torch.arange(ids.shape[1], device=self.device),
             logits_to_keep=1,
+            **{CACHE: prefilled},
         )
-        if outputs.past_key_values is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
+        if outputs.get(CACHE) is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
             raise ValueError(f"{type(self.model).__name__} must keep keys and values in the cache it is given")
         self.cache.join(prefilled.layers, lengths)
         self.lengths += lengths
@@ -100,8 +101,8 @@ class RunningModel:
                 input_ids=token_ids.to(self.device)[:, None],
                 attention_mask=mask,
                 position_ids=self._positions,
-                past_key_values=cache,
                 cache_position=torch.arange(cache.width, cache.width + 1, device=self.device),
+                **{CACHE: cache},
             )
         cache.advance()
         self.lengths = [length + 1 for length in self.lengths]

@@ -17,7 +17,7 @@ from transformers.generation import utils as library
 from ...decoding.search.history import History
 from ...decoding.search.step_model import expansion
 from .logits_buffer import HeadMemory
-from .model_inputs import SHAREABLE, input_names, one_of_each, rows_of
+from .model_inputs import CACHE, SHAREABLE, input_names, one_of_each, rows_of
 from .turns import take_turn
 
 __all__ = ["AutoStepModel"]
@@ -70,7 +70,7 @@ class AutoStepModel:
             return self._take(self._first_forward(self.history.ids, self.model_kwargs))
         prompts = {name: one_of_each(value, self.copies) for name, value in self.model_kwargs.items()}
         outputs = self._first_forward(self.history.ids[:: self.copies], prompts)
-        cache = outputs.get("past_key_values")
+        cache = outputs.get(CACHE)
         if cache is None:
             # The model was given a cache and keeps none, or keeps its state out of sight: run every row.
             self.shared_prefill = False
@@ -231,13 +231,13 @@ class AutoStepModel:
             or model.is_remote_code()
         ):
             return
-        cache: Any = inputs.get("past_key_values")
+        cache: Any = inputs.get(CACHE)
         if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache) or cache.is_compileable:
             return
-        if outputs.get("past_key_values") is not cache:
+        if outputs.get(CACHE) is not cache:
             return
         constant = {"encoder_outputs"} | ({"attention_mask"} if self.is_encoder_decoder else set())
-        known = {*slots.values(), *constant, "past_key_values"}
+        known = {*slots.values(), *constant, CACHE}
         if any(
             isinstance(value, (Tensor, Mapping, list, tuple)) for name, value in inputs.items() if name not in known
         ):
@@ -269,7 +269,7 @@ class AutoStepModel:
         """Whether a prompt may be read once for its copies: a plain cache that can be expanded, and rows that are
         equal."""
         model, kwargs = self.model, self.model_kwargs
-        cache: Any = kwargs.get("past_key_values")
+        cache: Any = kwargs.get(CACHE)
         if not self.use_cache or type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
             return False
         if getattr(model, "_is_stateful", False) or hasattr(model, "_reorder_cache") or cache.get_seq_length() > 0:
@@ -292,7 +292,7 @@ class AutoStepModel:
         if name is None or self.model_kwargs[name] is None:
             return
         cache = self.model_kwargs[name]
-        if within_prompts and name != "past_key_values" and not hasattr(self.model, "_prefill"):
+        if within_prompts and name != CACHE and not hasattr(self.model, "_prefill"):
             return  # transformers 4.57 leaves such a state where it is when beams change places
         if hasattr(self.model, "_reorder_cache"):
             self.model_kwargs[name] = self.model._reorder_cache(cache, rows)

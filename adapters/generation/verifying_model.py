@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.generation import utils as library
 
 from ...decoding.options.numpy_or_torch import sent
-from .model_inputs import rows_of
+from .model_inputs import CACHE, rows_of
 from .step_model import NOT_ROWS, AutoStepModel
 from .turns import take_turn
 
@@ -178,7 +178,7 @@ class VerifyingAutoStepModel(AutoStepModel):
 
 def why_not_verifiable(model: Any, model_kwargs: dict[str, Any], input_ids: Tensor) -> str | None:
     """Why speculation cannot run on these inputs here, or None."""
-    cache: Any = model_kwargs.get("past_key_values")
+    cache: Any = model_kwargs.get(CACHE)
     if type(cache) not in (library.DynamicCache, library.EncoderDecoderCache):
         return f"its cache is a {type(cache).__name__}"
     if cache.get_seq_length() > 0:
@@ -190,7 +190,7 @@ def why_not_verifiable(model: Any, model_kwargs: dict[str, Any], input_ids: Tens
     positions = model_kwargs.get("position_ids")
     if positions is not None and positions.ndim != 2:
         return "its positions have more than one dimension"
-    known = {"attention_mask", "decoder_attention_mask", "position_ids", "encoder_outputs", "past_key_values",
+    known = {"attention_mask", "decoder_attention_mask", "position_ids", "encoder_outputs", CACHE,
              "cache_position", "decoder_position_ids"}  # fmt: skip
     other = [name for name, value in model_kwargs.items() if name not in known and isinstance(value, Tensor)]
     if other:

@@ -19,7 +19,7 @@ REFUSED = frozenset(
         *("vocoder", "noise_scheduler", "decoder", "decoder_kwargs", "tesseract_config", "chat_template"),
         *("return_tensors", "output", "on_error", "progress", "num_workers", "batch_size", "batch_tokens", "compat"),
         *("return_dict_in_generate", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
-        *("past_key_values", "inputs_embeds", "forward_params", "preprocess_params", "negative_prompt_ids"),
+        *("past_key_values", "cache", "inputs_embeds", "forward_params", "preprocess_params", "negative_prompt_ids"),
         *(
             "watermarking_config",
             "tokenizer",

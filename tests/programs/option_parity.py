@@ -21,6 +21,7 @@ import transformers
 from transformers import GenerationMixin
 
 from afterlogits.adapters import generate
+from afterlogits.adapters.generation.model_inputs import CACHE
 from tests.builders.architectures import EOS, PAD, VOCAB_SIZE, tiny_inputs, tiny_model
 
 MODELS = {"llama": False, "gpt2": False, "t5": True, "bart": True}
@@ -160,7 +161,7 @@ def outputs_difference(theirs: Any, ours: Any) -> str:
     if not torch.equal(theirs.sequences, ours.sequences):
         return f"theirs {theirs.sequences.tolist()}, ours {ours.sequences.tolist()}"
     for field in theirs:
-        if field == "past_key_values":
+        if field == CACHE:
             continue
         one, other = flattened(theirs[field]), flattened(ours[field])
         if len(one) != len(other):

@@ -19,6 +19,7 @@ import transformers
 from transformers import GenerationMixin, PreTrainedModel
 
 from afterlogits.adapters import generate
+from afterlogits.adapters.generation.model_inputs import CACHE
 from tests.builders.architectures import shrunk_class_config
 from tests.builders.own_generate import NEEDS, Needs
 
@@ -125,7 +126,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.tolist()
     if hasattr(value, "items"):
-        return {name: _plain(inner) for name, inner in value.items() if name != "past_key_values"}
+        return {name: _plain(inner) for name, inner in value.items() if name != CACHE}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value if isinstance(value, int | float | str | None) else type(value).__name__

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ....decoding.search.contrastive import contrastive_search
 from ....decoding.search.history import History
+from ..model_inputs import CACHE
 from .prepared_call import Mode, open_call, processors_of_4_55
 
 __all__ = ["refuse_stateful", "run_contrastive"]
@@ -18,8 +19,8 @@ def run_contrastive(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
     if not prepared.get("use_cache", True):
         raise ValueError("use_cache must be True for contrastive search; got False")
     refuse_stateful(model, MODE.name)
-    if getattr(prepared.get("past_key_values"), "is_compileable", False):
-        kind = type(prepared["past_key_values"]).__name__
+    if getattr(prepared.get(CACHE), "is_compileable", False):
+        kind = type(prepared[CACHE]).__name__
         raise ValueError(f"the cache must be one that grows, for contrastive search tries tokens out; got a {kind}")
     mask = prepared.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     call = open_call(MODE, model, input_ids, **prepared)

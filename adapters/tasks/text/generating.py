@@ -189,7 +189,7 @@ def _other_outputs(output: Mapping[str, Any], rows: int, per_row: int) -> dict[s
     """Further outputs of generate that have a value for every sequence, as nested lists by row."""
     found = {}
     for name, value in output.items():
-        if name in ("sequences", "past_key_values"):
+        if name in ("sequences", "past_key_values", "cache"):
             continue
         if isinstance(value, tuple) and value and isinstance(value[0], torch.Tensor):
             value = torch.stack(value).swapaxes(0, 1) if len(value[0]) == rows * per_row else None

@@ -10,6 +10,7 @@ import torch
 from transformers import StoppingCriteria
 
 from afterlogits.adapters import generate, install
+from afterlogits.adapters.generation.model_inputs import CACHE
 from tests.builders.seeded_models import seeded_model
 
 PROMPT = torch.tensor([[4, 5, 6, 4, 5, 6, 4], [7, 8, 9, 7, 8, 9, 7]])
@@ -77,7 +78,7 @@ def test_what_an_exception_leaves_behind(mode: str, place: str, error: BaseExcep
     caches: list[Any] = []
 
     def remember(module: Any, arguments: Any, inputs: dict[str, Any]) -> None:
-        caches.append(weakref.ref(inputs["past_key_values"]))
+        caches.append(weakref.ref(inputs[CACHE]))
 
     hook = model.register_forward_pre_hook(remember, with_kwargs=True)
     fault = Fault(error)

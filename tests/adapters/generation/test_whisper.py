@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from afterlogits.adapters import generate, install
+from afterlogits.adapters.generation.model_inputs import CACHE
 from tests.builders.tiny_whisper import PREVIOUS, sounds, tiny_whisper
 
 TRIED = (0.0, 0.2, 0.4, 0.8)
@@ -47,7 +48,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.tolist()
     if hasattr(value, "items"):
-        return {name: plain(inner) for name, inner in value.items() if name != "past_key_values"}
+        return {name: plain(inner) for name, inner in value.items() if name != CACHE}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
