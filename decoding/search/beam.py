@@ -15,7 +15,7 @@ from torch import Tensor
 from ..kernels.counter_noise import counter_keys
 from ..kernels.device_race import StepNoise
 from .beam_candidates import Candidates, kernel_candidates, top_candidates
-from .beam_draws import no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
+from .beam_draws import by_score, no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
 from .decode_loop import Process, process
 from .progress import Recorder
 from .step_model import StepModel
@@ -187,6 +187,7 @@ def beam_search(
     length_penalty: float = 1.0,
     early_stopping: bool | str = False,
     do_sample: bool = False,
+    ranked_draws: bool = False,
     num_return_sequences: int = 1,
     fill_token_id: int = -1,
     processors: Sequence[Process] = (),
@@ -199,8 +200,10 @@ def beam_search(
     end a hypothesis, max(2, 1 + num_eos) * K candidates are kept at each step. length_penalty: hypotheses are compared
     by score / length ** length_penalty. early_stopping: True ends an item with K finished hypotheses, False when no
     running beam can get better at its present length, "never" when none can at ``max_length``. do_sample: candidates
-    are drawn without replacement instead of being the best. seeds: [B] int64 for these draws, which then depend on
-    the item's seed, step and beams alone; torch's own stream without them. fill_token_id: what follows an end.
+    are drawn without replacement instead of being the best; ranked_draws: those drawn are put in the order of their
+    scores (transformers from 5.24 on) instead of staying as drawn, and the first K may end. seeds: [B] int64 for these
+    draws, which then depend on the item's seed, step and beams alone; torch's own stream without them. fill_token_id:
+    what follows an end.
     Reads one device value a step: whether the search is over, and with it whether an item could be drawn.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32.
     """
@@ -212,7 +215,7 @@ def beam_search(
     noise: Tensor | StepNoise | None = seeds
     if seeds is not None and seeds.device.type != "cpu":
         noise = StepNoise(seeds, num_beams * logits.shape[1], proposals=False)
-    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, noise)
+    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise)
     while True:
         beams, goes_on = step.taken(beams, logits)
         del logits  # the model may write the next step's where these are
@@ -240,6 +243,7 @@ class _Step:
     processors: Sequence[Process]
     recorder: Recorder | None
     do_sample: bool
+    ranked_draws: bool
     seeds: Tensor | StepNoise | None
 
     def taken(self, beams: _Running, logits: Tensor) -> tuple[_Running, bool]:
@@ -275,7 +279,7 @@ class _Step:
             return top_candidates(log_probs, beams.scores, self.count)
         drawn = _draw(log_probs, beams.scores, self.count, self.seeds, len(beams.tokens))
         beams.drawn = None if log_probs.device.type == "cpu" else drawn[0][:, 0]
-        return drawn
+        return by_score(drawn) if self.ranked_draws else drawn
 
 
 def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | StepNoise | None, step: int) -> Candidates:

@@ -65,6 +65,13 @@ def raced_candidates(log_probs: Tensor, scores: Tensor, count: int, noise: Tenso
     return accumulated.gather(1, where), where // vocab_size, where % vocab_size
 
 
+def by_score(candidates: Candidates) -> Candidates:
+    """The candidates of each item [B, C], the largest score first."""
+    scores, beam, token = candidates
+    ranked, order = scores.sort(dim=-1, descending=True)
+    return ranked, beam.gather(-1, order), token.gather(-1, order)
+
+
 def _in_full(log_probs: Tensor, scores: Tensor, count: int) -> Candidates:
     """Transformers' own operations."""
     batch_size, num_beams = scores.shape

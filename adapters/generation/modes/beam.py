@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from ....decoding.search.beam import beam_search
@@ -13,6 +14,9 @@ from ..selection import BeamFilters, build_sampler, require_draws
 from .prepared_call import Mode, PreparedCall, open_call
 
 __all__ = ["run_beam_search"]
+
+# From 5.24 on transformers puts the candidates that beam sampling has drawn in the order of their scores.
+_RANKED = tuple(int(part) for part in transformers.__version__.split(".")[:2]) >= (5, 24)
 
 MODE = Mode("beam search", {"ends": "the hypotheses of all prompts are compared at one length"}, beams=True)
 
@@ -36,6 +40,7 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         length_penalty=config.length_penalty,
         early_stopping=config.early_stopping,
         do_sample=config.do_sample,
+        ranked_draws=_RANKED,
         num_return_sequences=config.num_return_sequences,
         fill_token_id=_fill(config),
         processors=processors,

@@ -11,7 +11,7 @@ from torch import Tensor
 from afterlogits.decoding.search import beam_candidates, beam_draws
 from afterlogits.decoding.search.beam import beam_search
 from afterlogits.decoding.search.beam_candidates import top_candidates
-from afterlogits.decoding.search.beam_draws import sampled_candidates
+from afterlogits.decoding.search.beam_draws import by_score, sampled_candidates
 from afterlogits.decoding.search.step_model import TableModel
 from afterlogits.decoding.search.stopping import Stopping
 from tests.builders.versions import known_stream
@@ -244,6 +244,13 @@ def test_sampled_candidates_follow_the_stream(
 
 
 @known_stream
+def test_drawn_candidates_in_the_order_of_their_scores() -> None:
+    """Item 0 was drawn as -3, -1, -2: the second first. Scores, beams and tokens stay together."""
+    drawn = torch.tensor([[-3.0, -1.0, -2.0]]), torch.tensor([[0, 1, 0]]), torch.tensor([[7, 8, 9]])
+    scores, beam, token = by_score(drawn)
+    assert (scores.tolist(), beam.tolist(), token.tolist()) == ([[-1, -2, -3]], [[1, 0, 0]], [[8, 9, 7]])
+
+
 def test_few_candidates_are_drawn_without_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a top-k of 50 the whole distribution is never made: the operations over [K * V] do not run."""
     logits = torch.randn((6, 5000), generator=torch.Generator().manual_seed(0)) * 3
