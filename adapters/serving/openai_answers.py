@@ -10,6 +10,7 @@ from .generated_answers import mean_logprob
 from .openai_protocol import Completion
 from .text_engine import AnsweredText
 from .text_rows import TextRow, TextToken
+from .tool_calls import GrowingCalls, ToolCall, read_calls
 
 FINISHES = {"eos": "stop", "stop": "stop", "length": "length"}
 
@@ -54,9 +55,13 @@ class Reply:
         if self.completion.logprobs is not None:
             logprobs = self.logprobs_of(row.tokens, 0)
         choice = {"index": index, "finish_reason": FINISHES[str(row.finish)], "logprobs": logprobs}
-        if self.completion.chat:
+        if not self.completion.chat:
+            return {**choice, "text": self.echoed(index) + text}
+        rest, calls = read_calls(text, self.completion.tools) if self.completion.tools else (text, [])
+        if not calls:
             return {**choice, "message": {"role": "assistant", "content": text}}
-        return {**choice, "text": self.echoed(index) + text}
+        said = {"content": rest or None, "tool_calls": [call.described() for call in calls]}
+        return {**choice, "finish_reason": "tool_calls", "message": {"role": "assistant", **said}}
 
     def echoed(self, index: int) -> str:
         """The prompt of a choice, where it is to stand before the text."""
@@ -111,6 +116,7 @@ class ChunkStream:
         self._tokens: dict[int, list[TextToken]] = {}
         self._offsets: dict[int, int] = {}
         self._started: set[int] = set()
+        self._calls: dict[int, GrowingCalls] = {}
 
     def chunks(self, tokens: Sequence[TextToken]) -> Iterator[dict[str, Any]]:
         """The chunks that tokens of one step give rise to."""
@@ -123,8 +129,20 @@ class ChunkStream:
                 shown, self._held[token.row] = held[: len(held) - kept], held[len(held) - kept :]
             pending = self._tokens.setdefault(token.row, [])
             pending.append(token)
+            calls: list[ToolCall] = []
+            if self.reply.completion.tools:
+                shown, calls = self._without_calls(token.row, shown, ended=token.finish is not None)
             if shown or token.finish is not None:
-                yield self._chunk(token.row, shown, token.finish)
+                yield self._chunk(token.row, shown, token.finish, calls)
+
+    def _without_calls(self, row: int, text: str, *, ended: bool) -> tuple[str, list[ToolCall]]:
+        """What may be shown of a row's text, and where it ends the calls in it."""
+        growing = self._calls.setdefault(row, GrowingCalls(self.reply.completion.tools))
+        shown = growing.add(text)
+        if not ended:
+            return shown, []
+        rest, calls = growing.end()
+        return shown + rest, calls
 
     def _opening(self, row: int) -> Iterator[dict[str, Any]]:
         if row in self._started:
@@ -135,18 +153,21 @@ class ChunkStream:
         elif self.reply.completion.echo:
             yield self._of_choice(row, {"text": self.reply.echoed(row)}, None, None)
 
-    def _chunk(self, row: int, text: str, finish: str | None) -> dict[str, Any]:
+    def _chunk(self, row: int, text: str, finish: str | None, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
         tokens = self._tokens.pop(row)
         logprobs = None
         if self.reply.completion.logprobs is not None:
             logprobs = self.reply.logprobs_of(tokens, self._offsets.get(row, 0))
             self._offsets[row] = self._offsets.get(row, 0) + sum(len(token.text) for token in tokens)
         # huggingface_hub's client needs the role in every delta.
-        content = {"delta": {"role": "assistant", "content": text}} if self.reply.completion.chat else {"text": text}
-        return self._of_choice(row, content, finish, logprobs)
+        content: dict[str, Any] = {"text": text}
+        if self.reply.completion.chat:
+            called = {"tool_calls": [call.described(place) for place, call in enumerate(calls)]} if calls else {}
+            content = {"delta": {"role": "assistant", "content": text or (None if calls else ""), **called}}
+        reason = None if finish is None else "tool_calls" if calls else FINISHES[finish]
+        return self._of_choice(row, content, reason, logprobs)
 
-    def _of_choice(self, row: int, content: dict[str, Any], finish: str | None, logprobs: Any) -> dict[str, Any]:
-        reason = None if finish is None else FINISHES[finish]
+    def _of_choice(self, row: int, content: dict[str, Any], reason: str | None, logprobs: Any) -> dict[str, Any]:
         choice = {"index": row, **content, "finish_reason": reason, "logprobs": logprobs}
         usage = {"usage": None} if self.reply.completion.usage else {}
         return {**self.reply.head(chunk=True), "choices": [choice], **usage}

@@ -9,6 +9,7 @@ from .errors import Refused, invalid
 from .parameters import check_grammars, check_options, grammar_options
 from .settings import Limits
 from .text_engine import AskedText
+from .tool_calls import Tools, read_tools, with_arguments
 
 # What a request may hold beside the options below without changing its answer.
 _IGNORED = frozenset(
@@ -38,7 +39,8 @@ _NUMBERS: dict[str, tuple[float, float]] = {
 @dataclass(frozen=True)
 class Completion:
     """A request as read. asked: for the model; prompts: texts as they are echoed, None for tokens; best_of: how many
-    texts are made for each n that are returned; stops: texts that end one and are left out of it."""
+    texts are made for each n that are returned; stops: texts that end one and are left out of it; tools: the names of
+    those whose calls are read from a text."""
 
     asked: AskedText
     chat: bool
@@ -50,6 +52,7 @@ class Completion:
     stops: tuple[str, ...]
     logprobs: int | None
     prompts: tuple[str | None, ...] = (None,)
+    tools: tuple[str, ...] = ()
 
 
 def read_completion(body: Any, limits: Limits) -> Completion:
@@ -95,14 +98,14 @@ def read_chat(pipe: Pipeline, body: Any, limits: Limits) -> Completion:
     elif given.pop("top_logprobs", None):
         raise _bad("top_logprobs must come with logprobs=true", "top_logprobs")
     n = _whole("n", given.pop("n", None) or 1, 1, limits.rows)
-    if given.pop("tool_choice", "auto") not in ("auto", "none"):
-        raise _bad("tool_choice must be 'auto' or 'none': no tool can be forced", "tool_choice")
-    tools = given.pop("tools", None)
+    tools = read_tools(given.pop("tools", None), given.pop("tool_choice", None))
     if "max_completion_tokens" in given:
         given["max_tokens"] = given.pop("max_completion_tokens")
     options = _options(given, limits, default_tokens=256)
-    if tools:
-        options["tools"] = tools
+    if tools.listed:
+        options["tools"] = tools.listed
+    if tools.forced:
+        options |= _forced(tools, options)
     messages = [_message(one, at) for at, one in enumerate(messages)]
     call: dict[str, Any] = {
         "inputs": messages,
@@ -112,8 +115,18 @@ def read_chat(pipe: Pipeline, body: Any, limits: Limits) -> Completion:
         "best_of": n,
         "echo": False,
         "logprobs": logprobs,
+        "tools": tools.names,
     }
     return _completion(body, limits, chat=True, options=options, **call)
+
+
+def _forced(tools: Tools, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The grammar that has the model call one of the tools that must be called."""
+    if any(options.get(name) is not None for name in ("json_schema", "regex", "grammar", "choices")):
+        raise _bad("tool_choice must not force a tool beside another form of the answer", "tool_choice")
+    form = {"json_schema": tools.schema()}
+    check_grammars(form)
+    return form
 
 
 def _completion(
@@ -129,6 +142,7 @@ def _completion(
     best_of: int,
     echo: bool,
     logprobs: int | None,
+    tools: tuple[str, ...] = (),
 ) -> Completion:
     """What both endpoints come to: a call of text generation, and how its answer is told."""
     if count * best_of > limits.rows:
@@ -151,7 +165,7 @@ def _completion(
     )
     usage = bool((body.get("stream_options") or {}).get("include_usage"))
     prompts = (None,) * count if token_ids is not None or chat else tuple(inputs)
-    return Completion(asked, chat, n, best_of, stream, usage, echo, tuple(stops), logprobs, prompts)
+    return Completion(asked, chat, n, best_of, stream, usage, echo, tuple(stops), logprobs, prompts, tools)
 
 
 def _given(body: Any, *, chat: bool) -> dict[str, Any]:
@@ -225,7 +239,7 @@ def _message(message: Any, place: int) -> dict[str, Any]:
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str | None):
         raise _bad(f"content must be a text; got {type(content).__name__} at {place}", "messages")
-    return {**message, "content": content or ""}
+    return {**with_arguments(message), "content": content or ""}
 
 
 def _stops(value: Any) -> tuple[str, ...]:

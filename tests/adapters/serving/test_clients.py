@@ -294,6 +294,32 @@ def test_openai_chats(server):
     assert streamed[0].choices[0].delta.role == "assistant"
 
 
+def test_both_clients_read_calls_of_tools(server):
+    """Of a tool that must be called, whole and streamed."""
+    pytest.importorskip("llguidance", reason="needs afterlogits[grammar]")
+    address, client = server
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+    tools = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": schema}}]
+    given = {"messages": [{"role": "user", "content": "Add."}], "tools": tools, "tool_choice": "required"}
+    found = client.chat.completions.create(model="language-model", **given, max_tokens=60, temperature=0).choices[0]
+    (call,) = found.message.tool_calls
+    assert (found.finish_reason, call.type, call.function.name) == ("tool_calls", "function", "add")
+    streamed = list(
+        client.chat.completions.create(model="language-model", **given, max_tokens=60, temperature=0, stream=True)
+    )
+    (piece,) = [call for each in streamed for call in each.choices[0].delta.tool_calls or ()]
+    assert piece.function.arguments == call.function.arguments and json.loads(call.function.arguments)["a"] in (1, 2)
+    answered = [
+        *given["messages"],
+        {"role": "assistant", "tool_calls": [call.model_dump()]},
+        {"role": "tool", "tool_call_id": call.id, "content": "3"},
+    ]
+    again = client.chat.completions.create(model="language-model", messages=answered, tools=tools, max_tokens=4)
+    assert again.choices[0].message.role == "assistant"
+    other = InferenceClient(f"{address}/text-generation").chat_completion(**given, max_tokens=60, temperature=0)
+    assert other.choices[0].message.tool_calls[0].function.name == "add"
+
+
 @pytest.mark.parametrize(
     ("given", "status", "words"),
     [

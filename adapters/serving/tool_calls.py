@@ -1,0 +1,193 @@
+"""Calls of tools in generated texts: what templates have models write, as OpenAI's objects, and the grammar of one.
+
+Read are ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as Hermes, Qwen and many after them write, and a
+text that is nothing but such an object or a list of them (``parameters`` for ``arguments`` too, as Llama 3 writes).
+What is no call of a tool that the request has stays text.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from .errors import Refused
+
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_TAGGED = re.compile(re.escape(_OPEN) + r"(.*?)(?:" + re.escape(_CLOSE) + r"|\Z)", re.DOTALL)
+_MOST = 128
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that a text holds. arguments: JSON."""
+
+    name: str
+    arguments: str
+
+    def described(self, index: int | None = None) -> dict[str, Any]:
+        """OpenAI's object; index: of a chunk's."""
+        place = {} if index is None else {"index": index}
+        function = {"name": self.name, "arguments": self.arguments}
+        return {**place, "id": f"call_{token_hex(12)}", "type": "function", "function": function}
+
+
+def read_calls(text: str, names: Collection[str]) -> tuple[str, list[ToolCall]]:
+    """What of a text is no call, and the calls of tools ``names`` in it.
+
+    >>> read_calls('Sure.<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>', ["add"])
+    ('Sure.', [ToolCall(name='add', arguments='{"a": 1}')])
+    >>> read_calls('{"name": "add", "parameters": {}}', ["add"])
+    ('', [ToolCall(name='add', arguments='{}')])
+    >>> read_calls('{"name": "other", "arguments": {}}', ["add"])
+    ('{"name": "other", "arguments": {}}', [])
+    """
+    whole = _calls_of(text, names)
+    if whole:
+        return "", whole
+    found: list[ToolCall] = []
+
+    def take(match: "re.Match[str]") -> str:
+        calls = _calls_of(match[1], names)
+        found.extend(calls)
+        return "" if calls else match[0]
+
+    rest = _TAGGED.sub(take, text)
+    return (rest.strip(), found) if found else (text, [])
+
+
+def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
+    """The calls that a text is, an object or a list of them; none where it is anything else beside."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return []
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    calls = [_call_of(each, names) for each in (value if isinstance(value, list) else [value])]
+    return [call for call in calls if call is not None] if all(calls) else []
+
+
+def _call_of(value: Any, names: Collection[str]) -> ToolCall | None:
+    if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
+        value = value["function"]
+    if not isinstance(value, Mapping) or value.get("name") not in names:
+        return None
+    arguments = value.get("arguments", value.get("parameters"))
+    if isinstance(arguments, Mapping):
+        return ToolCall(value["name"], json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(value["name"], arguments) if isinstance(arguments, str) else None
+
+
+class GrowingCalls:
+    """A text that comes in pieces: what is certainly no call is given at once, the rest where the text ends."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self._held = ""
+        self._shown = self._is_call = False
+
+    def add(self, piece: str) -> str:
+        """What of the text so far may be shown beyond what was."""
+        self._held += piece
+        start = self._held.lstrip()[:1]
+        if self._is_call or (not self._shown and start in ("", "{", "[")):
+            return ""  # nothing but spaces yet, or the beginning of an object
+        at = self._held.find(_OPEN)
+        self._is_call = at >= 0
+        kept = len(self._held) - at if self._is_call else _begun(self._held)
+        shown, self._held = self._held[: len(self._held) - kept], self._held[len(self._held) - kept :]
+        self._shown = self._shown or bool(shown)
+        return shown
+
+    def end(self) -> tuple[str, list[ToolCall]]:
+        """The rest of the text, and the calls."""
+        held, self._held = self._held, ""
+        return read_calls(held, self._names)
+
+
+def _begun(text: str) -> int:
+    """How many characters at the end of a text may begin a tag."""
+    return next((n for n in range(min(len(_OPEN) - 1, len(text)), 0, -1) if text.endswith(_OPEN[:n])), 0)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The tools of a request. names: those whose calls are read; forced: those of which one must be called."""
+
+    listed: Sequence[Mapping[str, Any]] = ()
+    names: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a call of one of the forced tools."""
+        return {"anyOf": [self._call_schema(tool["function"]) for tool in self.listed if self._is_forced(tool)]}
+
+    def _is_forced(self, tool: Mapping[str, Any]) -> bool:
+        return tool["function"]["name"] in self.forced
+
+    @staticmethod
+    def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
+        arguments = function.get("parameters") or {"type": "object"}
+        properties = {"name": {"const": function["name"]}, "arguments": arguments}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+
+
+def read_tools(tools: Any, choice: Any) -> Tools:
+    """``tools`` and ``tool_choice`` of a request. Raises Refused (400) naming the parameter."""
+    if not tools:
+        if choice not in (None, "auto", "none"):
+            raise Refused(400, "tool_choice must come with tools", param="tool_choice")
+        return Tools()
+    if not isinstance(tools, list) or len(tools) > _MOST or not all(map(_is_tool, tools)):
+        raise Refused(400, f"tools must be a list of at most {_MOST} functions with their names", param="tools")
+    names = tuple(tool["function"]["name"] for tool in tools)
+    if choice == "none":
+        return Tools()
+    if choice in (None, "auto"):
+        return Tools(tools, names)
+    forced = names if choice == "required" else (_named(choice),)
+    if forced[0] not in names:
+        raise Refused(
+            400,
+            f"tool_choice must be 'auto', 'none', 'required' or a function of tools; got {str(choice)[:100]}",
+            param="tool_choice",
+        )
+    return Tools(tools, names, forced)
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("parameters", {}), Mapping | None):
+        return False
+    return isinstance(function.get("name"), str) and bool(function["name"])
+
+
+def _named(choice: Any) -> Any:
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    return function.get("name") if isinstance(function, Mapping) else None
+
+
+def with_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message whose calls have their arguments as templates read them: as objects, where clients send JSON."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return dict(message)
+    return {**message, "tool_calls": [_with_object(call) for call in calls]}
+
+
+def _with_object(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except (ValueError, RecursionError):
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
