@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..records import by_row, collection_paused
+from ..records import by_row, collection_paused, untrack_young
 
 Array = np.ndarray[Any, Any]
 LARGE_VOCABULARY = 512  # below, argmax is about as fast
@@ -142,14 +142,36 @@ class CtcTranscripts:
         frames = int(ends.max()) if len(ends) else 0
         # Each frame's seconds are one object, which all records share: floats of their own would double the work.
         seconds = np.array([*(np.arange(frames + 1) * samples_per_frame / sampling_rate).tolist(), None], dtype=object)
-        columns = zip(seconds[starts.numpy()].tolist(), seconds[ends.numpy()].tolist(), strict=True)
         with collection_paused():
-            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, columns, strict=True)]
+            spans = _spans(starts.numpy(), ends.numpy(), seconds)
+            untrack_young(len(spans))
+            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, spans, strict=True)]
         return by_row(records, splits.tolist())
 
     def _word_pieces(self) -> list[str]:
         first, last, _ = self.word_runs
         return self._joined(zip(first.tolist(), (last + 1).tolist(), strict=True))
+
+
+def _spans(starts: Array, ends: Array, seconds: Array) -> list[tuple[float, float]]:
+    """``(seconds[start], seconds[end])`` of every emission. starts, ends: [N] int64, end at or after start.
+
+    Many rows of short emissions have most pairs several times: each is then made once, in a table of start and length.
+    """
+    lengths = ends - starts
+    width = int(lengths.max(initial=0)) + 1
+    if len(seconds) * width > 2 * len(starts):
+        return list(zip(seconds[starts].tolist(), seconds[ends].tolist(), strict=True))
+    codes = starts * width + lengths
+    used = np.zeros(len(seconds) * width, dtype=bool)
+    used[codes] = True
+    keys = np.flatnonzero(used)
+    first, length = np.divmod(keys, width)
+    pairs = zip(seconds[first].tolist(), seconds[first + length].tolist(), strict=True)
+    table = np.empty(len(used), dtype=object)
+    table[keys] = np.fromiter(pairs, dtype=object, count=len(keys))
+    spans: list[tuple[float, float]] = table[codes].tolist()
+    return spans
 
 
 def frame_ids(logits: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """CTC: collapse, characters and words with their frames, against transformers' tokenizer."""
 
+import gc
 import itertools
+import sys
 
 import pytest
 import torch
@@ -122,6 +124,33 @@ def test_rows_of_a_batch_are_what_they_are_alone(seed):
         assert offsets(found.characters()[row], "char") == expected
         alone = collapse_ctc(cut, ALPHABET)
         assert (alone.texts()[0], alone.words()[0]) == (found.texts()[row], found.words()[row])
+
+
+@pytest.mark.parametrize(("rows", "shared"), [(40, True), (1, False)])
+def test_seconds_of_many_rows_share_their_pairs(rows, shared):
+    """The same numbers as frame by frame; equal pairs of many rows are one object, those of a lone row are not sought."""
+    ids = torch.randint(0, 8, (rows, 60), generator=torch.Generator().manual_seed(0))
+    found = collapse_ctc(ids, ALPHABET)
+    for kind, key in (("char", "char"), ("word", "word")):
+        offsets_of = found.characters() if kind == "char" else found.words()
+        expected = [
+            [
+                {"text": c[key], "timestamp": (c["start_offset"] * 320 / 16000, c["end_offset"] * 320 / 16000)}
+                for c in row
+            ]
+            for row in offsets_of
+        ]
+        assert found.times(kind, 320, 16000) == expected
+    times = [chunk["timestamp"] for row in found.times("char", 320, 16000) for chunk in row]
+    assert (len({id(pair) for pair in times}) == len(set(times)) < len(times)) == shared
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python 3.14 keeps tuples on the collector's books")
+def test_the_collector_need_not_walk_over_many_records():
+    ids = torch.randint(0, 8, (40, 100), generator=torch.Generator().manual_seed(0))
+    records = collapse_ctc(ids, ALPHABET).times("char", 320, 16000)
+    assert not any(gc.is_tracked(record) for row in records for record in row)
+    assert gc.isenabled()
 
 
 def test_chunks_join_before_they_collapse():
