@@ -14,7 +14,7 @@ from pathlib import Path
 TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
 VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
 AUDIO = ("sounds", "spoken-words")
-MULTIMODAL = ("captions", "receipts")
+MULTIMODAL = ("captions", "receipts", "visual-questions")
 FOLDERS = (*TEXT, *VISION, *AUDIO, *MULTIMODAL)
 
 _TASKS = {
@@ -36,6 +36,8 @@ _TASKS = {
     "forced-alignment": "spoken-words",
     "document-question-answering": "receipts",
     "image-to-text": "captions",
+    "visual-question-answering": "visual-questions",
+    "vqa": "visual-questions",
     "depth-estimation": "distances",
     "image-classification": "shapes",
     "image-feature-extraction": "shapes",

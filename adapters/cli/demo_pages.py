@@ -1,4 +1,4 @@
-"""The demonstration's part on documents and on pictures in words: a receipt with its answers, captions."""
+"""The demonstration's part on documents and on pictures in words: a receipt, captions, questions about drawings."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,15 @@ from .demo_pictures import SCENES
 from .demo_text import percent, show, title
 
 PAGES = Path(checkpoints.__file__).with_name("demo_pages")
+ASKED = {
+    "one.png": {"What shape is yellow?": "triangle", "Is there a blue thing?": "no"},
+    "three.png": {
+        "What colour is the triangle?": "red",
+        "Is there a square?": "no",
+        "How many things are there?": "3",
+    },
+}
+"""Questions about drawings, with their right answers."""
 
 
 def pages(pipeline: Any, folder: Path) -> None:
@@ -17,6 +26,7 @@ def pages(pipeline: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     documents(pipeline, folder)
     captions(pipeline)
+    visual_questions(pipeline)
     show("see", f"the receipt with the places of its answers, receipt.png, is in {folder.resolve()}")
 
 
@@ -43,3 +53,18 @@ def captions(pipeline: Any) -> None:
     truth = json.loads((SCENES / "truth.json").read_text())
     show("in ", f"one.png, a {truth['one.png'][0]}")
     show("out", describe(str(SCENES / "one.png"))[0]["generated_text"])
+
+
+def visual_questions(pipeline: Any) -> None:
+    title("Questions about a picture")
+    ask = pipeline("visual-question-answering")
+    truth = json.loads((SCENES / "truth.json").read_text())
+    for name, asked in ASKED.items():
+        show("in ", f"{name}: {', '.join(truth[name])}")
+        found = ask(image=str(SCENES / name), question=list(asked), top_k=1)
+        for (question, right), answers in zip(asked.items(), found, strict=True):
+            best = answers[0]
+            show("ask", question)
+            show("out", f"{best['answer']}  ({percent(best['score'])})")
+            if best["answer"] != right:
+                show("not", f"the right answer is: {right}")

@@ -56,6 +56,16 @@ ABOUT = {
         "It knows such drawings and nothing else: a photograph gets a caption that means nothing. Of three things it "
         "often mixes up the colours: it is meant for one or two.",
     ),
+    "visual-questions": About(
+        "A ViLT that answers questions about a drawn picture: what colour or shape a thing has, how many there are, "
+        "whether there is one.",
+        "visual-question-answering",
+        "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`, and questions of `scene_questions.py` "
+        "that have one right answer, one a picture. While it trained it was also told what each patch of 8 x 8 pixels "
+        "shows: first that alone, on 28,800 pictures, then with the questions; that head is dropped.",
+        "It knows such drawings and such questions alone, and answers one of thirteen words to whatever it is asked. "
+        "What stands on the left or on the right it hardly tells: it is not meant to be asked that.",
+    ),
 }
 
 

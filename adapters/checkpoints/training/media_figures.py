@@ -12,7 +12,7 @@ from PIL import Image
 from ...pipelines import pipeline
 from .documents import receipts as pages
 from .names import Names
-from .pictures import picture_texts, scenes
+from .pictures import picture_texts, scene_questions, scenes
 from .sounds import noises, speech
 
 Figures = dict[str, float]
@@ -111,9 +111,26 @@ def captions(folder: Path, count: int = 400) -> Figures:
     return figures
 
 
+def visual_questions(folder: Path, count: int = 1000) -> Figures:
+    """A question each about pictures of one to three things, as many of every kind."""
+    ask: Any = pipeline("visual-question-answering", model=str(folder))
+    rng = np.random.default_rng(SEED)
+    kinds = [scene_questions.KINDS[number % len(scene_questions.KINDS)] for number in range(count)]
+    drawn = [scene_questions.asked(rng, kind) for kind in kinds]
+    items = [{"image": Image.fromarray(scene.image), "question": question.text} for scene, question in drawn]
+    said = [answers[0]["answer"] for answers in ask(items, top_k=1)]
+    right = [one == question.answer for one, (_, question) in zip(said, drawn, strict=True)]
+    figures = {"answers right": sum(right) / count}
+    for kind in scene_questions.KINDS:
+        own = [hit for hit, asked in zip(right, kinds, strict=True) if asked == kind]
+        figures[f"answers right, {kind}"] = sum(own) / len(own)
+    return figures
+
+
 FIGURES: dict[str, Callable[..., Figures]] = {
     "spoken-words": spoken_words,
     "sounds": sounds,
     "receipts": receipts,
     "captions": captions,
+    "visual-questions": visual_questions,
 }

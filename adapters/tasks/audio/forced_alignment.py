@@ -16,7 +16,7 @@ from ...running.options import require
 from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
 from . import speech_recognition
-from .features import pad_rows
+from .features import pad_rows, require_frames
 from .recognition_options import CTC, RecognitionOptions, kind_of, samples_per_frame
 from .results import Recognised, of_sound
 
@@ -78,6 +78,7 @@ def parse(loaded: Loaded, item: Any, options: AlignmentOptions) -> Spoken:
         timeout=options.timeout,
         compat=False,
     )
+    require_frames(loaded, sound.samples)
     words = text.split()
     ids, word_of = _letters(loaded, words, options)
     require(len(ids) > 0, f"text must have letters that the model knows; got {text!r}")

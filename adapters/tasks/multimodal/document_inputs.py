@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,14 @@ def _features(loaded: Loaded, picture: Any) -> Mapping[str, Any]:
     return found
 
 
+def _is_box(box: Any) -> bool:
+    """Four numbers from 0 to 1000, in anything that has a length."""
+    if isinstance(box, str | Mapping) or not hasattr(box, "__len__") or len(box) != 4:
+        return False
+    sides = [side.item() if hasattr(side, "item") else side for side in box]
+    return all(isinstance(side, Real) and 0 <= side <= 1000 for side in sides)
+
+
 def checked_words(word_boxes: Any) -> tuple[list[str], list[list[int]]]:
     """Words and boxes of ``[(word, (left, top, right, bottom)), ...]``, boxes in thousandths of the page."""
     words, boxes = [], []
@@ -90,7 +99,7 @@ def checked_words(word_boxes: Any) -> tuple[list[str], list[list[int]]]:
         word, box = entry
         if not isinstance(word, str):
             raise TypeError(f"word_boxes must be pairs of a word and a box; got {word!r} for the word at {place}")
-        if len(box) != 4 or not all(0 <= side <= 1000 for side in box):
+        if not _is_box(box):
             raise ValueError(
                 f"boxes must be (left, top, right, bottom) in thousandths of the page; got {box} at {place}"
             )

@@ -20,7 +20,7 @@ from afterlogits.adapters.checkpoints.training.media_figures import FIGURES
 from afterlogits.adapters.checkpoints.training.media_models import KINDS
 from afterlogits.adapters.checkpoints.training.names import Names
 from afterlogits.adapters.checkpoints.training.optimise import Schedule, fit
-from afterlogits.adapters.checkpoints.training.pictures import picture_texts, scenes
+from afterlogits.adapters.checkpoints.training.pictures import picture_texts, scene_questions, scenes, visual_questions
 from afterlogits.adapters.cli import demo_pages
 from tests.adapters.checkpoints.media_cards import card, close_to
 from tests.adapters.tasks.parity import same
@@ -54,8 +54,32 @@ def test_the_demonstration_prints_and_draws(tmp_path: Path, capsys: pytest.Captu
         pixels = np.asarray(page)[:, : receipts.WIDTH].reshape(-1, 3)
         coloured = pixels[pixels.max(1) > pixels.min(1)]
         assert len(np.unique(coloured, axis=0)) == 5  # a box for each of five questions, on a grey page
-    for title in ("Questions about a document", "Captions", "out a yellow triangle"):
+    for title in ("Questions about a document", "Captions", "out a yellow triangle", "Questions about a picture"):
         assert title in said
+
+
+def test_questions_of_the_demonstration_have_the_answers_that_are_shown() -> None:
+    """By what is known of the drawings, in the words of the truth beside them."""
+    truth = json.loads((demo_pages.SCENES / "truth.json").read_text())
+    for name, asked in demo_pages.ASKED.items():
+        for text, answer in asked.items():
+            assert answer == answered(text, truth[name])
+
+
+def answered(text: str, names: list[str]) -> str:
+    """The slow reader of a question about things, given as "red circle", from left to right."""
+    words = text.lower().rstrip("?").replace("color", "colour").split()
+    things = [name.split() for name in names]
+    if words[-3:-1] == ["on", "the"]:
+        return things[0 if words[-1] == "left" else -1][words[1] == "shape"]
+    wanted = {word.removesuffix("s") for word in words} & {"circle", "square", "triangle", *scenes.COLOURS}
+    fitting = [thing for thing in things if wanted <= set(thing)]
+    if words[:2] == ["how", "many"]:
+        return str(len(fitting))
+    if words[0] == "is":
+        return "yes" if fitting else "no"
+    assert len(fitting) == 1
+    return fitting[0][words[1] != "colour"]
 
 
 def test_the_page_is_what_the_seed_draws() -> None:
@@ -108,7 +132,50 @@ def test_captions_name_things_from_left_to_right() -> None:
         assert said == [f"a {scenes.NAMES[thing.label]}" for thing in sorted(things, key=lambda thing: thing.x)]
 
 
-@pytest.mark.parametrize("name", ["receipts", "captions"])
+@pytest.mark.parametrize("kind", scene_questions.KINDS)
+def test_questions_about_pictures_have_one_right_answer(kind: str) -> None:
+    """By the slow reader; every form of a question is a whole number of words that the model's vocabulary has."""
+    rng, said = np.random.default_rng(6), set()
+    for _ in range(150):
+        scene, asked = scene_questions.asked(rng, kind)
+        things = sorted(scene.things, key=lambda thing: thing.x)
+        assert asked.kind == kind
+        assert asked.answer == answered(asked.text, [scenes.NAMES[thing.label] for thing in things]), asked
+        pieces = visual_questions.tokenizer().tokenize(asked.text)
+        assert not any(piece.startswith("##") or piece == "[UNK]" for piece in pieces)
+        assert len(pieces) + 2 <= visual_questions.LONGEST
+        said.add(asked.answer)
+    assert said <= set(scene_questions.ANSWERS) and len(said) > 1
+
+
+def test_patches_show_what_covers_them() -> None:
+    """A red circle of radius 8 around (16, 20): its centre lies in row 2, column 2; the corner patch is ground."""
+    thing = scenes.Thing(shape=0, colour=0, x=16.0, y=20.0, radius=8.0)
+    scene = scenes.draw(np.random.default_rng(0), [thing])
+    names, centres = visual_questions.patch_truth(scene)
+    assert names.reshape(8, 8)[2, 2] == scenes.NAMES.index("red circle")
+    assert names[0] == names[-1] == len(scenes.NAMES)
+    assert np.flatnonzero(centres).tolist() == [2 * 8 + 2]
+
+
+def test_the_training_reads_pictures_as_the_pipeline_does() -> None:
+    """Patches in their own order give the logits of the processor's pixels, which transformers shuffles."""
+    model, (processor, _) = visual_questions.answerer(), visual_questions.answerer_parts()
+    rng = np.random.default_rng(5)
+    batch = visual_questions.asked_batch(rng, 4)
+    scene, _ = scene_questions.asked(np.random.default_rng(3), "colour")
+    own = processor(images=Image.fromarray(scene.image), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(own, visual_questions.pixels([scene.image]) * 2 - 1)
+    texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        patches = visual_questions._patches(model, batch)
+        mask = torch.ones(patches.shape[:2], dtype=torch.long)
+        one = model(**texts, image_embeds=patches, pixel_mask=mask).logits
+        other = model(**texts, pixel_values=batch["pixel_values"]).logits
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["receipts", "captions", "visual-questions"])
 def test_training_twice_gives_the_same_bits(name: str) -> None:
     """Three steps from the same seed."""
     kind, weights = KINDS[name], []
@@ -116,6 +183,7 @@ def test_training_twice_gives_the_same_bits(name: str) -> None:
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
         model = kind.model()
-        fit(model, iter([kind.batch(rng, 4) for _ in range(3)]), kind.loss, Schedule(3, batch_size=4), name)
+        for lesson in filter(None, (kind.before, kind.lesson)):
+            fit(model, iter([lesson.batch(rng, 4) for _ in range(3)]), lesson.loss, Schedule(3, batch_size=4), name)
         weights.append(model.state_dict())
     assert all(torch.equal(one, weights[1][key]) for key, one in weights[0].items())

@@ -153,6 +153,7 @@ def test_training_twice_gives_the_same_bits(name: str, monkeypatch: pytest.Monke
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
         model = kind.model()
-        fit(model, iter([kind.batch(rng, 4) for _ in range(3)]), kind.loss, Schedule(3, batch_size=4), name)
+        batches = iter([kind.lesson.batch(rng, 4) for _ in range(3)])
+        fit(model, batches, kind.lesson.loss, Schedule(3, batch_size=4), name)
         weights.append(model.state_dict())
     assert all(torch.equal(one, weights[1][key]) for key, one in weights[0].items())

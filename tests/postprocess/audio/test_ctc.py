@@ -128,7 +128,7 @@ def test_rows_of_a_batch_are_what_they_are_alone(seed):
 
 @pytest.mark.parametrize(("rows", "shared"), [(40, True), (1, False)])
 def test_seconds_of_many_rows_share_their_pairs(rows, shared):
-    """The same numbers as frame by frame; equal pairs of many rows are one object, those of a lone row are not sought."""
+    """The same numbers as frame by frame; equal pairs of many rows are one object, those of a lone row may be two."""
     ids = torch.randint(0, 8, (rows, 60), generator=torch.Generator().manual_seed(0))
     found = collapse_ctc(ids, ALPHABET)
     for kind, key in (("char", "char"), ("word", "word")):

@@ -44,6 +44,10 @@ def test_a_sound_too_short_for_the_model_costs_no_other():
     found = pipe([GOOD, GOOD[:399], GOOD[:400]], on_error="record")
     assert found[0] == pipe(GOOD) and "error" in found[1] and "error" not in found[2]
     assert found[1]["error"] == "audio must have at least 400 samples for Wav2Vec2ForCTC; got 399"
+    model, extractor = wav2vec2()
+    align = pipeline("forced-alignment", model=model, tokenizer=ctc_tokenizer(), feature_extractor=extractor)
+    aligned = align([GOOD, GOOD[:399]], text=["the sea", "the sea"], on_error="record")
+    assert aligned[0] == align(GOOD, text="the sea") and aligned[1]["error"] == found[1]["error"]
 
 
 def test_samples_that_are_no_numbers_answer_as_there_with_a_warning():

@@ -112,6 +112,8 @@ NO_PAGES = [
     ({"question": "", "word_boxes": word_boxes(2)}, "question must not be empty; got ''"),
     ({"question": "who", "word_boxes": [("a", (1, 2, 3))]}, "boxes must be (left, top, right, bottom) in thousandths"),
     ({"question": "who", "word_boxes": [("a", (1, 2, 3, 1001))]}, "boxes must be (left, top, right, bottom) in"),
+    ({"question": "who", "word_boxes": [("a", None)]}, "boxes must be (left, top, right, bottom) in thousandths"),
+    ({"question": "who", "word_boxes": [("a", [0, "1", 2, 3])]}, "boxes must be (left, top, right, bottom) in"),
     ({"question": "who", "word_boxes": ["a"]}, "word_boxes must be pairs of a word and a box; got 'a' at 0"),
     ({"question": "who", "image": "nowhere.png"}, "image must be a file that exists"),
     ({"word_boxes": word_boxes(2)}, "item must have a field 'question'"),
