@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ def _is_box(box: Any) -> bool:
     if isinstance(box, str | Mapping) or not hasattr(box, "__len__") or len(box) != 4:
         return False
     sides = [side.item() if hasattr(side, "item") else side for side in box]
-    return all(isinstance(side, Real) and 0 <= side <= 1000 for side in sides)
+    return all(isinstance(side, int | float) and 0 <= side <= 1000 for side in sides)
 
 
 def checked_words(word_boxes: Any) -> tuple[list[str], list[list[int]]]:
