@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from .nms import nms
-from .run_lengths import RunLengths, encode_masks, join_run_lengths
+from .run_lengths import RunLengths, encode_beside, encode_masks, join_run_lengths
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
 
 EDGE = 20.0  # pixels from the edge of a crop at which an object counts as cut off
@@ -67,7 +68,7 @@ def upscaled_masks(
         # torch's last bits depend on how many masks a prompt has: others fill the last prompt up.
         short = -len(chosen) % channels
         filled = torch.cat((chosen, chosen[-1:].expand(short))) if short else chosen
-        masks = flat[filled].view(-1, channels, *flat.shape[1:])
+        masks = flat.index_select(0, filled).view(-1, channels, *flat.shape[1:])
         yield _resized(masks, size, pad_size, input_size).flatten(0, 1)[: len(chosen)]
 
 
@@ -106,9 +107,9 @@ def filter_masks(
     if len(flat) != len(scores):
         raise ValueError(f"iou_scores must be one of each of {len(flat)} masks; got {len(scores)}")
     index = _by_quality(scores, pred_iou_thresh)
-    parts = (flat[index[first : first + 1]] for first in range(len(index)))
+    parts = (flat.index_select(0, index[first : first + 1]) for first in range(len(index)))
     options = (stability_score_thresh, mask_threshold, stability_score_offset)
-    return _candidates(parts, scores[index], image_size, crop_box, options)
+    return _candidates(parts, scores.index_select(0, index), image_size, crop_box, options)
 
 
 def generate_masks(
@@ -138,12 +139,14 @@ def generate_masks(
     size = (bottom - top, right - left)
     parts = upscaled_masks(logits, size, pad_size=pad_size, input_size=input_size, index=index)
     options = (stability_score_thresh, mask_threshold, stability_score_offset)
-    return _candidates(parts, scores[index], image_size, crop_box, options)
+    return _candidates(parts, scores.index_select(0, index), image_size, crop_box, options)
 
 
 def _by_quality(scores: Tensor, threshold: float) -> Tensor:
+    """The places of scores above ``threshold``, where they lie; on a device their number is what is waited for."""
     if threshold > 0.0:
-        return (scores > threshold).nonzero()[:, 0]
+        (good,) = received(scores > threshold)
+        return sent(good.nonzero()[:, 0], scores.device)
     return torch.arange(len(scores), device=scores.device)
 
 
@@ -167,6 +170,8 @@ def _candidates(
     parts: mask logits [n, H, W] one after another, so that no more than a part is ever held. options: the least
     stability, the level of a mask, the offset at which its stability is judged.
     """
+    if scores.device.type != "cpu":
+        return _device_candidates(parts, scores, image_size, crop_box, options)
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
     runs, boxes, kept, stable, first = [], [], [], 0, 0
@@ -191,6 +196,39 @@ def _candidates(
     return MaskCandidates(join_run_lengths(runs, image_size), scores[torch.cat(kept)], torch.cat(boxes))
 
 
+def _device_candidates(
+    parts: Iterator[Tensor],
+    scores: Tensor,
+    image_size: tuple[int, int],
+    crop_box: Sequence[float] | Tensor | None,
+    options: tuple[float, float, float],
+) -> MaskCandidates:
+    """The same on a device, which is waited for once a part: masks that do not pass are read as empty ones."""
+    least, level, offset = options
+    corners = _corners_of(crop_box, image_size)
+    shift = sent(torch.tensor([corners[0], corners[1]] * 2), scores.device)
+    runs, boxes, kept, stable, first = [], [], [], 0, 0
+    for part in parts:
+        places = torch.arange(first, first + len(part))
+        first += len(part)
+        found = part > level
+        good = _stability(part, level, offset) > least if least > 0.0 else torch.ones_like(found[:, 0, 0])
+        box = mask_boxes(found)
+        passed = good & ~_near_crop_edge(box, corners, image_size)
+        shown = _padded(found & passed[:, None, None], corners, image_size)
+        lengths, (good, passed, box) = encode_beside(shown, good, passed, box + shift)
+        chosen = passed.nonzero()[:, 0]
+        stable += int(good.sum())
+        runs.append(lengths.select(chosen.tolist()))
+        boxes.append(box[chosen])
+        kept.append(places[chosen])
+    if not stable:
+        empty = torch.zeros(0, 4, device=scores.device)
+        return MaskCandidates(join_run_lengths([], image_size), scores[:0], empty)
+    places, box = (sent(torch.cat(each), scores.device) for each in (kept, boxes))
+    return MaskCandidates(join_run_lengths(runs, image_size), scores.index_select(0, places), box)
+
+
 def _stability(masks: Tensor, level: float, offset: float) -> Tensor:
     """Area at the higher level over area at the lower, [N] float32; 0 / 0 is NaN and passes nothing."""
     high, low = ((masks > level + step).flatten(1).sum(dim=1, dtype=torch.int32) for step in (offset, -offset))
@@ -210,9 +248,9 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 def _near_crop_edge(boxes: Tensor, corners: tuple[int, int, int, int], image_size: tuple[int, int]) -> Tensor:
     """[N] bool: a side of the box lies within 20 pixels of the same side of the crop, and not of the image's."""
-    placed = (boxes + torch.tensor([corners[0], corners[1]] * 2, device=boxes.device)).float()
+    placed = (boxes + sent(torch.tensor([corners[0], corners[1]] * 2), boxes.device)).float()
     crop, image = (
-        torch.tensor(values, dtype=torch.float32, device=boxes.device)
+        sent(torch.tensor(values, dtype=torch.float32), boxes.device)
         for values in (corners, (0, 0, image_size[1], image_size[0]))
     )
     near = ((placed - crop).abs() <= EDGE) & ~((placed - image).abs() <= EDGE)
@@ -236,7 +274,8 @@ def merge_candidates(parts: Sequence[MaskCandidates], *, iou_threshold: float = 
     scores, boxes = torch.cat([part.scores for part in parts]), torch.cat([part.boxes for part in parts])
     kept = nms(boxes.float(), scores, iou_threshold=iou_threshold)
     runs = join_run_lengths([part.runs for part in parts], parts[0].runs.size)
-    return MaskCandidates(runs.select(kept.tolist()), scores[kept], boxes[kept])
+    (places,) = received(kept)
+    return MaskCandidates(runs.select(places.tolist()), scores[kept], boxes[kept])
 
 
 def without_overlap(logits: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def encode_masks(masks: Tensor) -> RunLengths:
     if height * width == 0:
         raise ValueError(f"masks must have at least one pixel; got shape {list(masks.shape)}")
     if there.device.type != "cpu":
-        return _from_changes(*_device_changes(there.detach()), count, (height, width))
+        return encode_beside(there.detach())[0]
     pixels = there.detach().contiguous().numpy().view(np.uint8)
     first = pixels[:, 0, 0].astype(np.int64)
     differ = pixels[:, 1:] ^ pixels[:, :-1]
@@ -113,29 +113,29 @@ def encode_masks(masks: Tensor) -> RunLengths:
     return _from_changes(keys, first, count, (height, width))
 
 
-def _places(differ: Tensor, guess: int) -> Counts:
-    """Where a long [N] bool of a device is True, ascending, on the host: one wait, or two where there are more than
-    ``guess``."""
-    size = min(guess, len(differ))
-    try:
-        found, count = received(torch.nonzero_static(differ, size=size)[:, 0], differ.sum())
-    except NotImplementedError:  # torch before 2.6 has it on the CPU alone
-        found, count = torch.zeros(0), torch.tensor(size + 1)
-    if int(count) > size:
-        (found,) = received(differ.nonzero()[:, 0])
-    places: Counts = found.numpy()[: int(count)]
-    return places
-
-
-def _device_changes(there: Tensor) -> tuple[Counts, Counts]:
-    """Keys and first pixels, as ``_from_changes`` takes them, of masks [K, H, W] bool where they lie."""
+def encode_beside(there: Tensor, *beside: Tensor) -> tuple[RunLengths, list[Tensor]]:
+    """The run lengths of masks [K, H, W] bool of a device, and what else of it the host is to have in the same wait."""
     flat = there.transpose(1, 2).flatten(1)
     differ = torch.cat((flat[:, :1], flat[:, 1:] ^ flat[:, :-1]), dim=1)  # a mask begins behind background
-    keys = _places(differ.flatten(), CHANGES_A_COLUMN * there.shape[0] * there.shape[2])
+    keys, found = _places(differ.flatten(), CHANGES_A_COLUMN * there.shape[0] * there.shape[2], beside)
     owner, place = np.divmod(keys, flat.shape[1])
     first = np.zeros(len(flat), dtype=np.int64)
     first[owner[place == 0]] = 1
-    return keys[place > 0], first
+    return _from_changes(keys[place > 0], first, len(there), (there.shape[1], there.shape[2])), found
+
+
+def _places(differ: Tensor, guess: int, beside: Sequence[Tensor]) -> tuple[Counts, list[Tensor]]:
+    """Where a long [N] bool of a device is True, ascending, on the host, with the tensors ``beside``: one wait, or more
+    where there are more places than ``guess``."""
+    size = min(guess, len(differ))
+    try:
+        found, count, *others = received(torch.nonzero_static(differ, size=size)[:, 0], differ.sum(), *beside)
+    except NotImplementedError:  # torch before 2.6 has it on the CPU alone
+        found, count, *others = torch.zeros(0), torch.tensor(size + 1), *received(*beside)
+    if int(count) > size:
+        (found,) = received(differ.nonzero()[:, 0])
+    places: Counts = found.numpy()[: int(count)]
+    return places, others
 
 
 def _from_changes(keys: Counts, first: Counts, count: int, size: tuple[int, int]) -> RunLengths:

@@ -1,12 +1,13 @@
 """Masks of everything in pictures, as the mask-generation pipeline of transformers 5.23, without torchvision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ....postprocess.transfers import sent
 from ....postprocess.vision.connected import clean_masks
 from ....postprocess.vision.crops import plan_crops
 from ....postprocess.vision.mask_generation import MaskCandidates, generate_masks, mask_boxes, merge_candidates
@@ -14,6 +15,7 @@ from ....postprocess.vision.run_lengths import encode_masks
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require_count
+from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .families import on_torchvision
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
@@ -76,10 +78,12 @@ def _side(size: Any, name: str) -> Any:
     return size.get(name) if hasattr(size, "get") else getattr(size, name, None)
 
 
-def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> Reading:
     """Per crop the masks that its points give and that are good enough, a set for each group of points."""
     embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
-    return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
+    found = [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
+    read = iter((yield [column for crop in found for own in crop for column in (own.scores, own.boxes)]))
+    return [[replace(own, scores=next(read), boxes=next(read)) for own in crop] for crop in found]
 
 
 def _of_crop(embeddings: Any, number: int) -> Any:
@@ -97,7 +101,7 @@ def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerati
         if isinstance(embeddings, tuple)
         else {"image_embeddings": embeddings}
     )
-    points = row.facts["points"].to(loaded.device)
+    points = sent(row.facts["points"], loaded.device)
     step = options.points_per_batch or len(points)
     pad = getattr(loaded.image_processor, "pad_size", None) if row.facts["seen"] is not None else None
     found = []

@@ -11,6 +11,7 @@ from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.extras import need
 from ...running.options import require, require_count
+from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared
 from .families import find_poses
 from .images import ImageOptions, Picture, call_with, image_row, picture_task, read_one
@@ -69,13 +70,13 @@ def encode(loaded: Loaded, items: Sequence[Persons], options: PoseOptions) -> li
     return prepared
 
 
-def forward(loaded: Loaded, batch: Batch, options: PoseOptions) -> list[Any]:
+def forward(loaded: Loaded, batch: Batch, options: PoseOptions) -> Reading:
     """Per person its points."""
     inputs: dict[str, Tensor] = dict(batch.inputs)
     if options.dataset_index is not None:
         inputs["dataset_index"] = torch.full((len(batch.rows),), options.dataset_index, device=loaded.device)
     boxes = [row.facts["box"] for row in batch.rows]
-    heatmaps = loaded.model(**inputs)["heatmaps"]
+    (heatmaps,) = yield [loaded.model(**inputs)["heatmaps"]]
     (people,) = find_poses(
         loaded.image_processor,
         heatmaps,

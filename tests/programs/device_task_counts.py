@@ -1,0 +1,77 @@
+"""How often a batch of each task waits for a device: ``python -m tests.programs.device_task_counts``.
+
+``--write docs/gpu-counts.md`` puts the table on the page. The cases and the counting are those of
+``tests/pretend_cuda/test_tasks.py``, which holds every task to its number; no GPU is in it.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+from tests.pretend_cuda import test_tasks
+
+_MARK = "<!-- tasks -->"
+# Waits a batch on 28 November 2026, where they were not one. Others' own methods were not counted then.
+BEFORE = {
+    "maskformer": 50,
+    "mask2former": 25.5,
+    "detr_segmentation": 51,
+    "text2text-generation": 9,
+    "automatic-speech-recognition whisper": 2,
+    "automatic-speech-recognition speech2text": 10,
+    "text-to-audio vits": 4,
+    "document-question-answering donut": 3,
+    "decision llama": 3.7,
+}
+
+
+def counted() -> dict[str, float]:
+    """The waits of a batch of every case, by its name."""
+    found: dict[str, float] = {}
+    plain = test_tasks.compare
+
+    def noted(task: str, *given: object, **named: object) -> float:
+        found[str(given[5] if len(given) > 5 and given[5] else task)] = waits = plain(task, *given, **named)  # type: ignore[arg-type]
+        return waits
+
+    with mock.patch.object(test_tasks, "compare", noted), tempfile.TemporaryDirectory() as folder:
+        runs: list[Callable[[], None]] = [partial(test_tasks.test_text_tasks, name) for name in test_tasks.TEXT]
+        pictures = [(task, name) for task in test_tasks.vision.TASKS for name in test_tasks.vision.CASES[task]]
+        runs += [partial(test_tasks.test_vision_tasks, *each, folder) for each in pictures]
+        runs += [partial(test_tasks.test_audio_and_multimodal_tasks, key) for key in test_tasks.HEARD]
+        runs += [partial(test_tasks.test_tasks_of_this_package, task) for task in test_tasks.FURTHER]
+        for run in runs:
+            run()
+    return found
+
+
+def markdown(found: dict[str, float]) -> str:
+    """The tasks that wait or waited more than once, and how many others there are."""
+    listed = {name: waits for name, waits in found.items() if waits > 1 or name in BEFORE}
+    lines = ["| task or model | waits a batch | before | at most |", "|---|---|---|---|"]
+    for name, waits in listed.items():
+        before = f"{BEFORE[name]:g}" if name in BEFORE else "-"
+        lines.append(f"| {name} | {waits:.3g} | {before} | {test_tasks.MOST.get(name, 1):g} |")
+    others = [waits for name, waits in found.items() if name not in listed]
+    once = sum(waits == 1 for waits in others)
+    return "\n".join(
+        [*lines, "", f"Of the other {len(others)} tasks and models {once} wait once a batch, the rest less often."]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="a page whose part between two lines of <!-- tasks --> is replaced")
+    asked = parser.parse_args()
+    table = markdown(counted())
+    print(table)
+    if asked.write is not None:
+        before, _, after = asked.write.read_text().split(_MARK)
+        asked.write.write_text(f"{before}{_MARK}\n{table}\n{_MARK}{after}")
+
+
+if __name__ == "__main__":
+    main()
