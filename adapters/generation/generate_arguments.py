@@ -58,6 +58,7 @@ class GenerateArguments(TypedDict, total=False):
     grammar_engine: Any
     guidance_scale: Any
     json_schema: Any
+    jump_ahead: Any
     length_penalty: float | None
     logit_bias: Any
     logits_processor: Any

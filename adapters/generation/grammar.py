@@ -17,17 +17,20 @@ from .request import GRAMMAR_OPTIONS, has_grammar_rows
 
 __all__ = ["GrammarProcessor", "take_grammars"]
 
+_OPTIONS = (*GRAMMAR_OPTIONS, "grammar_engine", "jump_ahead")
+
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
     """Keeps every row inside its grammar: what the loops of this engine make a ``GrammarStep`` of.
 
-    constraints: one for all rows, or one a prompt, None for a free row. Called as transformers calls its processors,
+    constraints: one for all rows, or one a prompt, None for a free row. jumps: whether tokens that are certain are
+    appended without a choice, and read by the model together. Called as transformers calls its processors,
     it serves loops of transformers' own and speculation too: each row's matcher goes to where the row's new tokens
     are, which takes back what was only guessed. One call of ``generate`` has one processor.
     """
 
-    def __init__(self, engine: GrammarEngine, constraints: Sequence[Constraint | None]) -> None:
-        self.engine, self.constraints = engine, list(constraints)
+    def __init__(self, engine: GrammarEngine, constraints: Sequence[Constraint | None], *, jumps: bool = True) -> None:
+        self.engine, self.constraints, self.jumps = engine, list(constraints), jumps
         for constraint in self.constraints:
             if constraint is not None:
                 engine.matcher(constraint)
@@ -68,7 +71,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: Any) -> GrammarProcessor:
         """For an assistant that transformers gives processors of its own: at the same prompt, with matchers anew."""
-        twin = GrammarProcessor(self.engine, self.constraints)
+        twin = GrammarProcessor(self.engine, self.constraints, jumps=self.jumps)
         twin._prompt_length = self._prompt_length
         twin._rows = [None if row is None else row.fork() for row in self._rows]
         return twin
@@ -81,9 +84,9 @@ def take_grammars(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     grammar cannot be read; TypeError for what is no grammar.
     """
     if not any(options.get(name) is not None for name in (*GRAMMAR_OPTIONS, "grammar_engine")):
-        return {name: value for name, value in options.items() if name not in (*GRAMMAR_OPTIONS, "grammar_engine")}
+        return {name: value for name, value in options.items() if name not in _OPTIONS}
     options = dict(options)
-    name = options.pop("grammar_engine", None)
+    name, jumps = options.pop("grammar_engine", None), options.pop("jump_ahead", None)
     constraints = _constraints({kind: options.pop(kind, None) for kind in GRAMMAR_OPTIONS})
     if not any(constraints):
         return options
@@ -92,7 +95,10 @@ def take_grammars(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("tokenizer must be given for a grammar; got None")
     vocab_size = int(model.config.get_text_config(decoder=True).vocab_size)
     engine = engine_of(tokenizer, vocab_size, _ends(model, options), name)
-    options["logits_processor"] = [*(options.get("logits_processor") or ()), GrammarProcessor(engine, constraints)]
+    options["logits_processor"] = [
+        *(options.get("logits_processor") or ()),
+        GrammarProcessor(engine, constraints, jumps=jumps is None or bool(jumps)),
+    ]
     return options
 
 

@@ -19,10 +19,10 @@ from ...decoding.sampling.step_graph import StepGraph
 from ...decoding.search.decode_loop import Select
 from ...decoding.search.history import History
 from .grammar import GrammarProcessor
-from .processors import translate
+from .processors import Deferred, translate
 from .request import OWN_OPTIONS, Request, has_rows, per_row
 
-__all__ = ["BeamFilters", "SamplerSelect", "build_sampler", "build_selection", "require_draws"]
+__all__ = ["BeamFilters", "SamplerSelect", "build_sampler", "build_selection", "known_ahead", "require_draws"]
 
 # Transformers' warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
@@ -84,31 +84,42 @@ class GreedySelect:
             warnings.warn(f"logits hold NaN in row {row} at step {step}: its token means nothing", stacklevel=2)
 
 
-class GrammarSelect(GreedySelect):
-    """The most probable token that each row's grammar allows: the last stage and the choice in one.
+class GrammarStage:
+    """The stage of a grammar, whose first masks are made while the model reads the prompt."""
+
+    def __init__(self, grammar: GrammarProcessor, history: History, *, greedy: bool = False) -> None:
+        self.grammar = grammar
+        self.rule: GrammarStep | GreedyGrammar = (GreedyGrammar if greedy else GrammarStep)(
+            grammar.matchers(history.batch_size), grammar.engine.vocab_size
+        )
+        self.rule.begin()
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return self.rule.apply(logits) if isinstance(self.rule, GrammarStep) else logits
+
+    def advance(self, token_ids: Tensor) -> None:
+        self.rule.advance(token_ids)
+
+    def select_rows(self, rows: Tensor) -> None:
+        self.rule.select_rows(rows)
+
+    def certain(self) -> Sequence[int | None] | None:
+        return self.rule.certain()
+
+
+class GrammarSelect(GreedySelect, GrammarStage):
+    """The most probable token that each row's grammar allows: the stage and the choice in one.
 
     On another device than the CPU the stage masks the logits, and the choice is as without a grammar.
     """
 
     def __init__(self, grammar: GrammarProcessor, history: History) -> None:
-        super().__init__()
-        matchers = grammar.matchers(history.batch_size)
-        on_cpu = history.ids.device.type == "cpu"
-        self._rule = (GreedyGrammar if on_cpu else GrammarStep)(matchers, grammar.engine.vocab_size)
-        self._rule.begin()
-
-    def apply(self, logits: Tensor) -> Tensor:
-        return self._rule.apply(logits) if isinstance(self._rule, GrammarStep) else logits
-
-    def advance(self, token_ids: Tensor) -> None:
-        self._rule.advance(token_ids)
-
-    def select_rows(self, rows: Tensor) -> None:
-        self._rule.select_rows(rows)
+        GreedySelect.__init__(self)
+        GrammarStage.__init__(self, grammar, history, greedy=history.ids.device.type == "cpu")
 
     def _pick(self, logits: Tensor) -> Tensor:
-        assert isinstance(self._rule, GreedyGrammar)
-        return self._rule.choose(logits)
+        assert isinstance(self.rule, GreedyGrammar)
+        return self.rule.choose(logits)
 
 
 class SamplerSelect:
@@ -189,9 +200,31 @@ def build_selection(
         return _greedy(logits_processor, history, scores_wanted)
     processors, select = build_sampler(logits_processor, request, batch_size, config.num_return_sequences or 1)
     stages = translate(processors, history)
+    if processors and type(processors[-1]) is GrammarProcessor:
+        stages[-1] = GrammarStage(processors[-1], history)
     if not scores_wanted:
         return stages, select
     return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
+
+
+def known_ahead(stages: Sequence[Any], select: Select) -> GrammarStage | None:
+    """The last of ``stages``, where what it is certain of needs no choice; None where a choice could be another.
+
+    That is so where no other stage forbids tokens, and where what is drawn depends on the seed and the place alone.
+    """
+    last = stages[-1] if stages else None
+    if not isinstance(last, GrammarStage) or not last.grammar.jumps or not all(map(_only_weighs, stages[:-1])):
+        return None
+    if isinstance(select, SamplerSelect):
+        params = select.params
+        if select.seeds is None or params.mirostat_tau is not None or params.adaptive_target is not None:
+            return None
+    last.rule.jumps = True
+    return last
+
+
+def _only_weighs(stage: Any) -> bool:
+    return isinstance(stage, Deferred) and type(stage.processor) is library.RepetitionPenaltyLogitsProcessor
 
 
 def _greedy(processors: Sequence[Any], history: History, scores_wanted: bool) -> tuple[list[Any], Select]:

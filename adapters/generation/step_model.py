@@ -5,6 +5,7 @@ is served. Most decoder-only and encoder-decoder models do not override that pre
 second step are kept as a template and only the token, the position and the mask change.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["AutoStepModel"]
 CACHE_NAMES: Sequence[str] = library.ALL_CACHE_NAMES
 # Not a value per row, even where there are as many as rows: the cache moves on its own, and 4.57 counts cache slots.
 NOT_ROWS = frozenset([*CACHE_NAMES, "cache_position"])
+_PLAIN_LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
 
 
 class AutoStepModel:
@@ -62,6 +64,7 @@ class AutoStepModel:
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
         self._slots = input_names(self.is_encoder_decoder)
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     # The three verbs of a StepModel.
 
@@ -93,6 +96,13 @@ class AutoStepModel:
         logits = self._take(outputs)
         self._try_template(inputs, outputs)
         return logits
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether ``step`` may be given several tokens a row now: their places in its inputs and cache are known."""
+        cache: Any = None if self._template is None else self._template["past_key_values"]
+        cache = getattr(cache, "self_attention_cache", cache)
+        return type(cache) is library.DynamicCache and all(type(one).__name__ in _PLAIN_LAYERS for one in cache.layers)
 
     def select_rows(self, rows: Tensor) -> None:
         count = self.history.batch_size
@@ -254,13 +264,17 @@ class AutoStepModel:
         stays."""
         assert self._template is not None
         inputs, slots = dict(self._template), self._slots
-        inputs[slots["token_ids"]] = token_ids[:, None]
+        count = 1 if token_ids.ndim == 1 else token_ids.shape[1]
+        inputs[slots["token_ids"]] = token_ids.reshape(-1, count)
         if self._position_ids is not None:
-            self._position_ids = self._position_ids + 1
+            first = self._position_ids[:, -1:] + 1
+            self._position_ids = first if count == 1 else first + torch.arange(count, device=first.device)
             inputs[slots["position_ids"]] = self._position_ids
         if self._mask is not None:
-            self._mask.append(self._mask.ids.new_ones(self._mask.batch_size))
+            self._mask.append(self._mask.ids.new_ones((self._mask.batch_size, count)))
             inputs[slots["mask"]] = self._mask.ids
+        if count > 1 and self._keeps_logits:
+            inputs["logits_to_keep"] = 1
         return inputs
 
     # Rows.

@@ -25,12 +25,14 @@ class GrammarRows(Generic[Found]):
 
     From ``advance`` and ``select_rows`` on, ``_look`` finds what the next step needs, on another thread, while the
     caller runs the model; ``_found`` waits for it. A row whose grammar has ended is free: what follows its end token is
-    padding.
+    padding. jumps: whether ``certain`` will be asked after every ``advance``.
     """
 
     def __init__(self, matchers: Sequence[GrammarMatcher | None]) -> None:
         self.rows = [None if matcher is None else TokenHistory(matcher) for matcher in matchers]
-        self._coming: Future[Found] | None = None
+        self.jumps = False
+        self._coming: Future[Found | None] | None = None
+        self._certain: Future[list[int | None] | None] = Future()
 
     def begin(self) -> None:
         """Begin the work for the first step."""
@@ -39,8 +41,15 @@ class GrammarRows(Generic[Found]):
     def advance(self, token_ids: Tensor) -> None:
         """Append one token to every row: token_ids [N]. Reads them; the work for the next step is begun."""
         self._wait()
-        tokens = token_ids.tolist()
-        self._coming = _worker().submit(self._go_on, tokens)
+        self._certain = Future()
+        self._coming = _worker().submit(self._go_on, token_ids.tolist(), self._certain)
+
+    def certain(self) -> list[int | None] | None:
+        """The next token of each row, None for one that has ended; None where a row has a choice, free rows too.
+
+        Heard as soon as the other thread knows it, which goes on to what else the step needs.
+        """
+        return self._certain.result() if self.jumps else None
 
     def select_rows(self, rows: Tensor) -> None:
         """Make row i continue what was row ``rows[i]``."""
@@ -58,27 +67,49 @@ class GrammarRows(Generic[Found]):
     def forced(self) -> list[Sequence[int]]:
         """The tokens that certainly come next, a row each."""
         self._wait()
-        return [() if one is None or not one.constrains else one.matcher.forced() for one in self.rows]
+        return [() if one is None or not one.constrains else one.forced() for one in self.rows]
 
     def _look(self) -> Found:
         raise NotImplementedError
 
     def _found(self) -> Found:
         """What ``_look`` found for this step."""
-        found = self._look() if self._coming is None else self._coming.result()
+        found = None if self._coming is None else self._coming.result()
         self._coming = None
-        return found
+        return self._look() if found is None else found
 
     def _wait(self) -> None:
         if self._coming is not None:
             self._coming.result()
             self._coming = None
 
-    def _go_on(self, tokens: Sequence[int]) -> Found:
+    def _go_on(self, tokens: Sequence[int], certain: Future[list[int | None] | None]) -> Found | None:
+        """Accept the tokens and look further; not where every row's next token is certain, for it will be taken."""
+        try:
+            following = self._accept(tokens, certain)
+        finally:
+            if not certain.done():
+                certain.set_result(None)
+        return self._look() if following is None else None
+
+    def _accept(self, tokens: Sequence[int], certain: Future[list[int | None] | None]) -> list[int | None] | None:
+        """Accept a token a row; what follows for certain is told before this returns, a choice where it is met."""
+        following: list[int | None] | None = [] if self.jumps else None
         for one, token_id in zip(self.rows, tokens, strict=True):
             if one is not None:
                 one.accept(token_id)
-        return self._look()
+            if following is None:
+                continue
+            if one is not None and one.matcher.ended:
+                following.append(None)
+            elif one is not None and not one.stray and one.forced():
+                following.append(one.forced()[0])
+            else:
+                following = None
+                certain.set_result(None)
+        if following is not None:
+            certain.set_result(following)
+        return following
 
 
 class GrammarStep(GrammarRows[list[int]]):

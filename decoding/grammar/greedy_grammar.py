@@ -139,7 +139,7 @@ class GreedyGrammar(GrammarRows[list["_Outlook | None"]]):
         return [None if one is None or not one.constrains else self._outlook(one) for one in self.rows]
 
     def _outlook(self, history: TokenHistory) -> _Outlook:
-        forced = history.matcher.forced()
+        forced = history.forced()
         if forced:
             history.likely = False
             return _Outlook(history, forced=forced[0])

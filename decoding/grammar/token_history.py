@@ -58,12 +58,14 @@ class TokenHistory:
         self.matcher = matcher
         self.tokens = list(tokens)
         self.stray = False  # a token the grammar does not allow has come: from then on the row is free
+        self._following: Sequence[int] | None = None
         self.likely = False  # whether the last choice was among the largest logits, as a guess of the next
 
     def accept(self, token_id: int) -> None:
         """Go on by a token."""
         if self.stray or self.matcher.ended:
             return
+        self._following = None
         if self.matcher.accept(token_id):
             self.tokens.append(token_id)
         else:
@@ -84,10 +86,17 @@ class TokenHistory:
             same += 1
         if len(self.tokens) > same:
             self.matcher.rollback(len(self.tokens) - same)
+            self._following = None
             del self.tokens[same:]
         self.stray = False
         for token_id in tokens[same:]:
             self.accept(token_id)
+
+    def forced(self) -> Sequence[int]:
+        """The tokens that certainly come next, asked once at each place."""
+        if self._following is None:
+            self._following = self.matcher.forced()
+        return self._following
 
     @property
     def constrains(self) -> bool:

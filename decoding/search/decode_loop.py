@@ -6,13 +6,13 @@ what transformers does, or leave the batch (``compact``).
 """
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Protocol
 
 from torch import Tensor
 
 from ..kernels.argmax import first_argmax
 from .history import History
+from .jump_ahead import Certain, jump
 from .progress import Progress, Recorder
 from .step_model import StepModel
 from .stopping import Stopping
@@ -61,6 +61,7 @@ def decode(
     on_tokens: Callable[[Tensor], None] | None = None,
     compact: bool = False,
     late_stop: bool = False,
+    ahead: Certain | None = None,
 ) -> Tensor:
     """Append tokens to ``history`` until every row is finished; return its ids, [B, T].
 
@@ -68,6 +69,8 @@ def decode(
     EOS criterion. on_tokens: called with each step's tokens [B]. compact: finished rows leave the model, the
     processors and the selection; their tokens are pads from then on. late_stop: on CUDA, whether any row goes on is
     heard while the next forward runs, so that the model reads one token more than it needs to; see ``Progress``.
+    ahead: the one of the processors that knows tokens before the model is asked; where it knows all rows' they are not
+    chosen, and the model reads them at once, if it ``takes_several``.
     Reads one device value a step, late or not, where rows may end before all do: whether any is still unfinished.
     A ``select`` with a ``finish`` is told of the end, for what it has not looked at yet; a model with a ``take_back``
     that the last token it has read is to be forgotten.
@@ -76,13 +79,20 @@ def decode(
         history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens, late=late_stop
     )
     logits = model.prefill()
-    for step in count():
+    step = 0
+    while True:
         logits = process(logits, processors, recorder)
         token_ids = progress.append(select(logits, step=step, rows=progress.rows))
         if progress.over:
             break
         for processor in processors:
             processor.advance(token_ids)
+        step += 1
+        if ahead is not None and not progress.late and getattr(model, "takes_several", False):
+            token_ids = jump(token_ids, progress, processors, ahead)
+            if progress.over:
+                break
+            step += token_ids[0].numel() - 1
         if compact and not progress.late and (keep := progress.leave()) is not None:
             token_ids = token_ids[keep]
             _select_rows(keep, model, processors)

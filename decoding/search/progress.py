@@ -35,9 +35,9 @@ class Progress:
     EOS criterion. on_tokens: called with each step's tokens [B].
     late: on CUDA, which rows are still unfinished is read one step late, by ``hear``, once the next forward is on its
     way; what leaves then leaves a batch whose size is a power of two, some finished rows among it.
-    ``rows`` [N] are the original rows still in the model once some have left, None before; ``over`` says that no row
-    goes on. Else reads one device value a step: how many rows are still unfinished; none where only a length or a
-    moment ends them.
+    ``rows`` [N] are the original rows still in the model once some have left, None before; ``num_alive`` how many go
+    on; ``over`` says that none does. Else reads one device value a step: how many rows are still unfinished; none where
+    only a length or a moment ends them.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Progress:
         self.rows: Tensor | None = None
         self.over = False
         self._alive = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)  # [N], in the model
-        self._num_alive = history.batch_size
+        self.num_alive = history.batch_size
         self._some_finished = False
         self.late = late and history.ids.device.type == "cuda" and stopping.may_end_rows
         self._flag = LateFlag()
@@ -74,16 +74,21 @@ class Progress:
         self._count()
         return token_ids
 
+    def going_on(self) -> list[bool]:
+        """Which of the N rows in the model go on."""
+        alive: list[bool] = self._alive.tolist()
+        return alive
+
     def hear(self) -> None:
         """Hear late whether a row goes on; called when the model has been given the tokens of the step."""
         self._heard = self._flag.receive()
         if self._heard is not None:
-            self._num_alive = int(self._heard.sum())
-            self.over = self._num_alive == 0
+            self.num_alive = int(self._heard.sum())
+            self.over = self.num_alive == 0
 
     def leave(self) -> Tensor | None:
         """Let finished rows leave: the places [M] among the N rows that stay, or None where all stay."""
-        if self._num_alive == self._alive.shape[0]:
+        if self.num_alive == self._alive.shape[0]:
             return None
         keep = self._power_of_two() if self.late else self._alive.nonzero().squeeze(1)
         if keep is None:
@@ -94,7 +99,7 @@ class Progress:
 
     def _power_of_two(self) -> Tensor | None:
         """The rows that were alive, filled up with finished ones; None where that is not half of the batch."""
-        size = 1 << max(self._num_alive - 1, 0).bit_length()
+        size = 1 << max(self.num_alive - 1, 0).bit_length()
         if self._heard is None or size >= self._alive.shape[0]:
             return None
         order = self._heard.to(torch.int8).argsort(descending=True, stable=True)
@@ -107,9 +112,9 @@ class Progress:
         if self.late:
             self._flag.send(self._alive)
         else:
-            self._num_alive = int(self._alive.sum())
-            self.over = self._num_alive == 0
-            self._some_finished = self._some_finished or self._num_alive < self._alive.shape[0]
+            self.num_alive = int(self._alive.sum())
+            self.over = self.num_alive == 0
+            self._some_finished = self._some_finished or self.num_alive < self._alive.shape[0]
 
     def _end(self, token_ids: Tensor) -> None:
         """See which rows end with these tokens [N]."""

@@ -27,7 +27,10 @@ class StepModel(Protocol):
         ...
 
     def step(self, token_ids: Tensor) -> Tensor:
-        """Append ``token_ids`` [N] int64, one per row, and return the logits that follow, [N, V]."""
+        """Append ``token_ids`` [N] int64, one per row, and return the logits that follow, [N, V].
+
+        A model that ``takes_several`` is also given [N, T].
+        """
         ...
 
     def select_rows(self, rows: Tensor) -> None:
@@ -89,6 +92,8 @@ class TableModel:
     (tensor([[0., 1., 2.]]), tensor([[2., 3., 4.]]))
     """
 
+    takes_several = True
+
     def __init__(self, prompt_ids: Tensor, rule: Callable[[Tensor], Tensor]):
         self.token_ids = prompt_ids
         self.rule = rule
@@ -99,7 +104,7 @@ class TableModel:
 
     def step(self, token_ids: Tensor) -> Tensor:
         """Logits [B, V] after one more token a row, [B]."""
-        self.token_ids = torch.cat((self.token_ids, token_ids[:, None]), dim=1)
+        self.token_ids = torch.cat((self.token_ids, token_ids.reshape(token_ids.shape[0], -1)), dim=1)
         return self.rule(self.token_ids)
 
     def select_rows(self, rows: Tensor) -> None:

@@ -69,7 +69,7 @@ def generate_arguments() -> str:
     """A TypedDict with every argument of ``generate`` by name: transformers' and this engine's."""
     kinds = {name: _kind(name) for name in vars(GenerationConfig()) if not name.startswith("_")}
     kinds |= dict.fromkeys(inspect.signature(GenerationMixin.generate).parameters, "Any")
-    kinds |= dict.fromkeys((*NEW_NAMES, *GRAMMAR_OPTIONS, "grammar_engine"), "Any")
+    kinds |= dict.fromkeys((*NEW_NAMES, *GRAMMAR_OPTIONS, "grammar_engine", "jump_ahead"), "Any")
     for name in ("self", "inputs", "kwargs", *NOT_ARGUMENTS):
         kinds.pop(name, None)
     return "\n".join(

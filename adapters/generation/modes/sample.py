@@ -11,7 +11,7 @@ from ....decoding.search.history import History
 from ..outputs import OutputRecorder
 from ..processors import keeps_rows_apart
 from ..row_hooks import sees_rows
-from ..selection import SamplerSelect, build_selection
+from ..selection import SamplerSelect, build_selection, known_ahead
 from .prepared_call import Mode, PreparedCall, open_call
 
 __all__ = ["run_sample"]
@@ -31,6 +31,7 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         batch_size=call.input_ids.shape[0],
         scores_wanted=needs_every_row,
     )
+    jumps = call.recorder is None and not sees_rows(call.model)
     with _optimized(call, select):
         sequences = decode(
             call.stepper,
@@ -43,6 +44,7 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
             on_tokens=call.on_tokens,
             compact=call.request.compact and not needs_every_row and _rows_may_leave(call),
             late_stop=call.may_stop_late(),
+            ahead=known_ahead(stages, select) if jumps else None,
         )
     return call.output(sequences)
 

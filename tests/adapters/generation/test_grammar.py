@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import GenerationMixin, LogitsProcessor
 
 from afterlogits.adapters import generate, generate_stream, install, pipeline
 from afterlogits.adapters.generation.grammar_engines import engine_of
@@ -187,6 +189,54 @@ def test_what_a_matcher_says_without_a_mask_is_what_its_mask_says(engine: str, t
                 asked += len(some)
             assert matcher.accept(rng.choice(allowed))
     print(f"{engine}: {asked} tokens asked, {forced_steps} steps forced")
+
+
+KEYS = {
+    "type": "object",
+    "properties": {name: {"enum": ["yes", "no"]} for name in ("the first of the keys", "another key", "the last")},
+    "required": ["the first of the keys", "another key", "the last"],
+    "additionalProperties": False,
+}
+JUMPS: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "seeds": {"do_sample": True, "seeds": [4, 5, 6], "temperature": 1.5, "top_k": 20},
+    "compact": {"do_sample": False, "compact": True},
+    "penalty": {"do_sample": False, "repetition_penalty": 1.2},
+    "criteria": {"do_sample": False, "stop_strings": ["another"]},
+    "short": {"do_sample": False, "max_new_tokens": 9},
+    "rows of their own length": {"do_sample": False, "max_new_tokens": [9, 30, 60], "compact": True},
+    "torch's stream": {"do_sample": True},
+    "banned": {"do_sample": False, "suppress_tokens": [5]},
+}
+
+
+PER_ROW = ("seeds", "max_new_tokens")
+
+
+def counted(model: Any, given: dict[str, Any], jump_ahead: bool) -> tuple[list[list[int]], int]:
+    """The tokens, and how many forwards they took."""
+    torch.manual_seed(1)
+    with patch.object(model, "forward", wraps=model.forward) as forward:
+        forward.__signature__ = inspect.signature(type(model).forward)
+        found = generate(model, **given, json_schema=KEYS, jump_ahead=jump_ahead).tolist()
+    return found, forward.call_count
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("mode", JUMPS)
+def test_certain_tokens_are_read_together(mode: str, rows: int, model: Any, tokenizer: Any) -> None:
+    """The same tokens in fewer forwards; as many forwards where draws or bans must be seen."""
+    options = {
+        name: value[:rows] if name in PER_ROW and isinstance(value, list) else value
+        for name, value in JUMPS[mode].items()
+    }
+    given = inputs(tokenizer, rows) | options
+    found, forwards = zip(*(counted(model, given, jump_ahead) for jump_ahead in (False, True)), strict=True)
+    assert found[0] == found[1]
+    if mode in ("torch's stream", "banned") or not hasattr(GenerationMixin, "_prefill"):
+        assert forwards[0] == forwards[1]
+    else:
+        assert forwards[1] < 0.8 * forwards[0], forwards
 
 
 def test_streams_installed_models_and_pipelines(model: Any, tokenizer: Any) -> None:
