@@ -83,7 +83,7 @@ def on_host(logits: Tensor) -> bool:
 
 
 def _mask_on_host(logits: Tensor, bitmask: Tensor, rows: Sequence[int] | None) -> None:
-    """Write -inf where a bit is 0, in place on the CPU: token by token where few are, else a word of bits at a time."""
+    """``mask_tokens_`` of one mask a row: all rows at once where little is forbidden, else one after the other."""
     count, vocab_size = bitmask.shape[0], logits.shape[1]
     bits = inside(bitmask.numpy(), vocab_size)
     host: Array = logits.numpy().view(np.uint32)

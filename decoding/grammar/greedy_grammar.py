@@ -55,13 +55,31 @@ class _Outlook:
         token = int(self.tokens[row.take(self.tokens).argmax()])
         return None if row[token] == -math.inf else token
 
-    def first(self, token_ids: Array) -> int | None:
+    def first(self, token_ids: Sequence[int]) -> int | None:
         """The place of the first token that is allowed, or None."""
         if self.bits is not None:
-            found = allowed(self.bits, token_ids)
+            found = allowed(self.bits, np.asarray(token_ids, dtype=np.int64))
             return int(found.argmax()) if found.any() else None
         allows = self.history.matcher.allows
-        return next((place for place, token_id in enumerate(token_ids.tolist()) if allows(token_id)), None)
+        for place, token_id in enumerate(token_ids):
+            if allows(token_id):
+                return place
+        return None
+
+    def largest(self, values: Sequence[float], token_ids: Sequence[int]) -> tuple[int | None, int | None]:
+        """The place and the token of the largest that is allowed, the first of equals; Nones where none of them is.
+
+        values: largest first, all of the row from some bound up.
+        """
+        place = self.first(token_ids)
+        if place is None:
+            return None, None
+        if place + 1 == len(values) or values[place + 1] < values[place]:
+            return place, token_ids[place]
+        equal = sorted(token for value, token in zip(values, token_ids, strict=True) if value == values[place])
+        first = self.first(equal)
+        assert first is not None
+        return place, equal[first]
 
 
 class GreedyGrammar(GrammarRows[list["_Outlook | None"]]):
@@ -74,66 +92,74 @@ class GreedyGrammar(GrammarRows[list["_Outlook | None"]]):
         super().__init__(matchers)
         self.vocab_size = vocab_size
         self.masks = 0
+        self._listing = False  # whether most rows did not take their largest logit at the last step
 
     def choose(self, logits: Tensor) -> Tensor:
         """The tokens int64 [N] for logits [N, V], which may be written into."""
         outlooks = self._found()
         logits = logits.contiguous() if logits.device.type == "cpu" else logits
-        if not on_host(logits):
+        tokens = self._among_largest(logits, outlooks) if on_host(logits) else None
+        if tokens is None:
             return self._masked(logits, outlooks)
-        reads = [row for row, outlook in enumerate(outlooks) if outlook is None or outlook.reads]
-        tokens: list[int | None] = [None] * len(outlooks)
-        if reads:
-            try:
-                read = GroupMaxima(logits, _LISTED, width=_WIDTH if self.vocab_size >= _LARGE else None)
-            except ValueError:  # a row of infinite logits or with NaN
-                return self._masked(logits, outlooks)
-            self._try_largest(read, outlooks, reads, tokens)
         host: Array = logits.numpy()
         for row, outlook in enumerate(outlooks):
-            if outlook is not None and not outlook.reads:
+            if outlook is None or tokens[row] is not None:
+                continue
+            if not outlook.reads:
                 tokens[row] = outlook.best(host[row])
-        self._choose_masked(logits, outlooks, tokens)
-        return torch.tensor(tokens)
-
-    def _choose_masked(self, logits: Tensor, outlooks: Sequence[_Outlook | None], tokens: list[int | None]) -> None:
-        """By their masks, the tokens of the rows that have none yet: none of their largest logits was allowed."""
-        for row, outlook in enumerate(outlooks):
             if tokens[row] is None:
-                assert outlook is not None
                 outlook.history.likely = False
                 tokens[row] = int(self._masked(logits[row : row + 1], [outlook]))
+        return torch.tensor(tokens)
 
-    def _try_largest(
-        self,
-        read: GroupMaxima,
-        outlooks: Sequence[_Outlook | None],
-        reads: Sequence[int],
-        tokens: list[int | None],
-    ) -> None:
-        """The tokens of the rows ``reads`` that are among their largest logits."""
-        best = read.first().numpy()
-        others: list[tuple[int, _Outlook]] = []
-        for row in reads:
+    def _among_largest(self, logits: Tensor, outlooks: Sequence[_Outlook | None]) -> list[int | None] | None:
+        """The tokens of the rows that are read and have one among their largest logits.
+
+        None where a row has NaN, an infinite logit, or nothing else than -inf.
+        """
+        tokens: list[int | None] = [None] * len(outlooks)
+        reads = [row for row, outlook in enumerate(outlooks) if outlook is None or outlook.reads]
+        if not reads:
+            return tokens
+        try:
+            read = GroupMaxima(logits, _LISTED, width=_WIDTH if self.vocab_size >= _LARGE else None)
+        except ValueError:
+            return None
+        others = [(row, outlook) for row in reads if (outlook := outlooks[row]) is not None]
+        if not self._listing or len(others) < len(reads):
+            others = self._take_tops(read, outlooks, reads, tokens)
+        deep = self._take_listed(read, others, tokens) if others else 0
+        self._listing = 2 * deep > len(reads)
+        return tokens
+
+    def _take_tops(
+        self, read: GroupMaxima, outlooks: Sequence[_Outlook | None], rows: Sequence[int], tokens: list[int | None]
+    ) -> list[tuple[int, _Outlook]]:
+        """Take the largest logit of each of ``rows`` where it is allowed; returns the rows where it is not."""
+        best, others = read.first().tolist(), []
+        for row in rows:
             outlook = outlooks[row]
-            if outlook is None or outlook.first(best[row : row + 1]) is not None:
-                tokens[row] = int(best[row])
-            else:
+            if outlook is None:
+                tokens[row] = best[row]
+            elif outlook.first(best[row : row + 1]) is None:
                 others.append((row, outlook))
-            if outlook is not None:
-                outlook.history.likely = True
-        if not others:
-            return
-        floor, places = np.full_like(read.top, np.inf), [row for row, _ in others]
-        floor[places] = read.floor()[places]
+            else:
+                tokens[row], outlook.history.likely = best[row], True
+        return others
+
+    def _take_listed(self, read: GroupMaxima, others: Sequence[tuple[int, _Outlook]], tokens: list[int | None]) -> int:
+        """Take the largest listed logit that is allowed; returns in how many rows that is not the largest of all."""
+        floor, rows = np.full_like(read.top, np.inf), [row for row, _ in others]
+        floor[rows] = read.floor()[rows]
         large = read.listed(floor)
+        counts = (large.values > -np.inf).sum(1).tolist()
+        values, token_ids, deep = large.values.tolist(), large.token_ids.tolist(), 0
         for row, outlook in others:
-            count = int(np.count_nonzero(large.values[row] > -np.inf))
-            values, token_ids = large.values[row, :count], large.token_ids[row, :count]
-            place = outlook.first(token_ids)
-            if place is not None:
-                equal = np.sort(token_ids[values == values[place]])  # all of them are listed
-                tokens[row] = int(equal[outlook.first(equal)] if equal.size > 1 else equal[0])
+            count = counts[row]
+            place, tokens[row] = outlook.largest(values[row][:count], token_ids[row][:count])
+            outlook.history.likely = place is not None
+            deep += place != 0
+        return deep
 
     def _look(self) -> list[_Outlook | None]:
         return [None if one is None or not one.constrains else self._outlook(one) for one in self.rows]

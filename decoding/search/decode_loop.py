@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..kernels.argmax import first_argmax
 from .history import History
-from .jump_ahead import Certain, jump
+from .jump_ahead import Certain, extend
 from .progress import Progress, Recorder
 from .step_model import StepModel
 from .stopping import Stopping
@@ -82,17 +82,11 @@ def decode(
     step = 0
     while True:
         logits = process(logits, processors, recorder)
-        token_ids = progress.append(select(logits, step=step, rows=progress.rows))
+        several = ahead if getattr(model, "takes_several", False) else None
+        token_ids = extend(select(logits, step=step, rows=progress.rows), progress, processors, several)
         if progress.over:
             break
-        for processor in processors:
-            processor.advance(token_ids)
-        step += 1
-        if ahead is not None and not progress.late and getattr(model, "takes_several", False):
-            token_ids = jump(token_ids, progress, processors, ahead)
-            if progress.over:
-                break
-            step += token_ids[0].numel() - 1
+        step += token_ids[0].numel()
         if compact and not progress.late and (keep := progress.leave()) is not None:
             token_ids = token_ids[keep]
             _select_rows(keep, model, processors)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .progress import Progress
 
-__all__ = ["Certain", "jump"]
+__all__ = ["Certain", "extend"]
 
 _MOST = 64  # tokens that one forward reads
 
@@ -20,30 +20,33 @@ class Certain(Protocol):
         """The next token of each row where none has a choice; None for a row that has ended, None where one has."""
         ...
 
-    def advance(self, token_ids: Tensor) -> None: ...
-
 
 class _Stage(Protocol):
     def advance(self, token_ids: Tensor) -> None: ...
 
 
-def jump(token_ids: Tensor, progress: Progress, processors: Sequence[_Stage], ahead: Certain) -> Tensor:
-    """Append what is certain to follow ``token_ids`` [N], which every stage has heard of.
+def extend(chosen: Tensor, progress: Progress, processors: Sequence[_Stage], ahead: Certain | None) -> Tensor:
+    """Append the ``chosen`` tokens [N], tell every stage, and append what is certain to follow.
 
     Returns what the model is to be fed, [N] or [N, 1 + T]. Ends where a row has a choice, and where a row ends.
     """
-    columns = [token_ids]
+    columns = [progress.append(chosen)]
     alive = progress.num_alive
-    while len(columns) < _MOST and (following := ahead.certain()) is not None:
-        going_on = progress.going_on()
-        if any(token is None and goes for token, goes in zip(following, going_on, strict=True)):
-            break
-        tokens = torch.tensor([0 if token is None else token for token in following], device=token_ids.device)
-        columns.append(progress.append(tokens))
-        if progress.over:
-            break
+    while not progress.over:
         for processor in processors:
             processor.advance(columns[-1])
-        if progress.num_alive < alive:
+        if ahead is None or progress.late or progress.num_alive < alive or len(columns) == _MOST:
             break
-    return token_ids if len(columns) == 1 else torch.stack(columns, dim=1)
+        following = ahead.certain()
+        if following is None or not _all_end(following, progress):
+            break
+        tokens = torch.tensor([0 if token is None else token for token in following], device=chosen.device)
+        columns.append(progress.append(tokens))
+    return columns[0] if len(columns) == 1 else torch.stack(columns, dim=1)
+
+
+def _all_end(following: Sequence[int | None], progress: Progress) -> bool:
+    """Whether every row of which nothing is known has ended."""
+    if None not in following:
+        return True
+    return not any(token is None and goes for token, goes in zip(following, progress.going_on(), strict=True))
