@@ -41,6 +41,7 @@ from .error_bounds import (
 )
 from .row_noise import PIECE, CounterBlock, Floats, NoiseBlock, Places
 
+_FEW = 6  # so many tokens of a row race faster in Python
 _TINY = np.float32(1e-37)  # a ratio of no token in a race: those are cleared to 0
 
 
@@ -111,8 +112,12 @@ class Block:
         if len(rows) == 1:
             ratio = self._least_ratio_of(self.weights.item(rows.item(), won.item()), ratios.item(won.item()))
             limit = ratio * (1 - LEAST_NOISE_ERROR - (margin if isinstance(margin, float) else margin.item()))
-            if np.count_nonzero(ratios >= max(np.float32(limit), _TINY)) == 1:
+            near = ratios >= max(np.float32(limit), _TINY)
+            count = np.count_nonzero(near)
+            if count == 1:
                 return won, np.array([ratio]), np.array([True])
+            if count <= _FEW and isinstance(self.noise, CounterBlock):
+                return self._first_of_few(self.noise, rows, near.ravel().nonzero()[0], margin)
         best = self._least_ratio(self.weights[rows, won], ratios[lines, won])
         limit = (best * (1 - margin - LEAST_NOISE_ERROR)).astype(np.float32)
         # On one axis numpy finds what is set five times faster.
@@ -128,6 +133,18 @@ class Block:
         first = exact == best[line]
         won[line[first]] = token[first]
         return won, best, alone
+
+    def _first_of_few(
+        self, noise: CounterBlock, rows: Places, tokens: Places, margin: Any
+    ) -> tuple[Places, NDArray[np.float64], NDArray[np.bool_]]:
+        """The same among a few tokens of one row, in Python: where u does not tell them apart, their noise does."""
+        times = noise.exact(rows.repeat(len(tokens)), tokens).tolist()
+        row, places = rows.item(), tokens.tolist()
+        exact = [self.weights.item(row, token) / e for token, e in zip(places, times, strict=True)]
+        best = max(exact)
+        limit = best * (1 - (margin if isinstance(margin, float) else margin.item()))
+        alone = sum(ratio > limit for ratio in exact) == 1
+        return np.array([places[exact.index(best)]]), np.array([best]), np.array([alone])
 
     def _least_ratio(self, weights: Floats, ratios: Floats) -> NDArray[np.float64]:
         """What weight over noise is at least, where it is at most ``ratios``: u is weight / ratio, and no more than
