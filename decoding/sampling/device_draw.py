@@ -21,7 +21,7 @@ from ..options.numpy_or_torch import Array
 from ..options.validation import check_row_maxima, divided, on_device_of
 from .batch import keys_of
 from .draw_steps import DrawSteps
-from .kernel_draw import kernel_draw
+from .kernel_draw import DoubtCount, kernel_draw
 from .reference_draw import divisor, filtered, noise_like, xtc_chance
 
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ def draw_on_device(
     step: int | Tensor,
     rows: Tensor | None = None,
     steps: DrawSteps | None = None,
+    doubts: DoubtCount | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token for each row of ``logits`` [N, V], and the largest logit of each, which ``check_drawn`` looks at: [N].
 
     noise: of the seeds; None draws from ``generator``, torch's own for the device if None. rows: [N] int64, which rows
-    of the plan's batch these are. Cost: with seeds the filters and a dozen passes of float64, without them that of
-    transformers' draw without its checks. Reads no device value, unless the options say ``validate``.
+    of the plan's batch these are. doubts: counts the rows of seeded draws in doubt, see ``kernel_draw``. Cost: with
+    seeds the filters and a dozen passes of float64, without them that of transformers' draw without its checks. Reads
+    no device value, unless the options say ``validate``.
     """
     logits = logits.detach() if logits.requires_grad else logits
     asked = plan.device_plan

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..options.validation import check_row_maxima
+from ..triton_kernels.decide_and_draw import DOUBT
 from ..triton_kernels.draw import Drawn, draw_rows, may_run
 from ..triton_kernels.row_options import RowOptions
 from ..triton_kernels.stream_noise import stream_is_known
@@ -21,7 +22,37 @@ if TYPE_CHECKING:
     from .batch import Batch
     from .plan import Plan
 
-__all__ = ["by_kernels", "kernel_draw", "kernel_options"]
+__all__ = ["DoubtCount", "by_kernels", "kernel_draw", "kernel_options"]
+
+_HELD = 256  # draws whose flags are kept apart before they are added up
+
+
+class DoubtCount:
+    """How many rows the kernels have decided by plain comparison where rounding might have decided otherwise.
+
+    The flags of draws are kept where they were made; nobody waits until somebody asks.
+    """
+
+    def __init__(self) -> None:
+        self._flags: list[Tensor] = []
+        self._total: Tensor | None = None
+
+    def add(self, doubtful: Tensor) -> None:
+        """Take the flags [N] int32 of a draw along."""
+        self._flags.append(doubtful)
+        if len(self._flags) == _HELD:
+            self._fold()
+
+    def read(self) -> int:
+        """The count so far; waits for the device."""
+        self._fold()
+        return 0 if self._total is None else int(self._total)
+
+    def _fold(self) -> None:
+        if self._flags:
+            doubtful = ((torch.cat(self._flags) & DOUBT) != 0).sum()
+            self._total = doubtful if self._total is None else self._total + doubtful
+            self._flags = []
 
 
 def kernel_options(plan: Plan) -> RowOptions | None:
@@ -32,11 +63,17 @@ def kernel_options(plan: Plan) -> RowOptions | None:
 
 
 def kernel_draw(
-    plan: Plan, logits: Tensor, keys: Tensor | None, generator: torch.Generator | None, rows: Tensor | None
+    plan: Plan,
+    logits: Tensor,
+    keys: Tensor | None,
+    generator: torch.Generator | None,
+    rows: Tensor | None,
+    doubts: DoubtCount | None = None,
 ) -> Drawn | None:
     """Every row of ``logits`` [N, V], or None where the kernels do not take these logits or this stream.
 
     keys: [N, 1], the rows' counters; None draws from ``generator``. rows: [N], which of the plan's batch they are.
+    doubts: takes the flags of seeded draws; in torch's stream a draw in doubt is left to transformers' operations.
     """
     options = plan.kernel_options
     if options is None:
@@ -44,7 +81,10 @@ def kernel_draw(
     if rows is not None:
         options = options.select_rows(rows)
     if keys is not None:
-        return draw_rows(logits, options, keys=keys[:, 0])
+        found = draw_rows(logits, options, keys=keys[:, 0])
+        if found is not None and doubts is not None:
+            doubts.add(found.flags)
+        return found
     device = logits.device
     if device.type != "cuda" or not stream_is_known(device):
         return None

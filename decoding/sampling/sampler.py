@@ -12,6 +12,7 @@ from ..options.validation import Steps, check_count, check_generator, check_logi
 from .batch import Batch, keys_of
 from .device_draw import check_drawn, draw_on_device, marked, step_noise
 from .draw_steps import DrawSteps
+from .kernel_draw import DoubtCount
 from .ladder import draw
 from .logprobs import Sampled, with_logprobs
 from .params import SamplingParams
@@ -52,8 +53,18 @@ class Sampler:
         self._late: list[tuple[LateFlag, int | Tensor, Tensor | None]] = []  # of draws that nobody has looked at
         self._flag = LateFlag()
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device) if self.plan.has_steps else None
+        self._doubts = DoubtCount()
         self.drawn = 0  # rows that the fast ways were asked for
         self.fallbacks = 0  # of them, rows that went through transformers' own arithmetic
+
+    @property
+    def doubts(self) -> int:
+        """Of the rows drawn with seeds by a device's kernels, those where rounding might have chosen another token.
+
+        They are decided by plain comparison; on the CPU such rows are ``fallbacks``. Reading waits for the device, and
+        draws of a CUDA graph are not counted.
+        """
+        return self._doubts.read()
 
     @property
     def params(self) -> CompiledParams:
@@ -115,7 +126,9 @@ class Sampler:
             return self._captured(logits, step, rows)
         if type(step) is int:
             self.finish()
-        token_ids, top = draw_on_device(plan, logits, self.noise, self.generator, step, rows, self.draw_steps)
+        token_ids, top = draw_on_device(
+            plan, logits, self.noise, self.generator, step, rows, self.draw_steps, self._doubts
+        )
         if not plan.validate:
             self.look_late(top, step, rows)
         return token_ids

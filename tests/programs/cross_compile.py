@@ -48,10 +48,12 @@ def _kernels() -> list[tuple[str, Any, dict[str, Any], int, int]]:
         )
         for kind, seeded in (("seeds", True), ("torch's stream", False))
     ]
+    one_chunk = {"CHUNKS": 1, "HARDWARE": True}  # a vocabulary of up to 4,096
     every = dict.fromkeys(("REPETITION", "FREQUENCY", "PRESENCE", "BIAS"), True)
     return [
         ("row_stats", row_stats.row_stats_kernel, {}, 4, 0),
         *draws,
+        ("exact_row, seeds, one chunk", exact_row.exact_row_kernel, {**one_chunk, "SEEDED": True}, 8, 0),
         ("penalise", penalise.penalise_kernel, every, 4, 0),
         ("beam_rows", beam_select.beam_rows_kernel, {"WIDTH": _WIDTH, "CHUNKS": _CHUNKS}, 8, 0),
         ("merge_beams", beam_select.merge_beams_kernel, {"SIZE": 64}, 4, 0),

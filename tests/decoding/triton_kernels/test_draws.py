@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from afterlogits.decoding import sample
+from afterlogits.decoding import SamplingParams, sample
 from afterlogits.decoding.kernels.counter_noise import counter_exponential
+from afterlogits.decoding.sampling import kernel_draw
+from afterlogits.decoding.sampling.plan import Plan
 from afterlogits.decoding.triton_kernels import exact_row as exact_row_module
 from afterlogits.decoding.triton_kernels.decide_and_draw import BAD, OPEN, decide_and_draw, draw_twin
 from afterlogits.decoding.triton_kernels.draw import draw_rows
@@ -143,3 +145,19 @@ def test_the_stream_s_tokens_are_those_of_its_noise(options):
 
 def test_the_modules_import_without_triton():
     assert callable(exact_row_module.exact_row)
+
+
+@interpreted
+def test_rows_in_doubt_are_counted_until_somebody_asks(monkeypatch):
+    """As many as the flags of each draw say, whatever was added up in between; rows of one value are in doubt."""
+    monkeypatch.setenv("AFTERLOGITS_KERNELS", "interpreter")
+    monkeypatch.setattr(kernel_draw, "_HELD", 2)
+    logits, doubts, expected = batch_of(("wide", "one value", "ties", "peaked"), 4500, 4), kernel_draw.DoubtCount(), 0
+    plan = Plan(SamplingParams(top_p=0.9), 4, 4500, torch.device("cpu"))
+    assert doubts.read() == 0
+    for step in range(5):
+        drawn = kernel_draw.kernel_draw(plan, logits, keys_of([1, 2, 3, 4], step)[:, None], None, None, doubts)
+        expected += int(drawn.doubtful.sum())
+        if step == 3:
+            assert doubts.read() == expected
+    assert doubts.read() == expected > 0
