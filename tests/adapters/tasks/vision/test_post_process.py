@@ -9,7 +9,9 @@ import torch
 import transformers
 
 from afterlogits.adapters import install_postprocess, post_process, uninstall_postprocess
+from afterlogits.adapters.tasks.vision import families
 from afterlogits.benchmarks.answers import require_same
+from afterlogits.postprocess import vision
 from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_points, drawn_segmentations
 
 SEEDS = range(8)
@@ -212,3 +214,19 @@ def test_a_processor_without_known_methods_is_refused():
         install_postprocess(transformers.ViTImageProcessor())
     with pytest.raises(AttributeError, match="post_process_object_detection"):
         post_process(None, transformers.ViTImageProcessor(), "object_detection")
+
+
+def test_maps_of_a_batch_reach_the_kernel_plane_after_plane(monkeypatch):
+    """Channels last, as convolutions of a batch leave them, no kernel can take some planes alone."""
+    reached = []
+
+    def semantic_maps(planes, **options):
+        reached.append(planes.is_contiguous())
+        return vision.semantic_maps(planes, **options)
+
+    monkeypatch.setattr(families, "semantic_maps", semantic_maps)
+    logits = torch.randn(2, 5, 8, 9).contiguous(memory_format=torch.channels_last)
+    sizes = [(70, 80), (20, 130)]
+    found = families.segment_classes(transformers.SegformerImageProcessor(), {"logits": logits}, sizes)
+    assert reached == [True]
+    require_same(found, vision.semantic_maps(logits.contiguous(), sizes=sizes))
