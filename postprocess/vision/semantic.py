@@ -133,11 +133,14 @@ def settle(planes: Tensor, slack: float) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Contenders:
-    """The classes that may win in each of U open cells, as a list of pairs by cell and then class."""
+    """The classes that may win in each of U open cells, as a list of pairs by cell and then class.
+
+    The cells come by how many classes they have, so that all pixels with more than so many are the first ones.
+    """
 
     cells: Tensor  # [U] int64, row * w + column
     start: Tensor  # [U] int64, the first pair of each
-    count: Tensor  # [U] int64
+    count: Tensor  # [U] int64, descending
     slack: Tensor  # [U]: a winner by more than that is the winner
     label: Tensor  # [pairs] int64
 
@@ -147,7 +150,10 @@ class Contenders:
         cells = true_places(open_cells)
         parts = [_possible(planes, part, slack) for part in torch.split(cells, CELLS_AT_ONCE)]
         count, slacks, label = (torch.cat(column) for column in zip(*parts, strict=True))
-        return cls(cells, count.cumsum(0) - count, count, slacks, label)
+        start = count.cumsum(0) - count
+        order = count.argsort(descending=True, stable=True)
+        cells, start, count, slacks = (column.index_select(0, order) for column in (cells, start, count, slacks))
+        return cls(cells, start, count, slacks, label)
 
     def classes(self, winner: Tensor) -> list[int]:
         """All classes that win or may win somewhere."""
@@ -167,26 +173,23 @@ class Contenders:
             if best is None or second is None:
                 winner, best, second = label, value, torch.full_like(value, -torch.inf)
                 continue
-            before = best.index_select(0, live)
-            second.scatter_(0, live, torch.maximum(second.index_select(0, live), torch.minimum(before, value)))
-            winner.scatter_(0, live, torch.where(value > before, label, winner.index_select(0, live)))
-            best.scatter_(0, live, torch.maximum(before, value))
+            before, after = best[:live], second[:live]
+            torch.maximum(after, torch.minimum(before, value), out=after)
+            torch.where(value > before, label, winner[:live], out=winner[:live])
+            torch.maximum(before, value, out=before)
         if best is None or second is None:
             return winner, winner
         return winner, true_places(best - second <= self.slack.index_select(0, pixels.cell))
 
-    def values(self, planes: Tensor, pixels: Pixels) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Contender after contender in the order of classes: pixels that have so many, their class and its value."""
+    def values(self, planes: Tensor, pixels: Pixels) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Contender after contender in the order of classes: how many first pixels have one, its class, its value."""
         flat, plane_size = planes.flatten(), planes.shape[1] * planes.shape[2]
         start, count = (column.index_select(0, pixels.cell) for column in (self.start, self.count))
-        live = torch.arange(len(pixels))
-        for rank in range(int(count.max())):
-            if rank:
-                more = true_places(count > rank)
-                live, pixels = live.index_select(0, more), pixels.select(more)
-                start, count = start.index_select(0, more), count.index_select(0, more)
-            label = self.label.index_select(0, start + rank)
-            yield live, label, pixels.values(flat, label * plane_size)
+        rising = -count
+        for rank in range(int(count[0])):
+            live = int(torch.searchsorted(rising, -rank))
+            label = self.label.index_select(0, start[:live] + rank)
+            yield live, label, pixels.first(live).values(flat, label * plane_size)
 
 
 def _possible(planes: Tensor, cells: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,12 +217,12 @@ def _decide(
     values = [(*found, step * weight) for found, weight in zip(contenders.values(planes, pixels), sizes, strict=True)]
     floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype)
     for live, _, value, error in values:
-        floor[live] = torch.maximum(floor[live], value - error)
+        torch.maximum(floor[:live], value - error, out=floor[:live])
     rivals = torch.zeros_like(pixels.place)
     for live, _, value, error in values:
-        rivals[live] += value + error >= floor[live]
+        rivals[:live] += value + error >= floor[:live]
     open_pixels = rivals > 1
-    close = [label[(value + error >= floor[live]) & open_pixels[live]] for live, label, value, error in values]
+    close = [label[(value + error >= floor[:live]) & open_pixels[:live]] for live, label, value, error in values]
     best = torch.full_like(floor, -torch.inf)
     winner = labels.index_select(0, pixels.place).long()
     for label in torch.unique(torch.cat(close)).tolist():

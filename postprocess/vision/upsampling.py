@@ -102,7 +102,7 @@ class Upsampling:
         return int((of_columns.long() * self.columns.count).sum())
 
     def pixels_of(self, cells: Tensor) -> Iterator[Pixels]:
-        """The pixels of cells (row * w + column, ascending), some cells at a time."""
+        """The pixels of cells (row * w + column) in their order, some cells at a time."""
         row = torch.div(cells, self.columns.cells, rounding_mode="floor")
         column = cells - row * self.columns.cells
         (top, height), (left, width) = (axis.ranges(at) for axis, at in ((self.rows, row), (self.columns, column)))
@@ -168,6 +168,10 @@ class Pixels:
     def select(self, index: Tensor) -> Pixels:
         """The pixels at ``index`` [M]."""
         return self.from_columns([column.index_select(0, index) for column in self.columns()])
+
+    def first(self, count: int) -> Pixels:
+        """The first ``count`` pixels, over the same memory."""
+        return self.from_columns([column[:count] for column in self.columns()])
 
     def values(self, planes: Tensor, offset: Tensor | int = 0) -> Tensor:
         """[P] values of flat planes, to within rounding of torch's. offset: where the plane of each pixel begins."""
