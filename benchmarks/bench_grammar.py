@@ -59,6 +59,36 @@ def bench_grammar_step(pair, described):
     )
 
 
+FIELDS = ["the customer's full name", "preferred language of contact", "order confirmed by the customer", "priority"]
+FORM = {
+    "type": "object",
+    "properties": {name: {"enum": ["yes", "no", "unknown"]} for name in FIELDS},
+    "required": FIELDS,
+    "additionalProperties": False,
+}
+
+
+@functools.cache
+def deeper_model():
+    """Where a forward, and not the choice, is what a step costs."""
+    return workloads.tiny_llama(hidden=256, layers=6)
+
+
+def bench_jump_ahead(pair):
+    """A form of long keys: what is certain is read in one forward, or a token at a time."""
+    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'afterlogits[grammar]'")
+    model, prompt = deeper_model().to(pair.device), workloads.prompts(1, PROMPT, device=pair.device)
+    common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 200, "do_sample": False, "pad_token_id": 0}
+    common |= {"eos_token_id": 0, "tokenizer": tokenizer(), "json_schema": FORM}
+    pair(
+        "greedy inside a form of four long keys, B=1, V=151,936, tokens that are certain at once",
+        table=TABLE,
+        ours=lambda: generate(model, prompt, **common),
+        rivals={"a token a forward": lambda: generate(model, prompt, **common, jump_ahead=False)},
+        memory=(),
+    )
+
+
 @functools.cache
 def kernel():
     return pytest.importorskip("xgrammar", reason="xgrammar is not installed").apply_token_bitmask_inplace

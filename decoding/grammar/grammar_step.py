@@ -88,6 +88,7 @@ class GrammarRows(Generic[Found]):
         try:
             following = self._accept(tokens, certain)
         finally:
+            # Whatever was raised is raised again by ``_found``; who asks what is certain must not wait for ever.
             if not certain.done():
                 certain.set_result(None)
         return self._look() if following is None else None

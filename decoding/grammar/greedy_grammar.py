@@ -49,6 +49,7 @@ class _Outlook:
     def best(self, row: Array) -> int | None:
         """The token of logits [V], or None where nothing that is known says it."""
         if self.forced is not None:
+            # Where an earlier stage forbids it nothing is left, and the first of all tokens wins: see the mask.
             return None if row[self.forced] == -math.inf else self.forced
         if self.tokens is None or not self.tokens.size:
             return None
@@ -167,6 +168,7 @@ class GreedyGrammar(GrammarRows[list["_Outlook | None"]]):
     def _outlook(self, history: TokenHistory) -> _Outlook:
         forced = history.forced()
         if forced:
+            # What follows a forced run, a value behind its key, is unlike what came before it.
             history.likely = False
             return _Outlook(history, forced=forced[0])
         if history.likely and history.matcher.quick:
