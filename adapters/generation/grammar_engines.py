@@ -152,7 +152,8 @@ def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[s
     from llguidance import grammar_from
     from llguidance.hf import from_tokenizer
 
-    vocabulary = from_tokenizer(tokenizer, n_vocab=vocab_size, eos_token=ends)
+    single: Any = ends if len(ends) > 1 else ends[0]  # older releases take one end, not a list
+    vocabulary = from_tokenizer(tokenizer, n_vocab=vocab_size, eos_token=single)
     stops = frozenset(ends)
 
     def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:

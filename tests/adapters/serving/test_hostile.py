@@ -44,15 +44,15 @@ def test_a_fault_of_an_engine_is_one_500_and_no_end(monkeypatch):
     """What is no fault of the input is told without its details of ours, and the thread goes on."""
     from afterlogits.adapters.serving.grouped_engine import GroupedEngine
 
-    real, broken = GroupedEngine.serve, [True]
+    real, broken = GroupedEngine.take, [True]
 
-    def serve(self, tickets, more):
+    def take(self, tickets):
         if broken:
             broken.pop()
             raise AttributeError("a fault")
-        real(self, tickets, more)
+        real(self, tickets)
 
-    monkeypatch.setattr(GroupedEngine, "serve", serve)
+    monkeypatch.setattr(GroupedEngine, "take", take)
     with running(pipe_of("token-classification")) as base:
         first = post(base, "/ner", {"inputs": TEXT})
         assert first.status == 500 and first.json["error_type"] == "generation"
