@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ....postprocess.transfers import sent
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.options import require
@@ -65,8 +66,9 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: ZeroShotAudioOptions
 
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotAudioOptions) -> Reading:
     """Per row, the logits of the labels. The labels go through the model once for a batch."""
-    texts = tokenize(loaded.tokenizer, options.hypotheses, return_tensors="pt", padding=True).to(loaded.device)
-    (logits,) = yield [loaded.model(**texts, **batch.inputs).logits_per_audio]
+    texts = tokenize(loaded.tokenizer, options.hypotheses, return_tensors="pt", padding=True)
+    asked = {name: sent(values, loaded.device) for name, values in texts.items()}
+    (logits,) = yield [loaded.model(**asked, **batch.inputs).logits_per_audio]
     return list(logits)
 
 

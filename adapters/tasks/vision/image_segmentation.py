@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....postprocess.transfers import sent
 from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
 from ...running.batching import Batch
 from ...running.columns import Columns
@@ -126,7 +127,7 @@ def _moved(loaded: Loaded, inputs: Mapping[str, Any]) -> dict[str, Any]:
     def placed(values: Any) -> Any:
         if not isinstance(values, Tensor):
             return values
-        return values.to(loaded.device, loaded.dtype if values.is_floating_point() else values.dtype)
+        return sent(values.to(loaded.dtype) if values.is_floating_point() else values, loaded.device)
 
     return {name: placed(values) for name, values in inputs.items()}
 
