@@ -94,7 +94,7 @@ def kernel():
     return pytest.importorskip("xgrammar", reason="xgrammar is not installed").apply_token_bitmask_inplace
 
 
-@pytest.mark.parametrize("share", [0.0001, 0.02, 0.5, 0.88, 0.97, 1.0])
+@pytest.mark.parametrize("share", [0.0001, 0.02, 0.5, 0.88, 0.97, 0.99, 0.999, 1.0])
 def bench_bitmask(pair, share):
     """Masks of random bits: such as between two keys, in a number, in a string."""
     apply = kernel()

@@ -1,11 +1,13 @@
 """What the tests of jobs share: a tiny checkpoint, a job run in this process, and its records."""
 
 import json
+import os
 import signal
 
 import pytest
 
 from afterlogits.adapters.cli.commands import main
+from afterlogits.adapters.jobs import answering
 from tests.builders.text_models import tiny_model, wordpiece
 
 
@@ -53,3 +55,23 @@ def records(tmp_path):
         return [json.loads(line, parse_constant=strict) for line in lines]
 
     return read
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """``stop_at(number, signal)``: the signal comes while that item's answer is written; also counts the answers."""
+    render = answering.render
+    seen = []
+
+    def arm(number, signum=signal.SIGTERM):
+        def rendering(entry, answer, noun, **options):
+            seen.append(entry.number)
+            if entry.number == number:
+                os.kill(os.getpid(), signum)
+            return render(entry, answer, noun, **options)
+
+        monkeypatch.setattr(answering, "render", rendering)
+        seen.clear()
+        return seen
+
+    return arm

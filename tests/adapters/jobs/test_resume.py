@@ -12,31 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from afterlogits.adapters.cli.commands import main
-from afterlogits.adapters.jobs import answering
 from afterlogits.adapters.jobs.work_folder import WorkFolder
 from tests.builders.forks import command
 
 LINES = [json.dumps({"id": f"n{n}", "text": "Ada was in Paris" + " near" * (n % 7)}) + "\n" for n in range(400)]
-
-
-@pytest.fixture
-def stop_at(monkeypatch):
-    """``stop_at(number, signal)``: the signal comes while that item's answer is written; also counts the answers."""
-    render = answering.render
-    seen = []
-
-    def arm(number, signum=signal.SIGTERM):
-        def rendering(entry, answer, noun, **options):
-            seen.append(entry.number)
-            if entry.number == number:
-                os.kill(os.getpid(), signum)
-            return render(entry, answer, noun, **options)
-
-        monkeypatch.setattr(answering, "render", rendering)
-        seen.clear()
-        return seen
-
-    return arm
 
 
 @pytest.mark.parametrize(
