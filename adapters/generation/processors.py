@@ -20,6 +20,7 @@ from ...decoding.processors.forced_tokens import ForcedTokenStep, SuppressTokens
 from ...decoding.processors.lengths import ExponentialDecayStep, MinLengthStep
 from ...decoding.processors.ngrams import NoRepeatNgramStep
 from ...decoding.processors.penalties import EncoderRepetitionPenaltyStep, RepetitionPenaltyStep
+from ...decoding.processors.whisper_times import WhisperTimesStep
 from ...decoding.sampling.chain import LogitsStep
 from ...decoding.search.history import History
 from ...decoding.watermark.kgw import GreenLists, WatermarkStep
@@ -191,6 +192,17 @@ def _encoder_repetition(processor: Any, start: Start) -> LogitsStep:
     )
 
 
+def _whisper_times(processor: Any, start: Start) -> LogitsStep:
+    return WhisperTimesStep(
+        start.token_ids,
+        times_begin=processor.timestamp_begin,
+        eos_token_id=processor.eos_token_id,
+        begin_index=processor.begin_index,
+        latest_first=processor.max_initial_timestamp_index,
+        weigh=processor._detect_timestamp_from_logprob,
+    )
+
+
 def _watermark(processor: Any, start: Start) -> LogitsStep:
     """The KGW watermark with the lists of the processor, on the device where it draws them."""
     lists = GreenLists(
@@ -219,6 +231,7 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.ExponentialDecayLengthPenalty: _exponential_decay,
     library.EncoderRepetitionPenaltyLogitsProcessor: _encoder_repetition,
     library.WatermarkLogitsProcessor: _watermark,
+    library.WhisperTimeStampLogitsProcessor: _whisper_times,
     library.EncoderNoRepeatNGramLogitsProcessor: lambda processor, start: encoder_ngrams_step(
         processor, start.token_ids
     ),
@@ -272,6 +285,9 @@ def _is_the_same(processor: Any, history: History) -> bool:
             return False
         back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64).float()
         return bool(back[0] == back[1])
+    if type(processor) is library.WhisperTimeStampLogitsProcessor:
+        # A list of ends is a TypeError there, and what is shorter than its begin counts as given until it is not.
+        return type(processor.eos_token_id) is int and processor.begin_index <= history.ids.shape[1]
     return can_be_steps(processor, history.batch_size)
 
 
