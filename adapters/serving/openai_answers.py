@@ -50,6 +50,7 @@ class Reply:
         return sorted(rows, key=mean_logprob, reverse=True)[: self.completion.n] if made > self.completion.n else rows
 
     def _choice(self, index: int, row: TextRow, text: str) -> dict[str, Any]:
+        """One choice of an answer: its text or message, cut at a stop, with the tools that it calls."""
         text = cut_at_stop(text, self.completion.stops)
         logprobs = None
         if self.completion.logprobs is not None:
@@ -154,6 +155,8 @@ class ChunkStream:
             yield self._of_choice(row, {"text": self.reply.echoed(row)}, None, None)
 
     def _chunk(self, row: int, text: str, finish: str | None, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+        """One chunk of a row: the text since the last one, with the log-probabilities of its tokens where they are
+        asked for."""
         tokens = self._tokens.pop(row)
         logprobs = None
         if self.reply.completion.logprobs is not None:
