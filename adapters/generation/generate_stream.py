@@ -96,7 +96,7 @@ def running_model(
         found = capture(model, Request(), ids, {**cache, "max_new_tokens": 1, "pad_token_id": pad}, mask)
         return AutoStepModel(model, found.input_ids, found.model_kwargs, found.prepared["generation_config"])
 
-    return BatchAfterBatch(open_batch, model.device, pad)
+    return BatchAfterBatch(open_batch, model.device, pad, reads_source=model.config.is_encoder_decoder)
 
 
 def stream_rows(batch: RunningBatch, requests: Iterable[RowRequest]) -> Iterator[FinishedRow]:

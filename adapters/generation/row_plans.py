@@ -55,7 +55,10 @@ _SHARED = frozenset(
         library.LogitNormalization,
     }
 )
-_REFUSED = ("streamer", "return_dict_in_generate", "inputs_embeds", "past_key_values", "cache")
+_REFUSED = (
+    *("streamer", "return_dict_in_generate", "inputs_embeds", "past_key_values", "cache"),
+    *("decoder_input_ids", "decoder_start_token_id"),  # all rows of a batch begin as the model's own settings say
+)
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,22 @@ class RowPlans:
                     self._plans[key] = plan
         if seed is None:
             seed = 0 if plan.request.params is None else int(torch.randint(2**62, ()))
-        return replace(plan.request, token_ids=token_ids, seed=seed, tag=tag, on_token=on_token)
+        read: dict[str, Any] = {"source_ids" if self.model.config.is_encoder_decoder else "token_ids": token_ids}
+        return replace(plan.request, **read, seed=seed, tag=tag, on_token=on_token)
 
     def _plan(self, token_ids: Tensor, options: dict[str, Any]) -> _Plan:
         for name in _REFUSED:
-            if options.get(name):
+            if options.get(name) is not None and options[name] is not False:
                 raise ValueError(f"{name} must not be given for rows of a running batch; got {options[name]!r}")
         request, arguments = split_request(None, False, take_grammars(self.model, options))
         found = capture(self.model, request, token_ids[None], arguments)
-        return _planned(token_ids, found, request)
+        begin = found.input_ids[0] if self.model.config.is_encoder_decoder else token_ids
+        return _planned(begin, found, request)
 
 
 def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
     """One prompt's row of a running batch, from what transformers prepared for it; and whether others may share its
-    plan."""
+    plan. token_ids: what it goes on from, of an encoder-decoder the decoder's."""
     config = found.prepared["generation_config"]
     require_draws(config, request)
     processors = with_row_rules(

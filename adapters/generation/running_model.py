@@ -73,7 +73,7 @@ class RunningModel:
     @torch.no_grad()
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
         lengths = [prompt.shape[0] for prompt in prompts]
-        ids, mask = _left_padded(prompts, self.pad_token_id, self.device)
+        ids, mask = _padded(prompts, self.pad_token_id, self.device)
         prefilled = DynamicCache()
         outputs = self._forward(
             input_ids=ids,
@@ -146,20 +146,27 @@ class BatchAfterBatch:
     """A model whose rows only leave: prompts are taken in where none runs, as one batch of ``generate``.
 
     open: an AutoStepModel for left-padded ids and their mask, as ``generate`` prepares it.
-    may_pad: whether prompts of unlike lengths may share a batch.
+    reads_source: whether the prompts are an encoder's, which pads on the right.
     """
 
     joins = False
 
-    def __init__(self, open_batch: Callable[[Tensor, Tensor], AutoStepModel], device: torch.device, pad: int) -> None:
-        self.open, self.device, self.pad_token_id = open_batch, device, pad
+    def __init__(
+        self,
+        open_batch: Callable[[Tensor, Tensor], AutoStepModel],
+        device: torch.device,
+        pad: int,
+        *,
+        reads_source: bool = False,
+    ) -> None:
+        self.open, self.device, self.pad_token_id, self.reads_source = open_batch, device, pad, reads_source
         self.stepper: AutoStepModel | None = None
         self._alive: list[int] = []  # places in the stepper's batch
         self._count = 0
 
     @torch.no_grad()
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
-        ids, mask = _left_padded(prompts, self.pad_token_id, self.device)
+        ids, mask = _padded(prompts, self.pad_token_id, self.device, left=not self.reads_source)
         self.stepper = self.open(ids, mask)
         logits = self.stepper.prefill()
         self._alive, self._count = list(range(len(prompts))), len(prompts)
@@ -207,12 +214,13 @@ def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return added.masked_fill_(~seen, torch.finfo(dtype).min)[:, None, None]
 
 
-def _left_padded(prompts: Sequence[Tensor], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask [M, P] of prompts [P_i] padded on the left."""
+def _padded(prompts: Sequence[Tensor], pad: int, device: torch.device, *, left: bool = True) -> tuple[Tensor, Tensor]:
+    """Ids and mask [M, P] of prompts [P_i] padded on the left, or on the right as encoders read them."""
     width = max(prompt.shape[0] for prompt in prompts)
     ids = torch.full((len(prompts), width), pad, dtype=torch.int64, device=device)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        ids[row, width - prompt.shape[0] :] = prompt
-        mask[row, width - prompt.shape[0] :] = 1
+        start = width - prompt.shape[0] if left else 0
+        ids[row, start : start + prompt.shape[0]] = prompt
+        mask[row, start : start + prompt.shape[0]] = 1
     return ids, mask

@@ -62,11 +62,11 @@ class HeardModel:
 
     def know(self, row: "TextRow") -> None:
         """Expect a row whose prompt the batch will hand over."""
-        self._rows[id(row.request.token_ids)] = row
+        self._rows[id(row.request.read_ids)] = row
 
     def forget(self, row: "TextRow") -> None:
         """Expect a row no more."""
-        self._rows.pop(id(row.request.token_ids), None)
+        self._rows.pop(id(row.request.read_ids), None)
 
     def hear(self, row: "TextRow", token_id: int, reason: str) -> None:
         """A row has a new token; to be called right after the forward it comes from."""

@@ -33,7 +33,8 @@ class RowRequest:
     the most probable token. seed: of the row's draws. max_new_tokens: >= 1, None sets no limit. eos_token_ids: any of
     them ends the row. max_time: seconds from the moment the row joins. stages: builds what acts before the filters
     from the row's history. criteria: further reasons to end, read after each token. on_token: called with each new
-    token and, at the last one, with why the row ends ("" before). tag: the caller's own.
+    token and, at the last one, with why the row ends ("" before). tag: the caller's own. source_ids: what an encoder
+    reads, [S]; token_ids are then what its decoder begins with. None: the model reads token_ids.
     """
 
     token_ids: Tensor
@@ -46,6 +47,12 @@ class RowRequest:
     criteria: Sequence[RowCriterion] = ()
     on_token: Callable[[int, str], None] | None = None
     tag: Any = None
+    source_ids: Tensor | None = None
+
+    @property
+    def read_ids(self) -> Tensor:
+        """What the model is given when the row joins."""
+        return self.token_ids if self.source_ids is None else self.source_ids
 
 
 @dataclass(frozen=True, eq=False)

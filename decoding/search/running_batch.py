@@ -118,7 +118,7 @@ class RunningBatch:
         prompts: list[RowRequest] = []
         longest = 0
         while self.waiting and len(prompts) < free:
-            longest = max(longest, self.waiting[0].token_ids.shape[0])
+            longest = max(longest, self.waiting[0].read_ids.shape[0])
             if prompts and longest * (len(prompts) + 1) > self.prefill_tokens:
                 break
             prompts.append(self.waiting.popleft())
@@ -127,7 +127,7 @@ class RunningBatch:
     def _admit(self, prompts: list[RowRequest]) -> list[FinishedRow]:
         """Run the prompts and give each its first token; one that cannot be run costs the others nothing."""
         try:
-            logits = self.model.admit([prompt.token_ids for prompt in prompts])
+            logits = self.model.admit([prompt.read_ids for prompt in prompts])
         except Exception as error:
             if len(prompts) == 1:
                 return [RunningRow(prompts[0]).finish("error", error)]

@@ -182,6 +182,27 @@ def test_a_model_whose_rows_cannot_join_says_so_once() -> None:
 
 
 @quiet
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_prompts_of_encoder_decoders_are_what_the_encoder_reads(kind: str) -> None:
+    """Batch after batch: unlike lengths share one, tokens are the decoder's, and each row has its own options."""
+    model = tiny_model(kind, encoder_decoder=True)
+    given = prompts(11, longest=12)
+    lengths = [3 + number % 5 for number in range(11)]
+    for options in ({"do_sample": False}, {"do_sample": True, "top_k": 20, "repetition_penalty": 1.3}):
+        seeds = None if not options["do_sample"] else list(range(11))
+        stream = generate_stream(
+            model, given, max_rows=4, ordered=True, seeds=seeds, max_new_tokens=lengths, **ENDS, **options
+        )
+        for row, prompt in zip(stream, given, strict=True):
+            own = {} if seeds is None else {"seeds": [row.index]}
+            expected = alone(model, prompt, max_new_tokens=lengths[row.index], **own, **ENDS, **options)
+            assert_equal(model, row, expected, prompt)
+            assert len(row.new_ids) == row.token_ids.shape[0] - 1 <= lengths[row.index]
+    with pytest.raises(ValueError, match="prompt 0: decoder_input_ids must not be given for rows of a running batch"):
+        list(generate_stream(model, given, decoder_input_ids=[[1, 2]], **ENDS))
+
+
+@quiet
 def test_stop_strings_end_a_row_where_generate_ends_it() -> None:
     """Two rows with strings of their own beside one without."""
     tokenizer = bytelevel()
