@@ -205,7 +205,8 @@ def beam_search(
     draws, which then depend on the item's seed, step and beams alone; torch's own stream without them. fill_token_id:
     what follows an end.
     Reads one device value a step: whether the search is over, and with it whether an item could be drawn.
-    Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32.
+    Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32; the last
+    places of scores may differ where a CUDA device's kernels give the candidates, which a close call does not let pass.
     """
     rule = _Comparison(max_length - prompt_ids.shape[1], length_penalty, early_stopping)
     beams = _Running.start(prompt_ids, num_beams)
