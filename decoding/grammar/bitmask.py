@@ -31,7 +31,9 @@ _FEW_WORDS, _FEW_ZEROS = 1 / 5, 1.8
 _DENSE = 6  # zeros a word, from where reading all its bits is faster than one zero after the other
 _SAMPLE = 256  # words that are looked at to tell
 _SHORT = 8192  # words of which all bits are read at once
-_BOTH = np.arange(2)
+_FULL_PAIR = np.uint64(2**64 - 1)
+# By the bytes of a word: the float that holds its powers of two, its bits as an integer, their place and their bias.
+_EXPONENTS = {4: (np.float32, np.int32, 23, 127), 8: (np.float64, np.int64, 52, 1023)}
 _FEW_ALLOWED = 1 / 16  # of a mask's words other than 0, as the most that is listed as tokens
 
 
@@ -51,7 +53,8 @@ def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None 
             f"bitmask must be an int32 tensor of shape {[count, words]}; got {bitmask.dtype} {list(bitmask.shape)}"
         )
     if on_host(logits) and bitmask.device.type == "cpu":
-        _mask_on_host(logits, bitmask.reshape(-1, words).expand(count, words), rows)
+        whole = bitmask if bitmask.shape[0] == count and bitmask.ndim == 2 else bitmask.reshape(-1, words)
+        _mask_on_host(logits, whole if whole.shape[0] == count else whole.expand(count, words), rows)
         return logits
     allowed = unpack_bits(bitmask.to(logits.device).reshape(-1, words))[:, : logits.shape[1]]
     if rows is None:
@@ -87,13 +90,8 @@ def _mask_on_host(logits: Tensor, bitmask: Tensor, rows: Sequence[int] | None) -
     count, vocab_size = bitmask.shape[0], logits.shape[1]
     bits = inside(bitmask.numpy(), vocab_size)
     host: Array = logits.numpy().view(np.uint32)
-    flat = bits.reshape(-1)
-    words = _forbidding(flat)
-    if not words.size:
-        return
-    zeros = _zeros_a_word(flat, words)
-    if words.size * zeros <= flat.shape[0] * _FEW_ZEROS:
-        tokens = _forbidden(flat, words, zeros)
+    tokens = _little(bits.reshape(-1))
+    if tokens is not None:
         if rows is not None or vocab_size % 32:
             place, token = np.divmod(tokens, 32 * bits.shape[1])
             tokens = (place if rows is None else np.asarray(rows)[place]) * vocab_size + token
@@ -147,20 +145,29 @@ def _raise_to(row: Array, floor: Array) -> None:
         row[(row > _MINUS_INFINITY) & (floor > 0)] = _MINUS_INFINITY
 
 
+def _little(bits: Array) -> Array | None:
+    """The tokens whose bits are 0 in bits int32 [W], in any order; None where they are more than is worth a list."""
+    if bits.shape[0] % 2 == 0 and bits.shape[0] > _SHORT:  # two words at a time
+        pairs = bits.view(np.uint64)
+        places = (pairs != _FULL_PAIR).nonzero()[0]
+        if not places.size:
+            return places
+        if places.size <= pairs.shape[0] >> 3 and _zeros_a_word(pairs, places) <= _DENSE:
+            return _lowest_bits(~pairs[places], places << 6)
+    words = _forbidding(bits)
+    if not words.size:
+        return words
+    zeros = _zeros_a_word(bits, words)
+    return _forbidden(bits, words, zeros) if words.size * zeros <= bits.shape[0] * _FEW_ZEROS else None
+
+
 def _forbidding(bits: Array) -> Array:
     """The places of the words that hold a zero, in bits int32 [W]."""
-    if bits.shape[0] % 2 == 0 and bits.shape[0] > _SHORT:  # two words at a time
-        pairs = (bits.view(np.int64) != -1).nonzero()[0]
-        if pairs.size <= bits.shape[0] >> 4:
-            places = (pairs[:, None] * 2 + _BOTH).reshape(-1)
-            return places[bits[places] != -1]
     return (bits != -1).nonzero()[0]
 
 
 def _zeros_a_word(bits: Array, words: Array) -> float:
-    """About how many zeros the ``words`` have that hold one; at most so many where even that is little."""
-    if words.size * 32 <= bits.shape[0] * _FEW_ZEROS:
-        return 32.0
+    """About how many zeros the ``words`` have that hold one, by a sample of them."""
     sample = ~bits[words[:: words.size // _SAMPLE + 1]]
     return int(np.count_nonzero(np.unpackbits(sample.view(np.uint8)))) / int(sample.size)
 
@@ -169,16 +176,21 @@ def _forbidden(bits: Array, words: Array, zeros: float) -> Array:
     """The tokens whose bits are 0 in ``words`` of bits int32 [W], about ``zeros`` in each; in any order."""
     if words.size <= _SHORT or zeros > _DENSE:
         return _ones(~bits[words], words)
-    rest = (~bits[words]).view(np.uint32)
-    first = (words << 5) - 127
-    tokens = []
+    return _lowest_bits((~bits[words]).view(np.uint32), words << 5)
+
+
+def _lowest_bits(rest: Array, first: Array) -> Array:
+    """The places of the 1 bits of uint32 or uint64 [M], the lowest of each at ``first``: one bit of each a round."""
+    real, whole, mantissa, bias = _EXPONENTS[rest.dtype.itemsize]
+    first = first - bias
+    places = []
     while rest.size:
         lowest = rest & np.negative(rest)
-        tokens.append(first + (lowest.astype(np.float32).view(np.int32) >> 23))  # 127 + n is the exponent of 2 ** n
+        places.append(first + (lowest.astype(real).view(whole) >> mantissa))  # the exponent of 2 ** n is n and the bias
         rest ^= lowest
         left = (rest != 0).nonzero()[0]
         rest, first = rest[left], first[left]
-    return np.concatenate(tokens)
+    return np.concatenate(places)
 
 
 def _ones(bits: Array, words: Array) -> Array:

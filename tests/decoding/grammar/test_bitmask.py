@@ -77,6 +77,25 @@ def test_few_forbidden_tokens_are_written_one_by_one(vocab: int, forbidden: list
     assert torch.equal(apply_token_bitmask(logits, packed(allowed)), expected(logits, allowed))
 
 
+@pytest.mark.parametrize("rows", [None, [2, 0]])
+@pytest.mark.parametrize("run", [1, 64, 700])
+@pytest.mark.parametrize("share", [0.2, 0.9, 0.97, 0.99, 0.999, 0.9999, 1.0])
+def test_large_vocabularies(share: float, run: int, rows: list[int] | None) -> None:
+    """Every way of finding what is forbidden, all rows at once and a row alone, with a rest of a word or without."""
+    for vocab in (151_936, 151_930):
+        count = 3 if rows is None else len(rows)
+        generator = torch.Generator().manual_seed(run)
+        drawn = torch.rand(count, 151_936 // run + 1, generator=generator).repeat_interleave(run, 1) < share
+        padded = torch.zeros(count, 151_936, dtype=torch.bool)
+        padded[:, :vocab] = drawn[:, :vocab]
+        bits = (padded.view(count, -1, 32).long() << torch.arange(32)).sum(-1).to(torch.int32)
+        logits = torch.randn(3, vocab, generator=generator)
+        kept = torch.ones(3, vocab, dtype=torch.bool)
+        kept[[0, 1, 2] if rows is None else rows] = padded[:, :vocab]
+        wanted = logits.masked_fill(~kept, -math.inf)
+        assert torch.equal(mask_tokens_(logits, bits, rows=rows), wanted)
+
+
 def test_bits_past_the_vocabulary_are_ignored() -> None:
     """34 tokens, the bits of 64."""
     logits = torch.zeros(1, 34)
