@@ -114,6 +114,7 @@ def test_a_request_does_not_outlive_a_call_that_fails() -> None:
 
 
 @quiet
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # Python 3.13.0
 @pytest.mark.parametrize("mode", ["greedy", "beam", "lookup"])
 def test_a_compiled_forward(mode: str) -> None:
     """An installed model whose forward torch has compiled, and a compiled wrapper around it: the same tokens."""

@@ -13,6 +13,7 @@ from afterlogits.adapters.tasks.audio.live_recognition import LiveRecognition
 from afterlogits.adapters.tasks.audio.results import wav_bytes
 from afterlogits.adapters.tasks.audio.waveforms import draw_waveform
 from tests.builders.audio_models import ctc_tokenizer, noise, wav2vec2, whisper
+from tests.builders.versions import V4
 
 SOUND = noise(5.0, 3)
 
@@ -97,6 +98,7 @@ def test_times_are_put_right_where_results_are_corrected():
     assert starts == sorted(starts)
 
 
+@pytest.mark.skipif(V4, reason="4.57.6 writes the end token of a sound into its text")
 def test_a_known_text_is_found_where_it_is_recognised():
     """The text that greedy search gives, aligned, has its words in the frames of that search."""
     said = recogniser()(SOUND, return_timestamps="word")
@@ -135,6 +137,7 @@ def test_words_that_come_in_are_those_of_the_whole(pieces, strides):
         live.feed(SOUND)
 
 
+@pytest.mark.skipif(V4, reason="4.57.6 writes the end token of a sound into its text")
 def test_every_format_of_a_recognition():
     found = recogniser()(SOUND, return_timestamps="word")
     for form in FORMATS:

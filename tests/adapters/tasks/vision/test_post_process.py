@@ -12,6 +12,7 @@ from afterlogits.adapters import install_postprocess, post_process, uninstall_po
 from afterlogits.adapters.tasks.vision import families
 from afterlogits.benchmarks.answers import require_same
 from afterlogits.postprocess import vision
+from tests.builders.versions import V4
 from tests.postprocess.vision import drawn_detections, drawn_masks, drawn_points, drawn_segmentations
 
 SEEDS = range(8)
@@ -152,6 +153,8 @@ def listed(result):
 
 @pytest.mark.parametrize(("name", "method", "drawn"), KNOWN, ids=[f"{n[:-14]}-{m}-{d.__name__}" for n, m, d in KNOWN])
 def test_an_installed_processor_returns_the_same(name, method, drawn):
+    if V4 and method in ("semantic_segmentation", "keypoint_matching"):
+        pytest.skip("4.57.6 has no scores of a semantic map, and takes a point it does not have for a match")
     plain, installed = getattr(transformers, name)(), install_postprocess(getattr(transformers, name)())
     for seed in SEEDS:
         outputs, options = drawn(seed)
@@ -176,6 +179,7 @@ def sam():
     return SamImageProcessorPil(pad_size={"height": 64, "width": 64})
 
 
+@pytest.mark.skipif(V4, reason="4.57.6 has no processor of SAM without torchvision")
 def test_sam_filters_and_merges_without_torchvision():
     plain, installed = sam(), install_postprocess(sam())
     for seed in SEEDS:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from afterlogits import pipeline
+from tests.builders.versions import V4
 from tests.builders.vision_models import parts, picture, write_clip
 
 PICTURE = picture(96, 64)
@@ -151,7 +152,8 @@ def test_wrong_options_are_refused():
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             pipe("object-detection", **options)
-    message = "subtask must be one of semantic for SegformerImageProcessorPil; got 'panoptic'"
+    kind = "SegformerImageProcessor" if V4 else "SegformerImageProcessorPil"
+    message = f"subtask must be one of semantic for {kind}; got 'panoptic'"
     with pytest.raises(ValueError, match=f"^{message}$"):
         pipe("image-segmentation", subtask="panoptic")
 
