@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, StaticCache
 
 from afterlogits.adapters import generate, install, uninstall
+from afterlogits.adapters.generation.model_inputs import CACHE
 from afterlogits.adapters.generation.row_rules import RowRule
 from tests.builders.seeded_models import seeded_model
 
@@ -93,7 +94,7 @@ def test_a_cache_that_is_given(model: Any, mode: str, kind: str) -> None:
     found = []
     for call in (model.generate, lambda *ids, **options: generate(model, *ids, **options)):
         cache = DynamicCache() if kind == "dynamic" else StaticCache(config=model.config, max_cache_len=40)
-        options = {**OPTIONS, **MODES[mode], "past_key_values": cache, "disable_compile": True}
+        options = {**OPTIONS, **MODES[mode], CACHE: cache, "disable_compile": True}
         torch.manual_seed(0)
         # A beam search leaves the cache of the beams it went on with to whoever asks for it.
         first = call(PROMPT, attention_mask=torch.ones_like(PROMPT), return_dict_in_generate=True, **options).sequences
