@@ -100,7 +100,7 @@ class AutoStepModel:
     @property
     def takes_several(self) -> bool:
         """Whether ``step`` may be given several tokens a row now: their places in its inputs and cache are known."""
-        cache: Any = None if self._template is None else self._template["past_key_values"]
+        cache: Any = None if self._template is None else self._template[CACHE]
         cache = getattr(cache, "self_attention_cache", cache)
         return type(cache) is library.DynamicCache and all(type(one).__name__ in _PLAIN_LAYERS for one in cache.layers)
 

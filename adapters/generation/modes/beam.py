@@ -1,9 +1,9 @@
 """Beam search and beam sampling."""
 
 from dataclasses import replace
-from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -68,7 +68,7 @@ def _first_id(token_ids: Any) -> int:
     """Of one id, a list or a tensor of them."""
     if isinstance(token_ids, Tensor):
         token_ids = token_ids.reshape(-1)
-    return int(token_ids) if isinstance(token_ids, Number) else int(token_ids[0])
+    return int(token_ids if isinstance(token_ids, int | float | np.number) else token_ids[0])
 
 
 def _draws(call: PreparedCall) -> tuple[list[Any], Tensor | None]:
