@@ -12,7 +12,7 @@ Each folder holds one model with its tokenizer or image processor and a card, an
 from pathlib import Path
 
 TEXT = ("language-model", "masked-lm", "ner", "nli", "question-answering", "sentiment", "seq2seq")
-VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes")
+VISION = ("directions", "distances", "shape-boxes", "shape-maps", "shapes", "views")
 AUDIO = ("sounds", "spoken-words")
 MULTIMODAL = ("captions", "receipts", "visual-questions")
 FOLDERS = (*TEXT, *VISION, *AUDIO, *MULTIMODAL)
@@ -42,6 +42,7 @@ _TASKS = {
     "image-classification": "shapes",
     "image-feature-extraction": "shapes",
     "image-segmentation": "shape-maps",
+    "keypoint-matching": "views",
     "object-detection": "shape-boxes",
     "video-classification": "directions",
 }

@@ -15,7 +15,7 @@ def pictures(pipeline: Any, folder: Path) -> None:
     """Every vision task with a checkpoint; answers drawn on their pictures go to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     truth = json.loads((SCENES / "truth.json").read_text())
-    for part in (classification, detection, segmentation, depth, video):
+    for part in (classification, detection, segmentation, depth, video, matching):
         part(pipeline, truth, lambda result, name: _save(result, folder / name))
     show("see", f"the drawings are in {folder.resolve()}")
 
@@ -67,6 +67,20 @@ def video(pipeline: Any, truth: Any, save: Save) -> None:
     show("in ", f"clip, eight frames of a square that moves {truth['clip']}")
     show("out", ", ".join(f"{label['label']} {percent(label['score'])}" for label in found))
     save(found, "video.png")
+
+
+def matching(pipeline: Any, truth: Any, save: Save) -> None:
+    title("Keypoint matching")
+    found = pipeline("keypoint-matching")([SCENES / "view-1.png", SCENES / "view-2.png"])
+    show("in ", f"view-1.png and view-2.png, one plane seen twice: {truth['views']} corners lie in both")
+    sure = [match for match in found if match["score"] > 0.5]
+    show("out", f"{len(found)} corners found again, {len(sure)} of them with a score above 50 %")
+    for match in found[:3]:
+        first, second = (
+            f"{match[f'keypoint_image_{side}']['x']}, {match[f'keypoint_image_{side}']['y']}" for side in (0, 1)
+        )
+        show("out", f"{first} is {second} in the other, {percent(match['score'])}")
+    save(found, "matching.png")
 
 
 def _save(result: Any, path: Path) -> None:

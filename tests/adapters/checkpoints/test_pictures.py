@@ -23,6 +23,7 @@ AUTO = {
     "shape-boxes": "AutoModelForObjectDetection",
     "distances": "AutoModelForDepthEstimation",
     "directions": "AutoModelForVideoClassification",
+    "views": "AutoModelForKeypointMatching",
 }
 
 
@@ -64,7 +65,7 @@ def test_a_pipeline_without_a_model_takes_the_checkpoint(task: str) -> None:
 
 
 def test_what_is_in_the_demonstration_s_pictures_is_seen(tmp_path: Path) -> None:
-    """The names of one.png, the moving square, and as many boxes and names as three.png has things."""
+    """The names of one.png, the moving square, as many boxes and names as three.png has things, corners seen twice."""
     truth = json.loads((demo_items.FOLDER / "truth.json").read_text())
     assert pipeline("image-classification")(demo_items.FOLDER / "one.png")[0]["label"] == truth["one.png"][0]
     assert pipeline("video-classification")(str(demo_items.FOLDER / "clip"))[0]["label"] == truth["clip"]
@@ -72,12 +73,21 @@ def test_what_is_in_the_demonstration_s_pictures_is_seen(tmp_path: Path) -> None
     assert sorted(box["label"] for box in boxes) == truth["three.png"]
     segments = {item["label"] for item in pipeline("image-segmentation")(demo_items.FOLDER / "three.png")}
     assert segments == {"ground", *(name.split()[1] for name in truth["three.png"])}
+    matches = pipeline("keypoint-matching")([demo_items.FOLDER / "view-1.png", demo_items.FOLDER / "view-2.png"])
+    assert truth["views"] / 2 < len(matches) <= truth["views"]
 
 
 def test_the_demonstration_draws_every_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo_pictures.pictures(pipeline, tmp_path / "drawn")
     names = {file.name for file in (tmp_path / "drawn").iterdir()}
-    assert names == {"classification.png", "detection.png", "segmentation.png", "depth.png", "video.png"}
+    assert names == {
+        "classification.png",
+        "detection.png",
+        "segmentation.png",
+        "depth.png",
+        "video.png",
+        "matching.png",
+    }
     for file in (tmp_path / "drawn").iterdir():
         with Image.open(file) as picture:
             assert min(picture.size) >= 64

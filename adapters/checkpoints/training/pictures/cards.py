@@ -60,7 +60,9 @@ def write_card(
     rows = "\n".join(f"| {measure} | {value:.3f} |" for measure, value in figures.items())
     history = (
         f"`python -m {__package__}.train` (`make train-vision`) makes all of them from seed {seed}. "
-        + history_of("pictures", plan.steps, plan.batch_size, plan.learning_rate, round(spent))
+        + history_of(
+            "pairs" if name == "views" else "pictures", plan.steps, plan.batch_size, plan.learning_rate, round(spent)
+        )
     )
     text = f"""\
 # {name}

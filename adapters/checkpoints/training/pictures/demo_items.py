@@ -14,7 +14,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from ..command import WEIGHTS
-from . import scenes
+from . import scenes, views
 
 SEED = 1
 FOLDER = WEIGHTS / "demo_pictures"
@@ -27,13 +27,16 @@ def drawn_items() -> tuple[dict[str, scenes.Picture], dict[str, Any]]:
     several = scenes.draw(rng, _three(rng))
     deep = scenes.draw(rng, [scenes.thing(rng, distance=distance) for distance in (3.4, 2.2, 1.5)])
     frames, direction = scenes.clip(rng)
+    first, second = views.pair(rng)
     files = {"one.png": single.image, "three.png": several.image, "near-and-far.png": deep.image}
+    files |= {"view-1.png": first.image, "view-2.png": second.image}
     files |= {f"clip/{number}.png": frame for number, frame in enumerate(frames)}
     truth = {
         "one.png": [scenes.NAMES[single.things[0].label]],
         "three.png": sorted(scenes.NAMES[item.label] for item in several.things),
         "near-and-far.png": {scenes.NAMES[item.label]: item.distance for item in deep.things},
         "clip": scenes.DIRECTIONS[direction],
+        "views": int((first.inside & second.inside).sum()),
     }
     return files, truth
 

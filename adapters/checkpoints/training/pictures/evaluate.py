@@ -108,27 +108,30 @@ def box_overlap(first: Tensor, second: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def views(model: Any, count: int = 300, near: float = 3.0) -> Figures:
-    """Of the matches reported: how many join a point to within ``near`` pixels of where it went. Of the corners that
-    lie in both views: how many a right match joins, both ends within ``near`` pixels of the corner."""
+def views(model: Any, count: int = 300) -> Figures:
+    """Of the matches reported: how many join a point to within so many pixels of where it went. Of the corners that lie
+    in both views: how many such a match joins, both ends within 5 pixels of the corner."""
     rng = np.random.default_rng(SEED)
-    right = reported = joined = true = found = inside = 0
+    errors, corners, joined = [], [], []
     for _ in range(count):
         pair = scene_views.pair(rng)
         output = model(pixel_values=_grey(pair)[None])
         first, second = (output.keypoints[0].double() * scene_views.SIZE).numpy()
         partner = output.matches[0, 0].numpy()
-        first_ends, second_ends = first[partner >= 0], second[partner[partner >= 0]]
-        went = scene_views.mapped(pair[1].homography @ np.linalg.inv(pair[0].homography), first_ends)
-        right, reported = right + int((_apart(went, second_ends) < near).sum()), reported + len(went)
+        ends = first[partner >= 0], second[partner[partner >= 0]]
+        went = scene_views.mapped(pair[1].homography @ np.linalg.inv(pair[0].homography), ends[0])
+        errors.append(_apart(went, ends[1]))
         both = pair[0].inside & pair[1].inside
-        ends = [
-            _between(view.corners[both], own) < near for view, own in zip(pair, (first_ends, second_ends), strict=True)
-        ]
-        joined, true = joined + int((ends[0] & ends[1]).any(1).sum()), true + int(both.sum())
-        seen = pair[0].corners[pair[0].inside]
-        found, inside = found + int((_between(seen, first) < near).any(1).sum()), inside + len(seen)
-    return {"corners found": found / inside, "precision": right / max(reported, 1), "recall": joined / true}
+        near = [_between(view.corners[both], own) < 5 for view, own in zip(pair, ends, strict=True)]
+        joined.append((near[0] & near[1]).any(1))
+        corners.append((_between(pair[0].corners[pair[0].inside], first) < 5).any(1))
+    error = np.concatenate(errors)
+    return {
+        "corners found, within 5 pixels": float(np.concatenate(corners).mean()),
+        "matches right, within 3 pixels": float((error < 3).mean()),
+        "matches right, within 5 pixels": float((error < 5).mean()),
+        "corners of both matched, within 5 pixels": float(np.concatenate(joined).mean()),
+    }
 
 
 def _grey(pair: Sequence[scene_views.View]) -> Tensor:

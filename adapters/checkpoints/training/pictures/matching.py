@@ -29,7 +29,7 @@ def matcher() -> Any:
         decoder_hidden_size=48,
         descriptor_decoder_dim=48,
         max_keypoints=64,
-        keypoint_threshold=0.1,
+        keypoint_threshold=0.03,
         nms_radius=3,
         border_removal_distance=0,
     )
@@ -38,9 +38,9 @@ def matcher() -> Any:
         descriptor_dim=48,
         num_hidden_layers=3,
         num_attention_heads=4,
-        depth_confidence=-1.0,
-        width_confidence=-1.0,
-        filter_threshold=0.1,
+        depth_confidence=1.0,  # never sure enough to stop early, nor to leave a point out: with either switched off
+        width_confidence=1.0,  # transformers gives the matches in a shape that its own processor cannot read
+        filter_threshold=0.3,
         initializer_range=0.1,
     )
     model = transformers.LightGlueForKeypointMatching(config)
