@@ -153,7 +153,11 @@ def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[s
     from llguidance.hf import from_tokenizer
 
     single: Any = ends if len(ends) > 1 else ends[0]  # older releases take one end, not a list
-    vocabulary = from_tokenizer(tokenizer, n_vocab=vocab_size, eos_token=single)
+    try:
+        vocabulary = from_tokenizer(tokenizer, n_vocab=vocab_size, eos_token=single)
+    except TypeError as error:
+        named = f"eos_token_id must be one token for this release of llguidance, newer ones take several; got {ends}"
+        raise ValueError(named) from error
     stops = frozenset(ends)
 
     def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:

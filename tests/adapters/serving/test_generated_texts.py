@@ -2,6 +2,8 @@
 
 import json
 import threading
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from afterlogits.adapters.serving.text_rows import GrowingText
 from tests.builders.plain_http import events, post
 from tests.builders.running_server import running
 from tests.builders.text_models import corpus, tiny_decoder, tokenizer_of
+
+OLD_LLGUIDANCE = find_spec("llguidance") is not None and version("llguidance").startswith("1.3.")
 
 PROMPTS = ["The baker", "Last week the", "In the morning they", "She", "The council met on Monday and"]
 OPTIONS = [
@@ -184,6 +188,7 @@ def test_pieces_put_together_are_the_text(family):
         assert "".join(pieces) == whole or "\ufffd" in whole
 
 
+@pytest.mark.skipif(OLD_LLGUIDANCE, reason="llguidance 1.3 takes one end token alone, this model has several")
 def test_grammars_hold_beside_free_texts(base):
     """A schema, an expression and choices, by the names of every client, in company of texts without any."""
     pytest.importorskip("llguidance", reason="llguidance is not installed (afterlogits[grammar])")
