@@ -26,6 +26,9 @@ its constraint file. Written by `make test-versions` (folders in `ARGS` run thos
 Tests of what one version of transformers lacks, or does otherwise than 5.23, are skipped there and name the reason.
 torch 2.4.0 of the index draws its exponentials by MKL, from another stream: the check at the first draw tells, and
 torch's own operations draw, with transformers' tokens and without the faster ways of draws that have no seed.
+With torch below 2.6 transformers opens no pickled checkpoint (safetensors are read); llguidance 1.3 takes one end token
+for a grammar, newer releases several. transformers 5.24 calls the cache of a forward `cache` and ranks the candidates
+that beam sampling has drawn; both are followed.
 
 """
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "pyarrow", "pillow", "av", "soundfile")

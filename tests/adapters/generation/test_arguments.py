@@ -58,7 +58,7 @@ EMPTY: dict[str, list[Any]] = {
 def test_empty_lists_mean_what_they_mean_in_transformers(model: Any, option: str, mode: str) -> None:
     """Nothing to suppress, forbid, bias or end with: the same tokens, or refused by both; also in a configuration."""
     for value in EMPTY[option]:
-        if V4 and option == "bad_words_ids" and value == [[]]:
+        if V4 and option == "bad_words_ids" and [] in value:
             continue  # 4.57.6 refuses an empty word, 5.23 does not
         options = {**MODES[mode], option: value}
         expected = answer(model.generate, options)
