@@ -237,10 +237,15 @@ def check_eomt(seed: int) -> None:
     form = choose.choice(("panoptic", "panoptic", "instance", "instance", "semantic"))
     forms = {"panoptic": {**options, "stuff_classes": stuff}, "instance": {"threshold": options["threshold"]}}
     given = forms.get(form, {})
-    theirs, ours = (
-        getattr(each, f"post_process_{form}_segmentation")(outputs, target_sizes=sizes, **given)
-        for each in (plain, known)
-    )
+    name = f"post_process_{form}_segmentation"
+    try:
+        theirs = getattr(plain, name)(outputs, target_sizes=sizes, **given)
+    except (
+        RuntimeError
+    ) as error:  # a side of the picture rounds to none of the square, where there is nothing to resize
+        assert "sizes should be greater than 0" in str(error)
+        return
+    ours = getattr(known, name)(outputs, target_sizes=sizes, **given)
     if form == "semantic":
         require_same(ours, list(theirs))
         return
