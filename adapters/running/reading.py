@@ -50,13 +50,18 @@ def outputs_of(found: Sequence[Any] | InFlight) -> Sequence[Any]:
 
 
 def _arriving(reading: Reading, wanted: Sequence[Tensor]) -> Sequence[Any] | InFlight:
-    arriving = Arriving.of(*wanted)
-    return _resumed(reading, arriving) if arriving.bytes is None else InFlight(reading, arriving)
+    if all(each.device.type == "cpu" for each in wanted):
+        return _answered(reading, list(wanted))
+    return InFlight(reading, Arriving.of(*wanted))
 
 
 def _resumed(reading: Reading, arriving: Arriving) -> Sequence[Any] | InFlight:
+    return _answered(reading, arriving.received())
+
+
+def _answered(reading: Reading, values: list[Tensor]) -> Sequence[Any] | InFlight:
     try:
-        wanted = reading.send(arriving.received())
+        wanted = reading.send(values)
     except StopIteration as ended:
         outputs: Sequence[Any] = ended.value
         return outputs

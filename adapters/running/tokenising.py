@@ -38,6 +38,9 @@ _finding_a_lock = Lock()
 
 def lock_of(tokenizer: Any) -> Any:
     """The lock under which every call of this tokenizer is made that may set its truncation, padding or languages."""
+    found = _locks.get(tokenizer)
+    if found is not None:
+        return found
     with _finding_a_lock:
         lock = _locks.get(tokenizer)
         if lock is None:

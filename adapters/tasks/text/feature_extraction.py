@@ -66,8 +66,10 @@ def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> 
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: FeatureExtractionOptions
 ) -> list[Any]:
-    vectors = [rows[0] if options.pooling is not None else rows[0][None] for rows in outputs]
-    return vectors if options.return_tensors else [each.tolist() for each in vectors]
+    if options.return_tensors:
+        return [rows[0] if options.pooling is not None else rows[0][None] for rows in outputs]
+    vectors = [rows[0].tolist() for rows in outputs]
+    return vectors if options.pooling is not None else [[each] for each in vectors]
 
 
 def columns(
