@@ -439,37 +439,3 @@ def bench_semantic_of_queries(pair):
         asked=[at_least(1, "transformers")],
         memory=("ours",),
     )
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("axis", ["pixels", "classes"])
-def bench_semantic_growth(growth, axis):
-    def make(size):
-        classes, edge = (150, size) if axis == "pixels" else (size, 1024)
-        logits = workloads.on(growth.device, workloads.class_planes(classes, 128, 128)).logits
-        return lambda: vision.semantic_maps(logits, sizes=[(edge, edge)])
-
-    sizes = [1024, 1448, 2048, 2896] if axis == "pixels" else [50, 100, 200, 400]
-    growth("semantic map, regions", axis=axis, sizes=sizes, make=make, time=2 if axis == "pixels" else 1)
-
-
-@pytest.mark.full
-def bench_panoptic_growth(growth):
-    """All queries kept: the work grows with them."""
-
-    def make(count):
-        outputs = workloads.on(growth.device, workloads.queries(count, 133, kept=count))
-        columns = (outputs.class_queries_logits, outputs.masks_queries_logits)
-        return lambda: vision.panoptic_maps(*columns, sizes=[(480, 640)], mask_size=(384, 384))
-
-    growth("panoptic map, 480 x 640", axis="queries", sizes=[8, 16, 32, 64], make=make, time=1)
-
-
-@pytest.mark.full
-def bench_detection_growth(growth):
-    def make(queries):
-        outputs = workloads.on(growth.device, workloads.detections(8, queries, 80))
-        options = {"sizes": SIZES, "threshold": 0.0, "top_k": None}
-        return lambda: vision.detect_sigmoid(outputs.logits, outputs.pred_boxes, **options).records()
-
-    growth("detection, RT-DETR, 8 images", axis="queries", sizes=[150, 300, 600, 1200], make=make, time=1, memory=1)

@@ -53,6 +53,18 @@ def bench_segments(growth, kind, axis):
     growth(f"{kind} map", axis=axis, sizes=sizes, make=make, time=1, memory=1, rounds=3)
 
 
+@pytest.mark.full
+def bench_kept_segments(growth):
+    """All queries kept: the work grows with them."""
+
+    def make(count):
+        outputs = workloads.on(growth.device, workloads.queries(count, 133, kept=count))
+        columns = (outputs.class_queries_logits, outputs.masks_queries_logits)
+        return lambda: vision.panoptic_maps(*columns, sizes=[(480, 640)], mask_size=(384, 384))
+
+    growth("panoptic map, 480 x 640", axis="queries", sizes=[8, 16, 32, 64], make=make, time=1)
+
+
 @pytest.mark.parametrize("axis", ["queries", "classes", "images"])
 def bench_detections(growth, axis):
     """The 100 best pairs of query and class, as records."""
