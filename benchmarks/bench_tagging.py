@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from afterlogits.adapters.running.batching import collate
+from afterlogits.adapters.running.reading import begun, outputs_of
 from afterlogits.adapters.running.runner import Loaded
 from afterlogits.adapters.tasks.text import token_classification
 from afterlogits.benchmarks import workloads
@@ -68,7 +69,7 @@ def bench_group_entities(pair, strategy):
     library_strategy = transformers.pipelines.token_classification.AggregationStrategy(strategy)
 
     def ours():
-        parts = token_classification.forward(answered, batch, options)
+        parts = outputs_of(begun(token_classification.forward(answered, batch, options)))
         return token_classification.finish(answered, items, [[part] for part in parts], options)
 
     pair(
