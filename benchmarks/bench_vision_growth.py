@@ -94,6 +94,7 @@ def bench_mask_filter(growth, axis):
     growth("mask generation, filter", axis=axis, sizes=sizes, make=make, time=1, rounds=3)
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("kind", ["encode", "decode"])
 def bench_run_lengths(growth, kind):
     def make(pixels):

@@ -116,7 +116,8 @@ class Block:
             count = np.count_nonzero(near)
             if count == 1:
                 return won, np.array([ratio]), np.array([True])
-            if count <= _FEW and isinstance(self.noise, CounterBlock):
+            # None is near where nothing takes part, or an endless margin leaves no limit.
+            if 0 < count <= _FEW and isinstance(self.noise, CounterBlock):
                 return self._first_of_few(self.noise, rows, near.ravel().nonzero()[0], margin)
         best = self._least_ratio(self.weights[rows, won], ratios[lines, won])
         limit = (best * (1 - margin - LEAST_NOISE_ERROR)).astype(np.float32)
