@@ -67,7 +67,10 @@ def bench_kept_segments(growth):
 
 @pytest.mark.parametrize("axis", ["queries", "classes", "images"])
 def bench_detections(growth, axis):
-    """The 100 best pairs of query and class, as records."""
+    """The 100 best pairs of query and class, as records.
+
+    Memory is not fitted: a row in which rounding may reorder the best takes its scores' memory, others hardly any.
+    """
 
     def make(size):
         shape = {"images": 8, "queries": 300, "classes": 91} | {axis: size}
@@ -76,7 +79,7 @@ def bench_detections(growth, axis):
         return lambda: vision.detect_sigmoid(outputs.logits, outputs.pred_boxes, sizes=sizes, threshold=0.0).records()
 
     sizes = {"images": [8, 16, 32, 64], "queries": [300, 900, 2700, 8100], "classes": [91, 365, 1460, 5840]}[axis]
-    growth("detections by sigmoid, records", axis=axis, sizes=sizes, make=make, time=1, memory=1)
+    growth("detections by sigmoid, records", axis=axis, sizes=sizes, make=make, time=1)
 
 
 @pytest.mark.parametrize("axis", ["pixels", "points"])

@@ -1,7 +1,7 @@
 """The best pairs of query and class of every row of sigmoid scores, in the order in which torch.topk lists them.
 
 A sigmoid does not change an order but where it rounds, so that the best are found among the logits and only they become
-scores; where two scores come within rounding of each other, or one of the threshold, all scores are formed.
+scores; where two scores come within rounding of each other, or one of the threshold, all scores of that row are formed.
 """
 
 from __future__ import annotations
@@ -82,10 +82,25 @@ def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold |
         keep = keep & (scores > threshold)[:, :count]
         border = ((scores - threshold).abs() <= ROUNDING * scores) & there
         doubtful = (doubtful & keep) | border[:, :count]
-    if bool(doubtful.any()):
+    unsure = doubtful.any(dim=1).nonzero()[:, 0]
+    if 2 * len(unsure) > rows:
         return None
+    keep[unsure] = False
     image = keep.nonzero()[:, 0]
-    return image, places[candidate[:, :count][keep]] - image * length, scores[:, :count][keep]
+    sure = image, places[candidate[:, :count][keep]] - image * length, scores[:, :count][keep]
+    return _with_rows(sure, logits, unsure, count, threshold) if len(unsure) else sure
+
+
+def _with_rows(sure: Found, logits: Tensor, rows: Tensor, count: int, threshold: Threshold | None) -> Found:
+    """What is sure of the other rows, and these rows by all of their scores. rows: [R] int64."""
+    length = logits.shape[1]
+    places = (rows[:, None] * length + torch.arange(length)).flatten()
+    probs = _scores(logits, places, logits[rows].flatten()).view(len(rows), length)
+    level = threshold[rows] if isinstance(threshold, Tensor) and threshold.dim() else threshold
+    place, pair, score = _of_probabilities(probs, count, level)
+    both = [torch.cat(pieces) for pieces in zip(sure, (rows[place], pair, score), strict=True)]
+    order = both[0].argsort(stable=True)
+    return both[0][order], both[1][order], both[2][order]
 
 
 def _scores(logits: Tensor, places: Tensor, values: Tensor) -> Tensor:

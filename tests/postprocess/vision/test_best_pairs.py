@@ -67,3 +67,16 @@ def test_the_last_values_of_a_call_have_their_own_last_bits():
         expected = logits.sigmoid().topk(9, dim=1)
         found = _of_logits(logits, 9, None)
         assert found is None or torch.equal(found[2], expected.values.flatten())
+
+
+def test_a_doubtful_row_costs_the_others_nothing():
+    """Rows with ties, the last one among them or not, are ranked by all of their scores, the others by their logits."""
+    generator = torch.Generator().manual_seed(0)
+    for unsure in ([2], [0, 5], [5]):
+        logits = torch.randn(6, 1001, generator=generator)
+        logits[unsure, 10:14] = 9.0
+        for threshold in (None, 0.9, torch.linspace(0.5, 0.95, 6)[:, None]):
+            found = _of_logits(logits, 9, threshold)
+            assert found is not None
+            for own, other in zip(found, slow_pairs(logits, 9, threshold), strict=True):
+                torch.testing.assert_close(own, other, rtol=0, atol=0)
