@@ -107,6 +107,9 @@ def holds_nan(values: Tensor) -> bool:
         return False
     # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
     wide = values.dtype in (torch.float32, torch.float64)
+    if wide and values.numel() > IN_CACHE:  # torch would share it out to threads, which costs more where others work
+        with np.errstate(invalid="ignore", over="ignore"):
+            return math.isnan(float(values.detach().numpy().sum()))
     return math.isnan(values.sum(dtype=None if wide else torch.float32).item())
 
 
