@@ -197,7 +197,7 @@ def answer_one(task: Task, loaded: Loaded, item: Any, options: Any) -> Any:
     except Exception as error:
         return Failure(explain_encoding(error, parsed))
     if len(prepared.rows) != 1:
-        return _Run(task, loaded, [prepared], options, 0).answers(False)[0]
+        return answer_prepared(task, loaded, [prepared], options)[0]
     (row,) = prepared.rows
     try:
         outputs = forward(task, loaded, [(0, row)], options)
@@ -300,11 +300,9 @@ def prepare_window(task: Task, loaded: Loaded, window: Sequence[Any], options: A
     return parsed
 
 
-def answer_prepared(
-    task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int = 0
-) -> list[Any]:
+def answer_prepared(task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any) -> list[Any]:
     """The records of a window that ``prepare_window`` gave, and the Failures of items without one."""
-    return _Run(task, loaded, prepared, options, start).answers(False)
+    return _Run(task, loaded, prepared, options, 0).answers(False)
 
 
 class _Run:

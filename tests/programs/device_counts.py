@@ -245,16 +245,17 @@ def _number(value: float) -> str:
 _MARK = "<!-- counts -->"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, help="a page whose part between two lines of <!-- counts --> is replaced")
+def command(about: str | None, mark: str, markdown: Callable[[], str]) -> None:
+    """Print a table; with ``--write`` it takes the place of what stands between two marks of a page."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--write", type=Path, help=f"a page whose part between two lines of {mark} is replaced")
     asked = parser.parse_args()
     table = markdown()
     print(table)
     if asked.write is not None:
-        before, _, after = asked.write.read_text().split(_MARK)
-        asked.write.write_text(f"{before}{_MARK}\n{table}\n{_MARK}{after}")
+        before, _, after = asked.write.read_text().split(mark)
+        asked.write.write_text(f"{before}{mark}\n{table}\n{mark}{after}")
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, _MARK, markdown)

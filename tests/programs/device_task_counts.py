@@ -4,14 +4,13 @@
 ``tests/pretend_cuda/test_tasks.py``, which holds every task to its number; no GPU is in it.
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 from tests.pretend_cuda import test_tasks
+from tests.programs.device_counts import command
 
 _MARK = "<!-- tasks -->"
 # Waits a batch on 28 November 2026, where they were not one. Others' own methods were not counted then.
@@ -62,16 +61,5 @@ def markdown(found: dict[str, float]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, help="a page whose part between two lines of <!-- tasks --> is replaced")
-    asked = parser.parse_args()
-    table = markdown(counted())
-    print(table)
-    if asked.write is not None:
-        before, _, after = asked.write.read_text().split(_MARK)
-        asked.write.write_text(f"{before}{_MARK}\n{table}\n{_MARK}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, _MARK, lambda: markdown(counted()))
