@@ -16,6 +16,8 @@ from ..options.numpy_or_torch import Array, double, namespace
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 MIX1, MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SEED, _STEP = -4132994306676758123, 2685821657736338717  # odd, so that each seed and each step has its own start
+# The hash leaves 0 where it is: from there the noise of token 0 would be the least there is, and it would always win.
+_FOR_ZERO = 0x243F6A8885A308D3
 _WORD, _LOW_63 = 2**64 - 1, 2**63 - 1
 
 
@@ -24,7 +26,7 @@ def counter_keys(seeds: Array, steps: Array | int) -> Array:
     moved = (steps * _STEP + 2**63) % 2**64 - 2**63 if isinstance(steps, int) else steps * _STEP
     key = seeds * _SEED + moved
     key ^= (key >> 32) & 0xFFFFFFFF
-    return (key * MIX2)[:, None]
+    return (key * MIX2 + (key == 0) * _FOR_ZERO)[:, None]
 
 
 def counter_uniform(keys: Array, token_ids: Array) -> Array:
@@ -53,7 +55,7 @@ def counter_exponential(keys: Array, token_ids: Array) -> Array:
 def row_key(seed: int, step: int) -> int:
     """``counter_keys`` of one row in Python's integers, unsigned."""
     key = (seed * _SEED + step * _STEP) & _WORD
-    return (key ^ key >> 32) * MIX2 & _WORD
+    return (key ^ key >> 32) * MIX2 & _WORD if key else _FOR_ZERO
 
 
 def exponentials(key: int, token_ids: Sequence[int]) -> list[float]:

@@ -129,9 +129,11 @@ def draw_seeded(
     float64; None where ``kept`` is what races. flat: the rows that proposals may draw; None where they draw none.
     """
     if temperature is None and kept is not None:
-        return (kept.to(torch.float64) - noise.race).argmax(1)
+        score = kept.to(torch.float64)
+        return (score - score.amax(1, keepdim=True) - noise.race).argmax(1)
     left = logits if kept is None else logits.masked_fill(kept == -torch.inf, -torch.inf)
-    score = left.to(torch.float64)
+    # From the largest logit, or the noise is lost in the rounding of logits beyond 1e16.
+    score = left.to(torch.float64) - top
     if isinstance(temperature, Tensor) or temperature not in (None, 1.0):
         score = score / temperature
     tokens = (score - noise.race).argmax(1)

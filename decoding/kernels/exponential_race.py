@@ -65,11 +65,12 @@ def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | T
     winners = []
     token_ids = torch.arange(wide.shape[1])
     for row in range(wide.shape[0]):
-        if temperature is None:
-            score = kept[row].to(torch.float64)
-        else:
+        score = (kept if temperature is None else wide)[row].to(torch.float64)
+        # From the largest logit, or the noise is lost in the rounding of logits beyond 1e16.
+        score = score - score.amax()
+        if temperature is not None:
             divisor = temperature[row] if isinstance(temperature, Tensor) else temperature
-            score = (wide[row].to(torch.float64) / divisor).masked_fill_(kept[row] == -torch.inf, -torch.inf)
+            score = (score / divisor).masked_fill_(kept[row] == -torch.inf, -torch.inf)
         key = keys[row : row + 1]
         raced = score - counter_exponential(key, token_ids)[0].log_()
         best = raced.amax()

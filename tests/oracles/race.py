@@ -11,7 +11,7 @@ _M = 2**64 - 1
 def uniform(seed: int, step: int, token_id: int) -> float:
     """The counter-based uniform of one token."""
     key = (seed * 0xC6A4A7935BD1E995 + step * 0x2545F4914F6CDD1D) & _M
-    key = ((key ^ (key >> 32)) * 0x94D049BB133111EB) & _M
+    key = ((key ^ (key >> 32)) * 0x94D049BB133111EB) & _M if key else 0x243F6A8885A308D3
     z = (key + token_id * 0x9E3779B97F4A7C15) & _M
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _M
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _M

@@ -12,7 +12,7 @@ from transformers.generation import logits_process as library
 
 from afterlogits.decoding import HistorySteps, Sampled, Sampler, SamplingParams, apply_chain, sample
 from afterlogits.decoding.kernels import torch_stream
-from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys, counter_uniform
+from afterlogits.decoding.kernels.counter_noise import counter_exponential, counter_keys, counter_uniform, row_key
 from afterlogits.decoding.kernels.exponential_race import full_winner
 from afterlogits.decoding.kernels.torch_stream import exponentials_at, row_exponentials, stream_is_known
 from tests.builders.logits_cases import draw_logits, language_model
@@ -245,12 +245,39 @@ def test_scores_too_close_for_two_devices_are_decided_in_python() -> None:
     """Logits that undo the noise leave scores of 0 up to rounding: the largest by Python's logarithms wins."""
     keys, token_ids = counter_keys(torch.tensor([3]), 0), torch.arange(50)
     level = counter_exponential(keys, token_ids).log()
-    score = [x - math.log(-math.log1p(-uniform(3, 0, i))) for i, x in enumerate(level[0].tolist())]
+    top = float(level.amax())
+    score = [x - top - math.log(-math.log1p(-uniform(3, 0, i))) for i, x in enumerate(level[0].tolist())]
     expected = score.index(max(score))
     assert full_winner(level, level, keys, None).tolist() == [expected]
     nudged = level.clone()
     nudged[0, 7] += 1e-9
     assert full_winner(nudged, nudged, keys, None).tolist() == [7]
+
+
+def test_no_token_has_the_least_noise_there_is_by_its_seed() -> None:
+    """The hash takes 0 to 0: seed 0 at step 0, and other pairs that cancel, must not give token 0 every draw."""
+    inverse = pow(0xC6A4A7935BD1E995, -1, 2**64)  # of the seed's factor: these seeds and their steps sum to 0
+    pairs = [(0, 0)] + [(-step * 0x2545F4914F6CDD1D * inverse % 2**64, step) for step in (1, 2, 7)]
+    for seed, step in pairs:
+        wrapped = torch.tensor([seed - 2**64 if seed >= 2**63 else seed])
+        assert counter_uniform(counter_keys(wrapped, step), torch.arange(8)).min() > 1e-4
+        assert row_key(seed, step) == int(counter_keys(wrapped, step)) % 2**64
+        assert row_key(seed, step) == int(counter_keys(wrapped, torch.tensor([step]))) % 2**64
+    logits = torch.zeros(2, 1000)
+    logits[0, 0] = logits[1, 0] = -8.0
+    for rows in (1, 2):
+        for options in ({}, {"top_k": 1000}, {"typical_p": 0.99}, {"epsilon_cutoff": 1e-9}):
+            assert 0 not in sample(logits[:rows], seeds=[0, 0][:rows], **options).tolist()
+
+
+@pytest.mark.parametrize("level", [-3e38, -1e17, 1e17, 3e38])
+def test_seeds_draw_from_logits_of_any_size(level: float) -> None:
+    """Forty equal logits, whatever their size: the noise is not lost in them."""
+    for options in ({}, {"top_k": 5}, {"top_p": 0.9}, {"typical_p": 0.9}, {"epsilon_cutoff": 1e-9}):
+        many = sample(torch.full((40, 40), level), seeds=range(40), **options)
+        alone = [int(sample(torch.full((1, 40), level), seeds=[seed], **options)) for seed in range(40)]
+        assert many.tolist() == alone
+        assert len(set(alone)) > 10
 
 
 def test_inputs_are_unchanged() -> None:
