@@ -66,7 +66,7 @@ job-kills: $(VENV)/.ready-test  ## file jobs killed 200 times at random and befo
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.job_kills $(ARGS)
 
 test-triton: .venv-triton/.ready  ## the Triton kernels in Triton's interpreter, against their twins and the CPU (four minutes)
-	TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest -q tests/decoding/triton_kernels $(ARGS)
+	TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest -q tests/decoding/triton_kernels tests/postprocess/triton_kernels $(ARGS)
 
 gpu-compile: .venv-triton/.ready  ## every Triton kernel compiled for sm_80, 90 and 100 without a GPU: registers, spills, shared memory, seconds
 	PYTHONPATH=src:. .venv-triton/bin/python -m tests.programs.cross_compile $(ARGS)

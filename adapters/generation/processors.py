@@ -4,6 +4,7 @@ A processor whose exact type is in ``STEPS`` becomes this engine's own increment
 included, is called as transformers calls it, with the ids so far and the scores, at its place in the list.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import logits_process as library
 
+from ...decoding.kernels.late_flags import LateFlag
 from ...decoding.processors.allowed_tokens import apply_finite, apply_renormalize
 from ...decoding.processors.bias import SequenceBiasStep
 from ...decoding.processors.forced_tokens import ForcedTokenStep, SuppressTokensStep
@@ -96,16 +98,30 @@ class Start:
 
 
 class Deferred:
-    """A step that is built at its first use, when the width of the logits is known."""
+    """A step that is built at its first use, when the width of the logits is known.
+
+    Token ids that the processor keeps on a device are sent for before the model reads the prompt.
+    """
 
     def __init__(self, build: Callable[[Any, Start], LogitsStep], processor: Any, history: History):
         self.build, self.processor, self.history = build, processor, history
         self.step: LogitsStep | None = None
+        self._sent = {name: _sent_for(ids) for name in _TOKEN_IDS if _is_away(ids := getattr(processor, name, None))}
 
     def apply(self, logits: Tensor) -> Tensor:
         if self.step is None:
-            self.step = self.build(self.processor, Start(self.history.ids, logits.shape[-1]))
+            self.step = self.build(self._on_host(), Start(self.history.ids, logits.shape[-1]))
         return self.step.apply(logits)
+
+    def _on_host(self) -> Any:
+        """The processor, the token ids that were sent for in the place of those on the device."""
+        if not self._sent:
+            return self.processor
+        found, arrived = copy.copy(self.processor), self._sent
+        self._sent = {}
+        for name, flag in arrived.items():
+            setattr(found, name, flag.receive())
+        return found
 
     def advance(self, token_ids: Tensor) -> None:
         if self.step is not None:
@@ -114,6 +130,16 @@ class Deferred:
     def select_rows(self, rows: Tensor) -> None:
         if self.step is not None:
             self.step.select_rows(rows)
+
+
+def _is_away(token_ids: Any) -> bool:
+    return isinstance(token_ids, Tensor) and token_ids.device.type == "cuda"
+
+
+def _sent_for(token_ids: Tensor) -> LateFlag:
+    flag = LateFlag()
+    flag.send(token_ids)
+    return flag
 
 
 def _repetition_penalty(processor: Any, start: Start) -> LogitsStep:
@@ -242,6 +268,9 @@ STEPS: dict[Any, Callable[[Any, Start], LogitsStep]] = {
     library.InfNanRemoveLogitsProcessor: lambda processor, start: Elementwise(apply_finite),
     library.LogitNormalization: lambda processor, start: Elementwise(apply_renormalize),
 }
+
+# What those keep of token ids as tensors.
+_TOKEN_IDS = ("eos_token_id", "bos_token_id", "suppress_tokens", "begin_suppress_tokens")
 
 # Transformers' own that look at one row at a time and remember nothing but what the ids say.
 ROW_WISE = frozenset(STEPS) | frozenset(

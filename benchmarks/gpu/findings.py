@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -10,6 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+
+from afterlogits.benchmarks.gpu.supervisor import whole_lines
+
+LOST = 86
+"""How a process ends whose device is lost to it."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,27 @@ class Check:
             step(self)
         except Exception as error:  # whatever it is, the other steps must run
             place = traceback.extract_tb(error.__traceback__)[-1]
+            said = (str(error).splitlines() or [""])[0]
             self.add(
-                "failed", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})", "run", False
+                "failed", f"{type(error).__name__}: {said} ({Path(place.filename).name}:{place.lineno})", "run", False
             )
+            self._leave_a_lost_device()
         self.add("took", f"{time.perf_counter() - before:.1f} s")
 
+    def _leave_a_lost_device(self) -> None:
+        """End this process where nothing runs on the device any more, as after a kernel's fault: the supervisor starts
+        another, and only this step is lost."""
+        if self.device.type != "cuda":
+            return
+        try:
+            torch.ones(1, device=self.device).sum().item()
+        except Exception:  # whatever it says, it will say it of every step
+            sys.stdout.flush()
+            os._exit(LOST)
+
     def table(self) -> str:
-        """All rows, those that are not met first."""
-        rows = sorted(self.findings, key=lambda finding: finding.met is not False)
+        """All rows, those that are not met last: what is cut off of a long output is its beginning."""
+        rows = sorted(self.findings, key=lambda finding: finding.met is False)
         head = ["| step | what | found | asked | met |", "| --- | --- | --- | --- | --- |"]
         met = sum(finding.met is True for finding in rows)
         asked = sum(finding.met is not None for finding in rows)
@@ -88,8 +108,7 @@ class Check:
 
 def findings_of(path: Path) -> list[Finding]:
     """The rows of a file."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return [Finding(**line) for line in lines if "begin" not in line]
+    return [Finding(**line) for line in whole_lines(path) if "begin" not in line]
 
 
 def line_of(finding: Finding) -> str:

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ..options.numpy_or_torch import sent
 from ..options.token_ids import token_id
 from ..options.validation import as_option
+from ..triton_kernels.penalise import penalise, takes
 
 Biases: TypeAlias = Mapping[tuple[int, ...], float]
 # A mapping, the form generation configs are saved in, [[[10, 45], -2.0], [[64], -7.5]], or one mapping per row.
@@ -83,6 +85,9 @@ class SequenceBiasTable:
             columns.append([column for column, _ in entries])
             order.append([terms + [nowhere] * (rounds - len(terms)) for _, terms in entries])
         self.columns = torch.tensor(columns, dtype=torch.int64, device=device)
+        # [M], columns that are no spares; and what the kernel is given, kept where all sequences are single tokens.
+        self._lengths = sent(torch.tensor([len(stack) for stack in stacks]), torch.device(device))
+        self._added: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
         self._order = torch.tensor(order, dtype=torch.int64, device=device).reshape(*self.columns.shape, rounds)
         self._order = self._order.permute(2, 0, 1).contiguous()
 
@@ -90,6 +95,25 @@ class SequenceBiasTable:
         """Add the biases of the sequences that `token_ids` [B, T] could complete, in place."""
         if self._order.shape[0] == 0:
             return logits
+        if takes(logits):
+            return self._by_kernel(logits, token_ids)
+        total, columns = self._totals(token_ids, logits)
+        return logits.scatter_(1, columns, logits.gather(1, columns) + total)
+
+    def _by_kernel(self, logits: Tensor, token_ids: Tensor) -> Tensor:
+        """The same in one launch; what single tokens add is formed once for the rows."""
+        key = (logits.shape[0], logits.dtype)
+        if key not in self._added:
+            total, columns = self._totals(token_ids, logits)
+            used = self._lengths if self._of_row is None else self._lengths[self._of_row]
+            self._added = {key: (total.float(), columns.contiguous(), used.expand(key[0]).contiguous())}
+        total, columns, used = self._added[key]
+        if self.context_length:
+            self._added = {}
+        return penalise(logits, columns, used, bias=total)
+
+    def _totals(self, token_ids: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to each column, in the type of the logits, and the columns: [B, D] each."""
         rows = logits.shape[0]
         values, order, columns = self._values, self._order, self.columns
         if self._of_row is not None:
@@ -99,8 +123,7 @@ class SequenceBiasTable:
         total = torch.zeros((rows, columns.shape[1]), dtype=logits.dtype, device=logits.device)
         for places in order:
             total += added.gather(1, places.expand(rows, -1))
-        columns = columns.expand(rows, -1)
-        return logits.scatter_(1, columns, logits.gather(1, columns) + total)
+        return total, columns.expand(rows, -1)
 
     def _matches(self, token_ids: Tensor, rows: int) -> Tensor:
         """[B, S]: which sequences the history is about to complete."""
@@ -118,6 +141,7 @@ class SequenceBiasTable:
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep these rows, which may repeat or change order."""
+        self._added = {}
         if self._of_row is not None:
             self._of_row = self._of_row[rows]
 

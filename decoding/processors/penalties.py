@@ -15,7 +15,7 @@ from torch import Tensor
 from ..options.per_row import expand_rows, row_column, row_count, row_option, select_option
 from ..options.token_ids import check_token_ids
 from ..options.validation import FINITE, POSITIVE, RowOption, check_logits
-from ..triton_kernels.penalise import penalise, takes
+from ..triton_kernels.penalise import penalise, penalise_seen, takes
 from .token_counts import SeenSet, SeenTokens, count_tokens
 
 # Logits at a time: torch gives a second thread to more than 32,768, and their cache lines stay in a cache of 1 MB.
@@ -104,10 +104,7 @@ class RepetitionPenaltyStep:
 
     def apply(self, logits: Tensor) -> Tensor:
         """Penalise in place the tokens that each row has: logits [N, V], returned; reads those entries alone."""
-        factor = row_column(self.penalty, logits)
-        if self.seen.maybe_empty:
-            factor = _off_where_empty(factor, self.seen.empty)
-        return _penalise_(logits, self.seen.ids, factor, self._lowering)
+        return _penalise_seen_(logits, self.seen, self.penalty, self._lowering)
 
     def advance(self, token_ids: Tensor) -> None:
         """Take the token that each row was given, [N]."""
@@ -132,10 +129,7 @@ class EncoderRepetitionPenaltyStep:
 
     def apply(self, logits: Tensor) -> Tensor:
         """Favour in place the tokens of each row's input: logits [N, V], returned; reads those entries alone."""
-        factor = row_column(self.penalty, logits)
-        if self.seen.maybe_empty:
-            factor = _off_where_empty(factor, self.seen.empty)
-        return _penalise_(logits, self.seen.ids, factor, self._lowering)
+        return _penalise_seen_(logits, self.seen, self.penalty, self._lowering)
 
     def advance(self, token_ids: Tensor) -> None:
         """The encoder's input does not change."""
@@ -236,6 +230,16 @@ def _penalise_all(logits: Tensor, token_ids: Tensor, penalty: Tensor, counted: T
 def _off_where_empty(factor: Tensor, empty: Tensor) -> Tensor:
     """1.0, which changes nothing, for rows that have seen no token: their slots point at an arbitrary one."""
     return torch.where(empty[:, None], 1.0, factor)
+
+
+def _penalise_seen_(logits: Tensor, seen: SeenSet, penalty: Tensor, lowering: bool | None) -> Tensor:
+    """Penalise in place the tokens that each row has seen; on a device in one launch where triton's kernels run."""
+    if takes(logits):
+        return penalise_seen(logits, seen.ids, penalty, seen.empty if seen.maybe_empty else None)
+    factor = row_column(penalty, logits)
+    if seen.maybe_empty:
+        factor = _off_where_empty(factor, seen.empty)
+    return _penalise_(logits, seen.ids, factor, lowering)
 
 
 def _lowering(penalty: Tensor) -> bool | None:

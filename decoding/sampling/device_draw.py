@@ -90,7 +90,7 @@ def draw_on_device(
     asked = plan.device_plan
     if asked is None:
         raise ValueError("plan must be one for another device than the CPU; got one for the CPU")
-    drawn = _by_kernels(plan, logits, noise, generator, step, rows)
+    drawn = _by_kernels(plan, logits, noise, generator, step, rows, doubts)
     if drawn is not None:
         return _checked(plan, drawn.tokens, drawn.largest, rows)
     if asked.params.greedy is True:
@@ -118,12 +118,13 @@ def _by_kernels(
     generator: torch.Generator | None,
     step: int | Tensor,
     rows: Tensor | None,
+    doubts: DoubtCount | None,
 ) -> Drawn | None:
     """What triton's kernels draw; None where they do not take these options, logits or stream."""
     if plan.kernel_options is None:
         return None
     keys = None if noise is None else keys_of(noise.seeds, step, rows)
-    return kernel_draw(plan, logits, keys, generator, rows)
+    return kernel_draw(plan, logits, keys, generator, rows, doubts)
 
 
 def _checked(plan: Plan, tokens: Tensor, top: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:

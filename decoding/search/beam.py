@@ -70,11 +70,15 @@ class _Pool:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """How hypotheses are compared: by score / length ** penalty, and what still counts as an improvement."""
+    """How hypotheses are compared: by score / length ** penalty, and what still counts as an improvement.
+
+    returned: how many of each item's hypotheses are asked for.
+    """
 
     most_new_tokens: int
     length_penalty: float
     early_stopping: bool | str
+    returned: int
 
     def scored(self, log_probs: Tensor, length: int) -> Tensor:
         """Scores of sequences of ``length`` new tokens."""
@@ -92,7 +96,8 @@ class _Running:
     """The search so far: running scores [B, K], a pair of pointers [B, K] per step, the pool of ended hypotheses.
 
     ``improvable`` [B, 1]: whether an item's pool can still get better. ``drawn`` [B]: on a device, the score of the
-    first candidate drawn at the step, which is no number where an item has no probabilities.
+    first candidate drawn at the step, which is no number where an item has no probabilities. ``longest``: the last step
+    of the hypotheses that would be returned now, read together with whether the search goes on.
     """
 
     prompt_ids: Tensor
@@ -103,6 +108,7 @@ class _Running:
     parents: list[Tensor] = field(default_factory=list)
     tokens: list[Tensor] = field(default_factory=list)
     drawn: Tensor | None = None
+    longest: int = -1
 
     @classmethod
     def start(cls, prompt_ids: Tensor, num_beams: int) -> "_Running":
@@ -144,17 +150,21 @@ class _Running:
 
         doubt: [B], items whose candidates were not certain; None is returned where one was not.
         """
-        going_on = self.going_on(ended, rule)
+        # With it comes how long what is found is, so that nothing is left to be read at the end.
+        told = [self.pool.step[:, : rule.returned].max(), self.going_on(ended, rule)]
         if doubt is not None:
-            goes_on, doubted = torch.stack((going_on, doubt.any())).tolist()
-            return None if doubted else bool(goes_on)
-        if self.drawn is None:
-            return bool(going_on)
-        found = torch.cat((going_on.to(self.drawn.dtype).view(1), self.drawn)).tolist()
-        item = next((item for item, score in enumerate(found[1:]) if not isfinite(score)), None)
+            told.append(doubt.any())
+        if self.drawn is not None:
+            # Steps are far below 2**24, from where on float32 leaves whole numbers out.
+            told = [torch.stack([each.to(self.drawn.dtype) for each in told]), self.drawn]
+        longest, goes_on, *rest = (torch.cat(told) if self.drawn is not None else torch.stack(told)).tolist()
+        self.longest = int(longest)
+        if doubt is not None:
+            return None if rest[0] else bool(goes_on)
+        item = next((item for item, score in enumerate(rest) if not isfinite(score)), None)
         if item is not None:
             raise ValueError(f"{no_probabilities(item)} at step {len(self.tokens) - 1}")
-        return bool(found[0])
+        return bool(goes_on)
 
     def copied(self) -> "_Running":
         """The same search, to be taken a step further by itself: a step replaces tensors and writes into none."""
@@ -208,7 +218,7 @@ def beam_search(
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32; the last
     places of scores may differ where a CUDA device's kernels give the candidates, which a close call does not let pass.
     """
-    rule = _Comparison(max_length - prompt_ids.shape[1], length_penalty, early_stopping)
+    rule = _Comparison(max_length - prompt_ids.shape[1], length_penalty, early_stopping, num_return_sequences)
     beams = _Running.start(prompt_ids, num_beams)
     num_candidates = max(2, 1 + num_eos) * num_beams
     reorder = getattr(model, "reorder_beams", model.select_rows)
@@ -309,7 +319,7 @@ def _write_out(found: _Running, num_return_sequences: int, fill_token_id: int) -
     pool, prompt_ids, tokens = found.pool, found.prompt_ids, found.tokens
     ends, parent, token = pool.step[:, take], pool.parent[:, take], pool.token[:, take]
     batch_size, count = ends.shape
-    num_steps = int(ends.max()) + 1
+    num_steps = found.longest + 1
     prompt_length = prompt_ids.shape[1]
     ids = prompt_ids.new_full((batch_size, count, prompt_length + num_steps), fill_token_id)
     ids[..., :prompt_length] = prompt_ids.view(batch_size, prompt_ids.shape[0] // batch_size, prompt_length)[:, :1]

@@ -21,7 +21,7 @@ try:
     jit: Callable[[Any], Any] = triton.jit
     # A stream's numbers change at every step: no code of its own for what divides by 16. Nor for a row of one chunk,
     # whose loops, unrolled into each other, need more registers than there are.
-    kernel: Callable[[Any], Any] = triton.jit(do_not_specialize=("seed", "offset", "threads", "chunks"))
+    kernel: Callable[[Any], Any] = triton.jit(do_not_specialize=("seed", "offset", "threads", "chunks", "slots"))
 except ImportError:
     HAS_TRITON = False
 

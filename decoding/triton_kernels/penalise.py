@@ -4,10 +4,12 @@ import torch
 from torch import Tensor
 
 from .draw import DTYPES, may_run
-from .language import LAUNCH, jit, on_its_device, tl
+from .language import LAUNCH, jit, kernel, on_its_device, tl
 
 SLOTS = 256
 """Slots of a table that a program takes."""
+AT_ONCE = 1024
+"""Slots of a history that a program takes at once."""
 
 
 def takes(logits: Tensor) -> bool:
@@ -82,6 +84,45 @@ def penalise_twin(
     return logits.index_put(at, x.to(logits.dtype))
 
 
+@on_its_device
+def penalise_seen(logits: Tensor, token_ids: Tensor, penalty: Tensor, empty: Tensor | None = None) -> Tensor:
+    """The repetition penalty on the listed tokens of logits [B, V], in place; a token may be listed more than once.
+
+    token_ids: [B, U] int64, rows may lie apart in memory; ids of V and above count for nothing. penalty: [] or [B]
+    float64, rounded to float32. empty: [B] bool, rows whose ids mean nothing. Rounded as by `penalise`. Returns
+    ``logits``.
+    """
+    rows, slots = token_ids.shape
+    if not rows or not slots:
+        return logits
+    penalise_seen_kernel[(rows,)](
+        logits,
+        logits.stride(0),
+        logits.shape[1],
+        token_ids,
+        token_ids.stride(0),
+        slots,
+        penalty,
+        penalty.stride(0) if penalty.dim() else 0,
+        logits if empty is None else empty,
+        torch.empty(rows, slots, dtype=torch.float32, device=logits.device),
+        EMPTY=empty is not None,
+        **LAUNCH,
+    )
+    return logits
+
+
+def penalise_seen_twin(logits: Tensor, token_ids: Tensor, penalty: Tensor, empty: Tensor | None = None) -> Tensor:
+    """What the kernel does, in torch, on a copy."""
+    there = token_ids < logits.shape[1]
+    there = there if empty is None else there & ~empty[:, None]
+    row, slot = there.nonzero(as_tuple=True)
+    at = (row, token_ids[row, slot])
+    x, factor = logits[at].float(), penalty.float().reshape(-1).expand(len(logits))[row]
+    x = torch.where(x < 0, x * factor, x * factor.reciprocal())
+    return logits.index_put(at, x.to(logits.dtype))  # of a token listed twice, the same value twice
+
+
 @jit
 def penalise_kernel(
     logits, row_stride, vocab_size, token_ids, slots, used, repetition, counts, frequency, presence, bias,
@@ -109,3 +150,28 @@ def penalise_kernel(
     if BIAS:
         x = x + tl.load(bias + row * slots + slot, mask=there, other=0.0)
     tl.store(logits + row * row_stride + token, x.to(given.dtype), mask=there)
+
+
+@kernel
+def penalise_seen_kernel(
+    logits, row_stride, vocab_size, token_ids, slot_stride, slots, penalty, penalty_stride, empty, scratch,
+    EMPTY: tl.constexpr,
+):  # fmt: skip
+    """A row: program (row). All logits are read before one is written, so that a token listed twice is changed once."""
+    row = tl.program_id(0).to(tl.int64)
+    logits, token_ids, scratch = logits + row * row_stride, token_ids + row * slot_stride, scratch + row * slots
+    factor, used = tl.load(penalty + row * penalty_stride).to(tl.float32), slots
+    if EMPTY:
+        used = tl.where(tl.load(empty + row).to(tl.int32) > 0, 0, slots)
+    inverse = tl.div_rn(factor * 0.0 + 1.0, factor)
+    for first in range(0, used, 1024):
+        slot = first + tl.arange(0, 1024)
+        token = tl.load(token_ids + slot, mask=slot < used, other=0)
+        x = tl.load(logits + token, mask=(slot < used) & (token < vocab_size), other=0.0).to(tl.float32)
+        tl.store(scratch + slot, tl.where(x < 0.0, x * factor, x * inverse), mask=slot < used)
+    tl.debug_barrier()
+    for first in range(0, used, 1024):
+        slot = first + tl.arange(0, 1024)
+        token = tl.load(token_ids + slot, mask=slot < used, other=0)
+        x = tl.load(scratch + slot, mask=slot < used, other=0.0)
+        tl.store(logits + token, x.to(logits.dtype.element_ty), mask=(slot < used) & (token < vocab_size))

@@ -2,8 +2,8 @@
 
 The rule of MaskFormer and Mask2Former. Their masks are resized without interpolation, so that painting may come first:
 one map is painted at the size of the masks and resized once. A pair whose class score is below the threshold cannot
-reach it with its mask's share, so that its mask is never looked at; which these are is the one thing that the host
-waits for on a device.
+reach it with its mask's share, so that its mask is never looked at. On a device all masks are, which are small, rather
+than that the host should wait for which these are.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..transfers import sent
 from .boxes import Sizes
-from .panoptic import _check, best_pairs
+from .panoptic import _check, best_pairs, best_pairs_there
 from .segments import QuerySegments, Segmentation, shown_places
-from .upsampling import DEVICE_CHUNK_BYTES, resize_chosen
+from .upsampling import DEVICE_CHUNK_BYTES, resize, resize_chosen
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,16 @@ def instance_queries(
     mask_size: tuple[int, int] | None = None,
     compat: bool = True,
 ) -> list[QueryInstances]:
-    """`instance_maps` with the pairs that give no instance still among the rest; on a device it waits once a batch."""
+    """`instance_maps` with the pairs that give no instance still among the rest; on a device it does not wait."""
     pairs = _check(class_logits, mask_logits, sizes)
-    classes = class_logits.shape[-1] - 1
+    classes, on_host = class_logits.shape[-1] - 1, mask_logits.device.type == "cpu"
     found = []
-    for image, (scores, pair) in enumerate(best_pairs(class_logits)):  # unsorted, as there: the order is painting's
-        # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
-        possible = (scores * (1 + 1e-5) >= threshold).nonzero()[:, 0]
-        scores, pair = scores[possible], pair[possible]
+    # Unsorted, as there: the order is painting's.
+    for image, (scores, pair) in enumerate((best_pairs if on_host else best_pairs_there)(class_logits)):
+        if on_host:
+            # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
+            possible = (scores * (1 + 1e-5) >= threshold).nonzero()[:, 0]
+            scores, pair = scores[possible], pair[possible]
         query = torch.div(pair, max(classes, 1), rounding_mode="floor")
         size = None if pairs is None else pairs[image]
         label = pair % max(classes, 1)
@@ -106,10 +107,9 @@ def _painted(
     mask_size: tuple[int, int] | None,
     compat: bool,
 ) -> QueryInstances:
-    """The pairs of one image. query, label, class_scores: [N], on the host."""
+    """The pairs of one image. query, label, class_scores: [N], where the masks are."""
     masks, shares = _masks_of(mask_logits, query, mask_size)
     rows, columns = nearest(masks.shape[1:], size or masks.shape[1:], masks.device)
-    query, label, class_scores = (sent(each, masks.device) for each in (query, label, class_scores))
     scores = class_scores * shares
     # A small mask may vanish where the image is smaller than the masks.
     keep = (scores >= threshold) & _shown(masks, rows, columns)
@@ -138,13 +138,15 @@ def painted_over(masks: Tensor, keep: Tensor) -> Tensor:
 
 
 def _masks_of(mask_logits: Tensor, query: Tensor, mask_size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """The masks of chosen queries ([N], on the host), [N, h, w] bool, and the mean probability inside each, [N]."""
-    distinct, member = torch.unique(query, return_inverse=True)
-    if mask_size is None:
-        logits = mask_logits.index_select(0, sent(distinct, mask_logits.device))
+    """The masks of chosen queries [N], [N, h, w] bool, and the mean probability inside each, [N]."""
+    if query.device.type != "cpu":
+        logits, member = mask_logits if mask_size is None else resize(mask_logits, mask_size), query
     else:
-        logits = resize_chosen(mask_logits, distinct.tolist(), mask_size)
-    member = sent(member, mask_logits.device)
+        distinct, member = torch.unique(query, return_inverse=True)
+        if mask_size is None:
+            logits = mask_logits.index_select(0, distinct)
+        else:
+            logits = resize_chosen(mask_logits, distinct.tolist(), mask_size)
     masks = logits > 0
     return masks.index_select(0, member), inner_shares(logits).index_select(0, member)
 

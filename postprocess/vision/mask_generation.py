@@ -30,6 +30,10 @@ class MaskCandidates:
     scores: Tensor  # [K], the quality that the model predicts
     boxes: Tensor  # [K, 4] int64 left, top, right, bottom, the last two included; float32 where no mask passed
 
+    def on(self, device: torch.device) -> MaskCandidates:
+        """The same with scores and boxes on ``device``."""
+        return MaskCandidates(self.runs, sent(self.scores, device), sent(self.boxes, device))
+
     def records(self, *, runs: bool = False, boxes: bool = False) -> dict[str, Any]:
         """``{masks, scores}`` and, where asked for, ``rle_mask`` and ``bounding_boxes``, as the pipeline returns them.
 
@@ -109,7 +113,8 @@ def filter_masks(
     index = _by_quality(scores, pred_iou_thresh)
     parts = (flat.index_select(0, index[first : first + 1]) for first in range(len(index)))
     options = (stability_score_thresh, mask_threshold, stability_score_offset)
-    return _candidates(parts, scores.index_select(0, index), image_size, crop_box, options)
+    found = _candidates(parts, scores.index_select(0, index), image_size, crop_box, options)
+    return found.on(masks.device)
 
 
 def generate_masks(
@@ -128,6 +133,38 @@ def generate_masks(
     """`filter_masks` of `upscaled_masks`, where only masks of sufficient predicted quality are upscaled.
 
     logits: [P, M, h, w] as the model gives them. iou_scores: [P, M]. Other options as in the two.
+    """
+    found = masks_on_host(
+        logits,
+        iou_scores,
+        image_size=image_size,
+        crop_box=crop_box,
+        pad_size=pad_size,
+        input_size=input_size,
+        pred_iou_thresh=pred_iou_thresh,
+        stability_score_thresh=stability_score_thresh,
+        mask_threshold=mask_threshold,
+        stability_score_offset=stability_score_offset,
+    )
+    return found.on(logits.device)
+
+
+def masks_on_host(
+    logits: Tensor,
+    iou_scores: Tensor,
+    *,
+    image_size: tuple[int, int],
+    crop_box: Sequence[float] | Tensor | None,
+    pad_size: tuple[int, int] | None,
+    input_size: tuple[int, int] | None,
+    pred_iou_thresh: float,
+    stability_score_thresh: float,
+    mask_threshold: float,
+    stability_score_offset: float,
+) -> MaskCandidates:
+    """`generate_masks` with scores and boxes on the host, where run lengths are anyway.
+
+    On a device it waits twice: for which masks are good enough, and for these, once more where they come in parts.
     """
     scores = iou_scores.reshape(-1).to(logits.device)
     if len(scores) != logits.shape[0] * logits.shape[1]:
@@ -203,30 +240,32 @@ def _device_candidates(
     crop_box: Sequence[float] | Tensor | None,
     options: tuple[float, float, float],
 ) -> MaskCandidates:
-    """The same on a device, which is waited for once a part: masks that do not pass are read as empty ones."""
+    """The same on a device, which is waited for once a part: masks that do not pass are read as empty ones.
+
+    Scores and boxes are left on the host.
+    """
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
     shift = sent(torch.tensor([corners[0], corners[1]] * 2), scores.device)
     runs, boxes, kept, stable, first = [], [], [], 0, 0
     for part in parts:
-        places = torch.arange(first, first + len(part))
+        own = scores[first : first + len(part)]
         first += len(part)
         found = part > level
         good = _stability(part, level, offset) > least if least > 0.0 else torch.ones_like(found[:, 0, 0])
         box = mask_boxes(found)
         passed = good & ~_near_crop_edge(box, corners, image_size)
         shown = _padded(found & passed[:, None, None], corners, image_size)
-        lengths, (good, passed, box) = encode_beside(shown, good, passed, box + shift)
+        lengths, (good, passed, box, own) = encode_beside(shown, good, passed, box + shift, own)
         chosen = passed.nonzero()[:, 0]
         stable += int(good.sum())
         runs.append(lengths.select(chosen.tolist()))
         boxes.append(box[chosen])
-        kept.append(places[chosen])
+        kept.append(own[chosen])
     if not stable:
-        empty = torch.zeros(0, 4, device=scores.device)
-        return MaskCandidates(join_run_lengths([], image_size), scores[:0], empty)
-    places, box = (sent(torch.cat(each), scores.device) for each in (kept, boxes))
-    return MaskCandidates(join_run_lengths(runs, image_size), scores.index_select(0, places), box)
+        empty = torch.zeros(0, dtype=scores.dtype)
+        return MaskCandidates(join_run_lengths([], image_size), empty, torch.zeros(0, 4))
+    return MaskCandidates(join_run_lengths(runs, image_size), torch.cat(kept), torch.cat(boxes))
 
 
 def _stability(masks: Tensor, level: float, offset: float) -> Tensor:

@@ -3,7 +3,8 @@
 One rule serves MaskFormer, Mask2Former, OneFormer, DETR and Conditional DETR, and the instance maps of the latter two,
 which are the same without fusing. transformers resizes the masks of all queries; here only those that are kept are
 resized, and of the map at full size only the pixels where the winner is open are computed (`semantic`). On a device
-every pixel of the kept queries is, and the host waits once for a batch: for which queries are kept.
+every pixel of the kept queries is: by triton's kernel without a wait, or by torch, and then the host waits once for a
+batch: for which queries are kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .boxes import Sizes, size_pairs
 from .level_sets import count_above
 from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered, shown_segments
 from .semantic import class_map, first_largest
+from .tiled_panoptic import in_tiles, tiled_queries, without_queries
 from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
 
 
@@ -64,7 +66,7 @@ def panoptic_maps(
         antialias=antialias,
         compat=compat,
     )
-    return shown_segments(found)
+    return [without_queries(each) for each in shown_segments(found)]
 
 
 def panoptic_queries(
@@ -82,11 +84,25 @@ def panoptic_queries(
 ) -> list[QuerySegments]:
     """`panoptic_maps` with the queries that give no segment still among the rest.
 
-    On a device it waits once for the batch, and with ``fuse`` once more an image.
+    On a device it waits once for the batch, unless triton's kernel runs there, and with ``fuse`` once more an image.
     """
     pairs = _check(class_logits, mask_logits, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
-    (keep,) = received((labels != class_logits.shape[-1] - 1) & (scores > threshold))
+    chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
+    if pairs is not None and not antialias and in_tiles(mask_logits, scores):
+        return tiled_queries(
+            mask_logits,
+            scores,
+            labels,
+            chosen,
+            pairs,
+            mask_threshold=mask_threshold,
+            overlap_threshold=overlap_threshold,
+            fuse=fuse,
+            mask_size=mask_size,
+            compat=compat,
+        )
+    (keep,) = received(chosen)
     found = []
     for image, kept in enumerate(keep):
         queries = kept.nonzero()[:, 0]
@@ -183,11 +199,17 @@ def pair_queries(
 def best_pairs(class_logits: Tensor) -> list[tuple[Tensor, Tensor]]:
     """On the host, for each image: the class probability of its Q best pairs of query and class, [Q], and the pairs as
     query * C + class, [Q] int64. The order is torch.topk's, unsorted. On a device it waits once for all images."""
+    best = best_pairs_there(class_logits)
+    read = received(*(scores for scores, _ in best), *(pairs for _, pairs in best))
+    return list(zip(read[: len(best)], read[len(best) :], strict=True))
+
+
+def best_pairs_there(class_logits: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """`best_pairs` where the logits are."""
     queries = class_logits.shape[1]
     chances = [F.softmax(logits, dim=-1)[:, :-1].flatten() for logits in class_logits]
-    best = [scores.topk(min(queries, scores.numel()), sorted=False) for scores in chances]
-    read = received(*(each.values for each in best), *(each.indices for each in best))
-    return list(zip(read[: len(best)], read[len(best) :], strict=True))
+    best = (scores.topk(min(queries, scores.numel()), sorted=False) for scores in chances)
+    return [(each.values, each.indices) for each in best]
 
 
 def _check(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None) -> list[tuple[int, int]] | None:

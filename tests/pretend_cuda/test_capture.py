@@ -206,7 +206,7 @@ def test_a_beam_s_step_is_captured_but_for_its_one_read(do_sample: bool) -> None
     Whether the search goes on is a tensor; reading it is what ends a capture. Lengths are numbers of the host, so that
     a graph is of one step.
     """
-    rule, beams = _Comparison(9, 1.0, False), 4
+    rule, beams = _Comparison(9, 1.0, False, 1), 4
 
     def step(running: _Running, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if do_sample:

@@ -38,6 +38,7 @@ class Entry:
 
 def _kernels() -> list[tuple[str, Any, dict[str, Any], int, int]]:
     from afterlogits.decoding.triton_kernels import accept, beam_select, decide_and_draw, exact_row, penalise, row_stats
+    from afterlogits.postprocess.triton_kernels import panoptic
 
     draws = [
         (f"{name}, {kind}", kernel, {**constants, "SEEDED": seeded, "HARDWARE": True}, 8, spills)
@@ -57,7 +58,16 @@ def _kernels() -> list[tuple[str, Any, dict[str, Any], int, int]]:
         ("penalise", penalise.penalise_kernel, every, 4, 0),
         ("beam_rows", beam_select.beam_rows_kernel, {"WIDTH": _WIDTH, "CHUNKS": _CHUNKS}, 8, 0),
         ("merge_beams", beam_select.merge_beams_kernel, {"SIZE": 64}, 4, 0),
+        ("penalise_seen", penalise.penalise_seen_kernel, {"EMPTY": True}, 4, 0),
         ("accept", accept.accept_kernel, {"PLACES": 64}, 4, 0),
+        ("panoptic", panoptic.panoptic_kernel, {"SAME": False, "PLACE": 1, "INNER": 1, "OUTER": 1}, 4, 0),
+        (
+            "panoptic, nothing fused",
+            panoptic.panoptic_kernel,
+            {"SAME": False, "PLACE": 0, "INNER": 0, "OUTER": 0},
+            4,
+            0,
+        ),
     ]
 
 
@@ -66,12 +76,14 @@ _POINTERS = {
     "maxima": "*fp32", "tops": "*fp32", "masses": "*fp32", "bad": "*i8", "temperature": "*fp64",
     "temperatures": "*fp64", "top_ks": "*i32", "borders": "*fp64", "min_ps": "*fp64", "greedy": "*i8",
     "proposing": "*i8", "rows": "*i64", "keys": "*i64", "scratch": "*i32", "tokens": "*i64", "flags": "*i32",
-    "winners": "*i64", "close": "*i32", "token_ids": "*i64", "used": "*i32", "repetition": "*fp32",
+    "close": "*i32", "token_ids": "*i64", "used": "*i32", "repetition": "*fp32",
     "counts": "*i32", "frequency": "*fp32", "presence": "*fp32", "bias": "*fp32", "values": "*fp32", "best": "*fp32",
     "parent": "*i64", "token": "*i64", "largest": "*fp32",
+    "penalty": "*fp64", "empty": "*i1", "planes": "*fp32", "order": "*i64", "winners": "*i32", "areas": "*i32",
+    "covers": "*i32", "row_scale": "fp32", "column_scale": "fp32", "threshold": "fp32",
     "tied": "*i8", "chosen": "*i64", "drafts": "*i64", "taken": "*i64",
 }  # fmt: skip
-_WIDE = {"row_stride", "seed", "offset"}
+_WIDE = {"row_stride", "slot_stride", "seed", "offset"}
 
 
 def entries(dtype: str) -> list[Entry]:
@@ -89,6 +101,12 @@ def entries(dtype: str) -> list[Entry]:
             types["scores"] = "*fp32" if name == "beam_rows" else "*fp64"
         if name == "accept":
             types["counts"] = "*i64"
+        if name == "penalise_seen":
+            types["scratch"] = "*fp32"
+        if name.startswith("panoptic"):
+            types |= {"scores": "*fp32", "count": "*i64"}
+        elif "winners" in types:
+            types["winners"] = "*i64"
         found.append(Entry(name, kernel, types, constants, warps, spills))
     return found
 

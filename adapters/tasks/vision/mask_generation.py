@@ -1,7 +1,7 @@
 """Masks of everything in pictures, as the mask-generation pipeline of transformers 5.23, without torchvision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,12 +10,11 @@ from torch import Tensor
 from ....postprocess.transfers import sent
 from ....postprocess.vision.connected import clean_masks
 from ....postprocess.vision.crops import plan_crops
-from ....postprocess.vision.mask_generation import MaskCandidates, generate_masks, mask_boxes, merge_candidates
+from ....postprocess.vision.mask_generation import MaskCandidates, mask_boxes, masks_on_host, merge_candidates
 from ....postprocess.vision.run_lengths import encode_masks
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.options import require_count
-from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
 from .families import on_torchvision
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
@@ -78,12 +77,10 @@ def _side(size: Any, name: str) -> Any:
     return size.get(name) if hasattr(size, "get") else getattr(size, name, None)
 
 
-def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> Reading:
+def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[list[MaskCandidates]]:
     """Per crop the masks that its points give and that are good enough, a set for each group of points."""
     embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
-    found = [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
-    read = iter((yield [column for crop in found for own in crop for column in (own.scores, own.boxes)]))
-    return [[replace(own, scores=next(read), boxes=next(read)) for own in crop] for crop in found]
+    return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
 
 
 def _of_crop(embeddings: Any, number: int) -> Any:
@@ -110,7 +107,7 @@ def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerati
         labels = torch.ones(asked.shape[:3], dtype=torch.long, device=loaded.device)
         outputs = loaded.model(input_points=asked, input_labels=labels, **images)
         found.append(
-            generate_masks(
+            masks_on_host(
                 outputs["pred_masks"][0],
                 outputs["iou_scores"][0],
                 image_size=row.facts["size"],

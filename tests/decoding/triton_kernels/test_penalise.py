@@ -3,13 +3,22 @@
 import pytest
 import torch
 
-from afterlogits.decoding.processors import penalties
+from afterlogits.decoding.processors import bias_table, penalties
+from afterlogits.decoding.processors.bias import SequenceBiasStep
 from afterlogits.decoding.processors.penalties import (
     CountPenaltyStep,
+    EncoderRepetitionPenaltyStep,
+    RepetitionPenaltyStep,
     apply_frequency_penalty,
     apply_repetition_penalty,
 )
-from afterlogits.decoding.triton_kernels.penalise import penalise, penalise_twin
+from afterlogits.decoding.triton_kernels.penalise import (
+    AT_ONCE,
+    penalise,
+    penalise_seen,
+    penalise_seen_twin,
+    penalise_twin,
+)
 
 from .cases import batch_of, interpreted
 
@@ -88,6 +97,105 @@ def test_a_loop_s_step_is_the_same_by_the_kernel(options, monkeypatch):
             rows = 3 if number < 2 else 2
             found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, apart=5)).clone())
             step.advance(torch.tensor([number, 60, 299])[:rows])
+            if number == 1:
+                step.select_rows(torch.tensor([2, 0]))
+    assert len(calls) == 4
+    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
+        assert torch.equal(by_kernel, expected)
+
+
+def repeated(rows: int, slots: int, vocab_size: int, seed: int = 3):
+    """Histories in which tokens stand twice, near and far, and ids that the logits do not have."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, vocab_size + 5, (rows, slots + 9), generator=generator)
+    ids[:, slots // 2 : slots // 2 + 40] = ids[:, :40]
+    return ids[:, :slots]
+
+
+def test_the_twin_of_seen_tokens_by_hand():
+    """4 / 2 = 2 once though token 0 stands twice, -1 * 2 = -2; the second row's ids mean nothing."""
+    logits, ids = torch.tensor([[4.0, -1.0, 3.0], [4.0, -1.0, 3.0]]), torch.tensor([[0, 1, 0], [2, 2, 2]])
+    found = penalise_seen_twin(logits, ids, torch.tensor(2.0, dtype=torch.float64), torch.tensor([False, True]))
+    assert found.tolist() == [[2.0, -2.0, 3.0], [4.0, -1.0, 3.0]]
+    assert torch.equal(penalise_seen_twin(logits, ids, torch.tensor(2.0).double())[:1], found[:1])
+
+
+def test_the_twin_of_seen_tokens_is_the_processor_s():
+    logits, ids = batch_of(("wide", "ties", "mostly -inf"), 300, 5), repeated(3, 80, 290)
+    expected = apply_repetition_penalty(logits, ids, 2.0)  # whose reciprocal is exact
+    assert torch.equal(penalise_seen_twin(logits, ids, torch.tensor(2.0, dtype=torch.float64)), expected)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_kernel_of_seen_tokens_is_the_twin(dtype):
+    """Histories of one, of a few and of more tokens than are taken at once; rows apart in memory."""
+    logits = batch_of(("wide", "ties", "mostly -inf", "peaked"), 1501, 1, dtype, apart=7)
+    logits[0, 5] = torch.nan
+    factor = torch.rand(4, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 0.6
+    if dtype == torch.bfloat16:  # which the interpreter rounds toward zero: numbers that need no rounding
+        logits, factor = (logits.float() * 2).round().clamp(-8, 8).to(dtype), torch.full((4,), 2.0).double()
+    for slots, empty in ((1, None), (300, torch.tensor([False, True, False, False])), (2 * AT_ONCE + 31, None)):
+        ids = repeated(4, slots, 1501)
+        for penalty in (factor, factor[0], factor[:1].expand(4)):
+            expected = penalise_seen_twin(logits, ids, penalty, empty)
+            changed = torch.empty(4, 1510, dtype=dtype)[:, :1501].copy_(logits)
+            assert penalise_seen(changed, ids, penalty, empty) is changed
+            assert torch.equal(changed.nan_to_num(7.0), expected.nan_to_num(7.0))
+
+
+@interpreted
+@pytest.mark.parametrize("kind", ["one", "a row", "encoder", "ignored"])
+def test_a_loop_s_repetition_penalty_is_the_same_by_the_kernel(kind, monkeypatch):
+    """Steps that see new tokens and old ones, before and after rows leave. 2 and .5: their reciprocals are exact."""
+    history = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
+    calls, found = [], {}
+    monkeypatch.setattr(
+        penalties, "penalise_seen", lambda *given, **more: (calls.append(1), penalise_seen(*given, **more))[1]
+    )
+    for kernels in ("off", "interpreter"):
+        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
+        step = {
+            "one": lambda: RepetitionPenaltyStep(history, 2.0, vocab_size=300),
+            "a row": lambda: RepetitionPenaltyStep(history, [2.0, 1.0, 0.5], vocab_size=300),
+            "encoder": lambda: EncoderRepetitionPenaltyStep(history, 2.0, vocab_size=300, batch_size=3),
+            "ignored": lambda: RepetitionPenaltyStep(history, 4.0, vocab_size=300, ignore_length=[9, 0, 4]),
+        }[kind]()
+        found[kernels] = []
+        for number in range(4):
+            rows = 3 if number < 2 else 2
+            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, apart=5)).clone())
+            step.advance(torch.tensor([number, 60, 299])[:rows])
+            if number == 1:
+                step.select_rows(torch.tensor([2, 0]))
+    assert len(calls) == 4
+    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
+        assert torch.equal(by_kernel, expected)
+
+
+BIASES = {
+    "bias": {(5,): 1.5, (7,): -2.25, (299,): 0.5},
+    "ban": {(5,): -torch.inf, (60,): -torch.inf},
+    "sequences": {(5,): 1.5, (2, 5): -3.0, (3, 7): -torch.inf, (1, 3, 9): 4.0},
+    "a row": [{(5,): 1.5}, {}, {(2, 5): -3.0, (5,): 0.1, (8,): -torch.inf}],
+}
+
+
+@interpreted
+@pytest.mark.parametrize("kind", BIASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_a_loop_s_biases_are_the_same_by_the_kernel(kind, dtype, monkeypatch):
+    """Single tokens, sequences, bans and unlike rows, before and after rows leave."""
+    history = torch.tensor([[4, 1, 3], [0, 0, 2], [9, 1, 3]])
+    calls, found = [], {}
+    monkeypatch.setattr(bias_table, "penalise", lambda *given, **more: (calls.append(1), penalise(*given, **more))[1])
+    for kernels in ("off", "interpreter"):
+        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
+        step, found[kernels] = SequenceBiasStep(history, BIASES[kind], vocab_size=300), []
+        for number in range(4):
+            rows = 3 if number < 2 else 2
+            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, dtype, apart=5)).clone())
+            step.advance(torch.tensor([2, 3, 1])[:rows])
             if number == 1:
                 step.select_rows(torch.tensor([2, 0]))
     assert len(calls) == 4
