@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,18 @@ def answers(check: Check) -> None:
         try:
             expected = list(pipeline(task, device="cpu")(items, batch_size=4, **options))
             pipe = pipeline(task, device=str(check.device))
-            found = list(pipe(items, batch_size=4, **options))
+            found = _answered(pipe, items, options)
             check.equal(f"{task}, {len(items)} items", _alike(expected, found))
             if check.device.type == "cuda":
-                waits = [_waits(lambda n=n: list(pipe(items[:n], batch_size=4, **options))) for n in (8, 16)]
-                check.add(
-                    f"{task}, waits that torch tells of", f"{(waits[1] - waits[0]) / 2:g} a batch, its model's too"
-                )
+                few, many = (_waits(partial(_answered, pipe, items[:count], options)) for count in (8, 16))
+                check.add(f"{task}, waits that torch tells of", f"{(many - few) / 2:g} a batch, its model's too")
         except Exception as error:  # a library that is not here, such as Pillow, costs its tasks alone
             missing = isinstance(error, ImportError)
             check.add(task, f"{type(error).__name__}: {str(error).splitlines()[0]}", "run", None if missing else False)
+
+
+def _answered(pipe: Any, items: list[Any], options: dict[str, Any]) -> list[Any]:
+    return list(pipe(items, batch_size=4, **options))
 
 
 def _alike(want: Any, got: Any) -> bool:

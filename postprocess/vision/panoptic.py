@@ -22,7 +22,7 @@ from .boxes import Sizes, size_pairs
 from .level_sets import count_above
 from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered, shown_segments
 from .semantic import class_map, first_largest
-from .tiled_panoptic import in_tiles, tiled_queries, without_queries
+from .tiled_panoptic import in_tiles, tiled_queries, tiled_segments
 from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
 
 
@@ -66,7 +66,8 @@ def panoptic_maps(
         antialias=antialias,
         compat=compat,
     )
-    return [without_queries(each) for each in shown_segments(found)]
+    tiled = in_tiles(class_logits, mask_logits, sizes, antialias)
+    return tiled_segments(found) if tiled else shown_segments(found)
 
 
 def panoptic_queries(
@@ -89,7 +90,7 @@ def panoptic_queries(
     pairs = _check(class_logits, mask_logits, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
     chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
-    if pairs is not None and not antialias and in_tiles(mask_logits, scores):
+    if pairs is not None and in_tiles(class_logits, mask_logits, pairs, antialias):
         return tiled_queries(
             mask_logits,
             scores,

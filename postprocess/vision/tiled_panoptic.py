@@ -5,22 +5,24 @@ Every query stands among the results, those that are not kept as queries that sh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import received, sent
 from ..triton_kernels.panoptic import panoptic_tiles, tiles_run
-from .segments import QuerySegments, Segmentation, larger_ratio, numbered
+from .boxes import Sizes
+from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered
 from .upsampling import resize
 
 
-def in_tiles(mask_logits: Tensor, scores: Tensor) -> bool:
-    """Whether the kernel maps masks of these logits: float32, of a device where it runs."""
-    if {mask_logits.dtype, scores.dtype} != {torch.float32} or not mask_logits.numel():
+def in_tiles(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None, antialias: bool) -> bool:
+    """Whether the kernel maps these masks: float32, of a device where it runs, upsampled without smoothing."""
+    if sizes is None or antialias or {class_logits.dtype, mask_logits.dtype} != {torch.float32}:
         return False
-    return tiles_run(mask_logits.device)
+    return mask_logits.numel() > 0 and tiles_run(mask_logits.device)
 
 
 def tiled_queries(
@@ -60,9 +62,18 @@ def tiled_queries(
     return found
 
 
-def without_queries(found: Segmentation) -> Segmentation:
-    """A segmentation as transformers gives it: the map of an image in which no query is kept is one of floats."""
-    if len(found.ids) or found.map.dtype != torch.int32 or not found.map.numel() or int(found.map[0, 0]) >= 0:
-        return found
-    none = found.ids
-    return Segmentation(found.map.float().cpu(), none, none, found.scores, none, none.bool())
+def tiled_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:
+    """The segments of every image, waited for once; an image in which no query is kept has a map of floats, as there.
+
+    Such a map is -1 everywhere, and no other holds it.
+    """
+    corners = [each.map[:1, :1].flatten() for each in found]
+    read = received(*(each.shown for each in found), *corners)
+    segments = []
+    for each, shown, corner in zip(found, read[: len(found)], read[len(found) :], strict=True):
+        if not (corner < 0).any():
+            segments.append(each.segments(sent(shown.nonzero()[:, 0], each.ids.device)))
+            continue
+        none = no_segments(each.map.float().cpu(), each.scores)
+        segments.append(none.segments(none.ids))
+    return segments

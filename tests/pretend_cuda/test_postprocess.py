@@ -9,8 +9,10 @@ import torch
 
 from afterlogits.postprocess import vision
 from afterlogits.postprocess.audio.ctc import CtcTranscripts, collapse_ctc, ctc_alphabet, frame_ids
-from afterlogits.postprocess.vision import run_lengths
+from afterlogits.postprocess.triton_kernels.panoptic import PanopticTiles, panoptic_twin
+from afterlogits.postprocess.vision import run_lengths, tiled_panoptic
 from afterlogits.postprocess.vision.nms import nms, soft_nms
+from afterlogits.postprocess.vision.upsampling import resize
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
 
 drawn = torch.Generator().manual_seed(0)
@@ -60,13 +62,13 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor], int]] = {
         4,
     ),
     "pair maps": (lambda *x: _of_maps(vision.pair_maps(*x, sizes=SIZES, threshold=0.2)), [CLASSES, MASKS], 2),
-    "instance maps": (lambda *x: _of_instances(*x, sizes=SIZES, threshold=0.2), [CLASSES, MASKS], 2),
+    "instance maps": (lambda *x: _of_instances(*x, sizes=SIZES, threshold=0.2), [CLASSES, MASKS], 1),
     "instance maps, the best on top": (
         lambda *x: _of_instances(*x, sizes=SIZES, threshold=0.2, mask_size=(30, 30), compat=False),
         [CLASSES, MASKS],
-        2,
+        1,
     ),
-    "instance maps, none": (lambda *x: _of_instances(*x, threshold=2.0), [CLASSES, MASKS], 2),
+    "instance maps, none": (lambda *x: _of_instances(*x, threshold=2.0), [CLASSES, MASKS], 1),
     "letterboxed panoptic maps": (
         lambda *x: _of_maps(vision.letterboxed_panoptic_maps(*x, **SQUARE, sizes=SIZES, threshold=0.4)),
         [CLASSES, MASKS],
@@ -128,6 +130,47 @@ def test_kernels_on_a_device(name: str) -> None:
         where = {**counts.where, **counts.late_where}
     torch.testing.assert_close(to_host(found), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
     assert waits <= most, where
+
+
+def twins_for_kernels(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Let panoptic maps go the kernel's way on the pretend device, with its twin in its place; the sizes asked for."""
+    asked: list[tuple[int, int]] = []
+
+    def tiles(planes: torch.Tensor, *given: Any) -> PanopticTiles:
+        scores, order, count, size, threshold = given
+        asked.append(size)
+        return panoptic_twin(resize(planes, size), scores, order, count, threshold)
+
+    monkeypatch.setattr(tiled_panoptic, "tiles_run", lambda device: True)
+    monkeypatch.setattr(tiled_panoptic, "panoptic_tiles", tiles)
+    return asked
+
+
+TILED = {
+    "plain": ({"sizes": SIZES, "threshold": 0.4}, 1),
+    "at 30, none kept in one": ({"sizes": SIZES, "threshold": 0.97, "mask_size": (30, 30)}, 1),
+    "none kept, corrected": ({"sizes": SIZES, "threshold": 1.0, "compat": False}, 1),
+    # One more an image with a kept query: ids of fused classes are counted on the host.
+    "fused": ({"sizes": SIZES, "threshold": 0.4, "fuse": {0, 1}}, 3),
+    # Their maps are brought to the host, where transformers makes them.
+    "none kept": ({"sizes": SIZES, "threshold": 1.0}, 3),
+}
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_panoptic_maps_of_the_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's segments with the twin in the kernel's place: nobody asks which queries are kept."""
+    options, most = TILED[name]
+    expected = _of_maps(vision.panoptic_maps(CLASSES, MASKS, **options))
+    asked = twins_for_kernels(monkeypatch)
+    with pretend_cuda() as counts:
+        given = [on_device(each) for each in (CLASSES, MASKS)]
+        counts.reset()
+        found = _of_maps(vision.panoptic_maps(*given, **options))
+        waits = counts.waits.total() + counts.late
+    assert asked == SIZES
+    torch.testing.assert_close(to_host(found), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+    assert waits <= most
 
 
 def test_many_boxes_go_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
