@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -106,7 +106,8 @@ class Deferred:
     def __init__(self, build: Callable[[Any, Start], LogitsStep], processor: Any, history: History):
         self.build, self.processor, self.history = build, processor, history
         self.step: LogitsStep | None = None
-        self._sent = {name: _sent_for(ids) for name in _TOKEN_IDS if _is_away(ids := getattr(processor, name, None))}
+        held = {name: getattr(processor, name, None) for name in _TOKEN_IDS}
+        self._sent = {name: _sent_for(ids) for name, ids in held.items() if _is_away(ids)}
 
     def apply(self, logits: Tensor) -> Tensor:
         if self.step is None:
@@ -132,7 +133,7 @@ class Deferred:
             self.step.select_rows(rows)
 
 
-def _is_away(token_ids: Any) -> bool:
+def _is_away(token_ids: Any) -> TypeGuard[Tensor]:
     return isinstance(token_ids, Tensor) and token_ids.device.type == "cuda"
 
 

@@ -102,15 +102,13 @@ def waits_of_loops(check: Check) -> None:
     model = workloads.tiny_llama(vocab_size=503 if check.dry else 32_000).to(check.device)
     prompt = workloads.prompts(3, 12, model.config.vocab_size, device=check.device)
     for name, options in LOOPS.items():
-
-        def run(new: int, options: dict[str, Any] = options) -> Any:
-            return generate(model, prompt, max_new_tokens=new, pad_token_id=0, **options)
-
+        run = partial(generate, model, prompt, pad_token_id=0, **options)
         if check.device.type != "cuda":
-            run(2)
+            run(max_new_tokens=2)
             check.add(name, "ran")
             continue
-        per_step = (_waits(lambda run=run: run(24)) - _waits(lambda run=run: run(12))) / 12
+        few, many = (_waits(partial(run, max_new_tokens=new)) for new in (12, 24))
+        per_step = (many - few) / 12
         most = 1 if name in ("beam 4", "prompt lookup") else 0
         check.add(f"waits a step, {name}", f"{per_step:.2g}", f"{most}", per_step <= most)
 
@@ -145,11 +143,10 @@ def static_cache(check: Check) -> None:
     }
     for name, options in drawn.items():
         runs: dict[str, Callable[[], Any]] = {
-            "single operations": lambda options=options: generate(model, prompt, **common, **options),
-            "in a graph": lambda options=options: generate(model, prompt, **common, **options),
+            what: partial(generate, model, prompt, **common, **options) for what in ("single operations", "in a graph")
         }
         if "seeds" not in options:
-            runs["transformers"] = lambda options=options: model.generate(prompt, **common, **options)
+            runs["transformers"] = partial(model.generate, prompt, **common, **options)
         tokens = {}
         for what, run in runs.items():
             with graphs(what == "in a graph"):
