@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...decoding.options.validation import check_count
 from ...decoding.search.row_requests import FinishedRow, RowRequest
 from ...decoding.search.running_batch import AdmittingStepModel, RunningBatch
 from .capturing import capture
@@ -67,6 +68,7 @@ def generate_stream(
     >>> for row in generate_stream(model, prompts, max_rows=64, max_new_tokens=100):  # doctest: +SKIP
     ...     print(row.index, tokenizer.decode(row.new_ids))
     """
+    check_count("max_rows", max_rows)
     plans = RowPlans(model)
     requests = _requests(plans, prompts, attention_mask, seeds, options)
     batch = RunningBatch(running_model(model, max_rows=max_rows, options=options), max_rows=max_rows)
@@ -119,16 +121,27 @@ def _requests(
     """A row for each prompt, with its own options and seed where it is a mapping; what is wrong names the prompt."""
     for number, prompt in enumerate(prompts):
         own: dict[str, Any] = {}
-        mask = None if attention_mask is None else attention_mask[number]
+        mask = _of_prompt("attention_mask", attention_mask, number)
         if isinstance(prompt, Mapping):
             own = {str(name): value for name, value in prompt.items()}
             prompt, mask = own.pop("input_ids"), own.pop("attention_mask", mask)
-        seed = own.pop("seed", None if seeds is None else seeds[number])
+        seed = own.pop("seed") if "seed" in own else _of_prompt("seeds", seeds, number)
         try:
             ids = as_prompt(prompt, mask, plans.model.device)
             yield plans.row(ids, {**options_of(options, number), **own}, seed=seed, tag=number)
         except (TypeError, ValueError) as error:
             raise type(error)(f"prompt {number}: {error}") from error
+
+
+def _of_prompt(name: str, values: Any, number: int) -> Any:
+    """The value of prompt ``number`` in what holds one for each; None where nothing is given."""
+    if values is None:
+        return None
+    try:
+        return values[number]
+    except (IndexError, TypeError):
+        got = len(values) if hasattr(values, "__len__") else type(values).__name__
+        raise ValueError(f"{name} must have one value for each prompt; got {got} for prompt {number}") from None
 
 
 def as_prompt(token_ids: Any, mask: Any = None, device: Any = None) -> Tensor:
@@ -137,7 +150,10 @@ def as_prompt(token_ids: Any, mask: Any = None, device: Any = None) -> Tensor:
     >>> as_prompt([[0, 5, 6]], [[0, 1, 1]])
     tensor([5, 6])
     """
-    ids = torch.as_tensor(np.asarray(token_ids) if isinstance(token_ids, Sequence) else token_ids)
+    given = np.asarray(token_ids) if isinstance(token_ids, Sequence) else token_ids
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "iufb":
+        raise TypeError(f"input_ids must be whole numbers; got {token_ids!r:.60}")
+    ids = torch.as_tensor(given)
     if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool):  # an empty list has no type of its own
         raise TypeError(f"input_ids must be whole numbers; got {ids.dtype}")
     ids = ids.reshape(-1) if ids.ndim == 2 and ids.shape[0] == 1 else ids
@@ -145,6 +161,8 @@ def as_prompt(token_ids: Any, mask: Any = None, device: Any = None) -> Tensor:
         raise ValueError(f"input_ids must have shape [P], P >= 1; got {list(ids.shape)}")
     if mask is not None:
         ids = ids[torch.as_tensor(mask).reshape(-1).to(ids.device) != 0]
+        if not ids.numel():
+            raise ValueError("attention_mask must leave a token of the prompt; got none")
     return ids.long().to(device)
 
 

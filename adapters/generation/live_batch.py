@@ -1,10 +1,12 @@
 """One running batch that any thread may hand prompts to: a server's, or that of several readers of a queue."""
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from queue import Full, SimpleQueue
 from typing import Any
 
+from ...decoding.options.validation import check_count
 from ...decoding.search.row_requests import FinishedRow, RowRequest
 from ...decoding.search.running_batch import RunningBatch
 from .generate_stream import GeneratedRow, as_prompt, running_model
@@ -57,15 +59,24 @@ class LiveRow:
 
     def _put(self, token: int, reason: str) -> None:
         self._tokens.put(token)
-        if self._on_token is not None:
-            self._on_token(token, reason)
+        self._tell(token, reason)
 
     def _end(self, finished: FinishedRow) -> None:
         self._finished = finished
         self._ended.set()
         self._tokens.put(None)
-        if self._on_token is not None and finished.reason in ("error", "cancelled"):
-            self._on_token(-1, finished.reason)
+        if finished.reason in ("error", "cancelled"):
+            try:
+                self._tell(-1, finished.reason)
+            except Exception as error:  # the row has ended, and the batch's thread must not end with it
+                warnings.warn(f"on_token must not raise; got {error!r} at the end of a row", stacklevel=1)
+
+    def _tell(self, token: int, reason: str) -> None:
+        """Call ``on_token``; once it has raised, which ends the row with its error, no more."""
+        listener, self._on_token = self._on_token, None
+        if listener is not None:
+            listener(token, reason)
+            self._on_token = listener
 
     def _checked(self) -> GeneratedRow:
         assert self._finished is not None
@@ -92,6 +103,7 @@ class LiveBatch:
     """
 
     def __init__(self, model: Any, *, max_rows: int = 32, max_waiting: int | None = None, **options: Any) -> None:
+        check_count("max_rows", max_rows)
         self.max_waiting, self._options = max_waiting, options
         self._plans = RowPlans(model)
         self._batch = RunningBatch(running_model(model, max_rows=max_rows, options=options), max_rows=max_rows)
@@ -133,7 +145,7 @@ class LiveBatch:
 
         input_ids: a list or tensor [P] or [1, P]. seed: of its draws, one from torch's generator if None. on_token:
         called in the batch's thread with each token and why the row ends with it ("" before), or with -1 and
-        "cancelled" or "error"; it must be quick and not raise. options: as for ``generate``.
+        "cancelled" or "error"; it must be quick, and what it raises ends its row. options: as for ``generate``.
         Raises what ``generate`` raises for these options; ``queue.Full`` where ``max_waiting`` prompts wait;
         RuntimeError once closed.
         """

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, PreTrainedTokenizerBase
 from transformers.generation import logits_process as library
 from transformers.generation import stopping_criteria as criteria
 
+from ...decoding.options.validation import check_seeds
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.search.row_requests import RowRequest
 from .captured_call import Captured
@@ -95,20 +96,29 @@ class RowPlans:
 
         Raises ValueError or TypeError as ``generate`` would, and for modes that do not decode token by token.
         """
-        key = (token_ids.shape[0], _frozen(options))
+        if seed is not None:
+            seed = _checked_seed(seed)
+        key = self._key(token_ids, options)
         with self._lock:
-            plan = self._plans.get(key)
+            plan = None if key is None else self._plans.get(key)
         if plan is None:
             plan = self._plan(token_ids, dict(options))
             with self._lock:
                 if len(self._plans) > 4096:  # prompts of ever new options: begin again
                     self._plans.clear()
-                if plan.shared:
+                if plan.shared and key is not None:
                     self._plans[key] = plan
         if seed is None:
             seed = 0 if plan.request.params is None else int(torch.randint(2**62, ()))
         read: dict[str, Any] = {"source_ids" if self.model.config.is_encoder_decoder else "token_ids": token_ids}
         return replace(plan.request, **read, seed=seed, tag=tag, on_token=on_token)
+
+    def _key(self, token_ids: Tensor, options: Mapping[str, Any]) -> Any:
+        """What a plan depends on; None where an option is an object that may be another at the next call."""
+        try:
+            return token_ids.shape[0], _frozen(options), _frozen(getattr(self.model, "generation_config", None))
+        except _Unfrozen:
+            return None
 
     def _plan(self, token_ids: Tensor, options: dict[str, Any]) -> _Plan:
         for name in _REFUSED:
@@ -152,17 +162,37 @@ def _criterion(criterion: Any) -> Any:
     return RowStopStrings(criterion) if type(criterion) is criteria.StopStringCriteria else criterion
 
 
+class _Unfrozen(Exception):
+    """An object of which nobody knows what it is equal to."""
+
+
 def _frozen(value: Any) -> Any:
-    """Something to look options up by: equal for equal numbers, lists and tensors, else the object itself."""
+    """Something to look options up by: equal for equal numbers, texts, lists, tensors and configurations.
+
+    A tokenizer and a class are equal to themselves alone. Raises ``_Unfrozen`` for any other object: by its address it
+    would be taken for the next one that is given the same memory, and what it holds may change.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return (type(value).__name__, str(value))
     if isinstance(value, Mapping):
-        return tuple(sorted((str(name), _frozen(one)) for name, one in value.items()))
+        return tuple(sorted((str(name), type(name).__name__, _frozen(one)) for name, one in value.items()))
     if isinstance(value, list | tuple):
         return tuple(_frozen(one) for one in value)
-    if isinstance(value, Tensor):
-        return (str(value.dtype), tuple(value.shape), tuple(value.reshape(-1).tolist()))
-    if isinstance(value, str | int | float | bool | None):
-        return (type(value).__name__, str(value))
-    return ("object", str(id(value)))
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return (type(value).__name__, str(value.dtype), tuple(value.shape), _frozen(value.tolist()))
+    if isinstance(value, GenerationConfig):
+        return ("configuration", _frozen(vars(value)))
+    if isinstance(value, type | PreTrainedTokenizerBase | torch.dtype):
+        return value
+    raise _Unfrozen
+
+
+def _checked_seed(seed: Any) -> int:
+    """A seed as ``generate`` takes it in ``seeds``; of any size, modulo 2**64."""
+    try:
+        return int(check_seeds([seed], 1, torch.device("cpu")))
+    except TypeError:
+        raise TypeError(f"seed must be an int; got {seed!r}") from None
 
 
 def options_of(options: Mapping[str, Any], number: int) -> dict[str, Any]:

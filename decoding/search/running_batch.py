@@ -71,6 +71,7 @@ class RunningBatch:
         self.rows: list[RunningRow] = []
         self._choice: RowChoice | None = None
         self._cancelled: set[int] = set()
+        self._ended: list[FinishedRow] = []  # since the last step that came to its end
 
     def submit(self, request: RowRequest) -> None:
         """Let a prompt wait for its row. Raises ValueError for a prompt of no tokens."""
@@ -93,19 +94,26 @@ class RunningBatch:
             yield from self.step()
 
     def step(self) -> list[FinishedRow]:
-        """Let prompts join, give every row one token, and return the rows that ended."""
-        finished = self._drop_cancelled()
+        """Let prompts join, give every row one token, and return the rows that ended.
+
+        Where a forward raises, rows that had ended before it are returned by ``abandon`` or by the next step.
+        """
+        self._ended += self._drop_cancelled()
         while prompts := self._joining():
-            finished += self._admit(prompts)
+            self._ended += self._admit(prompts)
         if self.rows:
             tokens = torch.tensor([row.last for row in self.rows])
-            finished += self._extend(self.model.step(tokens), range(len(self.rows)))
-        return finished
+            self._ended += self._extend(self.model.step(tokens), range(len(self.rows)))
+        return self._told()
 
     def abandon(self, error: Exception) -> list[FinishedRow]:
         """End every row that runs with ``error``, as after a forward that failed; what waits goes on waiting."""
-        ended = [row.finish("error", error) for row in self.rows]
+        self._ended += [row.finish("error", error) for row in self.rows]
         self._keep([])
+        return self._told()
+
+    def _told(self) -> list[FinishedRow]:
+        ended, self._ended = self._ended, []
         return ended
 
     # Joining.
@@ -124,20 +132,30 @@ class RunningBatch:
             prompts.append(self.waiting.popleft())
         return prompts
 
-    def _admit(self, prompts: list[RowRequest]) -> list[FinishedRow]:
+    def _admit(self, prompts: Sequence[RowRequest]) -> list[FinishedRow]:
+        """Let prompts join; those whose rules cannot be built end at once."""
+        rows, failed = [], []
+        for prompt in prompts:
+            try:
+                rows.append(RunningRow(prompt))
+            except Exception as error:
+                failed.append(FinishedRow(prompt, prompt.token_ids.cpu().long(), "error", error))
+        return failed + self._run_prompts(rows) if rows else failed
+
+    def _run_prompts(self, joining: list[RunningRow]) -> list[FinishedRow]:
         """Run the prompts and give each its first token; one that cannot be run costs the others nothing."""
         try:
-            logits = self.model.admit([prompt.read_ids for prompt in prompts])
+            logits = self.model.admit([row.request.read_ids for row in joining])
         except Exception as error:
-            if len(prompts) == 1:
-                return [RunningRow(prompts[0]).finish("error", error)]
-            half = len(prompts) // 2
+            if len(joining) == 1:
+                return [joining[0].finish("error", error)]
+            half = len(joining) // 2
             if self.model.joins or self.rows:
-                return [*self._admit(prompts[:half]), *self._admit(prompts[half:])]
-            self.waiting.extendleft(reversed(prompts[half:]))
-            return self._admit(prompts[:half])
+                return [*self._run_prompts(joining[:half]), *self._run_prompts(joining[half:])]
+            self.waiting.extendleft(row.request for row in reversed(joining[half:]))
+            return self._run_prompts(joining[:half])
         first = len(self.rows)
-        self.rows += [RunningRow(prompt) for prompt in prompts]
+        self.rows += joining
         for number, row in enumerate(self.rows):
             row.number = number
         self._choice = RowChoice([row.request for row in self.rows], logits.shape[-1], logits.device)
@@ -153,9 +171,15 @@ class RunningBatch:
         finished = [rows[place].finish("error", error) for place, error in errors.items()]
         gone = {places[place] for place in errors}
         for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-            if place not in errors and row.append(token, now):
+            if place in errors:
+                continue
+            try:
+                if not row.append(token, now):
+                    continue
                 finished.append(row.finish())
-                gone.add(places[place])
+            except Exception as error:  # of a criterion, a rule or a listener of its own
+                finished.append(row.finish("error", error))
+            gone.add(places[place])
         if gone:
             self._keep([place for place in range(len(self.rows)) if place not in gone])
         return finished

@@ -267,6 +267,20 @@ def test_errors_name_the_prompt() -> None:
         list(generate_stream(model, [[5]], return_dict_in_generate=True, **ENDS))
     with pytest.raises(TypeError, match="model must be a transformers model that can generate; got Linear"):
         generate_stream(torch.nn.Linear(2, 2), [[5]])
+    with pytest.raises(TypeError, match="max_rows must be an int; got str"):
+        generate_stream(model, [[5]], max_rows="a")
+    for wrong, named in {
+        "seeds must have one value for each prompt; got 1 for prompt 1": {"seeds": [3]},
+        "seeds must have one value for each prompt; got int for prompt 0": {"seeds": 3},
+        "attention_mask must have one value for each prompt; got 1 for prompt 1": {"attention_mask": torch.ones(1, 1)},
+        "prompt 0: attention_mask must leave a token of the prompt; got none": {"attention_mask": torch.zeros(3, 1)},
+    }.items():
+        with pytest.raises(ValueError, match=wrong):
+            list(generate_stream(model, [[5], [6], [7]], max_new_tokens=2, **named, **ENDS))
+    with pytest.raises(TypeError, match="prompt 1: seed must be an int; got 'a'"):
+        list(generate_stream(model, [[5], [6]], max_new_tokens=2, seeds=[1, "a"], **ENDS))
+    with pytest.raises(TypeError, match="prompt 0: input_ids must be whole numbers; got 'abc'"):
+        list(generate_stream(model, ["abc"], max_new_tokens=2, **ENDS))
 
 
 def test_an_empty_list_is_no_prompt() -> None:

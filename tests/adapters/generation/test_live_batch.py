@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
+from transformers.generation.logits_process import SuppressTokensLogitsProcessor
 
 from afterlogits.adapters import LiveBatch, generate
 from afterlogits.adapters.generation.live_batch import Cancelled
 from tests.adapters.generation.test_generate_stream import alone, assert_equal, prompts
-from tests.builders.seeded_models import seeded_model
+from tests.builders.seeded_models import VOCAB_SIZE, seeded_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ENDS = {"pad_token_id": 0, "eos_token_id": 2}
@@ -122,6 +125,49 @@ def test_a_forward_that_fails_is_told_to_its_rows_and_the_next_run() -> None:
         with pytest.raises(RuntimeError, match="no memory"):
             long.result(timeout=60)
         assert batch.submit([6], max_new_tokens=3).result(timeout=60).new_ids.shape == (3,)
+
+
+def test_rows_that_raise_cost_the_others_nothing() -> None:
+    """A criterion and a listener of a row; the batch's thread goes on, and a seed that is none is refused at once."""
+    model = seeded_model("llama", layers=1)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise KeyError("no")
+
+    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    with LiveBatch(model, max_rows=4, max_new_tokens=60, **options) as batch:
+        other = batch.submit([5])
+        next(iter(other))
+        for given in ({"stopping_criteria": [refuse]}, {"on_token": refuse}):
+            with pytest.raises(KeyError):
+                batch.submit([5], **given).result(timeout=60)
+        for seed in (1.5, "x", True, [1]):
+            with pytest.raises(TypeError, match=re.escape(f"seed must be an int; got {seed!r}")):
+                batch.submit([5], do_sample=True, seed=seed)
+        assert other.result(timeout=60).new_ids.shape == (60,)
+
+
+def test_options_of_a_call_are_not_those_of_the_one_before() -> None:
+    """A configuration or a processor of its own for every call, let go of after it; the same one, changed; the model's,
+    changed."""
+    model = seeded_model("llama", layers=1)
+    plain = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with LiveBatch(model, max_rows=2, max_length=50) as batch:
+        for count in (2, 5, 9, 3) * 4:
+            made = batch.submit([5], generation_config=GenerationConfig(max_new_tokens=count, **plain))
+            assert made.result(timeout=60).new_ids.shape == (count,)
+        for token_id in (3, 7, 9, 11) * 4:
+            rule = SuppressTokensLogitsProcessor([one for one in range(VOCAB_SIZE) if one != token_id])
+            made = batch.submit([5], logits_processor=[rule], max_new_tokens=2, **plain)
+            assert made.result(timeout=60).new_ids.tolist() == [token_id] * 2
+            del rule
+        config = GenerationConfig(max_new_tokens=2, **plain)
+        for count in (2, 6):
+            config.max_new_tokens = count
+            assert batch.submit([5], generation_config=config).result(timeout=60).new_ids.shape == (count,)
+        for token_id in (3, 7):
+            model.generation_config.suppress_tokens = [one for one in range(VOCAB_SIZE) if one != token_id]
+            assert batch.submit([5], max_new_tokens=1, **plain).result(timeout=60).new_ids.tolist() == [token_id]
 
 
 def test_limits_and_the_end() -> None:

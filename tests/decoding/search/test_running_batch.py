@@ -160,6 +160,48 @@ def test_a_prompt_that_cannot_be_run_costs_the_others_nothing() -> None:
         assert [ended[tag].new_ids.tolist() for tag in (1, 3, 4)] == [[2, 3, 4], [4, 5, 6], [5, 6, 7]]
 
 
+@pytest.mark.parametrize("where", ["stages", "criteria", "on_token"])
+def test_what_raises_for_a_row_costs_the_others_nothing(where: str) -> None:
+    """Rules that cannot be built, a criterion and a listener that raise end their own row, in the middle of a batch."""
+
+    def refuse(*_: Any) -> Any:
+        raise KeyError("no")
+
+    given = {"stages": refuse, "criteria": [refuse], "on_token": refuse}
+    for joins in (True, False):
+        batch = RunningBatch(TableBatch(counting, joins=joins), max_rows=3)
+        for first in (2, 6, 0):
+            batch.submit(row(first, **({where: given[where]} if first == 6 else {})))
+        ended = {one.request.tag: one for one in batch.run()}
+        assert repr(ended[6].error) == "KeyError('no')"
+        assert ended[6].reason == "error"
+        assert [ended[tag].new_ids.tolist() for tag in (2, 0)] == [[3, 4, 5], [1, 2, 3]]
+
+
+def test_rows_that_end_in_a_step_that_fails_are_told() -> None:
+    """From 1: the forward after which 3 has had its only token, and 4 was cancelled, fails; both are told with it."""
+
+    class Failing(TableBatch):
+        def step(self, token_ids: Tensor) -> Tensor:
+            raise RuntimeError("no memory")
+
+    for told in ("abandon", "step"):
+        batch = RunningBatch(Failing(counting), max_rows=4)
+        batch.submit(row(1))
+        batch.submit(row(3, max_new_tokens=1))
+        waits = row(4)
+        batch.submit(waits)
+        batch.cancel(waits)
+        with pytest.raises(RuntimeError):
+            batch.step()
+        if told == "step":
+            batch.cancel(batch.rows[0].request)
+        ended = batch.abandon(RuntimeError("no memory")) if told == "abandon" else batch.step()
+        reasons = {one.request.tag: one.reason for one in ended}
+        assert reasons == {3: "length", 4: "cancelled", 1: "error" if told == "abandon" else "cancelled"}
+        assert batch.idle
+
+
 def test_tokens_are_told_as_they_come() -> None:
     """Each with why the row ends, empty before."""
     told: list[tuple[int, str]] = []
