@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("afterlogits", "afterlogits bench")
     group.addoption("--quick", action="store_true", help="fewer rounds, and only the entries not marked `full`")
     group.addoption("--peers", action="store_true", help="the entries marked `peers`, and only these")
+    group.addoption("--only", action="append", metavar="NAME", help="the test of this name; several by repeating it")
     group.addoption("--device", default="cpu", help="device the workloads live on (default: cpu)")
     group.addoption("--dtype", default="float32", help="dtype of the logits (default: float32)")
     group.addoption("--threads", type=int, default=None, help="threads torch may use (default: torch's own choice)")
@@ -41,10 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     quick, peers = config.getoption("--quick", default=False), config.getoption("--peers", default=False)
     on_cpu = config.getoption("--device", default="cpu") == "cpu"
+    only = config.getoption("--only", default=None)
 
     def wanted(item: pytest.Item) -> bool:
         marks = {mark.name for mark in item.iter_markers()}
-        return not (quick and "full" in marks) and peers == ("peers" in marks) and (on_cpu or "cpu_only" not in marks)
+        runs_here = peers == ("peers" in marks) and (on_cpu or "cpu_only" not in marks)
+        return runs_here and not (quick and "full" in marks) and (only is None or item.name in only)
 
     dropped = [item for item in items if not wanted(item)]
     if dropped:

@@ -2,9 +2,9 @@
 
 A ratio has worsened when it is worse than the stored one by more than the noise: the larger of the two quartile
 spreads (third over first), times ``SHARED_MACHINE``, because a machine that other work shares moves ratios too. What
-looks worse is measured a second time, and only what is worse both times fails. Peak memory has no noise: a quarter more
-fails. Absolute times are never compared. Without a summary of this machine's kind the first stored one stands in, with
-its bounds doubled.
+looks worse is measured a second time, it alone, and only what is worse both times fails. Peak memory has no noise: a
+quarter more fails. Absolute times are never compared. Without a summary of this machine's kind the first stored one
+stands in, with its bounds doubled.
 """
 
 from __future__ import annotations
@@ -95,15 +95,44 @@ def growth_failures(measured: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def measure(arguments: Sequence[str]) -> dict[str, Any]:
-    """One quick run of the suite in a fresh process, as a summary."""
+@dataclass(frozen=True)
+class Run:
+    """A run's summary, and the test behind each of its entries: ``{name of the entry: name of the test}``."""
+
+    summary: Mapping[str, Any]
+    tests: Mapping[str, str]
+
+
+def measure(arguments: Sequence[str]) -> Run:
+    """One quick run of the suite in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "run.json"
         command = [sys.executable, "-m", "afterlogits.benchmarks", "--quick", f"--benchmark-json={raw}", *arguments]
         status = subprocess.run(command, env=dict(os.environ), check=False).returncode
         if status or not raw.exists():
             raise SystemExit(f"the quick run failed with status {status}: see above")
-        return summaries.summarise(json.loads(raw.read_text(encoding="utf-8")), command="make bench-check")
+        found = json.loads(raw.read_text(encoding="utf-8"))
+    return Run(summaries.summarise(found, command="make bench-check"), tests_of(found))
+
+
+def tests_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The test behind each entry of a run's raw JSON; the cells of the grid are named by their test."""
+    found: dict[str, str] = {}
+    for benchmark in raw["benchmarks"]:
+        info = benchmark["extra_info"]
+        entries = [info[part]["name"] for part in ("pair", "growth") if part in info]
+        entries += below(info.get("grid", []))
+        found |= dict.fromkeys(entries, benchmark["name"])
+    return found
+
+
+def once_more(suspects: Mapping[str, str], tests: Mapping[str, str]) -> list[str]:
+    """The options that measure the suspects' tests alone: those whose entry a suspect's text begins with."""
+    texts = suspects.values()
+    wanted = {
+        test for name, test in tests.items() if any(text == name or text.startswith(f"{name}: ") for text in texts)
+    }
+    return [f"--only={test}" for test in sorted(wanted)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,10 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     stored, width = _baseline(options.results)
     width = options.width or width
     print(f"bench-check: ratios only; bounds are {width:g} times the measured spread, wide enough for a shared machine")
-    suspects = _failures(stored, measure(rest), width)
+    run = measure(rest)
+    suspects = _failures(stored, run.summary, width)
     if suspects:
         print("worse than stored, measuring once more:", *suspects.values(), sep="\n  ")
-        again = _failures(stored, measure(rest), width)
+        again = _failures(stored, measure([*rest, *once_more(suspects, run.tests)]).summary, width)
         suspects = {what: text for what, text in again.items() if what in suspects}
     for text in suspects.values():
         print(f"REGRESSION {text}", file=sys.stderr)

@@ -54,8 +54,8 @@ def spread(median: float, width: float = 1.1) -> dict[str, float]:
 
 
 def raw(pairs: list[dict[str, Any]], growths: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    benchmarks = [{"extra_info": {"pair": entry}} for entry in pairs]
-    benchmarks += [{"extra_info": {"growth": entry}} for entry in growths or []]
+    benchmarks = [{"name": f"bench[{entry['name']}]", "extra_info": {"pair": entry}} for entry in pairs]
+    benchmarks += [{"name": f"bench[{entry['name']}]", "extra_info": {"growth": entry}} for entry in growths or []]
     machine = {"device": "cpu", "arch": "x86_64", "cpu": "Some CPU", "cores": 2, "instructions": "AVX2", "kind": "kind"}
     return {
         "datetime": "2026-11-20T10:00:00",

@@ -16,6 +16,10 @@ def summarised(*pairs: dict[str, Any], growths: list[dict[str, Any]] | None = No
     return summary.summarise(synthetic.raw(list(pairs), growths), command="make bench")
 
 
+def run_of(*pairs: dict[str, Any]) -> gate.Run:
+    return gate.Run(summarised(*pairs), gate.tests_of(synthetic.raw(list(pairs))))
+
+
 def test_equal_runs_pass() -> None:
     assert gate.compare(summarised(synthetic.pair()), summarised(synthetic.pair())) == []
 
@@ -73,9 +77,31 @@ def test_only_what_is_worse_twice_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: float, status: int
 ) -> None:
     store(tmp_path, synthetic.pair(speedup=40))
-    runs = iter([summarised(synthetic.pair(speedup=10)), summarised(synthetic.pair(speedup=second))])
+    runs = iter([run_of(synthetic.pair(speedup=10)), run_of(synthetic.pair(speedup=second))])
     monkeypatch.setattr(gate, "measure", lambda arguments: next(runs))
     assert gate.main(["--results", str(tmp_path)]) == status
+
+
+def test_the_second_time_what_is_worse_is_measured_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(tmp_path, synthetic.pair(speedup=40), synthetic.pair("other", speedup=40))
+    asked: list[list[str]] = []
+
+    def measure(arguments: list[str]) -> gate.Run:
+        asked.append(arguments)
+        return run_of(synthetic.pair(speedup=10), synthetic.pair("other", speedup=40))
+
+    monkeypatch.setattr(gate, "measure", measure)
+    assert gate.main(["--results", str(tmp_path), "--threads=1"]) == 1
+    assert asked == [["--threads=1"], ["--threads=1", "--only=bench[step]"]]
+
+
+def test_every_kind_of_entry_knows_its_test() -> None:
+    cell = {"filter": "none", "vocab_size": 1000, "batch_size": 1, "dtype": "float32", "spread": 1}
+    raw = synthetic.raw([synthetic.pair()], [synthetic.growth(exponent=2.0)])
+    raw["benchmarks"].append({"name": "bench_grid", "extra_info": {"grid": [cell | {"stream": 0.5, "seeds": 4.0}]}})
+    measured = summary.summarise(raw, command="make bench")
+    suspects = {text: text for text in [*gate.growth_failures(measured), *gate.below(measured["grid"])]}
+    assert gate.once_more(suspects, gate.tests_of(raw)) == ["--only=bench[step over vocabulary]", "--only=bench_grid"]
 
 
 def test_without_a_summary_the_gate_says_what_to_do(tmp_path: Path) -> None:
@@ -88,7 +114,7 @@ def test_another_kind_of_machine_doubles_the_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary.save(summarised(synthetic.pair(speedup=40)), tmp_path)  # kind "kind", which no machine is
-    monkeypatch.setattr(gate, "measure", lambda arguments: summarised(synthetic.pair(speedup=12)))
+    monkeypatch.setattr(gate, "measure", lambda arguments: run_of(synthetic.pair(speedup=12)))
     assert gate.main(["--results", str(tmp_path)]) == 0
     assert "bounds doubled" in capsys.readouterr().out
     assert json.loads((tmp_path / "kind.json").read_text())["pairs"][0]["name"] == "step"
