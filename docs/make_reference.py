@@ -5,6 +5,7 @@ Pages are the packages that users import from; each shows what its ``__all__`` l
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
 import pdoc
@@ -28,8 +29,10 @@ def public_names() -> dict[str, list[str]]:
 def main(out: Path) -> int:
     names = public_names()
     missing = [f"{page}.{name}" for page, listed in names.items() for name in listed if not _documented(page, name)]
+    # The types of a named tuple's fields have no module that pdoc could read them from.
+    warnings.filterwarnings("ignore", message="Error parsing type annotation ForwardRef")
     pdoc.render.configure(docformat="markdown", footer_text="afterlogits", show_source=True)
-    hidden = [f"!{page}.{name}" for page, name in _rooms_without_names(names)]
+    hidden = [f"!{page}.{name}" for page, name in [*_rooms_without_names(names), *_files_named_as_functions(names)]]
     pdoc.pdoc(*names, *hidden, output_directory=out)
     print(f"{sum(map(len, names.values()))} names on {len(names)} pages: {out / 'index.html'}")
     for name in missing:
@@ -51,6 +54,14 @@ def _rooms_without_names(names: dict[str, list[str]]) -> list[tuple[str, str]]:
             if f"{page}.{room}" not in names:
                 found.append((page, room))
     return found
+
+
+def _files_named_as_functions(names: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Files such as ``nms.py``: the page of their package shows the function, theirs would show it again."""
+    folders = {page: Path(importlib.import_module(page).__file__ or "").parent for page in names}
+    return [
+        (page, name) for page, listed in names.items() for name in listed if (folders[page] / f"{name}.py").exists()
+    ]
 
 
 if __name__ == "__main__":
