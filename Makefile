@@ -49,9 +49,10 @@ test-serve-clients: .venv-clients/.ready .venv-v4/.ready-test  ## the server's a
 	.venv-clients/bin/python -m pytest -q tests/adapters/serving/test_clients.py tests/adapters/test_gradio.py -W ignore -p no:cacheprovider -p no:hypothesispytest $(ARGS)
 	.venv-v4/bin/python -m pytest -q tests/adapters/serving -m v4 $(ARGS)
 
-test-versions: .venv-oldest/.ready-test .venv-newest/.ready-test  ## the quick suite at both ends of the promised versions; writes docs/versions.md (a quarter of an hour)
-	PYTHONPATH=src:. .venv-oldest/bin/python -m tests.programs.version_table --end oldest --write docs/versions.md $(ARGS)
-	PYTHONPATH=src:. .venv-newest/bin/python -m tests.programs.version_table --end newest --write docs/versions.md $(ARGS)
+test-versions: test-versions-oldest test-versions-newest  ## the quick suite at both ends of the promised versions; writes docs/versions.md (a quarter of an hour)
+
+test-versions-%: .venv-%/.ready-test  ## the same at one end
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 .venv-$*/bin/python -m tests.programs.version_table --end $* --workers $(WORKERS) --write docs/versions.md $(ARGS)
 
 serve-load: $(VENV)/.ready-test  ## 1,000 requests at a server, one at a time and 32 at once, for an encoder and a decoder; figures printed (five minutes)
 	$(RUN) -m afterlogits.benchmarks.serve_load $(ARGS)
@@ -205,7 +206,7 @@ PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1
 .venv-oldest/.ready-test: pyproject.toml constraints-oldest.txt
 	test -x .venv-oldest/bin/python || $(PYTHON_OLDEST) -m venv .venv-oldest
 	.venv-oldest/$(INSTALL) -c constraints-oldest.txt torch==2.4.0
-	.venv-oldest/$(INSTALL) -c constraints-oldest.txt -e '.[test]'
+	.venv-oldest/$(INSTALL) -c constraints-oldest.txt -e '.[test,gradio]'
 	touch $@
 
 .venv-newest/.ready-test: pyproject.toml constraints-newest.txt

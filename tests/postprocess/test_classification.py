@@ -23,6 +23,7 @@ def library(logits, **options):
     count = logits.shape[1]
     config = SimpleNamespace(id2label=dict(enumerate(map(str, range(count)))), problem_type=None, num_labels=count)
     pipeline.model = SimpleNamespace(config=config)
+    pipeline.framework = "pt"  # version 4 asks for it
     with np.errstate(over="ignore"):
         return pipeline.postprocess({"logits": logits}, **options)
 

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import tensors
@@ -78,6 +79,8 @@ def pretend_cuda() -> Iterator[Counts]:
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         stack.enter_context(mock.patch.dict(os.environ, {"AFTERLOGITS_KERNELS": "off"}))  # triton has no such device
+        # A build of torch with CUDA would ask its driver which kernels for attention this device has.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_Mode())
         COUNTS.reset()
         try:

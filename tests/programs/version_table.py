@@ -1,8 +1,9 @@
 """The quick suite in the running environment, and a row of docs/versions.md that says with which versions.
 
-``python -m tests.programs.version_table --end oldest --write docs/versions.md`` replaces the row of that end; further
-arguments are pytest's. Exits as pytest does. ``make test-versions`` builds the environments from the constraint files
-and runs this in each.
+``python -m tests.programs.version_table --end oldest --write docs/versions.md`` runs everything and replaces what the
+page says of that end; folders or files run those alone, as a row of their own. Further arguments are pytest's. Prints
+the seconds of the longest files and every reason for which a test was skipped. Exits as pytest does. ``make
+test-versions`` builds the environments from the constraint files and runs this in each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import sys
 import time
 from collections import Counter
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ HEAD = """# Versions that were run
 The quick suite (`pytest -m "not slow"`) at the ends of the ranges that are promised, each in an environment built from
 its constraint file. Written by `make test-versions` (folders in `ARGS` run those alone); the pinned versions of
 `constraints.txt` are what CI runs.
-Tests of what one version of transformers lacks, or does otherwise than 5.23, are skipped there and name the reason.
+Tests of what one version of transformers lacks, or does otherwise than 5.23, are skipped there and name the reason;
+every reason is listed below with the number of tests.
 torch 2.4.0 of the index draws its exponentials by MKL, from another stream: the check at the first draw tells, and
 torch's own operations draw, with transformers' tokens and without the faster ways of draws that have no seed.
 With torch below 2.6 transformers opens no pickled checkpoint (safetensors are read); llguidance 1.3 takes one end token
@@ -31,33 +33,54 @@ for a grammar, newer releases several. transformers 5.24 calls the cache of a fo
 that beam sampling has drawn; both are followed.
 
 """
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "pyarrow", "pillow", "av", "soundfile")
+PACKAGES = (
+    *("torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "pyarrow", "pillow", "av", "soundfile"),
+    *("starlette", "llguidance", "gradio"),
+)
 COLUMNS = ("end", "run on", "what ran", "Python", *PACKAGES, "passed", "skipped", "failed", "seconds")
+STUCK = 900  # seconds after which a test that has not ended shows where each of its threads is
+LONGEST = 15  # files whose seconds are printed
 
 
 class Counting:
-    """A plugin that counts outcomes as pytest's closing line does."""
+    """A plugin that counts outcomes as pytest's closing line does, the reasons of skips, and seconds by file."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
+        self.seconds[report.nodeid.split("::")[0]] += report.duration
         if report.when == "call" or (report.outcome != "passed" and report.when in ("setup", "teardown")):
-            self.counts[report.outcome] += 1
+            self._count(report)
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.outcome != "passed":
-            self.counts[report.outcome] += 1
+            self._count(report)
+
+    def _count(self, report: Any) -> None:
+        self.counts[report.outcome] += 1
+        if report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+            self.reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+
+
+def installed(package: str) -> str:
+    """The version of a package, or a dash where it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "-"
 
 
 def row(end: str, ran: str, counts: Counter[str], seconds: float) -> list[str]:
     """The cells of ``COLUMNS``. ran: the folders, or nothing for the whole suite."""
     numbers = [str(counts[name]) for name in ("passed", "skipped", "failed")]
-    versions = [version(name) for name in PACKAGES]
+    versions = [installed(name) for name in PACKAGES]
     return [
-        end,
+        f"{end}, a part" if ran else end,
         time.strftime("%Y-%m-%d"),
-        ran or "all",
+        ran or "all, in one run",
         platform.python_version(),
         *versions,
         *numbers,
@@ -65,13 +88,22 @@ def row(end: str, ran: str, counts: Counter[str], seconds: float) -> list[str]:
     ]
 
 
-def write(page: Path, cells: list[str]) -> None:
-    """The page with this end's row in place of its earlier one, the others as they were."""
-    lines = page.read_text().splitlines() if page.exists() else []
-    rows = [line for line in lines if line.startswith("| ") and not line.startswith(("| end |", f"| {cells[0]} |"))]
+def write(page: Path, cells: list[str], reasons: Counter[str]) -> None:
+    """The page with this end's row in place of its earlier ones, the other end as it was.
+
+    A whole run also takes the place of the end's parts, and lists why tests were skipped.
+    """
+    table, *sections = page.read_text().split("\n## ") if page.exists() else [""]
+    end = cells[0]
+    gone = ("| end |", f"| {end} |", f"| {end}, ")
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(gone)]
     rows = sorted([*rows, f"| {' | '.join(cells)} |"], reverse=True)
-    table = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *rows]
-    page.write_text(HEAD + "\n".join(table) + "\n")
+    listed = {each.splitlines()[0]: each.rstrip() for each in sections}
+    if not end.endswith(", a part"):
+        title = f"Skipped at the {end} end"
+        listed[title] = "\n".join([title, "", *(f"- {number}: {why}" for why, number in reasons.most_common())])
+    head = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    page.write_text(HEAD + "\n".join([*head, *rows, *(f"\n## {listed[title]}" for title in sorted(listed))]) + "\n")
 
 
 def main(argv: list[str]) -> int:
@@ -79,18 +111,18 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--end", required=True, help="oldest or newest: the name of the row")
     parser.add_argument("--write", type=Path, help="the page that holds the rows")
+    parser.add_argument("--workers", default="0", help="processes, a file in one piece; 0: this one")
     options, rest = parser.parse_known_args(argv)
     counting, start = Counting(), time.monotonic()
-    status = int(pytest.main(["-q", "-m", "not slow", *rest], plugins=[counting]))
-    cells = row(
-        options.end,
-        " ".join(each for each in rest if not each.startswith("-")),
-        counting.counts,
-        time.monotonic() - start,
-    )
+    given = ["-q", "-m", "not slow", "-n", options.workers, "--dist", "loadfile", "-o", f"faulthandler_timeout={STUCK}"]
+    status = int(pytest.main([*given, *rest], plugins=[counting]))
+    ran = " ".join(each for each in rest if not each.startswith("-"))
+    cells = row(options.end, ran, counting.counts, time.monotonic() - start)
+    for file, seconds in counting.seconds.most_common(LONGEST):
+        print(f"{seconds:7.1f} s  {file}")
     print(", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, cells, strict=True)))
-    if options.write is not None:
-        write(options.write, cells)
+    if options.write is not None and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        write(options.write, cells, counting.reasons)
     return status
 
 

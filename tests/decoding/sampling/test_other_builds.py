@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from afterlogits.decoding import sample
 from afterlogits.decoding.kernels import row_noise, torch_stream
 from afterlogits.decoding.kernels.torch_stream import stream_is_known
+from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.search.beam_draws import sampled_candidates
 from tests.builders.logits_cases import language_model
+from tests.builders.reversed_ties import reverse_ties
 from tests.builders.versions import known_stream
 from tests.oracles.race import library_draw
 from tests.programs.draw_parity import processors_for
@@ -97,11 +98,6 @@ def test_a_multinomial_of_another_algorithm_is_told(monkeypatch: pytest.MonkeyPa
 
 def test_another_order_of_equal_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sort that leaves equal logits the other way round: where their order counts the tokens are that sort's."""
-    plain = torch.Tensor.sort
-
-    def reversed_ties(self: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-        values, order = plain(self.flip(dim), dim=dim, descending=descending, stable=True)
-        return torch.return_types.sort((values, self.shape[dim] - 1 - order))
 
     def draws() -> tuple[list[int], list[int]]:
         drawn, found = random.Random(4), ([], [])
@@ -119,8 +115,26 @@ def test_another_order_of_equal_logits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     theirs, ours = draws()
     assert ours == theirs
-    monkeypatch.setattr(torch.Tensor, "sort", reversed_ties)
-    monkeypatch.setattr(torch, "sort", reversed_ties)
+    reverse_ties(monkeypatch)
     other, ours = draws()
+    assert ours == other
+    assert other != theirs
+
+
+def test_another_order_of_equal_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beams of tied logits, and of logits without ties, in one batch: the candidates are those of this build's topk."""
+    logits = torch.randn(6, 6000, generator=torch.Generator().manual_seed(1)).mul_(3)
+    logits[:4].round_()
+    scores = torch.zeros(3, 2)
+
+    def both() -> tuple[list[Any], list[Any]]:
+        found = top_candidates(logits, scores, 8, normalized=False)
+        best, where = (logits.log_softmax(-1).view(3, 2, -1) + scores[:, :, None]).flatten(1).topk(8)
+        return [each.tolist() for each in found], [each.tolist() for each in (best, where // 6000, where % 6000)]
+
+    ours, theirs = both()
+    assert ours == theirs
+    reverse_ties(monkeypatch)
+    ours, other = both()
     assert ours == other
     assert other != theirs
