@@ -45,23 +45,26 @@ def softmax(logits: Tensor) -> Tensor:
         return torch.from_numpy(_softmax_of_shifted(values - largest))
 
 
-def masked_softmax(logits: Tensor, allowed: Tensor, blocked: float) -> Tensor:
+def masked_softmax(logits: Tensor, allowed: Tensor, blocked: float, beside: Tensor | None = None) -> Tensor:
     """Softmax over the last axis with ``blocked`` in place of the logits that are not ``allowed``.
 
-    logits: [W, L] float. allowed: [W, L] bool. On the CPU numpy does all of it: for rows of some hundred values the
-    threads of a parallel operation cost more than they save.
+    logits: [W, L] float. allowed: [W, L] bool. beside: further logits [W, L] under the same mask, whose probabilities
+    come behind the others: [2 W, L]. On the CPU numpy does all of it: for rows of some hundred values the threads of a
+    parallel operation cost more than they save.
     """
+    both = [logits] if beside is None else [logits, beside]
     if logits.device.type != "cpu":
-        return torch.where(allowed, logits, blocked).softmax(dim=-1)
-    values, mask = logits.detach().numpy(), allowed.numpy()
-    probs = np.full_like(values, blocked)
+        return torch.where(allowed, torch.stack(both), blocked).softmax(dim=-1).flatten(0, 1)
+    mask, values = allowed.numpy(), [each.detach().numpy() for each in both]
+    probs = np.full((len(both), *logits.shape), blocked, dtype=values[0].dtype)
     with np.errstate(invalid="ignore", under="ignore"):
-        for rows in blocks(*values.shape):
-            part = probs[rows]
-            np.copyto(part, values[rows], where=mask[rows])
+        for rows in blocks(len(mask), probs.size // max(1, len(mask))):
+            part = probs[:, rows]
+            for own, each in zip(part, values, strict=True):
+                np.copyto(own, each[rows], where=mask[rows])
             part -= part.max(axis=-1, keepdims=True)
             _softmax_of_shifted(part)
-    return torch.from_numpy(probs)
+    return torch.from_numpy(probs.reshape(-1, logits.shape[1]))
 
 
 def blocks(rows: int, length: int) -> Iterator[slice]:

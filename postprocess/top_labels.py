@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,12 @@ def top_labels(logits: Tensor, top_k: int | None = None, *, function_to_apply: s
         raise ValueError(f"top_k must be at least 1; got {top_k}")
     logits = logits.detach()
     count = logits.shape[1] if top_k is None else min(top_k, logits.shape[1])
-    # The softmax of all rows at once has the bits of each row's own, and so has the order of equal scores.
-    scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": lambda: _sigmoid(logits), "none": lambda: logits}
-    values, labels = _ranked(scores[function_to_apply](), count)
+    if function_to_apply == "sigmoid" and _few_of_many(logits, count):
+        values, labels = _largest_sigmoids(logits, count)
+    else:
+        # The softmax of all rows at once has the bits of each row's own, and so has the order of equal scores.
+        scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": lambda: _sigmoid(logits), "none": lambda: logits}
+        values, labels = _ranked(scores[function_to_apply](), count)
     if logits.device.type == "cpu" and values.numel() and math.isnan(float(values[:, 0].sum())):
         bad = torch.isnan(logits).any(dim=1)
         if bool(bad.any()):
@@ -83,15 +86,47 @@ def _ranked(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     For all labels numpy sorts in a fraction of the time; for a few of many the largest of groups are looked at first. A
     row in which two of the scores are equal, so that their order is a matter of the algorithm, is left to torch.
     """
-    total = scores.shape[1]
-    plain = scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64)
-    if plain and count >= MANY:
+    if _plain(scores) and count >= MANY:
         places = torch.from_numpy(np.argsort(-scores.numpy(), axis=1)[:, : count + 1])
-    elif plain and total >= GROUP * MANY and total > 8 * GROUP * count:
-        places = _of_largest_groups(scores, count + 1)
-    else:
+        return _where_scores_fall(scores, scores.gather(1, places), places, count)
+    if not _few_of_many(scores, count):
         return scores.topk(count)
-    values = scores.gather(1, places)
+    # Group g holds the places g, g + G, g + 2 G and so on, so that the maxima are one pass over neighbours.
+    rows, total = scores.shape
+    groups = total // GROUP
+    maxima = scores[:, : groups * GROUP].reshape(rows, GROUP, groups).amax(1)
+    rest = torch.arange(groups * GROUP, total).expand(rows, -1)
+    places = torch.cat((_members(maxima, count + 1), rest), dim=1)
+    values, best = scores.gather(1, places).topk(count + 1)
+    return _where_scores_fall(scores, values, places.gather(1, best), count)
+
+
+def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest sigmoids of each row and their places: the groups as above, in the blocks of `_sigmoid`."""
+    rows, total = logits.shape
+    groups = total // GROUP + 1
+    scores = torch.empty(rows, groups * GROUP, dtype=logits.dtype)
+    scores[:, total:] = -1
+    maxima = torch.empty(rows, groups, dtype=logits.dtype)
+    for block in _blocks(rows, groups * GROUP):
+        part = scores[block]
+        torch.sigmoid(logits[block], out=part[:, :total])
+        torch.amax(part.view(-1, GROUP, groups), dim=1, out=maxima[block])
+    places = _members(maxima, count + 1)
+    values, best = scores.gather(1, places).topk(count + 1)
+    return _where_scores_fall(scores[:, :total], values, places.gather(1, best), count)
+
+
+def _members(maxima: Tensor, count: int) -> Tensor:
+    """The places of the members of the ``count`` groups with the largest maxima, in which the ``count`` largest lie."""
+    groups = maxima.shape[1]
+    members = torch.arange(0, groups * GROUP, groups)
+    return (maxima.topk(count, sorted=False).indices[:, :, None] + members).flatten(1)
+
+
+def _where_scores_fall(scores: Tensor, values: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first ``count`` of the largest ``values`` and their places, of which there is one more; by torch's own choice
+    for the rows in which two of them are equal."""
     falls = values[:, :-1] > values[:, 1:]
     values, labels = values[:, :count], places[:, :count]
     if not bool(falls.all()):
@@ -101,19 +136,20 @@ def _ranked(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, labels
 
 
-def _of_largest_groups(scores: Tensor, count: int) -> Tensor:
-    """The places of the ``count`` largest of each row, in order: they lie in the groups of the largest maxima.
+def _plain(scores: Tensor) -> bool:
+    return scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64)
 
-    Group g holds the places g, g + G, g + 2 G and so on, so that the maxima are one pass over neighbours.
-    """
-    rows, total = scores.shape
-    groups = total // GROUP
-    members = torch.arange(0, groups * GROUP, groups)
-    maxima = scores[:, : groups * GROUP].reshape(rows, GROUP, groups).amax(1)
-    inside = (maxima.topk(count, sorted=False).indices[:, :, None] + members).flatten(1)
-    rest = torch.arange(groups * GROUP, total).expand(rows, -1)
-    places = torch.cat((inside, rest), dim=1)
-    return places.gather(1, scores.gather(1, places).topk(count).indices)
+
+def _few_of_many(scores: Tensor, count: int) -> bool:
+    """Whether a look at the largest of groups pays."""
+    total = scores.shape[1]
+    return _plain(scores) and count < MANY and total >= GROUP * MANY and total > 8 * GROUP * count
+
+
+def _blocks(rows: int, count: int) -> Iterator[slice]:
+    """Rows of ``count`` values that torch computes in one thread; all of them where there is but one."""
+    step = max(1, rows if torch.get_num_threads() == 1 else IN_ONE_THREAD // max(1, count))
+    return (slice(first, first + step) for first in range(0, rows, step))
 
 
 def _sigmoid(logits: Tensor) -> Tensor:
@@ -126,7 +162,6 @@ def _sigmoid(logits: Tensor) -> Tensor:
         return logits.sigmoid()
     rows, count = logits.shape
     out = torch.empty(rows, count + 1, dtype=logits.dtype)[:, :count]
-    step = max(1, rows if torch.get_num_threads() == 1 else IN_ONE_THREAD // max(1, count))
-    for first in range(0, rows, step):
-        torch.sigmoid(logits[first : first + step], out=out[first : first + step])
+    for block in _blocks(rows, count):
+        torch.sigmoid(logits[block], out=out[block])
     return out

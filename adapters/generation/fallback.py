@@ -10,6 +10,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+from .encoder_reuse import EncoderReuse, Heard
 from .generation_mixin import Engine
 from .request import Pending, Request, current_pending, has_rows, per_row
 from .selection import require_draws
@@ -18,7 +19,7 @@ from .word_times import WordTimes
 __all__ = ["FallbackEngine"]
 
 
-class FallbackEngine(WordTimes, Engine):
+class FallbackEngine(WordTimes, EncoderReuse, Engine):
     """The engine under a ``generate`` that takes temperatures as what to try in turn."""
 
     # A tuple of them is the model's own, not one a row.
@@ -69,6 +70,7 @@ class Windows(Pending):
         self.window = self.attempt = -1
         self.clips: list[int] = []
         self.failed: list[bool] = []
+        self.heard = Heard()
 
     def open(self, clips: list[int]) -> None:
         """A new window of ``clips`` begins."""

@@ -80,6 +80,8 @@ def why_not_assisted(model: Any, input_ids: Tensor, prepared: dict[str, Any]) ->
             return "its assistant is of another kind"
         if not assistant_model.can_generate() or getattr(assistant_model, "_is_stateful", False):
             return "its assistant cannot go back a step"
+        if hasattr(assistant_model, "generate_with_fallback"):
+            return "its assistant decodes window after window"
     elif config.assistant_early_exit is not None and model.config.is_encoder_decoder:
         return "the first layers of an encoder-decoder model are asked to draft"
     return why_not_verifiable(model, model_kwargs, input_ids)

@@ -26,6 +26,10 @@ __all__ = ["AutoStepModel"]
 CACHE_NAMES: Sequence[str] = library.ALL_CACHE_NAMES
 # Not a value per row, even where there are as many as rows: the cache moves on its own, and 4.57 counts cache slots.
 NOT_ROWS = frozenset([*CACHE_NAMES, "cache_position"])
+_WHISPERS_OWN = (
+    "transformers.models.whisper.modeling_whisper",
+    "WhisperForConditionalGeneration.prepare_inputs_for_generation",
+)
 _PLAIN_LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
 
 
@@ -236,7 +240,7 @@ class AutoStepModel:
         if not self.use_cache or not hasattr(model, "_prefill"):
             return
         if (
-            plain.prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation
+            not _prepares_as_ever(plain)
             or plain._update_model_kwargs_for_generation is not GenerationMixin._update_model_kwargs_for_generation
             or model.is_remote_code()
         ):
@@ -320,3 +324,11 @@ class AutoStepModel:
                 f"the cache of {type(self.model).__name__} must be one whose rows can be reordered;"
                 f" got {type(cache).__name__}"
             )
+
+
+def _prepares_as_ever(kind: Any) -> bool:
+    """Whether the inputs of a step change in token, position and mask alone: where a model's class leaves them to
+    transformers, or adds what Whisper's does, positions counted along the mask."""
+    method = kind.prepare_inputs_for_generation
+    own = (method.__module__, method.__qualname__)
+    return method is GenerationMixin.prepare_inputs_for_generation or own == _WHISPERS_OWN

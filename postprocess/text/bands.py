@@ -13,7 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from ..probabilities import blocks
+from ..probabilities import IN_CACHE, blocks
 
 Array = np.ndarray[Any, Any]
 OUTSIDE = -1.0  # the end probability past the last token: its products are never positive
@@ -34,7 +34,10 @@ def banded_top_k(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[
     (tensor([[0.2100]]), tensor([[1]]), tensor([[2]]), tensor([True]))
     """
     width = min(width, starts.shape[1])
-    if starts.device.type == "cpu":
+    if starts.device.type == "cpu" and starts.numel() <= IN_CACHE:
+        found = _on_host(starts.numpy(), ends.numpy(), top_k, width)
+        scores, first, last = (torch.from_numpy(column) for column in found)
+    elif starts.device.type == "cpu":
         s, e, count = starts.numpy(), ends.numpy(), 1 if top_k == 1 else top_k + 1
         found = (np.empty((len(s), count), s.dtype), *(np.empty((len(s), count), np.int64) for _ in range(2)))
         for rows in blocks(*s.shape):
@@ -60,21 +63,26 @@ def _on_host(starts: Array, ends: Array, top_k: int, width: int) -> tuple[Array,
         reach, covered = np.maximum(reach[:, :-step], reach[:, step:]), covered + step
     best = starts * reach
     row = np.arange(windows)[:, None]
-    some = best.argmax(axis=1)[:, None] if top_k == 1 else _largest_places(best, top_k + 1)
-    products = starts[row, some][:, :, None] * sliding_window_view(padded, width, axis=1)[row, some]
-    flat = products.reshape(windows, -1)
     if top_k == 1:
-        places = flat.argmax(axis=1)[:, None]
-        scores = flat[row, places]
-    else:
-        flat = _at_least(flat, top_k + 1)
-        places = _largest_places(flat, top_k + 1)
-        scores = flat[row, places]
-        order = np.argsort(-scores, axis=1)
-        places, scores = places[row, order], scores[row, order]
+        return _at_best_start(starts, padded, best.argmax(axis=1)[:, None], row, width)
+    some = _largest_places(best, top_k + 1)
+    products = starts[row, some][:, :, None] * sliding_window_view(padded, width, axis=1)[row, some]
+    flat = _at_least(products.reshape(windows, -1), top_k + 1)
+    places = _largest_places(flat, top_k + 1)
+    scores = flat[row, places]
+    order = np.argsort(-scores, axis=1)
+    places, scores = places[row, order], scores[row, order]
     rank, ahead = np.divmod(places, width)
     first = some[row, np.minimum(rank, some.shape[1] - 1)]
     return scores, first, np.minimum(first + ahead, length - 1)
+
+
+def _at_best_start(starts: Array, padded: Array, first: Array, row: Array, width: int) -> tuple[Array, Array, Array]:
+    """Score, first and last token of the best span of each row, whose start is known. padded: ends with ``width - 1``
+    more behind them."""
+    products = starts[row, first] * padded[row, first + np.arange(width)]  # [W, width]
+    ahead = products.argmax(axis=1)[:, None]
+    return products[row, ahead], first, np.minimum(first + ahead, starts.shape[1] - 1)
 
 
 def _at_least(values: Array, count: int) -> Array:

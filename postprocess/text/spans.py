@@ -125,9 +125,8 @@ def _select(
     else:
         starts, ends, null_scores, allowed = _corrected_probabilities(start, end, allowed)
     scores, first, last, certain = banded_top_k(starts, ends, top_k, width)
-    if compat and top_k == 1:
-        certain.fill_(True)  # an argmax: all products zero means the span (0, 0)
-    doubtful = (~certain).nonzero().flatten().tolist()
+    # An argmax is certain: all products zero means the span (0, 0).
+    doubtful = [] if compat and top_k == 1 else (~certain).nonzero().flatten().tolist()
     for row in doubtful:
         n = start.shape[1] if lengths is None else int(lengths[row])
         if compat:
@@ -137,23 +136,32 @@ def _select(
         count = found[0].shape[0]
         first[row], last[row], scores[row] = 0, 0, -1
         first[row, :count], last[row, :count], scores[row, :count] = found
-    starts_in, ends_in = allowed.gather(1, first), allowed.gather(1, last)
-    if compat:
-        # Transformers tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
-        anything = any_in_row(allowed)
-        starts_in, ends_in = starts_in | (anything & (first == 0)), ends_in | (anything & (last == 0))
-    valid = starts_in & ends_in & (scores != -1)
+    valid = _ends_allowed(allowed, first, last, compat) & (scores != -1)
     return SpanCandidates(first, last, scores.clamp_min(0), valid, null_scores, len(doubtful))
+
+
+def _ends_allowed(allowed: Tensor, first: Tensor, last: Tensor, compat: bool) -> Tensor:
+    """Whether both ends of a span [W, K] are ``allowed`` [W, L], by transformers' rule or as it is said."""
+    starts_in, ends_in = allowed.gather(1, first), allowed.gather(1, last)
+    both = starts_in & ends_in
+    if not compat or (both.device.type == "cpu" and bool(both.all())):
+        return both
+    # Transformers tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
+    anything = any_in_row(allowed)
+    return (starts_in | (anything & (first == 0))) & (ends_in | (anything & (last == 0)))
 
 
 def _start_and_end_probabilities(
     start: Tensor, end: Tensor, allowed: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    """Of starts and of ends [W, L], in one pass where the logits are few."""
     start, end = as_computed(start, keep_half=True), as_computed(end, keep_half=True)
     if start.numel() > FEW_LOGITS:
         return _library_probabilities(start, allowed, lengths), _library_probabilities(end, allowed, lengths)
-    twice = None if lengths is None else lengths.repeat(2)
-    both = _library_probabilities(torch.cat((start, end)), allowed.repeat(2, 1), twice)
+    if lengths is None:
+        both = masked_softmax(start, allowed, BLOCKED, end)
+    else:
+        both = _library_probabilities(torch.cat((start, end)), allowed.repeat(2, 1), lengths.repeat(2))
     return both[: len(start)], both[len(start) :]
 
 

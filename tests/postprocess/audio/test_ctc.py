@@ -93,6 +93,27 @@ def test_the_best_id_of_a_frame_is_argmax():
     assert torch.equal(frame_ids(logits), logits.argmax(-1))
 
 
+@pytest.mark.parametrize("size", [512, 519, 1000, 5003])
+@pytest.mark.parametrize("kind", ["drawn", "of few values", "NaN and infinity", "of one value"])
+def test_the_best_id_of_many_is_argmax(size, kind):
+    """Groups of eight neighbours-to-be, ties within and between groups, in the columns left over, and frames of NaN."""
+    generator = torch.Generator().manual_seed(size)
+    logits = torch.randn(2, 40, size, generator=generator)
+    if kind == "of few values":
+        logits = logits.mul(40).round()
+        logits[0, ::3, -1] = logits[0].max()  # the last of all, alone or beside another
+    elif kind == "NaN and infinity":
+        drawn = torch.rand(logits.shape, generator=generator)
+        logits[drawn < 0.5 / size] = torch.nan
+        logits[drawn > 1 - 0.5 / size] = torch.inf
+        logits[0, 7] = -torch.inf
+    elif kind == "of one value":
+        logits.zero_()
+    for each in (logits, logits.double(), logits.bfloat16(), logits.transpose(0, 1), logits[..., : size - 3]):
+        assert torch.equal(frame_ids(each), each.argmax(-1))
+    assert frame_ids(logits[:0]).shape == (0, 40)
+
+
 # property
 
 
