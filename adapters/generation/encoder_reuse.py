@@ -72,8 +72,8 @@ class EncoderReuse:
         if states is None:
             prepared: dict[str, Any] = getattr(super(), method)(*arguments)
             return prepared
-        model_kwargs["encoder_outputs"] = _output(states)
-        return model_kwargs
+        prepared = {**model_kwargs, "encoder_outputs": _output(states)}
+        return prepared
 
     def _states(self, windows: Tensor) -> Tensor | None:
         """What the encoder makes of the windows, from the last time if it can be; None where that is not for us."""

@@ -198,7 +198,7 @@ def _best_ids(rows: Tensor) -> Tensor:
     rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
     count, vocab_size = rows.shape
     width = vocab_size // GROUP
-    groups = rows[:, : width * GROUP].unflatten(1, (GROUP, width)).amax(dim=1)
+    groups = rows[:, : width * GROUP].reshape(count, GROUP, width).amax(dim=1)
     if width * GROUP < vocab_size:
         groups = torch.cat((groups, rows[:, width * GROUP :]), dim=1)  # [N, W + V % GROUP]
     largest = groups.amax(dim=1, keepdim=True)

@@ -35,7 +35,7 @@ def banded_top_k(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[
     """
     width = min(width, starts.shape[1])
     if starts.device.type == "cpu" and starts.numel() <= IN_CACHE:
-        found = _on_host(starts.numpy(), ends.numpy(), top_k, width)
+        found: tuple[Array, ...] = _on_host(starts.numpy(), ends.numpy(), top_k, width)
         scores, first, last = (torch.from_numpy(column) for column in found)
     elif starts.device.type == "cpu":
         s, e, count = starts.numpy(), ends.numpy(), 1 if top_k == 1 else top_k + 1
