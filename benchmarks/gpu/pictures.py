@@ -13,7 +13,7 @@ from afterlogits.benchmarks.gpu.findings import Check
 from afterlogits.benchmarks.gpu.tokens import kernels
 from afterlogits.postprocess.triton_kernels.language import INTERPRETED
 from afterlogits.postprocess.triton_kernels.panoptic import Fusion, fusion_of, tiles_run, upsampled_planes
-from afterlogits.postprocess.vision.panoptic import panoptic_queries
+from afterlogits.postprocess.vision.panoptic import panoptic_maps
 from afterlogits.postprocess.vision.segments import QuerySegments
 
 SIZES = (((100, 134), (480, 640)), ((120, 160), (479, 641)), ((200, 334), (1080, 1801)), ((160, 160), (120, 300)))
@@ -64,7 +64,7 @@ def maps(check: Check) -> None:
             found = {}
             for on in (True, False):
                 with kernels(on):
-                    found[on] = panoptic_queries(*given, sizes=[size] * 2, threshold=0.5, overlap_threshold=0.3)
+                    found[on] = panoptic_maps(*given, sizes=[size] * 2, threshold=0.5, overlap_threshold=0.3).queries
             unlike = sum(_unlike(*pair) for pair in zip(found[True], found[False], strict=True))
             same = unlike == 0 and all(
                 one.segments(one.shown.nonzero()[:, 0]).records()["segments_info"]
@@ -85,7 +85,7 @@ def times(check: Check) -> None:
         classes, masks = drawn(check, source, 8)
 
         def run(masks: Tensor, classes: Tensor = classes, size: tuple[int, int] = size) -> Any:
-            return panoptic_queries(classes[:1], masks, sizes=[size], threshold=0.5)
+            return panoptic_maps(classes[:1], masks, sizes=[size], threshold=0.5).queries
 
         with kernels(False):
             theirs = microseconds(check, run, [masks[:1]])

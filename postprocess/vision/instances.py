@@ -8,6 +8,7 @@ than that the host should wait for which these are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from .boxes import Sizes
 from .panoptic import _check, best_pairs, best_pairs_there
-from .segments import QuerySegments, Segmentation, shown_places
+from .segments import QuerySegments, Segmentation, Shown, shown_places
 from .upsampling import DEVICE_CHUNK_BYTES, resize, resize_chosen
 
 
@@ -52,7 +53,7 @@ def instance_maps(
     threshold: float = 0.5,
     mask_size: tuple[int, int] | None = None,
     compat: bool = True,
-) -> list[Instances]:
+) -> Shown[QueryInstances, Instances]:
     """The instances of every image: float32 maps of ids from 0, background -1.
 
     class_logits: [B, Q, C + 1] float, the last class is "no object". mask_logits: [B, Q, h, w] float, positive inside.
@@ -61,26 +62,8 @@ def instance_maps(
     shows at the size of the image. mask_size: masks are first resized to it; (384, 384) for Mask2Former.
     Order, and what is painted over: as torch.topk lists the pairs, which is not by score (compat=True), or by
     ascending score, so that the best lie on top (compat=False; int32 maps). Ties: as torch.topk has them.
+    On a device it waits once, for which of them are shown.
     """
-    found = instance_queries(
-        class_logits, mask_logits, sizes=sizes, threshold=threshold, mask_size=mask_size, compat=compat
-    )
-    return [
-        Instances(each.segments.segments(chosen), each.masks.index_select(0, chosen), each.rows, each.columns)
-        for each, chosen in zip(found, shown_places([each.segments for each in found]), strict=True)
-    ]
-
-
-def instance_queries(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    sizes: Sizes | None = None,
-    threshold: float = 0.5,
-    mask_size: tuple[int, int] | None = None,
-    compat: bool = True,
-) -> list[QueryInstances]:
-    """`instance_maps` with the pairs that give no instance still among the rest; on a device it does not wait."""
     pairs = _check(class_logits, mask_logits, sizes)
     classes, on_host = class_logits.shape[-1] - 1, mask_logits.device.type == "cpu"
     found = []
@@ -94,7 +77,15 @@ def instance_queries(
         size = None if pairs is None else pairs[image]
         label = pair % max(classes, 1)
         found.append(_painted(mask_logits[image], query, label, scores, size, threshold, mask_size, compat))
-    return found
+    return Shown(found, _shown_instances)
+
+
+def _shown_instances(found: Sequence[QueryInstances]) -> list[Instances]:
+    """The instances of every image; on a device it waits once for all."""
+    return [
+        Instances(each.segments.segments(chosen), each.masks.index_select(0, chosen), each.rows, each.columns)
+        for each, chosen in zip(found, shown_places([each.segments for each in found]), strict=True)
+    ]
 
 
 def _painted(

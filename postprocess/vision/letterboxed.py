@@ -15,7 +15,7 @@ from ..transfers import received, sent
 from .boxes import Sizes
 from .instances import inner_shares, painted_over
 from .panoptic import _check
-from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, shown_segments
+from .segments import QuerySegments, Segmentations, larger_ratio, no_segments, segmentations
 from .upsampling import resize, resize_chosen
 
 
@@ -30,7 +30,7 @@ def letterboxed_panoptic_maps(
     mask_threshold: float = 0.5,
     overlap_threshold: float = 0.8,
     fuse: Collection[int] = (),
-) -> list[Segmentation]:
+) -> Segmentations:
     """One segmentation per image: int64 maps, ids from 0 in the order of the queries, -1 where a query failed.
 
     class_logits: [B, Q, C + 1] float, the last class is "no object". mask_logits: [B, Q, h, w] float. square: (height,
@@ -39,35 +39,6 @@ def letterboxed_panoptic_maps(
     query with the largest score * mask probability (ties: the first). A query becomes a segment where it has pixels
     whose mask probability reaches ``mask_threshold``, if its pixels are more than ``overlap_threshold`` of all that
     reach it. fuse: classes whose segments are one, listed once. An image without a kept query has a float32 map.
-    """
-    found = letterboxed_panoptic_queries(
-        class_logits,
-        mask_logits,
-        square=square,
-        shown=shown,
-        sizes=sizes,
-        threshold=threshold,
-        mask_threshold=mask_threshold,
-        overlap_threshold=overlap_threshold,
-        fuse=fuse,
-    )
-    return shown_segments(found)
-
-
-def letterboxed_panoptic_queries(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    square: tuple[int, int],
-    shown: Sequence[tuple[int, int]],
-    sizes: Sizes,
-    threshold: float = 0.8,
-    mask_threshold: float = 0.5,
-    overlap_threshold: float = 0.8,
-    fuse: Collection[int] = (),
-) -> list[QuerySegments]:
-    """`letterboxed_panoptic_maps` with the queries that give no segment still among the rest.
-
     On a device it waits once for the batch, and with ``fuse`` once more an image.
     """
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
@@ -90,7 +61,7 @@ def letterboxed_panoptic_queries(
         ids, listed = _numbered(label, passed, fuse)
         painted = torch.where(own, ids.index_select(0, winners.flatten()).view(winners.shape), -1)
         found.append(QuerySegments(painted, listed, ids, label, score, query))
-    return found
+    return segmentations(found)
 
 
 def _counts(winners: Tensor, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -109,28 +80,13 @@ def letterboxed_instance_maps(
     shown: Sequence[tuple[int, int]],
     sizes: Sizes,
     threshold: float = 0.8,
-) -> list[Segmentation]:
+) -> Segmentations:
     """The instances of every image: float32 maps of ids from 0 in the order of the queries, background -1.
 
     Arguments as in `letterboxed_panoptic_maps`. A query is an instance if its best class's score times the mean
     probability inside its mask is at least ``threshold``; later ones are painted over earlier ones.
+    On a device it waits once for the batch.
     """
-    found = letterboxed_instance_queries(
-        class_logits, mask_logits, square=square, shown=shown, sizes=sizes, threshold=threshold
-    )
-    return shown_segments(found)
-
-
-def letterboxed_instance_queries(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    square: tuple[int, int],
-    shown: Sequence[tuple[int, int]],
-    sizes: Sizes,
-    threshold: float = 0.8,
-) -> list[QuerySegments]:
-    """`letterboxed_instance_maps` with the queries that give none still among the rest; on a device it waits once."""
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
     scores, labels = class_logits.softmax(dim=-1)[..., :-1].max(dim=-1)
     # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
@@ -149,7 +105,7 @@ def letterboxed_instance_queries(
         label = labels[image].index_select(0, query)
         painted = painted_over(masks, passed).float()
         found.append(QuerySegments(painted, passed, passed.cumsum(0) - 1, label, score, query))
-    return found
+    return segmentations(found)
 
 
 def _sizes_of(

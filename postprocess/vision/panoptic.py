@@ -20,7 +20,7 @@ from torch import Tensor
 from ..transfers import received, sent
 from .boxes import Sizes, size_pairs
 from .level_sets import count_above
-from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered, shown_segments
+from .segments import QuerySegments, Segmentations, Shown, larger_ratio, no_segments, numbered, segmentations
 from .semantic import class_map, first_largest
 from .tiled_panoptic import in_tiles, tiled_queries, tiled_segments
 from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
@@ -38,7 +38,7 @@ def panoptic_maps(
     mask_size: tuple[int, int] | None = None,
     antialias: bool = False,
     compat: bool = True,
-) -> list[Segmentation]:
+) -> Segmentations:
     """One segmentation per image: int32 maps, ids from 1 in the order of the queries, 0 where a query failed.
 
     class_logits: [B, Q, C + 1] float, the last class is "no object". mask_logits: [B, Q, h, w] float. sizes: (height,
@@ -53,45 +53,13 @@ def panoptic_maps(
     share one; and an image without a kept query has a float32 map of -1. compat=False gives every segment its own id,
     and such an image an int32 map of 0. Mask probabilities are multiplied by the score before ``mask_threshold``, so
     that a query of a score below it never passes, in both.
-    """
-    found = panoptic_queries(
-        class_logits,
-        mask_logits,
-        sizes=sizes,
-        threshold=threshold,
-        mask_threshold=mask_threshold,
-        overlap_threshold=overlap_threshold,
-        fuse=fuse,
-        mask_size=mask_size,
-        antialias=antialias,
-        compat=compat,
-    )
-    tiled = in_tiles(class_logits, mask_logits, sizes, antialias)
-    return tiled_segments(found) if tiled else shown_segments(found)
-
-
-def panoptic_queries(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    sizes: Sizes | None = None,
-    threshold: float = 0.5,
-    mask_threshold: float = 0.5,
-    overlap_threshold: float = 0.8,
-    fuse: Collection[int] = (),
-    mask_size: tuple[int, int] | None = None,
-    antialias: bool = False,
-    compat: bool = True,
-) -> list[QuerySegments]:
-    """`panoptic_maps` with the queries that give no segment still among the rest.
-
     On a device it waits once for the batch, unless triton's kernel runs there, and with ``fuse`` once more an image.
     """
     pairs = _check(class_logits, mask_logits, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
     chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
     if pairs is not None and in_tiles(class_logits, mask_logits, pairs, antialias):
-        return tiled_queries(
+        found = tiled_queries(
             mask_logits,
             scores,
             labels,
@@ -103,6 +71,7 @@ def panoptic_queries(
             mask_size=mask_size,
             compat=compat,
         )
+        return Shown(found, tiled_segments)
     (keep,) = received(chosen)
     found = []
     for image, kept in enumerate(keep):
@@ -125,7 +94,7 @@ def panoptic_queries(
                 compat=compat,
             )
         )
-    return found
+    return segmentations(found)
 
 
 def pair_maps(
@@ -138,38 +107,14 @@ def pair_maps(
     overlap_threshold: float = 0.8,
     antialias: bool = False,
     compat: bool = True,
-) -> list[Segmentation]:
+) -> Segmentations:
     """OneFormer's instances: the Q best pairs of query and class, painted as `panoptic_maps` paints queries.
 
     Arguments and results as there; a pair stays if its class probability is above ``threshold`` (None: all stay).
     Order and ties: as torch.topk lists the pairs, unsorted. compat=True is transformers, which multiplies scores with
     the *logits* of masks and compares those with ``mask_threshold``; compat=False takes probabilities.
+    On a device it waits once a batch.
     """
-    found = pair_queries(
-        class_logits,
-        mask_logits,
-        sizes=sizes,
-        threshold=threshold,
-        mask_threshold=mask_threshold,
-        overlap_threshold=overlap_threshold,
-        antialias=antialias,
-        compat=compat,
-    )
-    return shown_segments(found)
-
-
-def pair_queries(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    sizes: Sizes | None = None,
-    threshold: float | None = 0.5,
-    mask_threshold: float = 0.5,
-    overlap_threshold: float = 0.8,
-    antialias: bool = False,
-    compat: bool = True,
-) -> list[QuerySegments]:
-    """`pair_maps` with the pairs that give no segment still among the rest; on a device it waits once a batch."""
     pairs = _check(class_logits, mask_logits, sizes)
     classes = class_logits.shape[2] - 1
     found = []
@@ -194,7 +139,7 @@ def pair_queries(
                 compat=compat,
             )
         )
-    return found
+    return segmentations(found)
 
 
 def best_pairs(class_logits: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..transfers import received, sent
 from .boxes import Sizes, size_pairs
-from .segments import QuerySegments, Segmentation, shown_segments
+from .segments import QuerySegments, Segmentations, segmentations
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
 
 
@@ -20,36 +20,21 @@ def ranked_maps(
     threshold: float = 0.5,
     mask_threshold: float = 0.0,
     top_k: int | None = None,
-) -> list[Segmentation]:
+) -> Segmentations:
     """One segmentation per image: int32 maps, ids from 1 by descending score, -1 where no mask is.
 
     logits: [B, Q, C] float, a sigmoid a class. mask_logits: [B, Q, h, w] float. sizes: (height, width) of each image;
     None keeps the size of the masks. Of the ``top_k`` best pairs of query and class (None: as many as queries) those
     with a score above ``threshold`` stay. A pixel goes to the first of them whose mask, upsampled, is above
     ``mask_threshold`` there; a pair that gets no pixel is no segment. Ties: as torch.topk lists the pairs.
-    Masks are upsampled few at a time, and only until every pixel is taken; of a query that comes twice, once.
+    Masks are upsampled few at a time, and only until every pixel is taken; of a query that comes twice, once. On a
+    device it waits once a batch.
 
     >>> masks = torch.tensor([[[[1.0, 1.0, -1.0]], [[-1.0, 1.0, -1.0]]]])
     >>> found = ranked_maps(torch.tensor([[[2.0], [3.0]]]), masks)[0]
     >>> found.map, found.ids, found.queries
     (tensor([[ 2,  1, -1]], dtype=torch.int32), tensor([1, 2]), tensor([1, 0]))
     """
-    found = ranked_queries(
-        logits, mask_logits, sizes=sizes, threshold=threshold, mask_threshold=mask_threshold, top_k=top_k
-    )
-    return shown_segments(found)
-
-
-def ranked_queries(
-    logits: Tensor,
-    mask_logits: Tensor,
-    *,
-    sizes: Sizes | None = None,
-    threshold: float = 0.5,
-    mask_threshold: float = 0.0,
-    top_k: int | None = None,
-) -> list[QuerySegments]:
-    """`ranked_maps` with the pairs that get no pixel still among the rest; on a device it waits once a batch."""
     if logits.dim() != 3 or mask_logits.dim() != 4 or mask_logits.shape[:2] != logits.shape[:2]:
         shapes = f"{list(logits.shape)} and {list(mask_logits.shape)}"
         raise ValueError(f"logits and mask_logits must be [B, Q, C] and [B, Q, h, w]; got shapes {shapes}")
@@ -68,7 +53,7 @@ def ranked_queries(
         ids = torch.where(shown, shown.cumsum(0), -1)
         painted = F.pad(ids.to(torch.int32), (1, 0), value=-1).index_select(0, taken.flatten() + 1).view(taken.shape)
         found.append(QuerySegments(painted, shown, ids, label, score, query))
-    return found
+    return segmentations(found)
 
 
 def _any_pixel(taken: Tensor, count: int) -> Tensor:

@@ -1,18 +1,52 @@
 """The segments of an image, and what every query that was kept becomes before it is known which of them are segments.
 
-On a device the second form is what a batch leaves: nothing but its ``shown`` has to be waited for, once for all images.
+On a device the second form is what a batch leaves: nothing but its ``shown`` has to be waited for, once for all images,
+when the segments are read (`Shown`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from ..transfers import received, sent
+
+Q = TypeVar("Q")
+S = TypeVar("S")
+
+
+class Shown(Sequence[S], Generic[Q, S]):
+    """What a batch shows, an entry an image, made when the first is read: the one wait on a device.
+
+    queries: what every kept query of each image becomes, for those who read it together with something else.
+    show: what the images show, from all of their queries.
+    """
+
+    def __init__(self, queries: Sequence[Q], show: Callable[[Sequence[Q]], list[S]]) -> None:
+        self.queries = queries
+        self._show = show
+
+    @cached_property
+    def _entries(self) -> list[S]:
+        return self._show(self.queries)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @overload
+    def __getitem__(self, index: int) -> S: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[S]: ...
+    def __getitem__(self, index: int | slice) -> S | Sequence[S]:
+        return self._entries[index]
+
+    def __repr__(self) -> str:
+        return repr(self._entries)
 
 
 @dataclass(frozen=True)
@@ -61,6 +95,15 @@ class QuerySegments:
         ids, labels, scores, queries = (column.index_select(0, chosen) for column in columns)
         fused = None if self.fused is None else self.fused.index_select(0, chosen)
         return Segmentation(self.map, ids, labels, scores, queries, fused)
+
+
+Segmentations: TypeAlias = Shown[QuerySegments, Segmentation]
+"""The segments of a batch, a `Segmentation` an image."""
+
+
+def segmentations(found: Sequence[QuerySegments]) -> Segmentations:
+    """The segments of every image."""
+    return Shown(found, shown_segments)
 
 
 def shown_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:

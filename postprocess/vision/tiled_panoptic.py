@@ -38,8 +38,9 @@ def tiled_queries(
     mask_size: tuple[int, int] | None,
     compat: bool,
 ) -> list[QuerySegments]:
-    """`panoptic_queries` of logits [B, Q, h, w], of which the queries ``keep`` [B, Q] are kept; with ``fuse`` it waits.
+    """What `panoptic_maps` makes of logits [B, Q, h, w] of which the queries ``keep`` [B, Q] are kept.
 
+    With ``fuse`` it waits.
     scores, labels: [B, Q], of each query's best class. The map of an image without a kept query is int32, of -1
     (``compat``) or 0.
     """

@@ -1,7 +1,7 @@
 """Which kernel answers for an image processor: told by the class that defines its method, not by the model's name."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -15,11 +15,11 @@ from ....postprocess.transfers import received
 from ....postprocess.vision.depth import depth_maps, unpadded_depth_maps
 from ....postprocess.vision.detection import detect_best_label, detect_sigmoid, detect_softmax
 from ....postprocess.vision.detections import Detections
-from ....postprocess.vision.instances import instance_queries
+from ....postprocess.vision.instances import instance_maps
 from ....postprocess.vision.keypoints import Matches, detect_keypoints, match_both_ways, match_keypoints
-from ....postprocess.vision.panoptic import panoptic_queries
+from ....postprocess.vision.panoptic import panoptic_maps
 from ....postprocess.vision.pose import decode_poses
-from ....postprocess.vision.segments import QuerySegments, shown_segments
+from ....postprocess.vision.segments import QuerySegments, segmentations
 from ....postprocess.vision.semantic import class_planes, semantic_maps
 from ...running.reading import Reads
 from ...running.tokenising import checked, take_logits
@@ -149,22 +149,24 @@ def segment_objects(
         smooth = family == "OneFormer" and segment_rules.ANTIALIAS
         size = QUERIES[family].get("mask_size")
         classes, masks = query_logits(outputs)
-        found = panoptic_queries(
+        found = panoptic_maps(
             classes, masks, sizes=sizes, mask_size=size, antialias=smooth, compat=compat, **thresholds
-        )
+        ).queries
     elif family in ("MaskFormer", "Mask2Former"):
         classes, masks = query_logits(outputs)
         size = QUERIES[family].get("mask_size")
-        instances = instance_queries(classes, masks, sizes=sizes, threshold=threshold, mask_size=size, compat=compat)
-        found = [each.segments for each in instances]
+        instances = instance_maps(classes, masks, sizes=sizes, threshold=threshold, mask_size=size, compat=compat)
+        found = [each.segments for each in instances.queries]
     elif family == "OneFormer":
-        found = segment_rules.oneformer_instances(outputs, sizes, compat=compat, **thresholds)
+        found = segment_rules.oneformer_instances(outputs, sizes, compat=compat, **thresholds).queries
     elif family == "Eomt" and subtask == "panoptic":
-        found = segment_rules.eomt_panoptic(processor, outputs, sizes, **thresholds)
+        found = segment_rules.eomt_panoptic(processor, outputs, sizes, **thresholds).queries
     elif family == "Eomt":
-        found = segment_rules.eomt_instances(processor, outputs, sizes, threshold=threshold)
+        found = segment_rules.eomt_instances(processor, outputs, sizes, threshold=threshold).queries
     elif family == "RfDetr":
-        found = segment_rules.rf_detr_instances(outputs, sizes, threshold=threshold, mask_threshold=mask_threshold)
+        found = segment_rules.rf_detr_instances(
+            outputs, sizes, threshold=threshold, mask_threshold=mask_threshold
+        ).queries
     else:
         own = getattr(processor, method)
         taken = signature(own).parameters
@@ -175,12 +177,12 @@ def segment_objects(
     return (yield from _on_host(found))
 
 
-def _on_host(found: list[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
+def _on_host(found: Sequence[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
     """The maps, int16, and the segments as transformers lists them."""
     parts = [replace(each, map=each.map.short()).tensors() for each in found]
     held = iter((yield [column for columns in parts for column in columns]))
     read = [QuerySegments(*(next(held) for _ in columns)) for columns in parts]
-    records = [each.records() for each in shown_segments(read)]
+    records = [each.records() for each in segmentations(read)]
     return [(each["segmentation"], each["segments_info"]) for each in records]
 
 

@@ -6,7 +6,7 @@ stays.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -167,7 +167,7 @@ def _queries_at_384(processor: Any, given: Arguments, plain: Callable[..., Any])
     return _queries(processor, given, plain, mask_size=(384, 384))
 
 
-def _segments(given: Arguments, mask_size: Any) -> list[vision.Segmentation]:
+def _segments(given: Arguments, mask_size: Any) -> Sequence[vision.Segmentation]:
     return vision.panoptic_maps(
         *_query_logits(given["outputs"]),
         sizes=given["target_sizes"],

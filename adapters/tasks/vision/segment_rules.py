@@ -6,10 +6,7 @@ from typing import Any
 import transformers
 
 from ....postprocess import vision
-from ....postprocess.vision.letterboxed import letterboxed_instance_queries, letterboxed_panoptic_queries
-from ....postprocess.vision.panoptic import pair_queries
-from ....postprocess.vision.ranked import ranked_queries
-from ....postprocess.vision.segments import QuerySegments, shown_segments
+from ....postprocess.vision.segments import Segmentation, Segmentations
 
 Arguments = Mapping[str, Any]
 Sizes = Sequence[tuple[int, int]]
@@ -17,28 +14,26 @@ Sizes = Sequence[tuple[int, int]]
 ANTIALIAS = not transformers.__version__.startswith("4.")
 
 
-def oneformer_instances(outputs: Any, sizes: Sizes | None, **options: Any) -> list[QuerySegments]:
+def oneformer_instances(outputs: Any, sizes: Sizes | None, **options: Any) -> Segmentations:
     """Options as `vision.pair_maps` names them."""
     classes, masks = outputs.class_queries_logits, outputs.masks_queries_logits
-    return pair_queries(classes, masks, sizes=sizes, antialias=ANTIALIAS, **options)
+    return vision.pair_maps(classes, masks, sizes=sizes, antialias=ANTIALIAS, **options)
 
 
 def eomt_panoptic(
     processor: Any, outputs: Any, sizes: Sizes, *, size: Any = None, fuse: Collection[int] = (), **thresholds: Any
-) -> list[QuerySegments]:
+) -> Segmentations:
     """Thresholds as `vision.letterboxed_panoptic_maps` names them. size: what the processor resized to, if not its
     own."""
     classes, masks = outputs.class_queries_logits, outputs.masks_queries_logits
     seen = _letterbox(size or processor.size, sizes)
-    return letterboxed_panoptic_queries(classes, masks, sizes=sizes, fuse=fuse, **seen, **thresholds)
+    return vision.letterboxed_panoptic_maps(classes, masks, sizes=sizes, fuse=fuse, **seen, **thresholds)
 
 
-def eomt_instances(
-    processor: Any, outputs: Any, sizes: Sizes, *, threshold: float, size: Any = None
-) -> list[QuerySegments]:
+def eomt_instances(processor: Any, outputs: Any, sizes: Sizes, *, threshold: float, size: Any = None) -> Segmentations:
     classes, masks = outputs.class_queries_logits, outputs.masks_queries_logits
     seen = _letterbox(size or processor.size, sizes)
-    return letterboxed_instance_queries(classes, masks, sizes=sizes, threshold=threshold, **seen)
+    return vision.letterboxed_instance_maps(classes, masks, sizes=sizes, threshold=threshold, **seen)
 
 
 def _letterbox(size: Any, sizes: Sizes) -> dict[str, Any]:
@@ -50,12 +45,12 @@ def _letterbox(size: Any, sizes: Sizes) -> dict[str, Any]:
     return {"square": (short, long or short), "shown": shown}
 
 
-def rf_detr_instances(outputs: Any, sizes: Sizes | None, **options: Any) -> list[QuerySegments]:
+def rf_detr_instances(outputs: Any, sizes: Sizes | None, **options: Any) -> Segmentations:
     """Options as `vision.ranked_maps` names them."""
-    return ranked_queries(outputs.logits, outputs.pred_masks, sizes=sizes, **options)
+    return vision.ranked_maps(outputs.logits, outputs.pred_masks, sizes=sizes, **options)
 
 
-def _records(found: list[vision.Segmentation], runs: Sequence[bool] = ()) -> list[dict[str, Any]]:
+def _records(found: Sequence[Segmentation], runs: Sequence[bool] = ()) -> list[dict[str, Any]]:
     """runs: of which images the map comes as run lengths. Those in which no query was kept never do, there too."""
     records = [each.records() for each in found]
     for record, asked in zip(records, runs, strict=bool(runs)):
@@ -91,7 +86,7 @@ def oneformer_instance_method(processor: Any, given: Arguments, plain: Callable[
         overlap_threshold=given["overlap_mask_area_threshold"],
     )
     runs = [given["return_coco_annotation"] and not each.map.is_floating_point() for each in found]
-    return _records(shown_segments(found), runs)
+    return _records(found, runs)
 
 
 def eomt_semantic_method(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
@@ -114,12 +109,12 @@ def eomt_panoptic_method(processor: Any, given: Arguments, plain: Callable[..., 
         mask_threshold=given["mask_threshold"],
         overlap_threshold=given["overlap_mask_area_threshold"],
     )
-    return _records(shown_segments(found))
+    return _records(found)
 
 
 def eomt_instance_method(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
     options = {"threshold": given["threshold"], "size": given["size"]}
-    return _records(shown_segments(eomt_instances(processor, given["outputs"], given["target_sizes"], **options)))
+    return _records(eomt_instances(processor, given["outputs"], given["target_sizes"], **options))
 
 
 def rf_detr_instance_method(processor: Any, given: Arguments, plain: Callable[..., Any]) -> Any:
@@ -128,4 +123,4 @@ def rf_detr_instance_method(processor: Any, given: Arguments, plain: Callable[..
     outputs, options = given["outputs"], {name: given[name] for name in ("threshold", "mask_threshold", "top_k")}
     best = outputs.logits.sigmoid().flatten(1).amax(dim=1)
     runs = [given["return_coco_annotation"] and score > given["threshold"] for score in best.tolist()]
-    return _records(shown_segments(rf_detr_instances(outputs, given["target_sizes"], **options)), runs)
+    return _records(rf_detr_instances(outputs, given["target_sizes"], **options), runs)

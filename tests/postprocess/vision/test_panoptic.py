@@ -1,5 +1,7 @@
 """Segments: ids and areas in figures, the corrected forms, and transformers' functions on drawn outputs."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -172,6 +174,21 @@ def test_a_letterboxed_picture_is_cut_out_of_the_square():
     assert panoptic.map.unique().tolist() == [0] and panoptic.map.dtype == torch.int64
     instances = vision.letterboxed_instance_maps(class_logits, masks, **options)[0]
     assert (instances.ids.tolist(), instances.map.unique().tolist()) == ([0], [0.0])
+
+
+def test_a_batch_of_segments_is_a_sequence_that_pickles():
+    """Three queries, of which the second has no pixel left: it is among the queries, not among the segments."""
+    class_logits, masks = strips([0, 1, 0])
+    masks[:, 1] = -30.0
+    both = vision.panoptic_maps(class_logits.repeat(2, 1, 1), masks.repeat(2, 1, 1, 1))
+    assert [each.shown.tolist() for each in both.queries] == [[True, False, True]] * 2
+    assert (len(both), len(both[-1:]), len(list(both))) == (2, 1, 2)
+    again = pickle.loads(pickle.dumps(both))
+    assert [each.records()["segments_info"] for each in again] == [each.records()["segments_info"] for each in both]
+    assert [info["label_id"] for info in both[1].records()["segments_info"]] == [0, 0]
+    instances = vision.instance_maps(class_logits, masks)
+    assert len(pickle.loads(pickle.dumps(instances))[0].masks) == len(instances[0].masks) == 2
+    assert repr(both[:1]).startswith("[Segmentation(")
 
 
 # errors
