@@ -5,6 +5,7 @@ A task (``Task``) is a handful of functions; this file calls them and owns error
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import signature
@@ -16,6 +17,7 @@ import torch
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
+from .linear_layers import OneDnnLinear, gains_by_onednn
 from .reading import InFlight, Reading, begun, outputs_of
 
 T = TypeVar("T")
@@ -83,6 +85,17 @@ class Loaded:
             self.findings["no_cache"] = {"use_cache": False} if takes else {}
         found: dict[str, bool] = self.findings["no_cache"]
         return found
+
+    def run(self, **inputs: Any) -> Any:
+        """The model's outputs for a batch, its linear layers by whatever is fastest for them here."""
+        with self.in_pass():
+            return self.model(**inputs)
+
+    def in_pass(self) -> AbstractContextManager[Any]:
+        """What a forward pass runs in, for methods of the model that are not its forward (linear_layers.py)."""
+        if "by_onednn" not in self.findings:
+            self.findings["by_onednn"] = gains_by_onednn(self.model)
+        return OneDnnLinear() if self.findings["by_onednn"] else nullcontext()
 
 
 @dataclass(frozen=True)

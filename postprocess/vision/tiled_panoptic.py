@@ -40,9 +40,8 @@ def tiled_queries(
 ) -> list[QuerySegments]:
     """What `panoptic_maps` makes of logits [B, Q, h, w] of which the queries ``keep`` [B, Q] are kept.
 
-    With ``fuse`` it waits.
     scores, labels: [B, Q], of each query's best class. The map of an image without a kept query is int32, of -1
-    (``compat``) or 0.
+    (``compat``) or 0. With ``fuse`` it waits.
     """
     # The kept ones first, in their order: as many as the count says.
     order = (~keep).to(torch.uint8).argsort(dim=1, stable=True)

@@ -31,7 +31,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DepthOptions) -> l
 
 def forward(loaded: Loaded, batch: Batch, options: DepthOptions) -> Reading:
     """Per picture its depth [H, W], at the picture's size, and the same as grey levels."""
-    outputs = loaded.model(**batch.inputs)
+    outputs = loaded.run(**batch.inputs)
     sizes = [row.facts["size"] for row in batch.rows]
     found = depth_of(loaded.image_processor, outputs, sizes, compat=loaded.compat)
     greys = depth_pictures([depth.float() for depth in found])

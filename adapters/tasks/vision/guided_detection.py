@@ -74,7 +74,8 @@ def encode_guided(loaded: Loaded, items: Sequence[Guided], options: ImageGuidedO
 
 
 def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> Reading:
-    outputs = loaded.model.image_guided_detection(**batch.inputs)
+    with loaded.in_pass():
+        outputs = loaded.model.image_guided_detection(**batch.inputs)
     logits, boxes = yield [outputs["logits"], outputs["target_pred_boxes"]]
     found = detect_image_guided(
         checked(logits),
@@ -150,7 +151,7 @@ def encode_grounded(loaded: Loaded, items: Sequence[Described], options: Grounde
 
 def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> Reading:
     """The boxes of the batch, and the text of each."""
-    outputs = loaded.model(**batch.inputs)
+    outputs = loaded.run(**batch.inputs)
     logits, boxes = yield [outputs["logits"], outputs["pred_boxes"]]
     found = detect_grounded(
         logits,

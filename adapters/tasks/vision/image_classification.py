@@ -44,7 +44,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificatio
 
 
 def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> Reading:
-    logits = yield from take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.run(**batch.inputs))
     function = choose_function(getattr(loaded.config, "problem_type", None), loaded.config.num_labels, options.function)
     return best_labels(loaded, logits, function, options.top_k)
 

@@ -29,7 +29,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageFeatureOption
 
 def forward(loaded: Loaded, batch: Batch, options: ImageFeatureOptions) -> Reading:
     """Per picture its last hidden state, or with ``pool`` its one vector; both keep a batch axis of one."""
-    output = loaded.model(**batch.inputs)
+    output = loaded.run(**batch.inputs)
     require(
         not options.pool or "pooler_output" in output,
         f"pool must be False for a model without a pooler; got {options.pool} for {type(loaded.model).__name__}",

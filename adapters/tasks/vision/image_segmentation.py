@@ -104,7 +104,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
     sizes = [row.facts["size"] for row in batch.rows]
     whole = batch.rows[0].facts.get("whole")
     inputs = batch.inputs if whole is None else _moved(loaded, whole)
-    outputs = loaded.model(**inputs)
+    outputs = loaded.run(**inputs)
     names = label_names(loaded)
     if options.subtask == "semantic":
         maps = segment_classes(loaded.image_processor, outputs, sizes)

@@ -31,7 +31,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageToImageOptions) -> Readi
     """Per picture the pixels of its answer, [H, W, 3] uint8. As in transformers the margin that the processor added is
     answered too; without ``compat`` it is cut off."""
     given = {} if options.head_mask is None else {"head_mask": options.head_mask}
-    made: Tensor = loaded.model(**batch.inputs, **given)["reconstruction"]
+    made: Tensor = loaded.run(**batch.inputs, **given)["reconstruction"]
     (pixels,) = yield [to_pixels(made)]
     if loaded.compat:
         return list(pixels.numpy())
@@ -92,7 +92,7 @@ def _hidden(patches: int, options: MaskedImageOptions) -> Tensor:
 
 def forward_masked(loaded: Loaded, batch: Batch, options: MaskedImageOptions) -> Reading:
     """Per picture what the model makes of all of it, and the picture with only the hidden patches replaced."""
-    output = loaded.model(**batch.inputs)
+    output = loaded.run(**batch.inputs)
     made: Tensor = output["reconstruction"] if "reconstruction" in output else output["logits"]
     seen = batch.inputs["pixel_values"]
     hidden = _over_pixels(batch.inputs["bool_masked_pos"], seen)

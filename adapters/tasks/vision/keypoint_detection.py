@@ -32,7 +32,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: KeypointDetectionO
 
 def forward(loaded: Loaded, batch: Batch, options: KeypointDetectionOptions) -> Reading:
     """Per picture ``{keypoints [N, 2] int32 (x, y), scores [N], descriptors [N, D]}``."""
-    found = yield from find_points(loaded.model(**batch.inputs), sizes_of(batch.rows))
+    found = yield from find_points(loaded.run(**batch.inputs), sizes_of(batch.rows))
     return [_chosen(own, options) for own in found]
 
 

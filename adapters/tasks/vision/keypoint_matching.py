@@ -72,7 +72,7 @@ def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> R
     sizes = torch.tensor([row.facts["sizes"] for row in batch.rows])
     # The pipeline of transformers hands over (width, height) where (height, width) is asked for.
     sizes = sizes.flip(-1) if loaded.compat else sizes
-    outputs = loaded.model(**batch.inputs)
+    outputs = loaded.run(**batch.inputs)
     found = yield from match_points(loaded.image_processor, outputs, sizes=sizes, threshold=options.threshold)
     return parts_of(found, len(batch.rows))
 

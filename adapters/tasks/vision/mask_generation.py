@@ -79,7 +79,8 @@ def _side(size: Any, name: str) -> Any:
 
 def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[list[MaskCandidates]]:
     """Per crop the masks that its points give and that are good enough, a set for each group of points."""
-    embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
+    with loaded.in_pass():
+        embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
     return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
 
 
@@ -105,7 +106,7 @@ def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerati
     for first in range(0, len(points), step):
         asked = points[None, first : first + step, None]
         labels = torch.ones(asked.shape[:3], dtype=torch.long, device=loaded.device)
-        outputs = loaded.model(input_points=asked, input_labels=labels, **images)
+        outputs = loaded.run(input_points=asked, input_labels=labels, **images)
         found.append(
             masks_on_host(
                 outputs["pred_masks"][0],

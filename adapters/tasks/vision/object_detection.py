@@ -36,7 +36,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) 
 
 
 def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> Reading:
-    outputs = loaded.model(**batch.inputs)
+    outputs = loaded.run(**batch.inputs)
     found = yield from detect(
         loaded.image_processor,
         outputs,

@@ -76,7 +76,7 @@ def forward(loaded: Loaded, batch: Batch, options: PoseOptions) -> Reading:
     if options.dataset_index is not None:
         inputs["dataset_index"] = torch.full((len(batch.rows),), options.dataset_index, device=loaded.device)
     boxes = [row.facts["box"] for row in batch.rows]
-    (heatmaps,) = yield [loaded.model(**inputs)["heatmaps"]]
+    (heatmaps,) = yield [loaded.run(**inputs)["heatmaps"]]
     (people,) = find_poses(
         loaded.image_processor,
         heatmaps,

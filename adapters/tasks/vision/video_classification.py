@@ -70,7 +70,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificatio
 
 
 def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> Reading:
-    logits = yield from take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.run(**batch.inputs))
     kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
     function = options.function_to_apply or kinds.get(loaded.config.problem_type, "softmax")
     return best_labels(loaded, logits, function, options.top_k)

@@ -63,7 +63,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ZeroShotImageOptio
 
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotImageOptions) -> Reading:
     """Scores of all labels, which are read once for the whole batch."""
-    output = loaded.model(**_tokens(loaded, options), **batch.inputs)
+    output = loaded.run(**_tokens(loaded, options), **batch.inputs)
     (logits,) = yield [output["logits_per_image"]]
     found = classify(checked(logits), function_to_apply="sigmoid" if _siglip(loaded) else "softmax")
     return parts_of(found, len(batch.rows))

@@ -120,14 +120,14 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
     sizes = sizes_of(batch.rows)
     square = _owl(loaded)
     if square is None:
-        outputs = loaded.model(**batch.inputs)
+        outputs = loaded.run(**batch.inputs)
         found = yield from detect(loaded.image_processor, outputs, sizes=sizes, threshold=_lowest(options))
         labels = torch.tensor([row.facts["label"] for row in batch.rows])
         found = replace(found, labels=labels[found.image]).select(found.scores != 0)
         return parts_of(found, len(batch.rows))
     labels_asked = batch.rows[0].group
     text = {name: values.repeat(len(batch.rows), 1) for name, values in _tokens(loaded, labels_asked).items()}
-    outputs = loaded.model(**text, **batch.inputs)
+    outputs = loaded.run(**text, **batch.inputs)
     logits, boxes = yield [outputs["logits"], outputs["pred_boxes"]]
     found = detect_every_label(
         logits,

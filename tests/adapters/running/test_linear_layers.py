@@ -1,0 +1,107 @@
+"""Linear layers of a forward pass by oneDNN: where they are taken, and that they give what torch's give."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+
+from afterlogits import pipeline
+from afterlogits.adapters.running import linear_layers
+from afterlogits.adapters.running.linear_layers import OneDnnLinear, gains_by_onednn
+from tests.builders.vision_models import parts, picture
+
+WIDE = transformers.ViTConfig(
+    hidden_size=256, num_hidden_layers=2, num_attention_heads=4, intermediate_size=1024, image_size=64, patch_size=8
+)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The products that oneDNN was asked for: rows, inputs, outputs."""
+    found = []
+    plain = torch.ops.mkldnn._linear_pointwise
+
+    def linear(rows, weight, *others):
+        found.append((rows.numel() // rows.shape[-1], *reversed(weight.shape)))
+        return plain(rows, weight, *others)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", linear)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(256, 64), (2, 128, 64), (1, 1, 300, 64)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_products_are_torch_s_but_for_rounding(shape, biased, counted):
+    """64 terms of about 1: the sums differ by a few steps of float32 at 8, 1e-6 each."""
+    generator = torch.Generator().manual_seed(len(shape))
+    rows, weight = torch.randn(shape, generator=generator), torch.randn(128, 64, generator=generator)
+    bias = torch.randn(128, generator=generator) if biased else None
+    with torch.no_grad():
+        expected = F.linear(rows, weight, bias)
+        with OneDnnLinear(least=1):
+            found = F.linear(rows, weight, bias)
+            strided = F.linear(rows.transpose(-1, -2).contiguous().transpose(-1, -2), weight, bias)
+    assert counted == [(rows.numel() // 64, 64, 128)] * 2
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert found.shape == expected.shape and torch.equal(found, strided)
+
+
+def test_nan_and_infinity_stay_where_they_are():
+    rows = torch.ones(32, 64)
+    rows[3, 5], rows[4, 6] = torch.nan, torch.inf
+    with torch.no_grad(), OneDnnLinear(least=1):
+        found = F.linear(rows, torch.ones(64, 64))
+    assert found.isnan().all(dim=1).nonzero().flatten().tolist() == [3]
+    assert found.isinf().all(dim=1).nonzero().flatten().tolist() == [4]
+    assert (found[:3] == 64).all()
+
+
+def test_others_are_left_to_torch(counted):
+    rows, weight = torch.ones(64, 64), torch.ones(64, 64)
+    with torch.no_grad(), OneDnnLinear(least=64**3):
+        F.linear(rows[:63], weight)  # too small
+        F.linear(rows.double(), weight.double())
+        F.linear(rows.bfloat16(), weight.bfloat16())
+        F.linear(rows[0], weight)
+        F.linear(rows, torch.ones(64, 65)[:, :64])  # with gaps in memory
+        assert not counted
+        F.linear(rows, weight)
+        assert counted == [(64, 64, 64)]
+    trained = torch.nn.Linear(64, 64)
+    with OneDnnLinear(least=1):
+        trained(rows).sum().backward()
+    assert counted == [(64, 64, 64)] and trained.weight.grad is not None
+
+
+def test_which_models_gain(monkeypatch):
+    monkeypatch.setenv("AFTERLOGITS_ONEDNN", "on")
+    model = transformers.ViTForImageClassification(WIDE)
+    assert gains_by_onednn(model)
+    assert not gains_by_onednn(parts("vit")["model"])  # small
+    assert not gains_by_onednn(copy.deepcopy(model).bfloat16())
+    assert not gains_by_onednn(lambda **inputs: None)
+    compiled = copy.deepcopy(model)
+    compiled.compile()
+    assert not gains_by_onednn(compiled)
+    monkeypatch.setenv("AFTERLOGITS_ONEDNN", "off")
+    assert not gains_by_onednn(model)
+    monkeypatch.delenv("AFTERLOGITS_ONEDNN")
+    monkeypatch.setattr(linear_layers, "_mkl_is_narrow", lambda: False)
+    assert not gains_by_onednn(model)
+
+
+def test_a_pipeline_takes_them_and_answers_as_transformers(monkeypatch, counted):
+    """Rows of 65 patches by 256 inputs and 1,024 outputs are large enough, by 256 outputs as well; the head is not."""
+    monkeypatch.setenv("AFTERLOGITS_ONEDNN", "on")
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(WIDE).eval()
+    processor = transformers.ViTImageProcessor(size={"height": 64, "width": 64})
+    options = {"model": model, "image_processor": processor, "device": "cpu"}
+    images = [picture(64, 48, seed) for seed in range(3)]
+    found = pipeline("image-classification", **options)(images)
+    assert len(counted) == 2 * 6
+    for own, other in zip(found, transformers.pipeline("image-classification", **options)(images), strict=True):
+        assert [record["label"] for record in own] == [record["label"] for record in other]
+        assert [record["score"] for record in own] == pytest.approx([record["score"] for record in other], abs=1e-6)
