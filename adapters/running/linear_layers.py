@@ -58,7 +58,9 @@ def gains_by_onednn(model: Any) -> bool:
     asked = os.environ.get("AFTERLOGITS_ONEDNN", "")
     if asked == "off" or not (asked == "on" or _mkl_is_narrow()) or not isinstance(model, torch.nn.Module):
         return False
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not (torch._C._has_mkldnn and torch.backends.mkldnn.enabled) or not hasattr(
+        torch.ops.mkldnn, "_linear_pointwise"
+    ):
         return False
     modules = list(model.modules())
     if any(type(each).__name__ == "OptimizedModule" or each._compiled_call_impl is not None for each in modules):
@@ -70,7 +72,7 @@ def gains_by_onednn(model: Any) -> bool:
 @cache
 def _mkl_is_narrow() -> bool:
     """Whether this is a processor of AMD's with AVX-512, as Linux tells it."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkl.is_available():
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch._C.has_mkl:
         return False
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
