@@ -12,8 +12,9 @@ from transformers import LogitsProcessor
 from ...decoding.grammar.bitmask import mask_tokens_
 from ...decoding.grammar.grammar_step import GrammarStep
 from ...decoding.grammar.token_history import GrammarMatcher, TokenHistory
-from .grammar_engines import Constraint, GrammarEngine, engine_of
-from .request import GRAMMAR_OPTIONS, has_grammar_rows
+from ..running.options import require_bool
+from .grammar_engines import Constraint, GrammarEngine, check_engine, engine_of
+from .request import GRAMMAR_OPTIONS, has_grammar_rows, per_row
 
 __all__ = ["GrammarProcessor", "take_grammars"]
 
@@ -36,6 +37,16 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
                 engine.matcher(constraint)
         self._rows: list[TokenHistory | None] = []
         self._prompt_length = 0
+
+    @property
+    def kind(self) -> str:
+        """The option that it was given by, the first of several."""
+        return next((constraint[0] for constraint in self.constraints if constraint is not None), GRAMMAR_OPTIONS[0])
+
+    def check_rows(self, rows: int, copies: int) -> None:
+        """Raise ValueError unless there is one grammar for all rows, for each prompt of ``copies`` rows, or a row."""
+        if len(self.constraints) > 1:
+            per_row(self.kind, self.constraints, rows, copies)
 
     def matchers(self, rows: int) -> list[GrammarMatcher | None]:
         """New matchers for ``rows`` rows, of which as many neighbours belong to each prompt."""
@@ -87,12 +98,16 @@ def take_grammars(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in options.items() if name not in _OPTIONS}
     options = dict(options)
     name, jumps = options.pop("grammar_engine", None), options.pop("jump_ahead", None)
+    check_engine(name)
+    require_bool("jump_ahead", jumps, optional=True)
     constraints = _constraints({kind: options.pop(kind, None) for kind in GRAMMAR_OPTIONS})
     if not any(constraints):
         return options
     tokenizer = options.get("tokenizer")
     if tokenizer is None:
         raise ValueError("tokenizer must be given for a grammar; got None")
+    if not callable(getattr(tokenizer, "get_vocab", None)):
+        raise TypeError(f"tokenizer must be a tokenizer of transformers; got {type(tokenizer).__name__}")
     vocab_size = int(model.config.get_text_config(decoder=True).vocab_size)
     engine = engine_of(tokenizer, vocab_size, _ends(model, options), name)
     options["logits_processor"] = [
@@ -112,6 +127,8 @@ def _constraints(given: Mapping[str, Any]) -> list[Constraint | None]:
     count = max(len(column) for column in columns.values()) if columns else 1
     rows: list[Constraint | None] = [None] * count
     for kind, column in columns.items():
+        if not column:
+            raise ValueError(f"{kind} must have one value or one for each prompt; got none")
         if len(column) not in (1, count):
             raise ValueError(f"{kind} must have one value or one for each of the {count} prompts; got {len(column)}")
         for row in range(count):
@@ -141,15 +158,19 @@ def _checked(kind: str, value: Any) -> Any:
 
 
 def _schema(schema: Any) -> str:
-    if isinstance(schema, Mapping | bool):
-        return json.dumps(schema)
-    if not isinstance(schema, str):
+    """A JSON schema as JSON. The schema True, which allows everything, is {}; False is refused."""
+    if not isinstance(schema, str | Mapping | bool):
         raise TypeError(f"json_schema must be a mapping, JSON or a pydantic model; got {type(schema).__name__}")
     try:
-        json.loads(schema)
+        value = json.loads(schema) if isinstance(schema, str) else schema
+        text = schema if isinstance(schema, str) else json.dumps(schema)
     except json.JSONDecodeError as error:
-        raise ValueError(f"json_schema must be JSON; got {schema[:80]!r}: {error}") from None
-    return schema
+        raise ValueError(f"json_schema must be JSON; got {schema!r:.82}: {error}") from None
+    except TypeError as error:
+        raise TypeError(f"json_schema must hold what JSON can; got {schema!r:.80}: {error}") from None
+    if value is False:
+        raise ValueError("json_schema must allow something; got false")
+    return "{}" if value is True else text
 
 
 def _ends(model: Any, options: Mapping[str, Any]) -> list[int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...decoding.grammar.token_history import GrammarMatcher
 
-__all__ = ["ENGINES", "GrammarEngine", "engine_of"]
+__all__ = ["ENGINES", "GrammarEngine", "check_engine", "engine_of"]
 
 # A kind of constraint and its text, as a caller gave it.
 Constraint = tuple[str, Any]
@@ -127,17 +127,22 @@ _ENGINES: WeakKeyDictionary[Any, dict[Any, GrammarEngine]] = WeakKeyDictionary()
 _lock = Lock()
 
 
+def check_engine(name: Any) -> None:
+    """Raise ValueError unless ``name`` is one of ``ENGINES`` or None."""
+    if name is not None and name not in ENGINES:
+        raise ValueError(f"grammar_engine must be one of {list(ENGINES)}; got {name!r}")
+
+
 def engine_of(tokenizer: Any, vocab_size: int, ends: Sequence[int], name: str | None = None) -> GrammarEngine:
     """The engine for a tokenizer, made once: reading a large vocabulary takes about a second.
 
     Raises ImportError naming the extra where neither library, or not the one that is asked for, is installed.
     """
-    if name is not None and name not in ENGINES:
-        raise ValueError(f"grammar_engine must be one of {list(ENGINES)}; got {name!r}")
+    check_engine(name)
     installed = [one for one in ([name] if name else ENGINES) if find_spec(one) is not None]
     if not installed:
         raise ImportError(f"{name or 'llguidance'} must be installed for grammars: pip install 'afterlogits[grammar]'")
-    key = (installed[0], vocab_size, tuple(sorted(ends)))
+    key = (installed[0], vocab_size, tuple(sorted(ends)), len(tokenizer))  # tokens may have been added to it
     with _lock:
         made = _ENGINES.setdefault(tokenizer, {})
         if key not in made:

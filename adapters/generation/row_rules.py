@@ -16,6 +16,7 @@ from transformers.generation import logits_process as library
 from ...decoding.sampling.chain import LogitsStep
 from ...decoding.sampling.history_steps import HistorySteps
 from ...decoding.sampling.params import SamplingParams
+from .grammar import GrammarProcessor
 from .request import RULE_NAMES, Request, has_rows, per_row
 
 __all__ = ["RowRule", "with_row_rules"]
@@ -93,6 +94,9 @@ def with_row_rules(
     """
     rows, prompt_length = input_ids.shape
     processors = list(logits_processor)
+    for grammar in processors:
+        if isinstance(grammar, GrammarProcessor):
+            grammar.check_rows(rows, copies)
     if "min_new_tokens" in request.rules:  # it overrides the least length, as in transformers
         processors = [one for one in processors if type(one) is not library.MinLengthLogitsProcessor]
     eos = None

@@ -62,11 +62,16 @@ def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
     if text.lstrip()[:1] not in ("{", "["):
         return []
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return []
     calls = [_call_of(each, names) for each in (value if isinstance(value, list) else [value])]
     return [call for call in calls if call is not None] if all(calls) else []
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"text must be JSON; got {constant}")
 
 
 def _call_of(value: Any, names: Collection[str]) -> ToolCall | None:
@@ -122,14 +127,17 @@ class Tools:
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of a call of one of the forced tools."""
-        return {"anyOf": [self._call_schema(tool["function"]) for tool in self.listed if self._is_forced(tool)]}
+        forced = [tool["function"] for tool in self.listed if self._is_forced(tool)]
+        return {"anyOf": [self._call_schema(function, place) for place, function in enumerate(forced)]}
 
     def _is_forced(self, tool: Mapping[str, Any]) -> bool:
         return tool["function"]["name"] in self.forced
 
     @staticmethod
-    def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
-        arguments = function.get("parameters") or {"type": "object"}
+    def _call_schema(function: Mapping[str, Any], place: int) -> dict[str, Any]:
+        # What the parameters refer to, such as pydantic's "#/$defs/Item", now stands below them.
+        root = f"#/anyOf/{place}/properties/arguments"
+        arguments = _referring_to(root, function.get("parameters") or {"type": "object"})
         properties = {"name": {"const": function["name"]}, "arguments": arguments}
         return {
             "type": "object",
@@ -137,6 +145,19 @@ class Tools:
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
+
+
+def _referring_to(root: str, schema: Any) -> Any:
+    """A schema whose references to itself begin at ``root`` of the document that it becomes part of."""
+    if isinstance(schema, list):
+        return [_referring_to(root, each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {name: _referring_to(root, value) for name, value in schema.items()}
+    target = schema.get("$ref")
+    if isinstance(target, str) and (target == "#" or target.startswith("#/")):
+        found["$ref"] = root + target[1:]
+    return found
 
 
 def read_tools(tools: Any, choice: Any) -> Tools:

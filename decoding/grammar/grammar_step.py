@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -169,3 +170,7 @@ class GrammarStep(GrammarRows[list[int]]):
 def _worker() -> ThreadPoolExecutor:
     # One thread: matchers of a batch share caches of their grammar, and two cores have the forward to run.
     return ThreadPoolExecutor(1, thread_name_prefix="afterlogits-grammar")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has no threads but the one that forked
+    os.register_at_fork(after_in_child=_worker.cache_clear)

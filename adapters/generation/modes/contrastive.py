@@ -11,7 +11,8 @@ from .prepared_call import Mode, open_call, processors_of_4_55
 
 __all__ = ["refuse_stateful", "run_contrastive"]
 
-MODE = Mode("contrastive search", {"draws": "it draws nothing"}, hidden=True)
+_REFUSED = {"draws": "it draws nothing", "grammars": "it may choose a token of probability 0"}
+MODE = Mode("contrastive search", _REFUSED, hidden=True)
 
 
 def run_contrastive(model: Any, input_ids: Tensor, **prepared: Any) -> Any:

@@ -15,7 +15,7 @@ from .prepared_call import Mode, PreparedCall, open_call, processors_of_4_55
 
 __all__ = ["run_dola"]
 
-MODE = Mode("DoLa", hidden=True)
+MODE = Mode("DoLa", {"grammars": "it drops most tokens before a grammar is asked"}, hidden=True)
 
 
 def run_dola(model: Any, input_ids: Tensor, **prepared: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.generation import logits_process
 
 from ....decoding.search.stopping import Stopping
+from ..grammar import GrammarProcessor
 from ..hidden_model import HiddenAutoStepModel
 from ..outputs import OutputRecorder
 from ..request import DRAWS, ENDS, Request, current_request
@@ -31,7 +32,8 @@ _NOT_FOR_THE_MODEL = ("tokenizer", "assistant_model", "assistant_tokenizer", "sy
 class Mode:
     """What one mode asks of a call before its loop runs.
 
-    name: in errors. refused: why the per-row ends (``"ends"``) or the options of a draw (``"draws"``) are refused.
+    name: in errors. refused: why the per-row ends (``"ends"``), the options of a draw (``"draws"``) or grammars
+    (``"grammars"``) are refused.
     beams: a prompt's rows are its beams, not its returned sequences. hidden: the loop reads hidden states.
     """
 
@@ -114,6 +116,9 @@ def open_call(
     for kind, names in (("draws", DRAWS), ("ends", ENDS)):
         if kind in mode.refused:
             request.refuse(names, mode.name, mode.refused[kind])
+    grammar = next((one for one in logits_processor if isinstance(one, GrammarProcessor)), None)
+    if grammar is not None and "grammars" in mode.refused:
+        raise ValueError(f"{grammar.kind} must not be given for {mode.name}: {mode.refused['grammars']}")
     if model_kwargs.get("synced_gpus"):
         raise ValueError(f"synced_gpus must be False for {mode.name}; got True")
     for name in _NOT_FOR_THE_MODEL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import random
@@ -280,6 +281,41 @@ def test_grammars_in_the_two_notations(model: Any, tokenizer: Any) -> None:
         assert set(texts(tokenizer, generate(model, **given, grammar=grammar, do_sample=False), given)) <= {"ab", "cd"}
 
 
+@pytest.mark.parametrize("mode", ["greedy", "seeds", "samples", "beams", "lookup", "groups"])
+def test_grammars_must_be_as_many_as_prompts(mode: str, model: Any, tokenizer: Any) -> None:
+    """Two or three of them for four prompts are neither stretched nor cut; one a row is taken."""
+    given, options = inputs(tokenizer, 4), {**MODES[mode], "max_new_tokens": 3}
+    if "seeds" in options:
+        options["seeds"] = [1, 2, 3, 4]
+    copies = options.get("num_return_sequences", 1)
+    for count in (2, 3, 5):
+        wanted = "4 prompts" + (" or [0-9]+ rows" if copies * options.get("num_beams", 1) > 1 else "")
+        with pytest.raises(ValueError, match=f"regex must have one value for each of the {wanted}; got {count}$"):
+            generate(model, **{**given, **options}, regex=["ab", "cd", "ef", "gh", "ij"][:count])
+    own = ["ab", "cd", "ef", "gh", "ij", "kl", "mn", "op"][: 4 * copies]
+    assert texts(tokenizer, generate(model, **{**given, **options}, regex=own), given) == own
+
+
+def test_the_schema_that_allows_everything(model: Any, tokenizer: Any) -> None:
+    """True is {}."""
+    given = inputs(tokenizer)
+    plain = generate(model, **given, json_schema={}, do_sample=False)
+    for schema in (True, "true", "{}"):
+        assert torch.equal(generate(model, **given, json_schema=schema, do_sample=False), plain)
+
+
+def test_tokens_that_were_added_to_a_tokenizer_are_known(tokenizer: Any) -> None:
+    """The vocabulary is not that of the call before."""
+    own = copy.deepcopy(tokenizer)
+    model = tiny_decoder(own)
+    model.resize_token_embeddings(len(own) + 8)
+    given = {**inputs(own, 1), "do_sample": False, "max_new_tokens": 30}
+    assert texts(own, generate(model, **given, choices=["<<word>>"]), given) == ["<<word>>"]
+    own.add_tokens(["<<word>>"])
+    written = generate(model, **given, logit_bias={len(own) - 1: 100.0}, choices=["<<word>>"])
+    assert len(own) - 1 in written[0].tolist()
+
+
 def test_errors(model: Any, tokenizer: Any) -> None:
     """Said before the model runs, with the option's name."""
     given = inputs(tokenizer)
@@ -298,7 +334,21 @@ def test_errors(model: Any, tokenizer: Any) -> None:
         generate(model, **given, json_schema=3)
     with pytest.raises(ValueError, match=r"grammar_engine must be one of \['llguidance', 'xgrammar'\]; got 'outlines'"):
         generate(model, **given, regex="a", grammar_engine="outlines")
-    with pytest.raises(ValueError, match="a grammar must be given for all rows or for each prompt; got 2 for 3 rows"):
-        generate(model, **given, regex=["a", None], do_sample=False)
+    with pytest.raises(ValueError, match=r"regex must have one value or one for each prompt; got none"):
+        generate(model, **given, regex=[])
+    with pytest.raises(TypeError, match="jump_ahead must be True or False; got 'no'"):
+        generate(model, **given, regex="a", jump_ahead="no")
+    with pytest.raises(TypeError, match="tokenizer must be a tokenizer of transformers; got str"):
+        generate(model, **{**given, "tokenizer": "a"}, regex="a")
+    with pytest.raises(
+        TypeError, match=r"json_schema must hold what JSON can; got \{'const': \{1\}\}: Object of type set"
+    ):
+        generate(model, **given, json_schema={"const": {1}})
+    for nothing in (False, "false"):
+        with pytest.raises(ValueError, match="json_schema must allow something; got false"):
+            generate(model, **given, json_schema=nothing)
+    for mode, named in (({"dola_layers": "low"}, "DoLa"), ({"penalty_alpha": 0.6, "top_k": 4}, "contrastive search")):
+        with pytest.raises(ValueError, match=f"regex must not be given for {named}: it "):
+            generate(model, **given, regex="a", do_sample=False, **mode)
     with pytest.raises(ValueError, match="choices must have one value or one for each of the 3 prompts; got 2"):
         generate(model, **given, regex=["a", None, None], choices=[["b"], ["c"]])

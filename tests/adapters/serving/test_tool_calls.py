@@ -57,10 +57,11 @@ TOOLS = [
         (f"[{ADD}, 1]", f"[{ADD}, 1]", []),
         (f"{ADD} and more", f"{ADD} and more", []),
         ("[" * 100_000, "[" * 100_000, []),
+        ('{"name": "add", "arguments": {"a": NaN}}', '{"name": "add", "arguments": {"a": NaN}}', []),
         ("{}", "{}", []),
         ("", "", []),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_is_a_call_and_what_is_text(text, rest, calls):
     assert read_calls(text, ("add",)) == (rest, calls)
@@ -144,6 +145,38 @@ def test_a_tool_that_must_be_called_is(base, choice):
     assert found["finish_reason"] == "tool_calls" and found["message"]["content"] is None
     assert call["function"]["name"] in (("take",) if isinstance(choice, dict) else ("add", "take"))
     assert json.loads(call["function"]["arguments"])["a"] in (1, 2)
+
+
+@needs_grammar
+def test_parameters_that_refer_to_themselves_as_pydantic_writes_them(base):
+    """Two tools with definitions of one name; a reference to the whole, and one that only looks like one."""
+    words = ({"enum": ["red", "blue"]}, {"enum": [7, 8]})
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": name,
+                "parameters": {
+                    "$defs": {"Item": item},
+                    "type": "object",
+                    "properties": {"item": {"$ref": "#/$defs/Item"}},
+                    "required": ["item"],
+                    "additionalProperties": False,
+                },
+            },
+        }
+        for name, item in zip(("paint", "count"), words, strict=True)
+    ]
+    for tool, item in zip(tools, words, strict=True):
+        choice = {"type": "function", "function": {"name": tool["function"]["name"]}}
+        (call,) = choice_of(base, tools=tools, tool_choice=choice)["message"]["tool_calls"]
+        assert json.loads(call["function"]["arguments"])["item"] in item["enum"]
+    choice_of(base, tools=tools, tool_choice="required")
+    own = {"properties": {"$ref": {"type": "object"}, "next": {"$ref": "#"}, "far": {"$ref": "https://x.org/a"}}}
+    function = {"name": "walk", "parameters": own}
+    (form,) = read_tools([{"type": "function", "function": function}], "required").schema()["anyOf"]
+    moved = form["properties"]["arguments"]["properties"]
+    assert moved == {**own["properties"], "next": {"$ref": "#/anyOf/0/properties/arguments"}}
 
 
 @needs_grammar

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,3 +120,27 @@ def test_tokens_that_are_certain() -> None:
     """A ladder of no height goes nowhere."""
     step = GrammarStep([Ladder(0), Ladder(1), None], VOCAB)
     assert step.forced() == [[0], [], ()]
+
+
+FORKED = """
+import os, signal, torch
+from afterlogits.decoding.grammar.grammar_step import GrammarStep
+from tests.decoding.grammar.test_grammar_step import VOCAB, Ladder
+
+def masked():
+    step = GrammarStep([Ladder(2)], VOCAB)
+    step.begin()
+    return step.apply(torch.zeros(1, VOCAB)).isfinite().sum().item()
+
+assert masked() == 3
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # a thread that the fork left behind would be waited for for ever
+    os._exit(0 if masked() == 3 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
