@@ -128,6 +128,7 @@ class SamplerSelect:
     def __init__(self, params: SamplingParams, batch_size: int, seeds: Any = None):
         self.params, self.batch_size, self.seeds = params, batch_size, seeds
         self.in_graph = False  # whether draws of the whole batch are captured in a CUDA graph
+        self.settles_late = False  # whether the loop asks ``settle`` about each draw before the next
         self._sampler: Sampler | None = None
         self._graph: StepGraph | None = None
 
@@ -151,10 +152,15 @@ class SamplerSelect:
             if self.in_graph and rows is None and isinstance(step, int):
                 self._graph = self._graph or StepGraph(sampler)
                 return self._graph.select(logits, step=step)
+            sampler.settles_late = self.settles_late
             return sampler.select(logits, step=step, rows=rows)
         except ValueError as error:
             place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
             raise ValueError(f"{error} at step {place}") from error
+
+    def settle(self) -> Tensor | None:
+        """The tokens that the last draw should have given; see ``Sampler.settle``."""
+        return None if self._sampler is None else self._sampler.settle()
 
     def finish(self) -> None:
         """Raise for a row of the last step on a device that could not be drawn."""

@@ -104,8 +104,7 @@ class AutoStepModel:
     @property
     def takes_several(self) -> bool:
         """Whether ``step`` may be given several tokens a row now: their places in its inputs and cache are known."""
-        cache: Any = None if self._template is None else self._template[CACHE]
-        cache = getattr(cache, "self_attention_cache", cache)
+        cache = self._own_cache()
         return type(cache) is library.DynamicCache and all(type(one).__name__ in _PLAIN_LAYERS for one in cache.layers)
 
     def select_rows(self, rows: Tensor) -> None:
@@ -153,6 +152,25 @@ class AutoStepModel:
         """Forget the last token that was read, where somebody may see the cache."""
         if self._cache_is_seen():
             self.cache.crop(-1)
+
+    @property
+    def may_step_back(self) -> bool:
+        """Whether the next step can be undone: its inputs are made here, its cache is plain."""
+        return self.takes_several and all(type(one).__name__ == "DynamicLayer" for one in self._own_cache().layers)
+
+    def step_back(self) -> None:
+        """Undo the last step of one token."""
+        self.history.crop(self.history.length - 1)
+        self._own_cache().crop(-1)
+        if self._position_ids is not None:
+            self._position_ids = self._position_ids[:, -1:] - 1
+        if self._mask is not None:
+            self._mask.crop(self._mask.length - 1)
+
+    def _own_cache(self) -> Any:
+        """The cache of the template, or the part of it that grows with every step; None without a template."""
+        cache: Any = None if self._template is None else self._template[CACHE]
+        return getattr(cache, "self_attention_cache", cache)
 
     # What the loops' callers ask beside.
 

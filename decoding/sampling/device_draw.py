@@ -19,16 +19,17 @@ from ..kernels.rejection import LEAST_TOP_P, WITHIN
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
 from ..options.validation import check_row_maxima, divided, on_device_of
+from ..triton_kernels.stream_state import put_back
 from .batch import keys_of
 from .draw_steps import DrawSteps
-from .kernel_draw import DoubtCount, kernel_draw
+from .kernel_draw import DoubtCount, LateDraw, kernel_draw
 from .reference_draw import divisor, filtered, noise_like, xtc_chance
 
 if TYPE_CHECKING:
     from ..triton_kernels.draw import Drawn
     from .plan import Plan
 
-__all__ = ["DevicePlan", "check_drawn", "draw_on_device", "marked", "step_noise"]
+__all__ = ["DevicePlan", "check_drawn", "draw_on_device", "drawn_again", "marked", "step_noise"]
 
 
 class DevicePlan:
@@ -78,11 +79,12 @@ def draw_on_device(
     rows: Tensor | None = None,
     steps: DrawSteps | None = None,
     doubts: DoubtCount | None = None,
+    late: LateDraw | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token for each row of ``logits`` [N, V], and the largest logit of each, which ``check_drawn`` looks at: [N].
 
     noise: of the seeds; None draws from ``generator``, torch's own for the device if None. rows: [N] int64, which rows
-    of the plan's batch these are. doubts: counts the rows of seeded draws in doubt, see ``kernel_draw``. Cost: with
+    of the plan's batch these are. doubts, late: what becomes of draws in doubt, see ``kernel_draw``. Cost: with
     seeds the filters and a dozen passes of float64, without them that of transformers' draw without its checks. Reads
     no device value, unless the options say ``validate``.
     """
@@ -90,7 +92,7 @@ def draw_on_device(
     asked = plan.device_plan
     if asked is None:
         raise ValueError("plan must be one for another device than the CPU; got one for the CPU")
-    drawn = _by_kernels(plan, logits, noise, generator, step, rows, doubts)
+    drawn = _by_kernels(plan, logits, noise, generator, step, rows, doubts, late)
     if drawn is not None:
         return _checked(plan, drawn.tokens, drawn.largest, rows)
     if asked.params.greedy is True:
@@ -103,12 +105,33 @@ def draw_on_device(
         tokens = _from_stream(plan, logits, asked, generator, rows, steps)
     else:
         tokens = _from_seeds(plan, logits, top[:, None], asked, noise, step, rows, steps)
-    greedy = asked.params.greedy
-    if isinstance(greedy, Tensor):
-        tokens = torch.where((greedy if rows is None else greedy[rows])[:, 0], logits.argmax(1), tokens)
+    tokens = _with_greedy(asked, logits, tokens, rows)
     if steps:
         steps.advance(tokens, rows)
     return tokens, top
+
+
+def _with_greedy(asked: DevicePlan, logits: Tensor, tokens: Tensor, rows: Tensor | None) -> Tensor:
+    """The tokens [N], the largest logit in rows whose temperature is 0."""
+    greedy = asked.params.greedy
+    if not isinstance(greedy, Tensor):
+        return tokens
+    return torch.where((greedy if rows is None else greedy[rows])[:, 0], logits.argmax(1), tokens)
+
+
+def drawn_again(plan: Plan, late: LateDraw, generator: torch.Generator | None) -> Tensor | None:
+    """The tokens [N] of transformers' operations for the draw kept in ``late``, where they are others than its own.
+
+    The generator is where that draw has left it. Waits for the device where the draw is in doubt, seldom.
+    """
+    found = late.doubted()
+    if found is None or plan.device_plan is None:
+        return None
+    logits, rows, stream, before = found
+    put_back(generator, plan.device, stream)
+    tokens = _from_stream(plan, logits, plan.device_plan, generator, rows, None)
+    tokens = _with_greedy(plan.device_plan, logits, tokens, rows)
+    return None if torch.equal(tokens, before) else tokens
 
 
 def _by_kernels(
@@ -119,12 +142,13 @@ def _by_kernels(
     step: int | Tensor,
     rows: Tensor | None,
     doubts: DoubtCount | None,
+    late: LateDraw | None,
 ) -> Drawn | None:
     """What triton's kernels draw; None where they do not take these options, logits or stream."""
     if plan.kernel_options is None:
         return None
     keys = None if noise is None else keys_of(noise.seeds, step, rows)
-    return kernel_draw(plan, logits, keys, generator, rows, doubts)
+    return kernel_draw(plan, logits, keys, generator, rows, doubts, late)
 
 
 def _checked(plan: Plan, tokens: Tensor, top: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:

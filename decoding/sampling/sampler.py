@@ -10,9 +10,9 @@ from ..kernels.late_flags import LateFlag
 from ..options.batch_options import CompiledParams
 from ..options.validation import Steps, check_count, check_generator, check_logits, check_rows, check_seeds, check_step
 from .batch import Batch, keys_of
-from .device_draw import check_drawn, draw_on_device, marked, step_noise
+from .device_draw import check_drawn, draw_on_device, drawn_again, marked, step_noise
 from .draw_steps import DrawSteps
-from .kernel_draw import DoubtCount
+from .kernel_draw import DoubtCount, LateDraw
 from .ladder import draw
 from .logprobs import Sampled, with_logprobs
 from .params import SamplingParams
@@ -54,6 +54,8 @@ class Sampler:
         self._flag = LateFlag()
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device) if self.plan.has_steps else None
         self._doubts = DoubtCount()
+        self.settles_late = False  # whether the caller asks ``settle`` about each draw before the next
+        self._late_draw = LateDraw()
         self.drawn = 0  # rows that the fast ways were asked for
         self.fallbacks = 0  # of them, rows that went through transformers' own arithmetic
 
@@ -126,12 +128,21 @@ class Sampler:
             return self._captured(logits, step, rows)
         if type(step) is int:
             self.finish()
+        late = self._late_draw if self.settles_late else None
         token_ids, top = draw_on_device(
-            plan, logits, self.noise, self.generator, step, rows, self.draw_steps, self._doubts
+            plan, logits, self.noise, self.generator, step, rows, self.draw_steps, self._doubts, late
         )
         if not plan.validate:
             self.look_late(top, step, rows)
         return token_ids
+
+    def settle(self) -> Tensor | None:
+        """The tokens [N] that the last draw should have given, None where it gave them: asked with ``settles_late``.
+
+        Of draws without seeds by a device's kernels, where transformers' token is promised and rounding might have
+        decided. The logits of the draw must still be what they were.
+        """
+        return drawn_again(self.plan, self._late_draw, self.generator)
 
     def look_late(self, top: Tensor, step: int | Tensor, rows: Tensor | None) -> None:
         """Let ``finish`` look at the rows' largest logits [N] of a draw."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..kernels.argmax import first_argmax
 from .history import History
 from .jump_ahead import Certain, extend
+from .late_doubt import LateDoubt
 from .progress import Progress, Recorder
 from .step_model import StepModel
 from .stopping import Stopping
@@ -73,24 +74,27 @@ def decode(
     chosen, and the model reads them at once, if it ``takes_several``.
     Reads one device value a step, late or not, where rows may end before all do: whether any is still unfinished.
     A ``select`` with a ``finish`` is told of the end, for what it has not looked at yet; a model with a ``take_back``
-    that the last token it has read is to be forgotten.
+    that the last token it has read is to be forgotten. One whose draws may be settled late: see ``LateDoubt``.
     """
     progress = Progress(
         history, stopping, pad_token_id=pad_token_id, recorder=recorder, on_tokens=on_tokens, late=late_stop
     )
+    doubt = LateDoubt(select, model, progress, processors)
     logits = model.prefill()
     step = 0
     while True:
         logits = process(logits, processors, recorder)
+        doubt.begin()
         several = ahead if getattr(model, "takes_several", False) else None
         token_ids = extend(select(logits, step=step, rows=progress.rows), progress, processors, several)
         if progress.over:
+            doubt.end()
             break
         step += token_ids[0].numel()
         if compact and not progress.late and (keep := progress.leave()) is not None:
             token_ids = token_ids[keep]
             _select_rows(keep, model, processors)
-        logits = model.step(token_ids)
+        logits = doubt.settled(model.step(token_ids))
         progress.hear()
         if progress.over:
             getattr(model, "take_back", lambda: None)()

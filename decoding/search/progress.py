@@ -58,11 +58,13 @@ class Progress:
         self.num_alive = history.batch_size
         self._some_finished = False
         self.late = late and history.ids.device.type == "cuda" and stopping.may_end_rows
+        self._before = self._alive
         self._flag = LateFlag()
         self._heard: Tensor | None = None  # on the host, which rows were alive a step ago
 
     def append(self, token_ids: Tensor) -> Tensor:
         """Append the chosen tokens [N] and see which rows end with them; returns what the model is to be fed, [N]."""
+        self._before = self._alive
         if self.pad_token_id is not None and (self.late or (self._some_finished and self.rows is None)):
             token_ids = torch.where(self._alive, token_ids, self.pad_token_id)
         appended = token_ids if self.rows is None else self._with_pads(token_ids, self.rows)
@@ -73,6 +75,19 @@ class Progress:
             self._end(token_ids)
         self._count()
         return token_ids
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether ``replace`` can be asked for: nobody is told of a step's tokens, and their ends are heard late."""
+        told = self.recorder is not None or self.on_tokens is not None or self.stopping.criteria
+        return not told and (self.late or not self.stopping.may_end_rows)
+
+    def replace(self, token_ids: Tensor) -> Tensor:
+        """Append other tokens [N] in the place of the last ones, of which nobody has heard; see ``append``."""
+        self._flag.receive()
+        self.history.crop(self.history.length - 1)
+        self._alive = self._before
+        return self.append(token_ids)
 
     def going_on(self) -> list[bool]:
         """Which of the N rows in the model go on."""

@@ -1,0 +1,65 @@
+"""Draws that are looked at again when the model has already been given them: the step is then taken once more.
+
+In torch's stream transformers' token is promised, and triton's kernels say of a draw when rounding might have decided
+otherwise: once in thousands of rows. To wait for that word in every step would cost what the kernels save. Here it is
+heard while the next forward runs; where other tokens come of transformers' operations, the history, the model and the
+ends of rows go one token back and take those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .progress import Progress
+
+__all__ = ["LateDoubt", "SettlesLate"]
+
+
+class SettlesLate(Protocol):
+    """A ``Select`` whose draws may be looked at a step late."""
+
+    settles_late: bool
+
+    def settle(self) -> Tensor | None:
+        """The tokens [N] that should have been drawn last; None where they were."""
+
+
+class LateDoubt:
+    """What a loop asks of ``select`` and ``model`` around a step.
+
+    select: a ``SettlesLate``, or another that is never asked. model: may step back where its ``may_step_back`` says so.
+    progress, processors: nobody but the history may see a step's tokens before the next one.
+    """
+
+    def __init__(self, select: Any, model: Any, progress: Progress, processors: Sequence[Any]):
+        self.model, self.progress = model, progress
+        may = not processors and progress.may_replace
+        may = may and hasattr(model, "step_back") and hasattr(select, "settles_late")
+        self.select: SettlesLate | None = select if may else None
+
+    def begin(self) -> None:
+        """Before a draw: say whether it may be settled late."""
+        if self.select is not None:
+            self.select.settles_late = bool(self.model.may_step_back)
+
+    def end(self) -> None:
+        """After the last draw: settle it, and let no later one be left open."""
+        if self.select is not None:
+            self.select.settles_late = False
+            self._replaced()
+
+    def settled(self, logits: Tensor) -> Tensor:
+        """``logits`` [N, V] of the step that the model has begun, or those of the tokens that should have been fed."""
+        fed = None if self.select is None else self._replaced()
+        if fed is None:
+            return logits
+        self.model.step_back()
+        again: Tensor = self.model.step(fed)
+        return again
+
+    def _replaced(self) -> Tensor | None:
+        token_ids = None if self.select is None else self.select.settle()
+        return None if token_ids is None else self.progress.replace(token_ids)

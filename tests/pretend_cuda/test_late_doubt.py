@@ -1,0 +1,114 @@
+"""Draws from torch's stream by a device's kernels: their doubt is heard a step late, and wrong tokens are taken back.
+
+Triton has no pretend device: what stands in for the kernels draws transformers' tokens, and spoils some of them.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from afterlogits.decoding.sampling import device_draw, kernel_draw
+from afterlogits.decoding.sampling.reference_draw import noise_like
+from afterlogits.decoding.triton_kernels.decide_and_draw import DOUBT
+from afterlogits.decoding.triton_kernels.draw import Drawn
+from tests.builders.seeded_models import seeded_model
+from tests.pretend_cuda.device import on_device, pretend_cuda
+from tests.pretend_cuda.test_generation import MODES, call, padded
+
+STREAM: dict[str, dict[str, Any]] = {
+    "plain": {"do_sample": True, "top_k": 0},
+    "ends": {"do_sample": True, "top_k": 0, "eos_token_id": [2, 9, 17, 23, 31, 40]},
+    "compact": {"do_sample": True, "top_k": 0, "eos_token_id": [2, 9, 17, 23, 31, 40], "compact": True},
+    "one token": {"do_sample": True, "top_k": 0, "max_new_tokens": 1},
+    "per-row limits": {"do_sample": True, "top_k": 0, "max_new_tokens": [3, 9, 6]},
+    # Read in the step: a stage has seen the token, or somebody is told of it.
+    "penalty": {"do_sample": True, "top_k": 0, "repetition_penalty": 1.3},
+    "returned": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True},
+}
+
+
+class StandIn:
+    """The kernels' draw. spoiled: of how many draws in doubt a row has another token; doubted: of how many in all."""
+
+    def __init__(self, doubted: float, spoiled: float = 0.5, seed: int = 0):
+        self.doubted, self.spoiled, self.chance = doubted, spoiled, random.Random(seed)
+        self.doubts = self.spoils = self.draws = 0
+
+    def draw_rows(self, logits: Tensor, options: Any, *, keys: Any = None, stream: Any = None) -> Drawn | None:
+        if stream is None:
+            return None
+        rows, batch = (None, len(logits)) if stream.rows is None else (stream.rows, stream.batch)
+        tokens = (logits.softmax(-1) / noise_like(logits, rows, batch, None)).argmax(-1)
+        flags = torch.zeros(len(logits), dtype=torch.int32, device=logits.device)
+        self.draws += 1
+        if self.chance.random() < self.doubted:
+            self.doubts += 1
+            at = torch.arange(len(logits), device=logits.device) == self.chance.randrange(len(logits))
+            flags = torch.where(at, DOUBT, flags).to(torch.int32)
+            if self.chance.random() < self.spoiled:
+                self.spoils += 1
+                tokens = torch.where(at, (tokens + 5) % logits.shape[1], tokens)
+        return Drawn(tokens, flags, logits.amax(1))
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        def kernel(plan: Any, logits: Tensor, keys: Any, generator: Any, rows: Tensor | None, *rest: Any) -> Any:
+            self.rows, self.batch = rows, plan.batch_size
+            return real(plan, logits, keys, generator, rows, *rest)
+
+        real = kernel_draw.kernel_draw
+        patch.setattr(device_draw, "kernel_draw", kernel)
+        patch.setattr(kernel_draw, "may_run", lambda device: device.type == "cuda")
+        patch.setattr(kernel_draw, "stream_is_known", lambda device: True)
+        patch.setattr(kernel_draw, "take_draw", lambda *given: Taken(torch.get_rng_state(), self.rows, self.batch))
+        for module in (kernel_draw, device_draw):
+            patch.setattr(module, "put_back", lambda generator, device, stream: torch.set_rng_state(stream.state))
+        patch.setattr(kernel_draw, "draw_rows", self.draw_rows)
+
+
+class Taken:
+    """The stream's state before a draw; of which rows of the batch it was."""
+
+    def __init__(self, state: Tensor, rows: Tensor | None, batch: int):
+        self.state, self.rows, self.batch = state, rows, batch
+
+
+@pytest.mark.parametrize(("kind", "name"), [("llama", name) for name in STREAM] + [("t5", "ends")])
+def test_tokens_are_transformers_whatever_is_in_doubt(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four calls with a third of the draws in doubt, half of these wrong: the CPU's tokens, row for row."""
+    monkeypatch.setitem(MODES, name, STREAM[name])
+    model, inputs = seeded_model(kind), padded()
+    expected = call(model, None, inputs, name)
+    spoils = 0
+    for seed in range(4):
+        stand_in = StandIn(0.34, seed=seed)
+        with pretend_cuda(), monkeypatch.context() as patch:
+            stand_in.install(patch)
+            actual = call(on_device(model), None, on_device(inputs), name)
+        assert stand_in.draws
+        spoils += stand_in.spoils
+        assert torch.equal(actual["sequences"], expected["sequences"]), (seed, stand_in.spoils)
+    assert spoils or name == "one token"
+
+
+def test_a_step_waits_for_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the steps of this package, which the model's own look at the padding is not; late: the bad rows, the
+    doubt, and whether a row goes on."""
+    model, inputs = seeded_model("llama"), padded()
+    found, late = list[int](), list[int]()
+    with pretend_cuda() as counts, monkeypatch.context() as patch:
+        StandIn(0.0).install(patch)
+        there, given = on_device(model), on_device(inputs)
+        for new in (12, 24):
+            patch.setitem(MODES, "counted", {"do_sample": True, "top_k": 0, "max_new_tokens": new})
+            counts.reset()
+            call(there, None, given, "counted")
+            own = ("decoding/", "adapters/")
+            found.append(sum(times for (_, where), times in counts.where.items() if where.startswith(own)))
+            late.append(counts.late)
+    assert found[0] == found[1]
+    assert late[1] - late[0] <= 3 * 12
