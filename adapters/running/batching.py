@@ -168,7 +168,7 @@ def collate(
         names = list(rows[0].inputs)
         joined = {name: _column([row.inputs[name] for row in rows], pad_values.get(name, 0), left) for name in names}
     here = dtype is None and device.type == "cpu"
-    inputs = dict(joined) if here else {name: _placed(value, device, dtype) for name, value in joined.items()}
+    inputs = {**joined} if here else {name: _placed(value, device, dtype) for name, value in joined.items()}
     return Batch(rows, inputs, items, joined)
 
 
@@ -176,8 +176,11 @@ def _one_row(inputs: Mapping[str, Any]) -> dict[str, Tensor] | None:
     """A row of lists of whole numbers, all of one length, as tensors [1, T] of one piece of memory; else None."""
     values = list(inputs.values())
     size = len(values[0]) if values and isinstance(values[0], list) else 0
-    if not size or not all(isinstance(own, list) and len(own) == size and type(own[0]) is int for own in values):
+    if not size:
         return None
+    for own in values:
+        if not isinstance(own, list) or len(own) != size or type(own[0]) is not int:
+            return None
     together = np.array(values, dtype=np.int64)
     return {name: torch.from_numpy(together[place : place + 1]) for place, name in enumerate(inputs)}
 

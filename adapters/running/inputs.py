@@ -19,6 +19,8 @@ def read_inputs(inputs: Any = None, **options: Any) -> Call:
 
 
 def as_call(inputs: Any, options: dict[str, Any]) -> Call:
+    if isinstance(inputs, str):
+        return Call([inputs], "single", options)
     inputs = as_list(inputs)
     if isinstance(inputs, list | tuple):
         return Call(inputs, "list", options)
@@ -65,18 +67,20 @@ def _iterable(inputs: Any) -> bool:
 
 def as_text(item: Any, fields: Sequence[str] = TEXT_FIELDS, *, allow_empty: bool = False) -> str:
     """The text of an item: itself, or the first of ``fields`` that a dict has."""
-    item = plain(item)
-    if isinstance(item, Mapping):
-        found = next((name for name in fields if name in item), None)
-        if found is None:
-            raise MissingFieldError(f"item must have a field {' or '.join(map(repr, fields[:2]))}; got {_keys(item)}")
-        item = item[found]
+    if not isinstance(item, str):
+        item = plain(item)
+        if isinstance(item, Mapping):
+            found = next((name for name in fields if name in item), None)
+            if found is None:
+                wanted = " or ".join(map(repr, fields[:2]))
+                raise MissingFieldError(f"item must have a field {wanted}; got {_keys(item)}")
+            item = item[found]
     return non_empty_text("text", item, allow_empty=allow_empty)
 
 
 def non_empty_text(name: str, value: Any, *, allow_empty: bool = False) -> str:
     """``value``, which must be a non-empty string."""
-    value = plain(value)
+    value = value if isinstance(value, str) else plain(value)
     if not isinstance(value, str):
         raise InputTypeError(f"{name} must be a string; got {type(value).__name__}")
     if not value and not allow_empty:

@@ -68,6 +68,7 @@ class Pipeline(AskedOfPipelines):
         if "src_lang" not in options and "tgt_lang" not in options:
             self._options.update(_language_pair(loaded))
         self._loaded = replace(loaded, constructed=self._options)
+        self._built: tuple[dict[str, Any], Any] | None = None
         self.task = task.name
         self.call_count = 0
         _check_run({"batch_size": loaded.batch_size, "batch_tokens": loaded.batch_tokens, **self._run})
@@ -166,7 +167,7 @@ class Pipeline(AskedOfPipelines):
     def _prepare_call(self, call: Call) -> tuple[Loaded, Any, dict[str, Any]]:
         """What is loaded, the task's options and the run options of one call."""
         if not call.options:
-            return self._loaded, self._resolve({}, self._loaded, ()), self._run
+            return self._loaded, self._task.check(self._loaded, self._own_options()), self._run
         own = {name: value for name, value in call.options.items() if name in RUN_OPTIONS}
         _check_run(own)
         loaded = for_call(self._loaded, *(own.get(name) for name in ("batch_size", "batch_tokens", "compat")))
@@ -174,21 +175,28 @@ class Pipeline(AskedOfPipelines):
         run = {**self._run, **{name: value for name, value in own.items() if name in self._run}}
         return loaded, self._resolve(given, loaded, _beside(self._task.read)), run
 
+    def _own_options(self) -> Any:
+        """The options of a call that gives none, not yet checked: built once where no value in them can change."""
+        if self._built is None or self._built[0] != self._options:
+            built = self._options_of(self._options, ())
+            if not all(isinstance(value, str | int | float | None) for value in self._options.values()):
+                return built
+            self._built = dict(self._options), built
+        return self._built[1]
+
     def _effective(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Options by their names of today, without those that transformers makes nothing of."""
         names = option_names(self._task.options)
         return effective(self._task.earlier(dict(given)), self._task.swallowed, self._task.name, names)
 
     def _resolve(self, given: Mapping[str, Any], loaded: Loaded, beside: Collection[str]) -> Any:
-        """The task's options. beside: other names that may be meant by a wrong one."""
-        options = build_options(
-            self._task.options,
-            {**self._options, **given},
-            task=self.task,
-            forwarded=self._task.forwarded(),
-            beside=beside or RUN_OPTIONS,
-        )
-        return self._task.check(loaded, options)
+        """The task's options, checked. beside: other names that may be meant by a wrong one."""
+        return self._task.check(loaded, self._options_of({**self._options, **given}, beside))
+
+    def _options_of(self, given: Mapping[str, Any], beside: Collection[str]) -> Any:
+        """``given`` as the task's options."""
+        kind, forwarded = self._task.options, self._task.forwarded()
+        return build_options(kind, given, task=self.task, forwarded=forwarded, beside=beside or RUN_OPTIONS)
 
     def _records(self, call: Call, loaded: Loaded, options: Any, run: Mapping[str, Any]) -> Iterator[Any]:
         for index, found in self._found(call, loaded, options, run, columns=False):

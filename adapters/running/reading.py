@@ -50,9 +50,10 @@ def outputs_of(found: Sequence[Any] | InFlight) -> Sequence[Any]:
 
 
 def _arriving(reading: Reading, wanted: Sequence[Tensor]) -> Sequence[Any] | InFlight:
-    if all(each.device.type == "cpu" for each in wanted):
-        return _answered(reading, list(wanted))
-    return InFlight(reading, Arriving.of(*wanted))
+    for each in wanted:
+        if each.device.type != "cpu":
+            return InFlight(reading, Arriving.of(*wanted))
+    return _answered(reading, list(wanted))
 
 
 def _resumed(reading: Reading, arriving: Arriving) -> Sequence[Any] | InFlight:

@@ -459,8 +459,7 @@ def forward(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options
 
 
 def _has_floats(row: Row) -> bool:
-    tensors = [value for value in row.inputs.values() if isinstance(value, torch.Tensor)]
-    return any(each.is_floating_point() for each in tensors) if tensors else False
+    return any(isinstance(value, torch.Tensor) and value.is_floating_point() for value in row.inputs.values())
 
 
 def group_of(task: Task, row: Row) -> Any:

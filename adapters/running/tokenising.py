@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .batching import Row
+from .direct_encoding import encode_one
 from .reading import Reads
 
 # Options of a tokenizer call that the text tasks forward.
@@ -62,10 +63,16 @@ def encode_rows(
     ``padding=True`` or "longest" means the longest row of the same text: what shares a call must not reach an answer.
     """
     pairs = None if pairs is None else list(pairs)
-    if options.get("padding") is not True and options.get("padding") != "longest":
+    padded = options.get("padding") is True or options.get("padding") == "longest"
+    if padded and not options.get("return_overflowing_tokens") and options.get("pad_to_multiple_of") is None:
+        options, padded = {**options, "padding": False}, False
+    if len(texts) == 1:
+        with lock_of(tokenizer):
+            found = encode_one(tokenizer, texts[0], None if pairs is None else pairs[0], options)
+        if found is not None:
+            return found
+    if not padded:
         return rows_of(tokenize(tokenizer, list(texts), pairs, **options))
-    if not options.get("return_overflowing_tokens") and options.get("pad_to_multiple_of") is None:
-        return rows_of(tokenize(tokenizer, list(texts), pairs, **{**options, "padding": False}))
     rows = []
     for index, text in enumerate(texts):
         own = rows_of(tokenize(tokenizer, [text], None if pairs is None else [pairs[index]], **options))

@@ -156,6 +156,8 @@ def _merge(fields: dict[str, Any], overrides: dict[str, Any]) -> None:
     for name, value in overrides.items():
         if isinstance(value, dict) and isinstance(fields.get(name), dict):
             _merge(fields[name], value)
+        elif value is ...:
+            fields.pop(name, None)
         else:
             fields[name] = value
 

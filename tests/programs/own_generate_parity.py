@@ -93,7 +93,7 @@ def compare(kind: Any) -> str:
     speaks = "tgt_lang" in inspect.signature(model.generate).parameters
     for given in inputs(model) if needs.inputs is None else [needs.inputs(model)]:
         given = {**given, "tgt_lang": "eng"} if speaks else given
-        options = {**given, "max_new_tokens": 6}
+        options = {name: value for name, value in {"max_new_tokens": 6, **given}.items() if value is not None}
         try:
             expected = _answer(model.generate, options)
         except Exception as error:

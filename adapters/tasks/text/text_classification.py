@@ -39,6 +39,8 @@ class TextClassificationOptions:
 
 def parse(loaded: Loaded, item: Any, options: TextClassificationOptions) -> tuple[str, str | None]:
     """A text, or a dict with ``text`` and perhaps ``text_pair``."""
+    if isinstance(item, str):
+        return non_empty_text("text", item), None
     item = plain(item)
     if isinstance(item, Mapping):
         text = item["text"] if "text" in item else as_text(item, TEXT_FIELDS)
@@ -55,6 +57,10 @@ def encode(
     loaded: Loaded, items: Sequence[tuple[str, str | None]], options: TextClassificationOptions
 ) -> list[Prepared]:
     """Single texts and pairs are tokenised apart, each in one call."""
+    if len(items) == 1:
+        ((text, pair),) = items
+        given = None if pair is None else [pair]
+        return [Prepared(encode_rows(loaded.tokenizer, [text], given, **options.forwarded), items[0])]
     prepared: list[Prepared | None] = [None] * len(items)
     for paired in (False, True):
         chosen = [index for index, (_, pair) in enumerate(items) if (pair is not None) == paired]
@@ -72,7 +78,8 @@ def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) ->
     """Per row, its part of the batch's labels and scores: all that were asked for, best first, or the best alone."""
     logits = yield from take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
     config = loaded.config
-    function = choose_function(getattr(config, "problem_type", None), config.num_labels, options.function)
+    # The names are counted, for every look into a configuration of transformers is a search of its own.
+    function = choose_function(getattr(config, "problem_type", None), len(config.id2label), options.function)
     top_k = 1 if options.top_k == LEGACY else options.top_k
     scores = classify(logits, function_to_apply=function, top_k=None if top_k is None else int(top_k))
     return [Part(scores, row) for row in range(len(batch.rows))]

@@ -45,7 +45,8 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificatio
 
 def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> Reading:
     logits = yield from take_logits(loaded.run(**batch.inputs))
-    function = choose_function(getattr(loaded.config, "problem_type", None), loaded.config.num_labels, options.function)
+    config = loaded.config
+    function = choose_function(getattr(config, "problem_type", None), len(config.id2label), options.function)
     return best_labels(loaded, logits, function, options.top_k)
 
 

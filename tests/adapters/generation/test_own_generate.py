@@ -30,7 +30,15 @@ def test_the_classes_are_found() -> None:
     assert "LlamaForCausalLM" not in names
 
 
-@pytest.mark.parametrize("name", ["MusicgenForConditionalGeneration", "SeamlessM4TForTextToText"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BarkCoarseModel",  # a loop after the other over windows
+        "DiaForConditionalGeneration",  # rows that are channels
+        "MusicgenForConditionalGeneration",
+        "SeamlessM4TForTextToText",
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_one_loop_inside(name: str) -> None:
     """The answer is the model's own."""
