@@ -5,7 +5,7 @@ and criteria are taken where its loop would start. What depends on nothing but t
 is prepared once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -18,7 +18,9 @@ from transformers.generation import logits_process as library
 from transformers.generation import stopping_criteria as criteria
 
 from ...decoding.options.validation import check_seeds
+from ...decoding.sampling.chain import LogitsStep
 from ...decoding.sampling.params import SamplingParams
+from ...decoding.search.history import History
 from ...decoding.search.row_requests import RowRequest
 from .captured_call import Captured
 from .capturing import capture
@@ -26,7 +28,7 @@ from .grammar import GrammarProcessor, take_grammars
 from .processors import translate
 from .request import GRAMMAR_OPTIONS, NEW_NAMES, ROW_OPTIONS, Request, grammar_of_row, has_rows, split_request
 from .row_rules import RowRule, with_row_rules
-from .selection import build_sampler, require_draws
+from .selection import GrammarStage, build_sampler, require_draws
 from .stop_strings import RowStopStrings
 from .stopping import read_criteria
 
@@ -151,11 +153,19 @@ def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
         max_new_tokens=None if stopping.max_length is None else max(stopping.max_length - length, 1),
         eos_token_ids=ends,
         max_time=config.max_time,
-        stages=(lambda history: translate(processors, history)) if processors else None,
+        stages=(lambda history: _stages(processors, history, greedy=params is None)) if processors else None,
         criteria=tuple(_criterion(one) for one in stopping.criteria),
     )
     own = any(not isinstance(one, criteria.StopStringCriteria) for one in stopping.criteria)
     return _Plan(row, all(type(one) in _SHARED for one in processors) and not own)
+
+
+def _stages(processors: Sequence[Any], history: History, *, greedy: bool) -> list[LogitsStep]:
+    """The stages of one row; a grammar at their end is part of a greedy choice."""
+    if type(processors[-1]) is not GrammarProcessor:
+        return translate(processors, history)
+    greedy = greedy and history.ids.device.type == "cpu"
+    return [*translate(processors[:-1], history), GrammarStage(processors[-1], history, greedy=greedy)]
 
 
 def _criterion(criterion: Any) -> Any:

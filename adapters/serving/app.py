@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -60,7 +61,7 @@ class Application:
             for thread in threads:
                 await asyncio.to_thread(thread.stop)
 
-        return Starlette(routes=self._routes(), lifespan=lifespan)
+        return Starlette(routes=self._routes(), lifespan=lifespan, exception_handlers={HTTPException: self._unrouted})
 
     def _routes(self) -> list[Route]:
         """Fixed routes before those of tasks, each with and without a task in front where clients append their own."""
@@ -69,6 +70,7 @@ class Application:
             "/info": self._info,
             "/metrics": self._metrics,
             "/v1/models": self.openai.models,
+            "/v1/models/{name:path}": self.openai.model,
         }
         if self.settings.page:
             get["/"] = self._page
@@ -111,6 +113,19 @@ class Application:
         """The task of a request as the metrics name it: strangers' names for tasks must not become labels."""
         name = request.path_params.get("task", "")
         return f"/{name}" if name in self.names else "/unknown" if name else "/"
+
+    async def _unrouted(self, request: Request, error: Exception) -> Response:
+        """What no route takes, in the form of the errors of those beside it."""
+        start = time.monotonic()
+        assert isinstance(error, HTTPException)
+        path = request.url.path[:100]
+        refused = Refused(error.status_code, f"{path!r} does not take {request.method}", error_type="not_found")
+        if error.status_code == 404:
+            refused.message = f"there is no {path!r} here"
+        response = _refusal(refused, openai="/v1/" in path)
+        response.headers.update({**SAFETY, **(error.headers or {})})
+        self.metrics.request("/unknown", error.status_code, time.monotonic() - start)
+        return response
 
     async def _health(self, request: Request) -> Response:
         if self.ending:

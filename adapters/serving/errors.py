@@ -35,11 +35,17 @@ class Refused(Exception):
 
     def body(self, *, openai: bool = False) -> dict[str, Any]:
         """The JSON of the answer, as the clients of the pipelines' protocol or OpenAI's read it."""
+        message = self.message.encode("utf-8", "backslashreplace").decode()  # it may quote half a character
         if not openai:
-            return {"error": self.message, "error_type": self.error_type}
-        kinds = {"validation": "invalid_request_error", "overloaded": "overloaded_error"}
+            return {"error": message, "error_type": self.error_type}
+        kinds = {
+            "validation": "invalid_request_error",
+            "not_found": "invalid_request_error",
+            "forbidden": "permission_error",
+            "overloaded": "overloaded_error",
+        }
         kind = kinds.get(self.error_type, "server_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def invalid(message: str, *, param: str | None = None) -> Refused:

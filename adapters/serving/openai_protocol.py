@@ -163,7 +163,10 @@ def _completion(
         choices=best_of,
         token_ids=token_ids,
     )
-    usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    told = body.get("stream_options") or {}
+    if not isinstance(told, Mapping):
+        raise _bad("stream_options must be an object", "stream_options")
+    usage = bool(told.get("include_usage"))
     prompts = (None,) * count if token_ids is not None or chat else tuple(inputs)
     return Completion(asked, chat, n, best_of, stream, usage, echo, tuple(stops), logprobs, prompts, tools)
 
@@ -195,7 +198,7 @@ def _options(given: dict[str, Any], limits: Limits, *, default_tokens: int) -> d
     form = given.pop("response_format", None)
     if form is not None and not isinstance(form, Mapping):
         raise _bad("response_format must be an object", "response_format")
-    options |= {} if form is None else grammar_options(form)
+    options |= {} if form is None else _form(form)
     if "logit_bias" in given:
         bias = _bias(given.pop("logit_bias"))
         options |= {"logit_bias": bias} if bias else {}
@@ -207,6 +210,14 @@ def _options(given: dict[str, Any], limits: Limits, *, default_tokens: int) -> d
     check_grammars(options)
     check_options(options, limits)
     return options
+
+
+def _form(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The grammar that ``response_format`` asks for, named so where it is none."""
+    try:
+        return grammar_options(form)
+    except Refused as refused:
+        raise invalid(refused.message.replace("grammar", "response_format", 1), param="response_format") from None
 
 
 def _prompts(prompt: Any) -> tuple[list[str], list[list[int]] | None]:

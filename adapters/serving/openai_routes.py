@@ -33,8 +33,11 @@ class OpenAIRoutes:
     async def models(self, request: Request) -> Response:
         """The models by name."""
         names = list(dict.fromkeys(each.name for each in self.texts))
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "afterlogits"} for name in names]
-        return JSONResponse({"object": "list", "data": data})
+        return JSONResponse({"object": "list", "data": [_described(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        """One of the models. Raises Refused (404) where there is none of the name."""
+        return JSONResponse(_described(self._named(request.path_params["name"]).name))
 
     async def completions(self, request: Request) -> Response:
         """Texts that go on from prompts."""
@@ -64,6 +67,9 @@ class OpenAIRoutes:
         name = body.get("model")
         if name is None or name in _ANY or str(name).startswith(("http://", "https://")):
             return self.texts[0]
+        return self._named(name)
+
+    def _named(self, name: Any) -> Served:
         found = next((each for each in self.texts if each.name == name), None)
         if found is None:
             names = ", ".join(each.name for each in self.texts)
@@ -97,3 +103,7 @@ class OpenAIRoutes:
             yield from chunks.last(answer)
 
         return self.desk.stream(served, completion.asked, chunks.chunks, last, openai=True)
+
+
+def _described(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "afterlogits"}

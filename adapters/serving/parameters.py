@@ -108,7 +108,8 @@ def _of_generation(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of text generation under today's names, with what JSON cannot say made what it stands for."""
     options = {_RENAMED.get(name, name): value for name, value in given.items()}
     _refuse_absent(options)
-    _check_stops(options.get("stop_sequence"))
+    _check_stops("stop", options.get("stop_sequence"))
+    _check_stops("stop_strings", options.get("stop_strings"))
     if isinstance(options.get("grammar"), Mapping):
         options |= grammar_options(options.pop("grammar"))
     check_grammars(options)
@@ -154,12 +155,12 @@ def check_grammars(options: Mapping[str, Any]) -> None:
             raise invalid(f"{name} must have at most {_GRAMMAR:,} characters; got {length:,}", param=name)
 
 
-def _check_stops(stops: Any) -> None:
+def _check_stops(name: str, stops: Any) -> None:
     listed = [stops] if isinstance(stops, str) else [] if stops is None else stops
     if not isinstance(listed, list) or not all(isinstance(each, str) and each for each in listed):
-        raise invalid(f"stop must be texts that are not empty; got {stops!r}", param="stop")
+        raise invalid(f"{name} must be texts that are not empty; got {stops!r}", param=name)
     if len(listed) > _STOPS:
-        raise invalid(f"stop must hold at most {_STOPS} texts; got {len(listed)}", param="stop")
+        raise invalid(f"{name} must hold at most {_STOPS} texts; got {len(listed)}", param=name)
 
 
 def _biases(given: Mapping[str, Any]) -> dict[int, Any]:

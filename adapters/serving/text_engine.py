@@ -150,6 +150,8 @@ class TextEngine:
                 raise invalid("beams and other modes have no stream, details or log-probabilities")
             return None
         items = self._encoded(asked, call, options)
+        if not items:
+            raise invalid("inputs must hold at least one text; got an empty list")
         answer = AnsweredText([], items, call, options)
         seed = randbits(SEED_BITS) if asked.seed is None else asked.seed
         for item in items:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 
-__all__ = ["allowed", "few_allowed", "inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
+__all__ = ["Kept", "allowed", "few_allowed", "inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
 _BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
@@ -35,6 +36,13 @@ _FULL_PAIR = np.uint64(2**64 - 1)
 # By the bytes of a word: the float that holds its powers of two, its bits as an integer, their place and their bias.
 _EXPONENTS = {4: (np.float32, np.int32, 23, 127), 8: (np.float64, np.int64, 52, 1023)}
 _FEW_ALLOWED = 1 / 16  # of a mask's words other than 0, as the most that is listed as tokens
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A mask as the tokens int64 that it allows, where they are few."""
+
+    token_ids: Array
 
 
 def mask_tokens_(logits: Tensor, bitmask: Tensor, *, rows: Sequence[int] | None = None) -> Tensor:
@@ -99,19 +107,20 @@ def _mask_on_host(logits: Tensor, bitmask: Tensor, rows: Sequence[int] | None) -
         return
     room = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
     for place, row in enumerate(range(count) if rows is None else rows):
-        put(host[row], prepared(bits[place], room))
+        put(host[row], prepared(bits[place], room, vocab_size))
 
 
-def prepared(bits: Array, room: Array) -> Array | None:
-    """What ``put`` needs of one row's bits int32 [W]: nothing, the forbidden tokens int64, or ``room`` uint32 [4W, 8]
-    filled with what each token must be at least."""
+def prepared(bits: Array, room: Array, vocab_size: int) -> Array | Kept | None:
+    """What ``put`` needs of one row's bits int32 [W]: nothing, the forbidden tokens int64, those that are kept, or
+    ``room`` uint32 [4W, 8] filled with what each token must be at least."""
     words = _forbidding(bits)
     if not words.size:
         return None
     zeros = _zeros_a_word(bits, words)
     if words.size <= bits.shape[0] * _FEW_WORDS or words.size * zeros <= bits.shape[0] * _FEW_ZEROS:
         return _forbidden(bits, words, zeros)
-    return np.take(_FLOORS, bits.view(np.uint8), axis=0, out=room, mode="clip")
+    few = few_allowed(bits, vocab_size)
+    return np.take(_FLOORS, bits.view(np.uint8), axis=0, out=room, mode="clip") if few is None else Kept(few)
 
 
 def allowed(bits: Array, token_ids: Array) -> Array:
@@ -128,11 +137,15 @@ def few_allowed(bits: Array, vocab_size: int) -> Array | None:
     return tokens[: int(np.searchsorted(tokens, vocab_size))]
 
 
-def put(row: Array, mask: Array | None) -> None:
+def put(row: Array, mask: Array | Kept | None) -> None:
     """Make -inf what ``prepared`` found forbidden, in logits [V] read as uint32."""
     if mask is None:
         return
-    if mask.ndim == 1:
+    if isinstance(mask, Kept):
+        kept = row.take(mask.token_ids)
+        row.fill(_MINUS_INFINITY)
+        row[mask.token_ids] = kept
+    elif mask.ndim == 1:
         row[mask] = _MINUS_INFINITY
     else:
         _raise_to(row, mask.reshape(-1)[: row.shape[0]])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..options.numpy_or_torch import Array
-from .bitmask import inside, mask_tokens_, on_host, prepared, put
+from .bitmask import Kept, inside, mask_tokens_, on_host, prepared, put
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GrammarRows", "GrammarStep"]
@@ -37,13 +37,13 @@ class GrammarRows(Generic[Found]):
 
     def begin(self) -> None:
         """Begin the work for the first step."""
-        self._coming = _worker().submit(self._look)
+        self._coming = worker().submit(self._look)
 
     def advance(self, token_ids: Tensor) -> None:
         """Append one token to every row: token_ids [N]. Reads them; the work for the next step is begun."""
         self._wait()
         self._certain = Future()
-        self._coming = _worker().submit(self._go_on, token_ids.tolist(), self._certain)
+        self._coming = worker().submit(self._go_on, token_ids.tolist(), self._certain)
 
     def certain(self) -> list[int | None] | None:
         """The next token of each row, None for one that has ended; None where a row has a choice, free rows too.
@@ -54,6 +54,8 @@ class GrammarRows(Generic[Found]):
 
     def select_rows(self, rows: Tensor) -> None:
         """Make row i continue what was row ``rows[i]``."""
+        # Beams change places between a choice and the tokens it made: what comes next is looked for after those.
+        told = self._coming is not None
         self._wait()
         taken: set[int] = set()
         chosen: list[TokenHistory | None] = []
@@ -63,7 +65,8 @@ class GrammarRows(Generic[Found]):
             chosen.append(one if one is None or row not in taken else one.fork())
             taken.add(row)
         self.rows = chosen
-        self.begin()
+        if told:
+            self.begin()
 
     def forced(self) -> list[Sequence[int]]:
         """The tokens that certainly come next, a row each."""
@@ -126,7 +129,7 @@ class GrammarStep(GrammarRows[list[int]]):
         self.vocab_size = vocab_size
         self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32)
         self._on_host = False  # whether the thread also prepares what is written into the logits
-        self._prepared: list[Array | None] = []
+        self._prepared: list[Array | Kept | None] = []
         self._rooms: dict[int, Array] = {}
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -163,11 +166,25 @@ class GrammarStep(GrammarRows[list[int]]):
         bits = inside(self._bitmask[:count].numpy(), self.vocab_size)
         for place in range(len(self._rooms), count):
             self._rooms[place] = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
-        self._prepared = [prepared(bits[place], self._rooms[place]) for place in range(count)]
+        self._prepared = [prepared(bits[place], self._rooms[place], self.vocab_size) for place in range(count)]
+
+
+def done(found: Found) -> Future[Found]:
+    """What was found already, for who waits for it."""
+    future: Future[Found] = Future()
+    future.set_result(found)
+    return future
+
+
+def has_spare_core() -> bool:
+    """Whether torch leaves a core of this process to other threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return torch.get_num_threads() < cores
 
 
 @cache
-def _worker() -> ThreadPoolExecutor:
+def worker() -> ThreadPoolExecutor:
+    """The thread that makes masks."""
     # One thread: matchers of a batch share caches of their grammar, and two cores have the forward to run.
     return ThreadPoolExecutor(1, thread_name_prefix="afterlogits-grammar")
 

@@ -156,7 +156,7 @@ class GroupMaxima:
         if too_many.any():
             reached, floor = reached & ~too_many, np.where(too_many, np.float32(np.inf), floor)
         row, column = reached.nonzero()
-        values = self._groups(row, column)
+        values = self.groups(row, column)
         kept = (values >= floor.take(row)[:, None]).ravel().nonzero()[0]
         group = kept // self.width
         token_ids = kept + ((column - np.arange(len(column))) * self.width).take(group)
@@ -172,7 +172,7 @@ class GroupMaxima:
         bound = np.where(floor > _LOWEST, floor, np.float32(-np.inf))
         return LargeLogits(values, token_ids, bound, self.maxima, self.width)
 
-    def _groups(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
+    def groups(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of the groups [G] as [G, width], -inf where the last group of a row is shorter."""
         rows, vocab_size = self.logits.shape
         whole = vocab_size // self.width

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..grammar.greedy_grammar import GreedyChoice
 from .row_choice import RowChoice
 from .row_requests import FinishedRow, RowRequest
 from .running_row import RunningRow
@@ -70,6 +71,7 @@ class RunningBatch:
         self.waiting: deque[RowRequest] = deque()
         self.rows: list[RunningRow] = []
         self._choice: RowChoice | None = None
+        self._in_grammars = GreedyChoice()
         self._cancelled: set[int] = set()
         self._ended: list[FinishedRow] = []  # since the last step that came to its end
 
@@ -190,7 +192,10 @@ class RunningBatch:
         for place, row in enumerate(rows):
             if row.stages:
                 try:
-                    logits[place] = row.processed(logits[place : place + 1])[0]
+                    own = logits[place : place + 1]
+                    processed = row.processed(own)
+                    if processed.data_ptr() != own.data_ptr():
+                        logits[place] = processed[0]
                 except Exception as error:
                     errors[place] = error
         try:
@@ -206,6 +211,17 @@ class RunningBatch:
             return tokens, errors
 
     def _select(self, logits: Tensor, rows: Sequence[RunningRow]) -> list[int]:
+        """The tokens of rows by their own options; most probable ones inside grammars are found for all together."""
+        if all(row.grammar is None for row in rows):
+            return self._drawn(logits, rows)
+        drawing = [place for place, row in enumerate(rows) if row.request.params is not None]
+        drawn = self._drawn(logits[drawing], [rows[place] for place in drawing]) if drawing else []
+        tokens: list[int] = self._in_grammars.choose(logits, [row.outlook for row in rows]).tolist()
+        for place, token in zip(drawing, drawn, strict=True):
+            tokens[place] = token
+        return tokens
+
+    def _drawn(self, logits: Tensor, rows: Sequence[RunningRow]) -> list[int]:
         assert self._choice is not None
         chosen = self._choice.select(
             logits, rows=[row.number for row in rows], lengths=[row.new_length for row in rows]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..grammar.greedy_grammar import GreedyGrammar, Outlook
 from .history import History
 from .row_requests import FinishedRow, RowRequest, RowStage
 from .stopping import read_verdict
@@ -28,9 +29,17 @@ class RunningRow:
         self._deadline = None if request.max_time is None else time.monotonic() + request.max_time
         self._history: History | None = None
         self.stages: Sequence[RowStage] = ()
+        self.grammar: GreedyGrammar | None = None  # the last stage's, where it chooses the token itself
         if request.stages is not None or request.criteria:
             self._history = History(request.token_ids[None].long())
             self.stages = () if request.stages is None else request.stages(self._history)
+            rule = getattr(self.stages[-1], "rule", None) if self.stages else None
+            self.grammar = rule if isinstance(rule, GreedyGrammar) else None
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """What the row's grammar says of its next token, where it chooses."""
+        return None if self.grammar is None else self.grammar.outlooks()[0]
 
     def processed(self, logits: Tensor) -> Tensor:
         """The row's logits [1, V] after its stages."""

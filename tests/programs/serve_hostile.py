@@ -1,8 +1,9 @@
 """Hostile requests at a server, ``python -m tests.programs.serve_hostile`` (``make serve-hostile``): 100,000 of them.
 
 Bodies, headers, paths and connections drawn at random: bad JSON, mutated requests, huge and half-sent heads, bodies
-that stop short, chunks that are none, clients that leave. Between them an honest request must get its answer; at the
-end memory and open files are where they were. Exit status 1 otherwise.
+that stop short, chunks that are none, clients that leave. Between them an honest request must get its answer, and no
+request may meet a fault of the server's own (500); at the end memory and open files are where they were. Exit status 1
+otherwise.
 """
 
 import argparse
@@ -102,10 +103,16 @@ def head(drawn: random.Random, length: int | None) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+FAULTS: list[str] = []
+
+
 def plain(drawn: random.Random, client: socket.socket) -> None:
+    """A whole request; an answer that the server calls its own fault is kept."""
     content = body(drawn)
     client.sendall(head(drawn, len(content)) + content)
-    client.recv(4096)
+    answer = client.recv(4096)
+    if answer.startswith(b"HTTP/1.1 500"):
+        FAULTS.append(f"{content[:200]!r}: {answer[-200:]!r}")
 
 
 def leaving(drawn: random.Random, client: socket.socket) -> None:
@@ -223,7 +230,7 @@ def hostile(count: int, *, workers: int = 8, seed: int = 0) -> list[str]:
         if files > 80:
             wrong.append(f"{files} files are open")
         print(f"{dict(done)}; {files} files open")
-    return wrong
+    return [*wrong, *(f"answered with 500: {fault}" for fault in FAULTS[:20])]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -93,6 +93,8 @@ def test_what_a_stranger_may_not_set(base, parameters):
         ({"seed": 0.5}, "seed must be a whole number of 64 bits; got 0.5"),
         ({"stop": [""]}, "stop must be texts that are not empty"),
         ({"stop": ["a"] * 17}, "stop must hold at most 16 texts; got 17"),
+        ({"stop_strings": [1]}, "stop_strings must be texts that are not empty; got [1]"),
+        ({"top_k": "\ud800"}, "top_k"),  # what quotes half a character can be sent
         ({"watermark": True}, "watermark must be left out"),
         ({"temperature": -1.0}, "temperature"),
         ({"truncate": 0}, "truncate must be an integer of at least 1; got 0"),
@@ -102,6 +104,40 @@ def test_what_a_stranger_may_not_set(base, parameters):
 def test_parameters_beyond_the_limits(base, parameters, words):
     answer = post(base, "/text-generation", {"inputs": "The", "parameters": parameters})
     assert answer.status == 422 and words in answer.json["error"], answer.body
+
+
+def test_no_texts_are_no_request(base):
+    answer = post(base, "/text-generation", {"inputs": []})
+    assert answer.status == 422 and answer.json["error"] == "inputs must hold at least one text; got an empty list"
+
+
+def test_what_no_route_takes_is_refused_in_the_form_of_its_neighbours(base):
+    """OpenAI's object under /v1, the pipelines' elsewhere; 405 names what is taken."""
+    answer = post(base, "/v1/embeddings", {})
+    assert answer.status == 404
+    wanted = {"message": "there is no '/v1/embeddings' here", "type": "invalid_request_error"}
+    assert answer.json["error"] == {**wanted, "param": None, "code": None}
+    answer = send(base, "PUT", "/ner")
+    assert answer.json == {"error": "'/ner' does not take PUT", "error_type": "not_found"}
+    assert answer.status == 405 and answer.headers["allow"] == "POST"
+    assert get(base, "/v1/models/model").json["id"] == "model"
+    assert get(base, "/v1/models/other").json["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "param"),
+    [
+        ({"stream_options": 5}, 400, "stream_options"),
+        ({"response_format": {"type": "xml"}}, 422, "response_format"),
+        ({"response_format": 5}, 400, "response_format"),
+        ({"logit_bias": {"x": 1}}, 400, "logit_bias"),
+        ({"prompt": [[]]}, 400, "prompt"),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_openai_errors_name_the_parameter(base, given, status, param):
+    answer = post(base, "/v1/completions", {"prompt": "The", **given})
+    assert (answer.status, answer.json["error"]["param"]) == (status, param), answer.body
 
 
 def test_media_that_unfold_to_too_much_are_refused():

@@ -92,6 +92,11 @@ def test_rows_that_part_join_and_leave(seed: int) -> None:
         found = kept(step.apply(torch.zeros(len(oracle), VOCAB, dtype=dtype)))
         free = set(range(VOCAB))
         assert found == [free if one is None or one.ended else one.allowed() for one in oracle]
+        if rng.random() < 0.4:  # as beams do, before they advance
+            rows = [rng.randrange(len(oracle)) for _ in range(rng.randint(1, 5))]
+            step.select_rows(torch.tensor(rows))
+            oracle = [None if (one := oracle[row]) is None else one.fork() for row in rows]
+            found = [found[row] for row in rows]
         tokens = [rng.choice(sorted(allowed)) for allowed in found]
         step.advance(torch.tensor(tokens))
         for one, token in zip(oracle, tokens, strict=True):

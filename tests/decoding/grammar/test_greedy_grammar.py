@@ -83,14 +83,23 @@ def drawn_logits(rng: random.Random, rows: int, vocab: int) -> Tensor:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_equals_a_mask_and_an_argmax(seed: int) -> None:
-    """Free rows, quick matchers and others, rows that part and leave, every kind of set and of logits."""
+    """Free rows, quick matchers and others, rows that part before they advance and after, every set and logits."""
     rng = random.Random(seed)
     vocab = rng.choice([3, 33, 500, 700, 2**14 + 5])
     rows = rng.randint(1, 4)
     oracle = [rng.choice([None, Drawn(vocab, rng.randrange(99), rng.random() < 0.7)]) for _ in range(rows)]
     greedy = GreedyGrammar([None if one is None else one.fork() for one in oracle], vocab)
+    greedy.at_once = rng.random() < 0.5
     if rng.random() < 0.5:
         greedy.begin()
+
+    def part() -> Tensor:
+        nonlocal oracle
+        chosen = [rng.randrange(len(oracle)) for _ in range(rng.randint(1, 4))]
+        greedy.select_rows(torch.tensor(chosen))
+        oracle = [None if (one := oracle[row]) is None else one.fork() for row in chosen]
+        return torch.tensor(chosen)
+
     for _ in range(6 if vocab < 2**14 else 3):
         logits = drawn_logits(rng, len(oracle), vocab)
         expected = logits.clone()
@@ -102,27 +111,28 @@ def test_equals_a_mask_and_an_argmax(seed: int) -> None:
         shown = logits.double() if rng.random() < 0.1 else logits
         tokens = greedy.choose(shown)
         assert tokens.tolist() == expected.argmax(1).tolist()
+        if rng.random() < 0.3:  # as beams do
+            tokens = tokens[part()]
         greedy.advance(tokens)
         for row, one in enumerate(oracle):
             # Where nothing is allowed the token is 0, which is not allowed either: from then on the row is free.
             if one is not None and not one.ended and not one.accept(int(tokens[row])):
                 oracle[row] = None
         if rng.random() < 0.3:
-            chosen = [rng.randrange(len(oracle)) for _ in range(rng.randint(1, 4))]
-            greedy.select_rows(torch.tensor(chosen))
-            oracle = [None if (one := oracle[row]) is None else one.fork() for row in chosen]
+            part()
 
 
 def test_rows_that_keep_to_the_largest_logits_need_no_mask() -> None:
     """The first step makes a mask; after a token from the top of the list the matcher is asked, and no mask is made."""
-    greedy = GreedyGrammar([Half(0), Half(0)], 1000)
+    halves = [Half(0), Half(0)]
+    greedy = GreedyGrammar(halves, 1000)
     for step in range(5):
         logits = torch.randn(2, 1000, generator=torch.Generator().manual_seed(step))
         expected = logits[:, ::2].argmax(1) * 2
         tokens = greedy.choose(logits)
         assert tokens.tolist() == expected.tolist()
         greedy.advance(tokens)
-        assert greedy.masks == 2
+        assert [half.filled for half in halves] == [1, 1]
 
 
 class Half(Drawn):
@@ -130,6 +140,11 @@ class Half(Drawn):
 
     def __init__(self, seed: int, tokens: Sequence[int] = ()) -> None:
         super().__init__(1000, seed, True, tokens)
+        self.filled = 0
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        self.filled += 1
+        super().fill(bitmask, row)
 
     def forced(self) -> Sequence[int]:
         return []
