@@ -190,4 +190,4 @@ def worker() -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):  # a forked process has no threads but the one that forked
-    os.register_at_fork(after_in_child=_worker.cache_clear)
+    os.register_at_fork(after_in_child=worker.cache_clear)

@@ -240,6 +240,28 @@ def test_certain_tokens_are_read_together(mode: str, rows: int, model: Any, toke
         assert forwards[1] < 0.8 * forwards[0], forwards
 
 
+def test_rows_of_every_kind_run_together(model: Any, tokenizer: Any) -> None:
+    """Greedy and drawn rows, free and in grammars, with penalties before them: each has the tokens it has alone."""
+    prompt, seeded = inputs(tokenizer)["inputs"][0], {"do_sample": True, "top_k": 20, "seed": 5}
+    rows: list[dict[str, Any]] = [
+        {"json_schema": SCHEMA},
+        {},
+        {"regex": "[a-z]{3,9}", **seeded},
+        {"choices": ["yes", "no"], "repetition_penalty": 1.5},
+        seeded,
+        {"json_schema": SCHEMA, **seeded, "repetition_penalty": 1.2},
+        {"regex": "([a-d]{2} ){2,5}"},
+    ]
+    common = {"tokenizer": tokenizer, "max_new_tokens": 30, "pad_token_id": tokenizer.pad_token_id}
+    items = [{"input_ids": prompt, "do_sample": False, **own} for own in rows]
+    found = list(generate_stream(model, items, max_rows=4, ordered=True, **common))
+    for row, item in zip(found, items, strict=True):
+        own = {name: value for name, value in item.items() if name not in ("input_ids", "seed")}
+        seeds = {"seeds": [item["seed"]]} if "seed" in item else {}
+        alone = generate(model, prompt[None], jump_ahead=False, **common, **own, **seeds)
+        assert row.token_ids.tolist() == alone[0].tolist(), own
+
+
 def test_streams_installed_models_and_pipelines(model: Any, tokenizer: Any) -> None:
     """The same options everywhere; a pipeline needs no tokenizer, its items have one grammar or one each."""
     given = inputs(tokenizer)
