@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..kernels.argmax import first_argmax
 from .history import History
-from .jump_ahead import Certain, extend
+from .jump_ahead import Certain
 from .late_doubt import LateDoubt
 from .progress import Progress, Recorder
 from .step_model import StepModel
@@ -84,9 +84,9 @@ def decode(
     step = 0
     while True:
         logits = process(logits, processors, recorder)
-        doubt.begin()
         several = ahead if getattr(model, "takes_several", False) else None
-        token_ids = extend(select(logits, step=step, rows=progress.rows), progress, processors, several)
+        doubt.begin(several)
+        token_ids = doubt.extend(select(logits, step=step, rows=progress.rows), several)
         if progress.over:
             doubt.end()
             break

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from .jump_ahead import Certain, extend
 from .progress import Progress
 
 __all__ = ["LateDoubt", "SettlesLate"]
@@ -28,22 +29,29 @@ class SettlesLate(Protocol):
 
 
 class LateDoubt:
-    """What a loop asks of ``select`` and ``model`` around a step.
+    """What a loop asks of ``select``, ``model`` and its ``processors`` around a step.
 
     select: a ``SettlesLate``, or another that is never asked. model: may step back where its ``may_step_back`` says so.
-    progress, processors: nobody but the history may see a step's tokens before the next one.
+    progress: tells nobody of a step's tokens. Processors are told of them once they are settled.
     """
 
     def __init__(self, select: Any, model: Any, progress: Progress, processors: Sequence[Any]):
-        self.model, self.progress = model, progress
-        may = not processors and progress.may_replace
-        may = may and hasattr(model, "step_back") and hasattr(select, "settles_late")
+        self.model, self.progress, self.processors = model, progress, processors
+        may = progress.may_replace and hasattr(model, "step_back") and hasattr(select, "settles_late")
         self.select: SettlesLate | None = select if may else None
+        self._open: Tensor | None = None  # what the model is fed, while it may be replaced
 
-    def begin(self) -> None:
-        """Before a draw: say whether it may be settled late."""
+    def begin(self, ahead: Certain | None) -> None:
+        """Before a draw: say whether it may be settled late, which it may not where tokens are known ``ahead``."""
         if self.select is not None:
-            self.select.settles_late = bool(self.model.may_step_back)
+            self.select.settles_late = ahead is None and bool(self.model.may_step_back)
+
+    def extend(self, chosen: Tensor, ahead: Certain | None) -> Tensor:
+        """``jump_ahead.extend``; of tokens [N] that may be replaced the processors are not told yet."""
+        if self.select is None or not self.select.settles_late:
+            return extend(chosen, self.progress, self.processors, ahead)
+        self._open = self.progress.append(chosen)
+        return self._open
 
     def end(self) -> None:
         """After the last draw: settle it, and let no later one be left open."""
@@ -53,12 +61,16 @@ class LateDoubt:
 
     def settled(self, logits: Tensor) -> Tensor:
         """``logits`` [N, V] of the step that the model has begun, or those of the tokens that should have been fed."""
-        fed = None if self.select is None else self._replaced()
-        if fed is None:
+        if self._open is None:
             return logits
-        self.model.step_back()
-        again: Tensor = self.model.step(fed)
-        return again
+        fed = self._replaced()
+        if fed is not None:
+            self.model.step_back()
+            logits = self.model.step(fed)
+        for processor in self.processors:
+            processor.advance(self._open if fed is None else fed)
+        self._open = None
+        return logits
 
     def _replaced(self) -> Tensor | None:
         token_ids = None if self.select is None else self.select.settle()

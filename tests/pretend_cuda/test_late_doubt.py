@@ -26,8 +26,16 @@ STREAM: dict[str, dict[str, Any]] = {
     "compact": {"do_sample": True, "top_k": 0, "eos_token_id": [2, 9, 17, 23, 31, 40], "compact": True},
     "one token": {"do_sample": True, "top_k": 0, "max_new_tokens": 1},
     "per-row limits": {"do_sample": True, "top_k": 0, "max_new_tokens": [3, 9, 6]},
-    # Read in the step: a stage has seen the token, or somebody is told of it.
-    "penalty": {"do_sample": True, "top_k": 0, "repetition_penalty": 1.3},
+    # Processors hear of a token once it is settled; n-grams and a sequence of two among them.
+    "penalty": {"do_sample": True, "top_k": 0, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+    "others": {
+        "do_sample": True,
+        "top_k": 0,
+        "frequency_penalty": 0.4,
+        "bad_words_ids": [[4], [5, 6]],
+        "compact": True,
+    },
+    # Read in the step: somebody is told of the token.
     "returned": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True},
 }
 
