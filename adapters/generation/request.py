@@ -169,23 +169,41 @@ def split_request(
     Raises ValueError where a processor of the call's own stands in the place of an option with a value per row.
     """
     kwargs = {name: _listed(name, value) for name, value in kwargs.items()}
-    rows: dict[str, Any] = {}
-    rules: dict[str, Any] = {}
-    ends: dict[str, Any] = {}
-    for name, off in ROW_OPTIONS.items():
-        if name not in own_sequences and has_rows(name, kwargs.get(name)):
-            rows[name] = _without_none(name, kwargs.pop(name))
-            kwargs[name] = off
-    for name, told in _TOLD.items():
-        if has_rows(name, kwargs.get(name)):
-            rules[name] = _without_none(name, kwargs[name])
-            numbers = [int(one) for one in rules[name] if isinstance(one, (int, float, Tensor))]
-            kwargs[name] = max(numbers, default=0) if told is max else told
+    rows = _take_draws(kwargs, own_sequences)
+    rules = _take_rules(kwargs)
     for name in NEW_NAMES:
         value = kwargs.pop(name, None)
         if value is not None:
             (rows if name in OWN_OPTIONS else rules)[name] = _without_none(name, value)
     _refuse_twice(rules, kwargs.get("logits_processor") or ())
+    ends = _take_ends(kwargs)
+    return Request(seeds=seeds, compact=compact, shared_prefill=shared_prefill, rows=rows, rules=rules, **ends), kwargs
+
+
+def _take_draws(kwargs: dict[str, Any], own_sequences: frozenset[str]) -> dict[str, Any]:
+    """Per-row options of the draw; ``kwargs`` keeps what switches transformers' own stage off."""
+    rows: dict[str, Any] = {}
+    for name, off in ROW_OPTIONS.items():
+        if name not in own_sequences and has_rows(name, kwargs.get(name)):
+            rows[name] = _without_none(name, kwargs[name])
+            kwargs[name] = off
+    return rows
+
+
+def _take_rules(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Per-row options that transformers has a processor for; ``kwargs`` keeps what puts that in its place."""
+    rules: dict[str, Any] = {}
+    for name, told in _TOLD.items():
+        if has_rows(name, kwargs.get(name)):
+            rules[name] = _without_none(name, kwargs[name])
+            numbers = [int(one) for one in rules[name] if isinstance(one, (int, float, Tensor))]
+            kwargs[name] = max(numbers, default=0) if told is max else told
+    return rules
+
+
+def _take_ends(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """When each row ends; ``kwargs`` keeps the longest row's limit and every row's end tokens."""
+    ends: dict[str, Any] = {}
     if has_rows("max_new_tokens", kwargs.get("max_new_tokens")):
         ends["max_new_tokens"] = whole_numbers("max_new_tokens", kwargs["max_new_tokens"], 1)
         kwargs["max_new_tokens"] = max(ends["max_new_tokens"])
@@ -197,8 +215,7 @@ def split_request(
             [row] if isinstance(row, int) else [token_id(one, "eos_token_id") for one in row] for row in eos
         ]
         kwargs["eos_token_id"] = list(dict.fromkeys(one for row in ends["eos_token_id"] for one in row))
-    own = {"seeds": seeds, "compact": compact, "shared_prefill": shared_prefill}
-    return Request(**own, rows=rows, rules=rules, **ends), kwargs
+    return ends
 
 
 def has_rows(name: str, value: Any) -> bool:

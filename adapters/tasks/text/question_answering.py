@@ -75,6 +75,11 @@ def read(
         if call.kind == "list" and len(call.items) == 1:  # type: ignore[arg-type]
             return Call(call.items, "single", options)
         return call
+    return _pairs(question, context, options)
+
+
+def _pairs(question: Any, context: Any, options: dict[str, Any]) -> Call:
+    """Questions with their contexts; one context serves every question."""
     if question is None or context is None:
         missing = "question" if question is None else "context"
         raise ValueError(f"{missing} must be given; got None")
