@@ -67,8 +67,9 @@ def detect_image_guided(
 
 
 def answered_images(logits: Tensor) -> Tensor:
-    """[B] bool: images with a score above 0. transformers leaves the others out of its list of guided detections."""
-    return logits.amax(dim=-1).sigmoid().amax(dim=1) > 0
+    """[B] bool: images with a score that is not 0, NaN included. transformers leaves the others out of its list of
+    guided detections."""
+    return (logits.amax(dim=-1).sigmoid() != 0).any(dim=1)
 
 
 def detect_grounded(

@@ -144,7 +144,7 @@ def _masks_of(mask_logits: Tensor, query: Tensor, mask_size: tuple[int, int] | N
 
 def inner_shares(logits: Tensor) -> Tensor:
     """The mean probability of the positive pixels of each mask, [N]."""
-    inside = (logits > 0).to(logits.dtype).flatten(1)
+    inside = (logits > 0).float().flatten(1)  # so that halves are summed in float32, as there
     return (logits.sigmoid().flatten(1) * inside).sum(dim=1) / (inside.sum(dim=1) + 1e-6)
 
 

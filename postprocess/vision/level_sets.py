@@ -17,7 +17,8 @@ def count_above(plane: Tensor, size: tuple[int, int], level: float, slack: float
     exact: the plane [H, W] as torch computes it; asked for only where a value comes within rounding of the level, or
     where nothing is to be gained.
     """
-    if plane.device.type != "cpu" or slack == float("inf") or size[0] * size[1] < 2 * plane.numel():
+    usual = plane.device.type == "cpu" and plane.dtype in (torch.float32, torch.float64)
+    if not usual or slack == float("inf") or size[0] * size[1] < 2 * plane.numel():
         return int((exact() >= level).sum())
     inside, cut = split_cells(plane, level, slack)
     grid = Upsampling.of((plane.shape[0], plane.shape[1]), size, plane.dtype)

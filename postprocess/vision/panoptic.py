@@ -56,6 +56,7 @@ def panoptic_maps(
     On a device it waits once for the batch, unless triton's kernel runs there, and with ``fuse`` once more an image.
     """
     pairs = _check(class_logits, mask_logits, sizes)
+    class_logits, mask_logits = class_logits.detach(), mask_logits.detach()
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
     chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
     if pairs is not None and in_tiles(class_logits, mask_logits, pairs, antialias):
@@ -116,6 +117,7 @@ def pair_maps(
     On a device it waits once a batch.
     """
     pairs = _check(class_logits, mask_logits, sizes)
+    class_logits, mask_logits = class_logits.detach(), mask_logits.detach()
     classes = class_logits.shape[2] - 1
     found = []
     for image, (scores, pair) in enumerate(best_pairs(class_logits)):
@@ -212,7 +214,7 @@ class KeptMasks:
         """The winning query of every pixel, how many each wins, and how many reach the threshold with each."""
         if self.probs.device.type != "cpu":
             return self._every_pixel(size, mask_threshold)
-        weighted = self.probs * self.scores[:, None, None]
+        weighted = _weighted(self.probs, self.scores[:, None, None])
         if size is None:
             winners = first_largest(lambda: [(0, weighted)])
             covers = (weighted >= mask_threshold).sum(dim=(1, 2))
@@ -232,7 +234,7 @@ class KeptMasks:
 
         def weighted() -> Iterator[tuple[int, Tensor]]:
             for first, part in [(0, self.probs)] if size is None else resize_parts(self.probs, size):
-                values = part * self.scores[first : first + len(part), None, None]
+                values = _weighted(part, self.scores[first : first + len(part), None, None])
                 covers.append((values >= mask_threshold).sum(dim=(1, 2)))
                 yield first, values
 
@@ -247,8 +249,13 @@ def _planes_of(probs: Tensor, scores: Tensor, size: tuple[int, int]) -> Callable
     """A query's probabilities at full size times its score, as transformers computes them."""
     if goes_whole(probs, size):
         whole = functools.lru_cache(maxsize=1)(lambda: resize(probs, size))
-        return lambda index: whole()[index] * scores[index]
-    return lambda index: next(resize_some(probs, [index], size))[1][0] * scores[index]
+        return lambda index: _weighted(whole()[index], scores[index])
+    return lambda index: _weighted(next(resize_some(probs, [index], size))[1][0], scores[index])
+
+
+def _weighted(probs: Tensor, scores: Tensor) -> Tensor:
+    """Probabilities times scores in the type of the probabilities: transformers multiplies in place."""
+    return (probs * scores).to(probs.dtype)
 
 
 def kept_probabilities(mask_logits: Tensor, image: int, queries: Tensor, mask_size: tuple[int, int] | None) -> Tensor:

@@ -47,7 +47,7 @@ def semantic_maps(logits: Tensor, *, sizes: Sizes | None = None) -> list[Tensor]
         raise ValueError(f"logits must be [B, C, h, w]; got shape {list(logits.shape)}")
     pairs = size_pairs(sizes, logits.shape[0])
     if pairs is None:
-        return [_largest_of(planes) for planes in logits]
+        return [_largest_of(planes) for planes in logits.detach()]
     return [class_map(planes, size) for planes, size in zip(logits, pairs, strict=True)]
 
 
@@ -76,6 +76,7 @@ def class_map(planes: Tensor, size: tuple[int, int], *, exact: Plane | None = No
     planes: [C, h, w] float. size: (H, W). exact: plane by index at full size, where what counts is not ``planes``
     upsampled but something within a rounding step of it.
     """
+    planes = planes.detach()  # what follows writes into results, which no gradient may pass
     usual = planes.device.type == "cpu" and planes.dtype in (torch.float32, torch.float64)
     enlarged = size[0] * size[1] >= 2 * planes.shape[1] * planes.shape[2] and min(planes.shape) > 0
     if not (usual and enlarged) or (exact is None and goes_whole(planes, size)):

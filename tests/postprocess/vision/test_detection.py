@@ -1,7 +1,11 @@
 """Detections: what the facts of each family say, in figures, and transformers' own functions on drawn outputs."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
+from transformers import OwlViTImageProcessor
 
 from afterlogits.postprocess import vision
 from tests.postprocess.vision.drawn_detections import CHECKS
@@ -145,6 +149,15 @@ def test_transformers_finds_the_same(family):
 
 
 # errors
+
+
+def test_an_image_of_nan_is_answered_as_transformers_does():
+    """It leaves out an image whose every score is 0; NaN is none."""
+    logits = torch.full((3, 2, 1), -200.0)
+    logits[1, 0], logits[2, 1] = math.nan, 1.0
+    assert vision.answered_images(logits).tolist() == [False, True, True]
+    outputs = SimpleNamespace(logits=logits, target_pred_boxes=torch.rand(3, 2, 4))
+    assert len(OwlViTImageProcessor().post_process_image_guided_detection(outputs)) == 2
 
 
 def test_shapes_are_told():

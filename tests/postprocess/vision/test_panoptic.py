@@ -9,6 +9,7 @@ from afterlogits.postprocess import vision
 from afterlogits.postprocess.vision.level_sets import count_above
 from afterlogits.postprocess.vision.segments import segment_ids
 from afterlogits.postprocess.vision.upsampling import resize, rounding
+from tests.postprocess.vision import drawn_segmentations
 from tests.postprocess.vision.drawn_segmentations import CHECKS
 
 CASES = 60
@@ -152,6 +153,27 @@ def test_an_image_alone_is_the_image_in_its_batch():
 def test_transformers_gives_the_same_segments(family):
     for seed in range(15 if family in HEAVY else CASES):
         CHECKS[family](seed)
+
+
+@pytest.mark.parametrize("change", ["float16", "bfloat16", "float64", "grad"])
+def test_transformers_gives_the_same_of_other_types_and_under_gradients(change, monkeypatch):
+    """Outputs of a model in half precision, whose shares are summed in float32, and of one run without no_grad."""
+    drawn = drawn_segmentations.draw_queries
+
+    def changed(seed, **options):
+        choose, classes, masks, sizes = drawn(seed, **options)
+        if change == "grad":
+            return choose, classes.requires_grad_(), masks.requires_grad_(), sizes
+        return choose, classes, masks.to(getattr(torch, change)), sizes
+
+    monkeypatch.setattr(drawn_segmentations, "draw_queries", changed)
+    for seed in range(12):
+        for family in ("instances", "instances, DETR", "panoptic", *(["OneFormer"] if change != "float64" else [])):
+            CHECKS[family](seed)
+    planes = torch.randn(1, 5, 9, 8, generator=torch.Generator().manual_seed(0))
+    changes = planes.clone().requires_grad_() if change == "grad" else planes
+    for sizes in (None, [(40, 50)]):
+        assert torch.equal(vision.semantic_maps(changes, sizes=sizes)[0], vision.semantic_maps(planes, sizes=sizes)[0])
 
 
 def test_a_logit_is_no_probability_for_oneformer():
