@@ -88,14 +88,18 @@ class Loaded:
 
     def run(self, **inputs: Any) -> Any:
         """The model's outputs for a batch, its linear layers by whatever is fastest for them here."""
-        with self.in_pass():
+        sizes = [len(value) for value in inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
+        with self.in_pass(min(sizes, default=1)):
             return self.model(**inputs)
 
-    def in_pass(self) -> AbstractContextManager[Any]:
-        """What a forward pass runs in, for methods of the model that are not its forward (linear_layers.py)."""
+    def in_pass(self, rows: int) -> AbstractContextManager[Any]:
+        """What a forward pass of so many rows runs in, for methods of the model that are not its forward.
+
+        A single row is computed as transformers does, to the last bit; see linear_layers.py.
+        """
         if "by_onednn" not in self.findings:
             self.findings["by_onednn"] = gains_by_onednn(self.model)
-        return OneDnnLinear() if self.findings["by_onednn"] else nullcontext()
+        return OneDnnLinear() if rows > 1 and self.findings["by_onednn"] else nullcontext()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def encode_guided(loaded: Loaded, items: Sequence[Guided], options: ImageGuidedO
 
 
 def forward_guided(loaded: Loaded, batch: Batch, options: ImageGuidedOptions) -> Reading:
-    with loaded.in_pass():
+    with loaded.in_pass(len(batch.rows)):
         outputs = loaded.model.image_guided_detection(**batch.inputs)
     logits, boxes = yield [outputs["logits"], outputs["target_pred_boxes"]]
     found = detect_image_guided(

@@ -79,7 +79,7 @@ def _side(size: Any, name: str) -> Any:
 
 def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[list[MaskCandidates]]:
     """Per crop the masks that its points give and that are good enough, a set for each group of points."""
-    with loaded.in_pass():
+    with loaded.in_pass(len(batch.rows)):
         embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
     return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
 

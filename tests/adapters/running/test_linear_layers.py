@@ -100,7 +100,10 @@ def test_a_pipeline_takes_them_and_answers_as_transformers(monkeypatch, counted)
     processor = transformers.ViTImageProcessor(size={"height": 64, "width": 64})
     options = {"model": model, "image_processor": processor, "device": "cpu"}
     images = [picture(64, 48, seed) for seed in range(3)]
-    found = pipeline("image-classification", **options)(images)
+    own = pipeline("image-classification", **options)
+    alone = own(images, batch_size=1)
+    assert counted == [] and alone == transformers.pipeline("image-classification", **options)(images)
+    found = own(images)
     assert len(counted) == 2 * 6
     for own, other in zip(found, transformers.pipeline("image-classification", **options)(images), strict=True):
         assert [record["label"] for record in own] == [record["label"] for record in other]
