@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 # Rows * inputs * outputs from which a product gains; below, the weights are laid out anew for too few rows.
 LEAST_PRODUCT = 1 << 21
+# Tokens of a batch of texts from which its products are large: a layer of 384 x 384 gains from 16 rows on, a little.
+LEAST_TOKENS = 32
 # Numbers in a model's linear layers: with fewer a pass is so short that looking at each of its calls counts.
 LEAST_WEIGHTS = 1 << 20
 

@@ -17,7 +17,7 @@ import torch
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
-from .linear_layers import OneDnnLinear, gains_by_onednn
+from .linear_layers import LEAST_TOKENS, OneDnnLinear, gains_by_onednn
 from .reading import InFlight, Reading, begun, outputs_of
 
 T = TypeVar("T")
@@ -91,6 +91,17 @@ class Loaded:
         sizes = [len(value) for value in inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
         with self.in_pass(min(sizes, default=1)):
             return self.model(**inputs)
+
+    def run_tokens(self, **inputs: Any) -> Any:
+        """The same for a batch of texts."""
+        with self.in_token_pass(inputs.get("input_ids")):
+            return self.model(**inputs)
+
+    def in_token_pass(self, input_ids: Any) -> AbstractContextManager[Any]:
+        """What a forward pass of texts runs in. Of few tokens no product is large enough to gain, and looking at each
+        call would cost more."""
+        few = input_ids is None or input_ids.numel() < LEAST_TOKENS
+        return nullcontext() if few else self.in_pass(len(input_ids))
 
     def in_pass(self, rows: int) -> AbstractContextManager[Any]:
         """What a forward pass of so many rows runs in, for methods of the model that are not its forward.

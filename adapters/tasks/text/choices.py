@@ -55,7 +55,7 @@ def encode_choice(loaded: Loaded, items: Sequence[tuple[str, list[str]]], option
 def forward_choice(loaded: Loaded, batch: Batch, options: PairOptions) -> Reading:
     """The logit of every choice. The model takes [B, N, T]; here every choice is a batch row of its own, N = 1."""
     inputs = {name: value[:, None] for name, value in batch.inputs.items()}
-    logits = yield from take_logits(loaded.model(**inputs))
+    logits = yield from take_logits(loaded.run_tokens(**inputs))
     return list(logits[:, 0])
 
 
@@ -119,7 +119,7 @@ def encode_pair(loaded: Loaded, items: Sequence[tuple[str, str]], options: PairO
 
 def forward_pair(loaded: Loaded, batch: Batch, options: PairOptions) -> Reading:
     """The probability of every pair that its second text follows its first."""
-    logits = yield from take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.run_tokens(**batch.inputs))
     return list(follows(logits).is_next)
 
 

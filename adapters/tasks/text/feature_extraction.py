@@ -48,7 +48,7 @@ def encode(loaded: Loaded, items: Sequence[str], options: FeatureExtractionOptio
 
 def forward(loaded: Loaded, batch: Batch, options: FeatureExtractionOptions) -> Reading:
     """Per row its token vectors [T, H], special tokens included, or its one vector [H]."""
-    output = loaded.model(**batch.inputs)
+    output = loaded.run_tokens(**batch.inputs)
     hidden: Tensor = next(iter(output.values())) if isinstance(output, Mapping) else output[0]
     if options.pooling is None and len(batch.rows) == 1:
         (hidden,) = yield [hidden]

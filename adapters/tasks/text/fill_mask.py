@@ -89,7 +89,9 @@ def _short(text: str) -> str:
 def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> Reading:
     """Per row, its part of the batch's candidates."""
     item, position = masked_positions(batch.host["input_ids"], loaded.tokenizer.mask_token_id)
-    logits = masked_logits(loaded, batch.inputs, *(sent(each, loaded.device) for each in (item, position)))
+    places = [sent(each, loaded.device) for each in (item, position)]
+    with loaded.in_token_pass(batch.inputs["input_ids"]):
+        logits = masked_logits(loaded, batch.inputs, *places)
     targets: Tensor | None = options.target_ids
     if targets is not None:
         targets = sent(targets, logits.device)

@@ -195,7 +195,7 @@ def _window_row(loaded: Loaded, row: Row, names: set[str], question_first: bool)
 
 def forward(loaded: Loaded, batch: Batch, options: QuestionAnsweringOptions) -> Reading:
     """Per window, its part of the batch's candidate spans."""
-    output = loaded.model(**batch.inputs, **loaded.no_cache)
+    output = loaded.run_tokens(**batch.inputs, **loaded.no_cache)
     require(
         not isinstance(output, Mapping) or {"start_logits", "end_logits"} <= output.keys(),
         f"model must give start_logits and end_logits for question-answering; got {type(loaded.model).__name__}",

@@ -106,7 +106,7 @@ def forward(loaded: Loaded, batch: Batch, options: TableOptions) -> Reading:
 
 def _select(loaded: Loaded, inputs: Mapping[str, torch.Tensor], host: Mapping[str, torch.Tensor]) -> Reads[CellAnswers]:
     """The answers to a batch, finished on the host, where the inputs lie too."""
-    output = loaded.model(**inputs)
+    output = loaded.run_tokens(**inputs)
     types = host["token_type_ids"]
     logits, *aggregation = yield [output["logits"], *([output["logits_aggregation"]] if _aggregates(loaded) else [])]
     return select_cells(

@@ -76,7 +76,7 @@ def encode(
 
 def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) -> Reading:
     """Per row, its part of the batch's labels and scores: all that were asked for, best first, or the best alone."""
-    logits = yield from take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
+    logits = yield from take_logits(loaded.run_tokens(**batch.inputs, **loaded.no_cache))
     config = loaded.config
     # The names are counted, for every look into a configuration of transformers is a search of its own.
     function = choose_function(getattr(config, "problem_type", None), len(config.id2label), options.function)

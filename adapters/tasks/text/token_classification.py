@@ -161,7 +161,7 @@ def _with_offsets(loaded: Loaded, row: Row, item: str | Words, options: TokenCla
 
 def forward(loaded: Loaded, batch: Batch, options: TokenClassificationOptions) -> Reading:
     """Per row, its part of the batch's entities."""
-    logits = yield from take_logits(loaded.model(**batch.inputs))
+    logits = yield from take_logits(loaded.run_tokens(**batch.inputs))
     keep = ~batch.special_tokens_mask()
     offsets = None
     if batch.rows[0].facts["offsets"] is not None:

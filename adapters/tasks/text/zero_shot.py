@@ -111,7 +111,7 @@ def _encode_pair(loaded: Loaded, text: str, hypothesis: str) -> Row:
 
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotOptions) -> Reading:
     """The logits of every pair."""
-    logits = yield from take_logits(loaded.model(**batch.inputs, **loaded.no_cache))
+    logits = yield from take_logits(loaded.run_tokens(**batch.inputs, **loaded.no_cache))
     return list(logits.float())
 
 

@@ -10,6 +10,7 @@ import transformers
 from afterlogits import pipeline
 from afterlogits.adapters.running import linear_layers
 from afterlogits.adapters.running.linear_layers import OneDnnLinear, gains_by_onednn
+from tests.builders import text_models
 from tests.builders.vision_models import parts, picture
 
 WIDE = transformers.ViTConfig(
@@ -108,3 +109,28 @@ def test_a_pipeline_takes_them_and_answers_as_transformers(monkeypatch, counted)
     for own, other in zip(found, transformers.pipeline("image-classification", **options)(images), strict=True):
         assert [record["label"] for record in own] == [record["label"] for record in other]
         assert [record["score"] for record in own] == pytest.approx([record["score"] for record in other], abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["token-classification", "fill-mask", "question-answering"])
+def test_batches_of_texts_take_them_and_a_short_text_alone_does_not(monkeypatch, counted, task):
+    """2 layers of 6 products each: 40 texts are 200 tokens and more, one is below 32."""
+    monkeypatch.setenv("AFTERLOGITS_ONEDNN", "on")
+    torch.manual_seed(0)
+    tokenizer = text_models.wordpiece()
+    sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_hidden_layers": 2}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), initializer_range=0.1, **sizes)
+    kinds = {
+        "token-classification": transformers.BertForTokenClassification,
+        "fill-mask": transformers.BertForMaskedLM,
+        "question-answering": transformers.BertForQuestionAnswering,
+    }
+    pipe = pipeline(task, model=kinds[task](config).eval(), tokenizer=tokenizer, device="cpu", batch_size=40)
+    text = "the river [MASK] ." if task == "fill-mask" else "the river"
+    item = {"question": text, "context": text} if task == "question-answering" else text
+    alone = pipe(item)
+    assert not counted
+    together = pipe([item] * 40)
+    assert len(counted) >= 12
+    for found in together:
+        for one, other in zip(*([each] if isinstance(each, dict) else each for each in (found, alone)), strict=True):
+            assert one == {**other, "score": pytest.approx(other["score"], abs=1e-6)}
