@@ -59,6 +59,7 @@ STEPS: tuple[tuple[str, Callable[[Check], None], float, float], ...] = (
     ("graphs", later("graphs", "replays"), 5, 40),
     ("pictures", later("pictures", "upsampling"), 5, 40),
     ("pictures", later("pictures", "maps"), 5, 40),
+    ("pictures", later("pictures", "levels"), 2, 20),
     ("generation", later("generation", "modes_as_transformers"), 20, 80),
     ("waits", later("tasks", "waits_of_loops"), 15, 60),
     ("tasks", later("tasks", "answers"), 15, 70),

@@ -12,7 +12,9 @@ from afterlogits.benchmarks.gpu.clock import microseconds, shown
 from afterlogits.benchmarks.gpu.findings import Check
 from afterlogits.benchmarks.gpu.tokens import kernels
 from afterlogits.postprocess.triton_kernels.language import INTERPRETED
+from afterlogits.postprocess.triton_kernels.mask_levels import levels_run, mask_levels, mask_levels_twin
 from afterlogits.postprocess.triton_kernels.panoptic import Fusion, fusion_of, tiles_run, upsampled_planes
+from afterlogits.postprocess.vision import mask_generation
 from afterlogits.postprocess.vision.panoptic import panoptic_maps
 from afterlogits.postprocess.vision.segments import QuerySegments
 
@@ -74,13 +76,30 @@ def maps(check: Check) -> None:
             check.equal(f"panoptic, {source} to {size}, {kept} kept", same or INTERPRETED, f"{unlike} pixels unlike")
 
 
+def levels(check: Check) -> None:
+    """Masks, areas and boxes of mask generation by the kernel against its twin here."""
+    size, count = ((30, 41), 5) if check.dry else ((1080, 1801), 12)
+    low = torch.randn(1, count, 9, 13, generator=torch.Generator().manual_seed(3)).to(check.device)
+    logits = 6 * F.interpolate(low, size=size, mode="bilinear")[0] - 3
+    if not levels_run(logits):
+        check.add("left out", "no kernel here")
+        return
+    pairs = zip(mask_levels(logits, 0.0, 1.0), mask_levels_twin(logits, 0.0, 1.0), strict=True)
+    check.equal(f"mask_levels, {count} masks of {size}", all(torch.equal(one, other) for one, other in pairs))
+
+
 def _unlike(one: QuerySegments, other: QuerySegments) -> int:
     """Pixels with another id."""
     return int((one.map.cpu().int() != other.map.cpu().int()).sum())
 
 
 def times(check: Check) -> None:
-    """A panoptic map by torch, which waits for what is kept, and by the kernel."""
+    """A panoptic map by torch, which waits for what is kept, and by the kernel; levels of masks by both."""
+    logits = torch.randn(2 if check.dry else 12, *sizes(check)[-2 if len(sizes(check)) > 1 else 0][1]).to(check.device)
+    for on in (False, True):
+        with kernels(on):
+            took = microseconds(check, lambda x: mask_generation._levels(x, 0.0, 1.0), [logits])
+        check.add(f"levels of {len(logits)} masks, {'kernel' if on else 'torch'}", shown(took))
     for source, size in sizes(check):
         classes, masks = drawn(check, source, 8)
 

@@ -190,6 +190,16 @@ def _penalty_twin(check: Check, name: str, logits: Tensor) -> None:
     device = check.device
     found = penalise.penalise(logits.clone(), ids.to(device), used.to(device), repetition=factor.to(device))
     check.equal(f"penalise, {name}", torch.equal(found.cpu(), expected))
+    bias = torch.randn(rows, 500)
+    bias[:, ::7] = -torch.inf
+    expected = penalise.penalise_twin(logits.cpu(), ids, used, bias=bias)
+    found = penalise.penalise(logits.clone(), ids.to(device), used.to(device), bias=bias.to(device))
+    check.equal(f"penalise by a bias, {name}", torch.equal(found.cpu(), expected))
+    seen = torch.cat([ids, ids[:, :90], ids.flip(1), ids, ids], dim=1)  # more than a program takes at once, repeated
+    wide = factor.double()
+    expected = penalise.penalise_seen_twin(logits.cpu(), seen, wide)
+    found = penalise.penalise_seen(logits.clone(), seen.to(device), wide.to(device))
+    check.equal(f"penalise_seen, {name}", torch.equal(found.cpu(), expected))
 
 
 def _accept_twin(check: Check) -> None:

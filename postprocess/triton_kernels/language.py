@@ -46,4 +46,9 @@ def asked_for(device: torch.device) -> bool:
     return asked == "interpreter" if INTERPRETED else device.type == "cuda"
 
 
-__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "asked_for", "jit", "tl"]
+def on_current(device: torch.device) -> torch.cuda.device:
+    """A block in which ``device`` is the current one: triton launches there, wherever the tensors are."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)
+
+
+__all__ = ["HAS_TRITON", "INTERPRETED", "LAUNCH", "asked_for", "jit", "on_current", "tl"]

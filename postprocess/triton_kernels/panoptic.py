@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .language import INTERPRETED, LAUNCH, asked_for, jit, tl
+from .language import INTERPRETED, LAUNCH, asked_for, jit, on_current, tl
 
 __all__ = ["Fusion", "PanopticTiles", "fusion_of", "panoptic_tiles", "panoptic_twin", "tiles_run", "upsampled_planes"]
 
@@ -73,7 +73,7 @@ def panoptic_tiles(
     winners = torch.empty(size, dtype=torch.int32, device=device)
     areas, covers = (torch.zeros(queries, dtype=torch.int32, device=device) for _ in range(2))
     fusion = Fusion() if INTERPRETED else fusion_of(device) or Fusion()
-    with _on(device):
+    with on_current(device):
         panoptic_kernel[(-(-winners.numel() // TILE),)](
             planes, scores, order, count, winners, areas, covers, *_sizes(planes, size),
             float(np.float32(threshold)), SAME=size == tuple(planes.shape[1:]),
@@ -98,7 +98,7 @@ def upsampled_planes(planes: Tensor, size: tuple[int, int], fusion: Fusion) -> T
     """The values that the kernel compares, [Q, H, W]: those of ``F.interpolate`` with the fusion of torch's kernel."""
     found = torch.empty(len(planes), *size, device=planes.device)
     tiles = -(-size[0] * size[1] // TILE)
-    with _on(planes.device):
+    with on_current(planes.device):
         upsampled_kernel[(tiles, len(planes))](
             planes, found, *_sizes(planes, size), SAME=size == tuple(planes.shape[1:]),
             PLACE=fusion.place, INNER=fusion.inner, OUTER=fusion.outer, **LAUNCH,
@@ -130,11 +130,6 @@ def _sizes(planes: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int, f
     source_height, source_width = planes.shape[1:]
     scales = (float(np.float32(had) / np.float32(wanted)) for had, wanted in zip(planes.shape[1:], size, strict=True))
     return (*size, source_height, source_width, *scales)  # type: ignore[return-value]
-
-
-def _on(device: torch.device) -> torch.cuda.device:
-    """Triton launches on the current device, wherever the tensors are."""
-    return torch.cuda.device(device if device.type == "cuda" else -1)
 
 
 @cache

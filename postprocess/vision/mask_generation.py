@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..transfers import received, sent
+from ..triton_kernels.mask_levels import levels_run, mask_levels
 from .nms import nms
 from .run_lengths import RunLengths, encode_beside, encode_masks, join_run_lengths
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
@@ -251,9 +252,8 @@ def _device_candidates(
     for part in parts:
         own = scores[first : first + len(part)]
         first += len(part)
-        found = part > level
-        good = _stability(part, level, offset) > least if least > 0.0 else torch.ones_like(found[:, 0, 0])
-        box = mask_boxes(found)
+        found, stability, box = _levels(part, level, offset)
+        good = stability > least if least > 0.0 else torch.ones_like(found[:, 0, 0])
         passed = good & ~_near_crop_edge(box, corners, image_size)
         shown = _padded(found & passed[:, None, None], corners, image_size)
         lengths, (good, passed, box, own) = encode_beside(shown, good, passed, box + shift, own)
@@ -266,6 +266,15 @@ def _device_candidates(
         empty = torch.zeros(0, dtype=scores.dtype)
         return MaskCandidates(join_run_lengths([], image_size), empty, torch.zeros(0, 4))
     return MaskCandidates(join_run_lengths(runs, image_size), torch.cat(kept), torch.cat(boxes))
+
+
+def _levels(logits: Tensor, level: float, offset: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The masks of logits [N, H, W] of a device, their stability [N] and boxes [N, 4]: one read by triton's kernel."""
+    if levels_run(logits):
+        found = mask_levels(logits, level, offset)
+        return found.masks, found.high / found.low, found.boxes
+    masks = logits > level
+    return masks, _stability(logits, level, offset), mask_boxes(masks)
 
 
 def _stability(masks: Tensor, level: float, offset: float) -> Tensor:

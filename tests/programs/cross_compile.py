@@ -38,7 +38,7 @@ class Entry:
 
 def _kernels() -> list[tuple[str, Any, dict[str, Any], int, int]]:
     from afterlogits.decoding.triton_kernels import accept, beam_select, decide_and_draw, exact_row, penalise, row_stats
-    from afterlogits.postprocess.triton_kernels import panoptic
+    from afterlogits.postprocess.triton_kernels import mask_levels, panoptic
 
     draws = [
         (f"{name}, {kind}", kernel, {**constants, "SEEDED": seeded, "HARDWARE": True}, 8, spills)
@@ -60,6 +60,7 @@ def _kernels() -> list[tuple[str, Any, dict[str, Any], int, int]]:
         ("merge_beams", beam_select.merge_beams_kernel, {"SIZE": 64}, 4, 0),
         ("penalise_seen", penalise.penalise_seen_kernel, {"EMPTY": True}, 4, 0),
         ("accept", accept.accept_kernel, {"PLACES": 64}, 4, 0),
+        ("mask_levels", mask_levels.mask_levels_kernel, {}, 4, 0),
         ("panoptic", panoptic.panoptic_kernel, {"SAME": False, "PLACE": 1, "INNER": 1, "OUTER": 1}, 4, 0),
         (
             "panoptic, nothing fused",
@@ -80,6 +81,7 @@ _POINTERS = {
     "counts": "*i32", "frequency": "*fp32", "presence": "*fp32", "bias": "*fp32", "values": "*fp32", "best": "*fp32",
     "parent": "*i64", "token": "*i64", "largest": "*fp32",
     "penalty": "*fp64", "empty": "*i1", "planes": "*fp32", "order": "*i64", "winners": "*i32", "areas": "*i32",
+    "masks": "*i1", "sides": "*i32",
     "covers": "*i32", "row_scale": "fp32", "column_scale": "fp32", "threshold": "fp32",
     "tied": "*i8", "chosen": "*i64", "drafts": "*i64", "taken": "*i64",
 }  # fmt: skip
@@ -103,6 +105,8 @@ def entries(dtype: str) -> list[Entry]:
             types["counts"] = "*i64"
         if name == "penalise_seen":
             types["scratch"] = "*fp32"
+        if name == "mask_levels":
+            types |= {"logits": "*fp32", **dict.fromkeys(("level", "high", "low"), "fp32")}
         if name.startswith("panoptic"):
             types |= {"scores": "*fp32", "count": "*i64"}
         elif "winners" in types:

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from unittest import mock
 
+import pytest
+
 from tests.pretend_cuda import test_tasks
 from tests.programs.device_counts import command
 
 _MARK = "<!-- tasks -->"
+WITH_KERNELS = ", with kernels"
 # Waits a batch on 28 November 2026, where they were not one. Others' own methods were not counted then.
 BEFORE = {
     "maskformer": 50,
@@ -44,16 +47,21 @@ def counted() -> dict[str, float]:
         runs += [partial(test_tasks.test_tasks_of_this_package, task) for task in test_tasks.FURTHER]
         for run in runs:
             run()
-    return found
+        by_torch = dict(found)
+        for name in test_tasks.KERNELS:
+            with pytest.MonkeyPatch.context() as patch:
+                test_tasks.test_segmentation_by_kernels(name, folder, patch)
+    return by_torch | {f"{name}{WITH_KERNELS}": found[name] for name in test_tasks.KERNELS}
 
 
 def markdown(found: dict[str, float]) -> str:
     """The tasks that wait or waited more than once, and how many others there are."""
-    listed = {name: waits for name, waits in found.items() if waits > 1 or name in BEFORE}
+    before = BEFORE | {f"{name}{WITH_KERNELS}": BEFORE[name] for name in test_tasks.KERNELS}
+    listed = {name: waits for name, waits in sorted(found.items()) if waits > 1 or name in before}
     lines = ["| task or model | waits a batch | before | at most |", "|---|---|---|---|"]
     for name, waits in listed.items():
-        before = f"{BEFORE[name]:g}" if name in BEFORE else "-"
-        lines.append(f"| {name} | {waits:.3g} | {before} | {test_tasks.MOST.get(name, 1):g} |")
+        earlier = f"{before[name]:g}" if name in before else "-"
+        lines.append(f"| {name} | {waits:.3g} | {earlier} | {test_tasks.MOST.get(name, 1):g} |")
     others = [waits for name, waits in found.items() if name not in listed]
     once = sum(waits == 1 for waits in others)
     return "\n".join(
