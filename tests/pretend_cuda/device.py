@@ -79,8 +79,9 @@ def pretend_cuda() -> Iterator[Counts]:
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         stack.enter_context(mock.patch.dict(os.environ, {"AFTERLOGITS_KERNELS": "off"}))  # triton has no such device
-        # A build of torch with CUDA would ask its driver which kernels for attention this device has.
+        # A build of torch with CUDA would ask its driver which kernels for attention this device has, and take cuDNN's.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(_Mode())
         COUNTS.reset()
         try:
