@@ -21,15 +21,31 @@ from .text_engine import AskedText
 
 # Parameters of text generation that say what to tell of, not what to generate.
 _TELLING = ("details", "seed", "best_of", "top_n_tokens", "truncate")
+_MOST_NESTED = 200  # lists and objects in one another: a few calls each of whoever walks through them
 
 
 def read_json(content: bytes) -> Any:
-    """A body as JSON. Raises Refused (400) for anything else, NaN and numbers that are no numbers included."""
+    """A body as JSON. Raises Refused (400) for anything else, NaN, numbers that are no numbers and what is nested too
+    deep included."""
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return _loaded(content)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise Refused(400, f"body must be JSON: {reason[:200]}") from None
+
+
+def _loaded(content: bytes) -> Any:
+    """JSON of a bounded depth: how deep Python's own parser reads depends on its version and on the stack."""
+    value = json.loads(content, parse_constant=_no_constant)
+    if content.count(b"[") + content.count(b"{") <= _MOST_NESTED:
+        return value
+    level, depth = [[value]], -1
+    while level and depth <= _MOST_NESTED:
+        held = (each.values() if isinstance(each, dict) else each for each in level)
+        level, depth = [one for each in held for one in each if isinstance(one, list | dict)], depth + 1
+    if depth > _MOST_NESTED:
+        raise RecursionError
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -125,7 +141,7 @@ def _seed(value: Any) -> int | None:
 def _value(text: str) -> Any:
     """A parameter of an address: JSON where it is JSON, else the text itself."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _loaded(text.encode())
     except (ValueError, RecursionError):
         return text
 

@@ -98,7 +98,7 @@ def _sent(index: Any) -> Any:
     """An index with its lists as tensors of the device, each of which is a copy that the host waits for."""
     if isinstance(index, list):
         COUNTS.wait("index from a list")
-        return PretendTensor(new_tensor(index))
+        return PretendTensor(new_tensor(index) if index else new_tensor(index, dtype=torch.int64))  # as torch takes it
     return tuple(_sent(part) for part in index) if isinstance(index, tuple) else index
 
 

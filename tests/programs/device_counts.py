@@ -128,7 +128,10 @@ def prompt() -> dict[str, Tensor]:
 
 
 class Decoding:
-    """Counts what a call costs beside the forward passes of its model, which is watched while this is entered."""
+    """Counts what a call costs beside the forward passes of its model, which is watched while this is entered.
+
+    And beside the number that transformers 4 reads on the host when it prepares the inputs of one.
+    """
 
     def __init__(self, model: Any, counts: Counts):
         self.model, self.counts, self._inside = model, counts, (0, 0, 0)
@@ -144,11 +147,20 @@ class Decoding:
             self._inside = tuple(sum_ + after - first for sum_, after, first in spent)  # type: ignore[assignment]
             return found
 
-        self.model.forward = watched
+        prepare = self.model.prepare_inputs_for_generation
+
+        @functools.wraps(prepare)
+        def prepared(*args: Any, **kwargs: Any) -> Any:
+            before = self.counts.totals()[0]
+            found = prepare(*args, **kwargs)
+            self._inside = (self._inside[0] + self.counts.totals()[0] - before, *self._inside[1:])
+            return found
+
+        self.model.forward, self.model.prepare_inputs_for_generation = watched, prepared
         return self
 
     def __exit__(self, *error: object) -> None:
-        del self.model.forward
+        del self.model.forward, self.model.prepare_inputs_for_generation
 
     def of_step(self, run: Callable[[int], Any], short: int, long: int) -> tuple[float, ...]:
         """Waits, late waits and operations of a step."""

@@ -1,7 +1,8 @@
 """How often a round of speculation on a device waits: what drafts, how it is drawn, one row and several.
 
 A round is one reading of guesses by the large model. A number is the difference between runs of 22 and of 8 tokens
-divided by the difference of their rounds, beside the forward passes of both models.
+divided by the difference of their rounds, beside the forward passes of both models, and beside the number that
+transformers 4 reads when it prepares the inputs of one.
 """
 
 import functools
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -52,6 +54,7 @@ def _watched(model: Any, counts: Counts) -> Iterator[_Watch]:
     """Counts the passes of all models of the class of ``model``, its first layers and its draft among them."""
     kind, watch = type(model), _Watch()
     forward: Callable[..., Any] = kind.forward
+    prepare: Callable[..., Any] = kind.prepare_inputs_for_generation
 
     @functools.wraps(forward)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -62,11 +65,15 @@ def _watched(model: Any, counts: Counts) -> Iterator[_Watch]:
         watch.rounds += self.config is model.config
         return found
 
-    kind.forward = counted
-    try:
+    @functools.wraps(prepare)
+    def prepared(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = counts.totals()[0]
+        found = prepare(self, *args, **kwargs)
+        watch.inside = (watch.inside[0] + counts.totals()[0] - before, *watch.inside[1:])
+        return found
+
+    with mock.patch.multiple(kind, forward=counted, prepare_inputs_for_generation=prepared):
         yield watch
-    finally:
-        kind.forward = forward
 
 
 def round_table(rows: int, cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tuple[float, ...]]:

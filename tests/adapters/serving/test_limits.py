@@ -32,7 +32,11 @@ def base(ner, writer):
     ("body", "status", "words"),
     [
         (b"{", 400, "body must be JSON"),
-        (b"[" * 2000, 400, "nested too deep"),
+        (b"[" * 2000 + b"]" * 2000, 400, "nested too deep"),
+        (b'{"inputs": ' + b"[" * 200 + b"]" * 200 + b"}", 400, "nested too deep"),
+        (b'{"inputs": ' + b"[" * 199 + b"]" * 199 + b"}", 422, "text must be a string; got list"),
+        (b'{"inputs": ' + b'{"a":' * 199 + b"[]" + b"}" * 200, 400, "nested too deep"),
+        (b'{"inputs": ["' + b"[" * 300 + b'", 3]}', 422, "input 1: text must be a string; got int"),
         (b'{"inputs": NaN}', 400, "NaN is no JSON"),
         (b'{"inputs": ' + b"1" * 4000 + b"}", 422, "must be a string"),
         (b"\xff\xfe{}", 400, "body must be JSON"),

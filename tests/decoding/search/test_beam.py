@@ -243,7 +243,6 @@ def test_sampled_candidates_follow_the_stream(
     assert torch.equal(values, total.gather(1, where))
 
 
-@known_stream
 def test_drawn_candidates_in_the_order_of_their_scores() -> None:
     """Item 0 was drawn as -3, -1, -2: the second first. Scores, beams and tokens stay together."""
     drawn = torch.tensor([[-3.0, -1.0, -2.0]]), torch.tensor([[0, 1, 0]]), torch.tensor([[7, 8, 9]])
@@ -251,6 +250,7 @@ def test_drawn_candidates_in_the_order_of_their_scores() -> None:
     assert (scores.tolist(), beam.tolist(), token.tolist()) == ([[-1, -2, -3]], [[1, 0, 0]], [[8, 9, 7]])
 
 
+@known_stream
 def test_few_candidates_are_drawn_without_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a top-k of 50 the whole distribution is never made: the operations over [K * V] do not run."""
     logits = torch.randn((6, 5000), generator=torch.Generator().manual_seed(0)) * 3
