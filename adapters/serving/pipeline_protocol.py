@@ -39,7 +39,8 @@ def _loaded(content: bytes) -> Any:
     value = json.loads(content, parse_constant=_no_constant)
     if content.count(b"[") + content.count(b"{") <= _MOST_NESTED:
         return value
-    level, depth = [[value]], -1
+    level: list[Any] = [[value]]
+    depth = -1
     while level and depth <= _MOST_NESTED:
         held = (each.values() if isinstance(each, dict) else each for each in level)
         level, depth = [one for each in held for one in each if isinstance(one, list | dict)], depth + 1
