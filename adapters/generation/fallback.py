@@ -45,6 +45,15 @@ class FallbackEngine(WordTimes, EncoderReuse, Engine):
             pending.open([int(clip) for clip in bound.arguments["batch_idx_map"]])
         return super().generate_with_fallback(*arguments, **options)
 
+    @staticmethod
+    def _maybe_reduce_batch(
+        input_features: Any, seek: Any, max_frames: Any, cur_bsz: int, batch_idx_map: list[int]
+    ) -> tuple[Any, int, list[int]]:
+        """The features of the clips that go on, copied once, and not once more for every clip that has ended."""
+        on = [place for place, clip in enumerate(batch_idx_map) if seek[clip] < max_frames[clip]]
+        features = input_features if len(on) == cur_bsz else input_features[on]
+        return features, len(on), [batch_idx_map[place] for place in on]
+
     def _need_fallback(self, *arguments: Any, **options: Any) -> Any:
         found = super()._need_fallback(*arguments, **options)
         pending = current_pending()

@@ -58,6 +58,8 @@ def from_array(array: Any, *, input_data_format: str | None = None) -> Any:
     from PIL import Image
 
     values = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
+    if values.size == 0:
+        raise ValueError(f"image must have pixels; got shape {tuple(array.shape)}")
     if values.ndim == 2:
         values = values[..., None]
     elif values.ndim != 3:

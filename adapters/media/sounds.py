@@ -138,7 +138,7 @@ def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
     if "sampling_rate" not in source:
         raise ValueError("audio must be a dict with sampling_rate beside raw or array; got none")
     found = source["sampling_rate"]
-    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or found <= 0:
+    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not 0 < found < np.inf:
         raise ValueError(f"sampling_rate must be a number above 0; got {found!r}")
     name = "raw" if source.get("raw") is not None else "array"
     if source.get(name) is None:
@@ -149,13 +149,23 @@ def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
     given = resampled(samples, int(found), rate)
     stride = source.get("stride")
     if stride is not None:
-        left, right = stride
+        left, right = _stride(stride)
         if left + right > len(given):
             raise ValueError(f"stride must leave samples of the sound; got {left} + {right} of {len(given)}")
         ratio = rate / found if found != rate else 1
         stride = (len(given), round(left * ratio), round(right * ratio))
     label = Path(source["path"]).name if isinstance(source.get("path"), str) else "sound"
     return Sound(given, rate, stride, extra, label)
+
+
+def _stride(stride: Any) -> tuple[int, int]:
+    if (
+        not isinstance(stride, list | tuple)
+        or len(stride) != 2
+        or not all(isinstance(n, int | np.integer) for n in stride)
+    ):
+        raise TypeError(f"stride must be two counts of samples, of the context at the left and right; got {stride!r}")
+    return stride[0], stride[1]
 
 
 def _as_array(samples: Any) -> Samples:

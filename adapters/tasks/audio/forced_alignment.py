@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ....postprocess.audio.alignment import STAR, align_ctc
 from ...media.sounds import Sound, read_sound, weigh_sound
 from ...running.batching import Batch
-from ...running.inputs import as_call, non_empty_text
+from ...running.inputs import as_call, field_of, non_empty_text
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.runner import Call, Loaded, Prepared, Task
@@ -67,9 +67,9 @@ def check(loaded: Loaded, options: AlignmentOptions) -> AlignmentOptions:
 
 
 def parse(loaded: Loaded, item: Any, options: AlignmentOptions) -> Spoken:
-    if not isinstance(item, Mapping) or "text" not in item:
-        raise ValueError(f"item must be a dict with a recording and its text; got {type(item).__name__}")
-    text = non_empty_text("text", item["text"])
+    if not isinstance(item, Mapping):
+        raise TypeError(f"item must be a dict with a recording and its text; got {type(item).__name__}")
+    text = non_empty_text("text", field_of(item, "text"))
     rest = {name: value for name, value in item.items() if name != "text"}
     sound = read_sound(
         rest,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....postprocess.transfers import received, sent
 from ...generation.install import generate
+from ...media.sources import shown
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
 from ...running.options import require
@@ -117,6 +118,10 @@ def _encode(loaded: Loaded, text: str, options: TextToAudioOptions) -> Mapping[s
     if options.processor_kwargs is not None:
         given["processor_kwargs"] = options.processor_kwargs
     found: Mapping[str, Any] = tokenize(_preprocessor(loaded), [text], **given, return_tensors="pt")
+    require(
+        "input_ids" not in found or found["input_ids"].numel() > 0,
+        f"text must have letters that the model knows; got {shown(text)}",
+    )
     return _as_computed(loaded, found)
 
 

@@ -66,7 +66,7 @@ def parse(loaded: Loaded, item: Any, options: AnyToAnyOptions) -> Prompt:
     extractor = getattr(loaded.processor, "feature_extractor", None)
     if media.get("audio") is not None and extractor is not None:
         media["audio"] = _read_sounds(loaded, media["audio"], extractor.sampling_rate, options)
-    return Prompt(text=item["text"], media=media)
+    return Prompt(text=prompts.checked_text(item["text"]), media=media)
 
 
 def _read_sounds(loaded: Loaded, sounds: Any, rate: int, options: AnyToAnyOptions) -> Any:

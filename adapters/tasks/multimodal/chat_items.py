@@ -31,7 +31,7 @@ def chat_or_text(loaded: Loaded, item: Any, options: PromptOptions, *, fields: s
         return _allowed(prompts.as_chat(item), options)
     prompts.tell_of_chats(loaded)
     if isinstance(item, str | list | tuple):
-        return Prompt(text=item, media=media)
+        return Prompt(text=prompts.checked_text(item), media=media)
     if not isinstance(item, Mapping):
         raise TypeError(f"item must be a text, a chat or a dict with {fields}; got {type(item).__name__}")
     require("text" in item, "item must have a field 'text'; got none")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....postprocess.multimodal.decisions import answer_question, option_probabilities
 from ....postprocess.transfers import sent
+from ...media.sources import shown
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
 from ...running.options import require
@@ -38,11 +39,20 @@ def read(inputs: Any = None, questions: Any = None, assets: Any = None, **option
 
 def parse(loaded: Loaded, item: Any, options: DecisionOptions) -> dict[str, Any]:
     if isinstance(item, str):
-        item = json.loads(item)
+        try:
+            item = json.loads(item)
+        except ValueError as error:
+            wanted = "request must be a dict with state and questions, or its JSON"
+            raise ValueError(f"{wanted}; got {shown(item)}: {error}") from None
     if not isinstance(item, Mapping):
         raise TypeError(f"request must be a dict with state and questions, or its JSON; got {type(item).__name__}")
     for name in ("state", "questions"):
         require(name in item, f"request must have a field {name!r}; got none")
+    asked = item["questions"].items() if isinstance(item["questions"], Mapping) else ()
+    for name, question in asked:
+        kind = question.get("type", "") if isinstance(question, Mapping) else ""
+        if not isinstance(kind, str):
+            raise TypeError(f"type of question {name!r} must be a text; got {kind!r}")
     return dict(item)
 
 
@@ -91,7 +101,12 @@ def encode(loaded: Loaded, items: Sequence[dict[str, Any]], options: DecisionOpt
     config = config_of(loaded, options)
     prepared = []
     for item in items:
-        prompts = config.prepare_inputs(item, loaded.processor or loaded.tokenizer)
+        try:
+            prompts = config.prepare_inputs(item, loaded.processor or loaded.tokenizer)
+        except TypeError as error:
+            if "JSON serializable" not in str(error):
+                raise
+            raise TypeError(f"request must hold what JSON can hold; got one where {error}") from None
         rows = [_row(loaded, dict(inputs), questions) for inputs, questions in prompts]
         prepared.append(Prepared(rows, item))
     return prepared

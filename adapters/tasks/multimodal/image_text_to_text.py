@@ -45,7 +45,7 @@ def parse(loaded: Loaded, item: Any, options: PromptOptions) -> Prompt:
         return prompt
     pictures = item.get("images", item.get("image"))
     require(pictures is not None, "item must have a field 'images'; got none")
-    return Prompt(text=item["text"], media={"images": read_pictures(loaded, pictures, options)})
+    return Prompt(text=prompts.checked_text(item["text"]), media={"images": read_pictures(loaded, pictures, options)})
 
 
 def forward(loaded: Loaded, batch: Batch, options: PromptOptions) -> Sequence[Any]:

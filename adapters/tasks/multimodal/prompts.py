@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...generation.install import generate
+from ...media.sources import shown
 from ...running.batching import Batch, Row
 from ...running.options import require
 from ...running.runner import Loaded, Prepared
@@ -82,7 +83,26 @@ class PromptOptions:
 
 
 def as_chat(item: Any) -> Prompt:
-    return Prompt(checked_chat(item))
+    """A chat, each of whose messages has a text or a list of parts that say their type."""
+    messages = checked_chat(item)
+    for place, message in enumerate(messages):
+        content = message["content"]
+        if not (content is None or isinstance(content, str | list | tuple)):
+            raise ValueError(f"content of a message must be a text or a list of parts; got {content!r} at {place}")
+        for part in () if content is None or isinstance(content, str) else content:
+            if not isinstance(part, Mapping) or "type" not in part:
+                raise ValueError(f"every part of a message must be a dict with a type; got {part!r} at {place}")
+    return Prompt(messages)
+
+
+def checked_text(text: Any) -> Any:
+    """A text or several of them, as they are."""
+    several = isinstance(text, list | tuple) and len(text) > 0
+    if not isinstance(text, str) and not (several and all(isinstance(each, str) for each in text)):
+        raise ValueError(
+            f"item must be a text, texts, or a chat whose messages have a role and a content; got {shown(text)}"
+        )
+    return text
 
 
 def continues(prompt: Prompt, options: PromptOptions) -> bool:

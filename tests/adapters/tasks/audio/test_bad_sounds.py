@@ -5,7 +5,7 @@ import pytest
 
 from afterlogits.adapters.pipelines import pipeline
 from tests.adapters.tasks.parity import both
-from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, wav2vec2, whisper
+from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, vits, wav2vec2, whisper
 
 GOOD = noise(1.0, 1)
 BAD = {
@@ -14,6 +14,12 @@ BAD = {
     "a broken file": (b"RIFFnothing", "audio must be a recording that soundfile"),
     "channels last": (np.zeros((900, 2)), "audio must have at most two channels; got shape (900, 2)"),
     "no rate": ({"raw": GOOD}, "audio must be a dict with sampling_rate beside raw or array; got none"),
+    "a rate of infinity": ({"raw": GOOD, "sampling_rate": np.inf}, "sampling_rate must be a number above 0; got inf"),
+    "a rate of NaN": ({"raw": GOOD, "sampling_rate": np.nan}, "sampling_rate must be a number above 0; got nan"),
+    "one stride": (
+        {"raw": GOOD, "sampling_rate": 16_000, "stride": 3},
+        "stride must be two counts of samples, of the context at the left and right; got 3",
+    ),
     "a number": (3.5, "audio must be a path, bytes"),
     "an address": ("http://localhost/a.wav", "audio must not be a web address unless allow_urls=True"),
 }
@@ -61,6 +67,34 @@ def test_samples_that_are_no_numbers_answer_as_there_with_a_warning():
         ctc()(broken)
     found = ctc(compat=False)([GOOD, broken], on_error="record")
     assert found[1]["error"] == "audio must hold finite samples; got nan at sample 7"
+
+
+def test_texts_that_cannot_be_aligned_cost_no_other():
+    model, extractor = wav2vec2()
+    align = pipeline("forced-alignment", model=model, tokenizer=ctc_tokenizer(), feature_extractor=extractor)
+    good = {"audio": GOOD, "text": "the sea"}
+    found = align([good, {"audio": GOOD}, 3, good], on_error="record")
+    assert [each.get("error") for each in found] == [
+        None,
+        "item must have a field 'text'; got fields 'audio'",
+        "item must be a dict with a recording and its text; got int",
+        None,
+    ]
+    assert found[0] == found[3]
+
+
+def test_texts_that_cannot_be_spoken_cost_no_other():
+    model, tokenizer = vits()
+    speak = pipeline("text-to-audio", model=model, tokenizer=tokenizer)
+    found = speak(["hello there", "  ", "", "漢字", None, "hello"], on_error="record")
+    assert [each.get("error") for each in found] == [
+        None,
+        "text must have letters that the model knows; got '  '",
+        "text must not be empty; got ''",
+        "text must have letters that the model knows; got '漢字'",
+        "text must be a string or a chat; got NoneType",
+        None,
+    ]
 
 
 WRONG = [
