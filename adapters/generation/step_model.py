@@ -155,7 +155,13 @@ class AutoStepModel:
 
     @property
     def may_step_back(self) -> bool:
-        """Whether the next step can be undone: its inputs are made here, its cache is plain."""
+        """Whether the next step can be undone: its inputs are made here, its cache is plain, and the logits of the step
+        before outlive it, which those of a caller's compiled forward need not."""
+        model = self.model
+        if getattr(model, "_compiled_call_impl", None) is not None or hasattr(
+            model.forward, "_torchdynamo_orig_callable"
+        ):
+            return False
         return self.takes_several and all(type(one).__name__ == "DynamicLayer" for one in self._own_cache().layers)
 
     def step_back(self) -> None:

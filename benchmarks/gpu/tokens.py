@@ -92,14 +92,20 @@ def _unlike(check: Check, logits: Tensor, distinct: Tensor, options: dict[str, A
 
 
 def stream_as_transformers(check: Check) -> None:
-    """Tokens and generator state of a draw without seeds against transformers' processors and multinomial here."""
+    """Tokens and generator state of a draw without seeds against transformers' processors and multinomial here; once
+    more with the kernels' doubt heard after the draw, as loops hear it."""
     vocab_size = sizes(check)[0][-1]
     logits = shapes_of_rows(8, vocab_size).to(check.device)
     for options in OPTIONS:
         warp = library.warpers(**options)
-        sides = (partial(library.draw, warp, logits), partial(sample, logits, SamplingParams(**options)))
-        (theirs, their_state), (ours, our_state) = (_three_draws(check, draw) for draw in sides)
-        check.equal(f"stream, {options}", theirs == ours and their_state == our_state)
+        params = SamplingParams(**options)
+        sampler = Sampler(params, batch_size=len(logits), vocab_size=vocab_size, device=check.device)
+        sampler.settles_late = True
+        theirs = _three_draws(check, partial(library.draw, warp, logits))
+        check.equal(f"stream, {options}", theirs == _three_draws(check, partial(sample, logits, params)))
+        again = list[bool]()
+        found = _three_draws(check, partial(_settled, sampler, logits, again))
+        check.equal(f"stream, heard late, {options}", theirs == found, f"{sum(again)} of 3 draws were others'")
 
 
 def _three_draws(check: Check, draw: Callable[[], Tensor]) -> tuple[list[list[int]], float]:
@@ -107,6 +113,14 @@ def _three_draws(check: Check, draw: Callable[[], Tensor]) -> tuple[list[list[in
     torch.manual_seed(7)
     drawn = [draw().tolist() for _ in range(3)]
     return drawn, torch.rand(1, device=check.device).item()
+
+
+def _settled(sampler: Sampler, logits: Tensor, again: list[bool]) -> Tensor:
+    """A draw's tokens, or those that should have been drawn; ``again``: whether they were others."""
+    drawn = sampler.select(logits, step=0)
+    settled = sampler.settle()
+    again.append(settled is not None)
+    return drawn if settled is None else settled
 
 
 def bad_rows(check: Check) -> None:
@@ -217,6 +231,7 @@ def no_wait_in_a_step(check: Check) -> None:
     logits = workloads.peaked(8, sizes(check)[0][0], device=check.device)
     seeds = torch.arange(8, device=check.device)
     cases: tuple[tuple[str, dict[str, Any], bool], ...] = (
+        ("torch's stream, top-k 50 + top-p 0.95, kernels, heard late", {"top_k": 50, "top_p": 0.95}, True),
         ("greedy", {"temperature": 0.0}, True),
         ("seeds, top-k 50 + top-p 0.95, kernels", {"top_k": 50, "top_p": 0.95}, True),
         ("seeds, top-p 0.9, kernels", {"top_p": 0.9}, True),
@@ -225,8 +240,11 @@ def no_wait_in_a_step(check: Check) -> None:
     for name, options, on in cases:
         with kernels(on):
             params = SamplingParams(**options)
-            sampler = Sampler(params, batch_size=8, vocab_size=logits.shape[1], device=check.device, seeds=seeds)
+            its = None if "stream" in name else seeds
+            sampler = Sampler(params, batch_size=8, vocab_size=logits.shape[1], device=check.device, seeds=its)
+        sampler.settles_late = True
         sampler.select(logits, step=0)
+        sampler.settle()
         found = "no wait"
         if check.device.type == "cuda":
             torch.cuda.set_sync_debug_mode("error")

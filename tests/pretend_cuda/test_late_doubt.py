@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from afterlogits.decoding import Sampler, SamplingParams
 from afterlogits.decoding.sampling import device_draw, kernel_draw
 from afterlogits.decoding.sampling.reference_draw import noise_like
 from afterlogits.decoding.triton_kernels.decide_and_draw import DOUBT
@@ -35,6 +36,7 @@ STREAM: dict[str, dict[str, Any]] = {
         "bad_words_ids": [[4], [5, 6]],
         "compact": True,
     },
+    "DoLa": {"do_sample": True, "top_k": 0, "dola_layers": "low"},
     # Read in the step: somebody is told of the token.
     "returned": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True},
 }
@@ -120,3 +122,21 @@ def test_a_step_waits_for_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
             late.append(counts.late)
     assert found[0] == found[1]
     assert late[1] - late[0] <= 3 * 12
+
+
+def test_doubts_of_seeded_draws_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three draws of two rows, all of them in doubt: six, and nothing is waited for before somebody asks."""
+    logits = torch.randn(2, 29, generator=torch.Generator().manual_seed(0))
+    flags = torch.full((2,), DOUBT, dtype=torch.int32)
+    with pretend_cuda() as counts, monkeypatch.context() as patch:
+        StandIn(0.0).install(patch)
+        there, doubtful = on_device(logits), on_device(flags)
+        patch.setattr(
+            kernel_draw, "draw_rows", lambda logits, *given, **more: Drawn(logits.argmax(1), doubtful, logits.amax(1))
+        )
+        sampler = Sampler(SamplingParams(top_p=0.9), batch_size=2, vocab_size=29, device="cuda:0", seeds=[1, 2])
+        counts.reset()
+        for step in range(3):
+            sampler.select(there, step=step)
+        assert counts.waits.total() == 0
+        assert sampler.doubts == 6
