@@ -62,6 +62,9 @@ def _plain_names(folder: Path) -> None:
         said = {key: value for key, value in said.items() if key not in drop}
         if "dtype" in said:
             said["dtype"] = "float32"
+        for part in said.values():  # transformers 4 gives a part its attention itself, and refuses to be told
+            if isinstance(part, dict):
+                part.pop("attn_implementation", None)
         if "image_processor_type" in said:
             said["image_processor_type"] = said["image_processor_type"].removesuffix("Pil").removesuffix("Fast")
         path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
