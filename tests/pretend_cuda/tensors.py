@@ -279,9 +279,16 @@ def counted_builder(build: Callable[..., Tensor], kind: str) -> Callable[..., Te
             return build(data, *args, device=device, **options)
         COUNTS.wait(f"torch.{kind} on the device")
         COUNTS.launch("copy_", 1)
-        return PretendTensor(build(data, *args, **options))
+        return PretendTensor(build(_read(data), *args, **options))
 
     return built
+
+
+def _read(data: Any) -> Any:
+    """Lists with the numbers of the device in them read on the host."""
+    if isinstance(data, list | tuple):
+        return [_read(each) for each in data]
+    return data.tolist() if isinstance(data, PretendTensor) else data
 
 
 def any_pretend(values: Iterable[Any]) -> bool:

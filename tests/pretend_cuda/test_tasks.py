@@ -12,7 +12,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -27,10 +26,7 @@ from tests.pretend_cuda.test_postprocess import twins_for_kernels
 from tests.programs import audio_pipeline_parity as audio
 from tests.programs import vision_pipeline_parity as vision
 
-pytestmark = [
-    pytest.mark.skipif(transformers.__version__.startswith("4."), reason="the models are those of transformers 5"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore")
 TEXTS = ["Ada Lovelace works for Acme Inc.", "Paris was near New York City and London", "the river in Berlin", "Maria"]
 MASKED = ["Paris was [MASK] London", "the [MASK] in [MASK] near", "[MASK] works", "Ada [MASK] Acme"]
 QUESTIONS = [{"question": "where was Ada", "context": text} for text in TEXTS]
