@@ -85,9 +85,9 @@ class SequenceBiasTable:
             columns.append([column for column, _ in entries])
             order.append([terms + [nowhere] * (rounds - len(terms)) for _, terms in entries])
         self.columns = torch.tensor(columns, dtype=torch.int64, device=device)
-        # [M], columns that are no spares; and what the kernel is given, kept where all sequences are single tokens.
+        # [M], columns that are no spares; and what the kernel is given for so many rows of a type.
         self._lengths = sent(torch.tensor([len(stack) for stack in stacks]), torch.device(device))
-        self._added: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._laid_out: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
         self._order = torch.tensor(order, dtype=torch.int64, device=device).reshape(*self.columns.shape, rounds)
         self._order = self._order.permute(2, 0, 1).contiguous()
 
@@ -101,15 +101,16 @@ class SequenceBiasTable:
         return logits.scatter_(1, columns, logits.gather(1, columns) + total)
 
     def _by_kernel(self, logits: Tensor, token_ids: Tensor) -> Tensor:
-        """The same in one launch; what single tokens add is formed once for the rows."""
+        """The same in one launch; columns, and what single tokens add to them, are laid out once for the rows."""
         key = (logits.shape[0], logits.dtype)
-        if key not in self._added:
+        if key not in self._laid_out:
             total, columns = self._totals(token_ids, logits)
             used = self._lengths if self._of_row is None else self._lengths[self._of_row]
-            self._added = {key: (total.float(), columns.contiguous(), used.expand(key[0]).contiguous())}
-        total, columns, used = self._added[key]
+            self._laid_out = {key: (total.float(), columns.contiguous(), used.expand(key[0]).contiguous())}
+            return penalise(logits, *self._laid_out[key][1:], bias=self._laid_out[key][0])
+        total, columns, used = self._laid_out[key]
         if self.context_length:
-            self._added = {}
+            total = self._totals(token_ids, logits)[0].float()
         return penalise(logits, columns, used, bias=total)
 
     def _totals(self, token_ids: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,7 +142,7 @@ class SequenceBiasTable:
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep these rows, which may repeat or change order."""
-        self._added = {}
+        self._laid_out = {}
         if self._of_row is not None:
             self._of_row = self._of_row[rows]
 

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import generate
+from afterlogits.decoding.processors import bias_table, penalties
 from tests.builders.seeded_models import repeating_prompts, seeded_model
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
-from tests.programs.device_counts import CASES, generation_table
+from tests.programs.device_counts import CASES, Case, generation_table
 
 DRAWN = {"do_sample": True, "top_k": 0}
 SEEDS = {"seeds": [5, 6, 7]}
@@ -111,3 +112,21 @@ def test_steps_wait_for_nothing() -> None:
         assert ours[0] <= waits and ours[1] <= late, (name, ours)
         if theirs is not None:
             assert ours[2] <= theirs[2], (name, ours, theirs)
+
+
+def test_penalties_and_bans_of_kernels_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one operation in each kernel's place: greedy's nine, one, and three that keep the table of seen tokens."""
+
+    def launched(logits: Tensor, *given: Any, **more: Any) -> Tensor:
+        return logits.mul_(1.0)
+
+    for module, names in ((penalties, ("penalise", "penalise_seen")), (bias_table, ("penalise",))):
+        monkeypatch.setattr(module, "takes", lambda logits: True)
+        for name in names:
+            monkeypatch.setattr(module, name, launched)
+    cases = {"repetition_penalty": 1.2, "bad_words_ids": [[4], [9]]}
+    found = generation_table([Case(name, {name: value}) for name, value in cases.items()], peers=False)
+    assert {name: ours for name, (ours, _) in found.items()} == {
+        "repetition_penalty": (0, 1, 13),
+        "bad_words_ids": (0, 1, 10),
+    }
