@@ -165,7 +165,7 @@ def _stages(processors: Sequence[Any], history: History, *, greedy: bool) -> lis
     if type(processors[-1]) is not GrammarProcessor:
         return translate(processors, history)
     greedy = greedy and history.ids.device.type == "cpu"
-    return [*translate(processors[:-1], history), GrammarStage(processors[-1], history, greedy=greedy)]
+    return [*translate(processors[:-1], history), GrammarStage(processors[-1], history, greedy=greedy, together=True)]
 
 
 def _criterion(criterion: Any) -> Any:

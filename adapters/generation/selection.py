@@ -85,13 +85,19 @@ class GreedySelect:
 
 
 class GrammarStage:
-    """The stage of a grammar, whose first masks are made while the model reads the prompt."""
+    """The stage of a grammar, whose first masks are made while the model reads the prompt.
 
-    def __init__(self, grammar: GrammarProcessor, history: History, *, greedy: bool = False) -> None:
+    together: of one row of a running batch, whose rows begin their work together.
+    """
+
+    def __init__(
+        self, grammar: GrammarProcessor, history: History, *, greedy: bool = False, together: bool = False
+    ) -> None:
         self.grammar = grammar
         self.rule: GrammarStep | GreedyGrammar = (GreedyGrammar if greedy else GrammarStep)(
             grammar.matchers(history.batch_size), grammar.engine.vocab_size
         )
+        self.rule.together = together
         self.rule.begin()
 
     def apply(self, logits: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from typing import Generic, TypeVar
+from functools import cache, partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ..options.numpy_or_torch import Array
 from .bitmask import Kept, inside, mask_tokens_, on_host, prepared, put
 from .token_history import GrammarMatcher, TokenHistory
 
-__all__ = ["GrammarRows", "GrammarStep"]
+__all__ = ["GrammarRows", "GrammarStep", "go_on_together"]
 
 Found = TypeVar("Found")
 
@@ -26,36 +26,48 @@ class GrammarRows(Generic[Found]):
 
     From ``advance`` and ``select_rows`` on, ``_look`` finds what the next step needs, on another thread, while the
     caller runs the model; ``_found`` waits for it. A row whose grammar has ended is free: what follows its end token is
-    padding. jumps: whether ``certain`` will be asked after every ``advance``.
+    padding. jumps: whether ``certain`` will be asked after every ``advance``. together: whether this work is put off
+    until ``go_on_together`` begins it with that of others: handing over each by itself would take longer than it does.
     """
 
     def __init__(self, matchers: Sequence[GrammarMatcher | None]) -> None:
         self.rows = [None if matcher is None else TokenHistory(matcher) for matcher in matchers]
-        self.jumps = False
+        self.jumps = self.together = False
+        self._put_off: Callable[[], Found | None] | None = None
         self._coming: Future[Found | None] | None = None
         self._certain: Future[list[int | None] | None] = Future()
 
     def begin(self) -> None:
         """Begin the work for the first step."""
-        self._coming = worker().submit(self._look)
+        self._begin(self._look)
 
     def advance(self, token_ids: Tensor) -> None:
         """Append one token to every row: token_ids [N]. Reads them; the work for the next step is begun."""
         self._wait()
         self._certain = Future()
-        self._coming = worker().submit(self._go_on, token_ids.tolist(), self._certain)
+        self._begin(partial(self._go_on, token_ids.tolist(), self._certain))
+
+    def taken_over(self) -> tuple[Callable[[], Found | None], Future[Found | None]] | None:
+        """The work that was put off, for who promises to do it and to tell the future what was found."""
+        if self._put_off is None:
+            return None
+        work, self._put_off, self._coming = self._put_off, None, Future()
+        return work, self._coming
 
     def certain(self) -> list[int | None] | None:
         """The next token of each row, None for one that has ended; None where a row has a choice, free rows too.
 
         Heard as soon as the other thread knows it, which goes on to what else the step needs.
         """
-        return self._certain.result() if self.jumps else None
+        if not self.jumps:
+            return None
+        _do(self.taken_over())
+        return self._certain.result()
 
     def select_rows(self, rows: Tensor) -> None:
         """Make row i continue what was row ``rows[i]``."""
         # Beams change places between a choice and the tokens it made: what comes next is looked for after those.
-        told = self._coming is not None
+        told = self._coming is not None or self._put_off is not None
         self._wait()
         taken: set[int] = set()
         chosen: list[TokenHistory | None] = []
@@ -76,13 +88,21 @@ class GrammarRows(Generic[Found]):
     def _look(self) -> Found:
         raise NotImplementedError
 
+    def _begin(self, work: Callable[[], Found | None]) -> None:
+        if self.together:
+            self._put_off = work
+        else:
+            self._coming = worker().submit(work)
+
     def _found(self) -> Found:
         """What ``_look`` found for this step."""
+        _do(self.taken_over())
         found = None if self._coming is None else self._coming.result()
         self._coming = None
         return self._look() if found is None else found
 
     def _wait(self) -> None:
+        _do(self.taken_over())
         if self._coming is not None:
             self._coming.result()
             self._coming = None
@@ -167,6 +187,25 @@ class GrammarStep(GrammarRows[list[int]]):
         for place in range(len(self._rooms), count):
             self._rooms[place] = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
         self._prepared = [prepared(bits[place], self._rooms[place], self.vocab_size) for place in range(count)]
+
+
+def go_on_together(rules: Iterable[GrammarRows[Any]]) -> None:
+    """Begin the work that ``rules`` have put off, all of it at once."""
+    jobs = [job for rule in rules if (job := rule.taken_over()) is not None]
+    if jobs:
+        worker().submit(_do, *jobs)
+
+
+def _do(*jobs: tuple[Callable[[], Any], Future[Any]] | None) -> None:
+    """Do work and tell who waits for it, of what it raises too."""
+    for job in jobs:
+        if job is None:
+            continue
+        work, future = job
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
 
 
 def done(found: Found) -> Future[Found]:

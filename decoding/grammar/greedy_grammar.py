@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ..kernels.argmax import first_argmax
 from ..kernels.large_logits import GroupMaxima
 from ..options.numpy_or_torch import Array
 from .bitmask import allowed, few_allowed, mask_tokens_, on_host
-from .grammar_step import GrammarRows, done, has_spare_core, worker
+from .grammar_step import GrammarRows, done, has_spare_core
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GreedyChoice", "GreedyGrammar", "Outlook"]
@@ -241,7 +242,10 @@ class GreedyGrammar(GrammarRows[list["Outlook | None"]]):
         self._certain = Future()
         if self._accept(token_ids.tolist(), self._certain) is None:
             outlooks, masked = self._outlooks()
-            self._coming = worker().submit(_filled, outlooks, masked, self.vocab_size) if masked else done(outlooks)
+            if masked:
+                self._begin(partial(_filled, outlooks, masked, self.vocab_size))
+            else:
+                self._coming = done(outlooks)
 
     def _look(self) -> list[Outlook | None]:
         return _filled(*self._outlooks(), self.vocab_size)

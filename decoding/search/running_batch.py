@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..grammar.grammar_step import go_on_together
 from ..grammar.greedy_grammar import GreedyChoice
 from .row_choice import RowChoice
 from .row_requests import FinishedRow, RowRequest
@@ -184,6 +185,7 @@ class RunningBatch:
             gone.add(places[place])
         if gone:
             self._keep([place for place in range(len(self.rows)) if place not in gone])
+        go_on_together(row.rule for row in self.rows if row.rule is not None)
         return finished
 
     def _choose(self, logits: Tensor, rows: Sequence[RunningRow]) -> tuple[list[int], dict[int, Exception]]:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..grammar.grammar_step import GrammarRows
 from ..grammar.greedy_grammar import GreedyGrammar, Outlook
 from .history import History
 from .row_requests import FinishedRow, RowRequest, RowStage
@@ -29,11 +31,13 @@ class RunningRow:
         self._deadline = None if request.max_time is None else time.monotonic() + request.max_time
         self._history: History | None = None
         self.stages: Sequence[RowStage] = ()
-        self.grammar: GreedyGrammar | None = None  # the last stage's, where it chooses the token itself
+        self.rule: GrammarRows[Any] | None = None  # the last stage's grammar
+        self.grammar: GreedyGrammar | None = None  # the same, where it chooses the token itself
         if request.stages is not None or request.criteria:
             self._history = History(request.token_ids[None].long())
             self.stages = () if request.stages is None else request.stages(self._history)
             rule = getattr(self.stages[-1], "rule", None) if self.stages else None
+            self.rule = rule if isinstance(rule, GrammarRows) else None
             self.grammar = rule if isinstance(rule, GreedyGrammar) else None
 
     @property

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from afterlogits.decoding.grammar.grammar_step import GrammarStep
+from afterlogits.decoding.grammar.grammar_step import GrammarStep, go_on_together
 from afterlogits.decoding.grammar.token_history import TokenHistory
 
 VOCAB, END = 40, 39
@@ -87,6 +87,7 @@ def test_rows_that_part_join_and_leave(seed: int) -> None:
     rng = random.Random(seed)
     oracle = [rng.choice([None, Ladder(rng.randint(1, 9))]) for _ in range(rng.randint(1, 4))]
     step = GrammarStep([None if one is None else one.fork() for one in oracle], VOCAB)
+    step.together = rng.random() < 0.5
     for _ in range(12):
         dtype = rng.choice([torch.float32, torch.float64])
         found = kept(step.apply(torch.zeros(len(oracle), VOCAB, dtype=dtype)))
@@ -99,6 +100,8 @@ def test_rows_that_part_join_and_leave(seed: int) -> None:
             found = [found[row] for row in rows]
         tokens = [rng.choice(sorted(allowed)) for allowed in found]
         step.advance(torch.tensor(tokens))
+        if rng.random() < 0.5:
+            go_on_together([step])
         for one, token in zip(oracle, tokens, strict=True):
             if one is not None and not one.ended:
                 assert one.accept(token)
@@ -129,7 +132,7 @@ def test_tokens_that_are_certain() -> None:
 
 FORKED = """
 import os, signal, torch
-from afterlogits.decoding.grammar.grammar_step import GrammarStep
+from afterlogits.decoding.grammar.grammar_step import GrammarStep, go_on_together
 from tests.decoding.grammar.test_grammar_step import VOCAB, Ladder
 
 def masked():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from afterlogits.decoding.grammar.bitmask import allowed, few_allowed
+from afterlogits.decoding.grammar.grammar_step import go_on_together
 from afterlogits.decoding.grammar.greedy_grammar import GreedyGrammar
 
 
@@ -89,7 +90,7 @@ def test_equals_a_mask_and_an_argmax(seed: int) -> None:
     rows = rng.randint(1, 4)
     oracle = [rng.choice([None, Drawn(vocab, rng.randrange(99), rng.random() < 0.7)]) for _ in range(rows)]
     greedy = GreedyGrammar([None if one is None else one.fork() for one in oracle], vocab)
-    greedy.at_once = rng.random() < 0.5
+    greedy.at_once, greedy.together = rng.random() < 0.5, rng.random() < 0.5
     if rng.random() < 0.5:
         greedy.begin()
 
@@ -114,6 +115,8 @@ def test_equals_a_mask_and_an_argmax(seed: int) -> None:
         if rng.random() < 0.3:  # as beams do
             tokens = tokens[part()]
         greedy.advance(tokens)
+        if rng.random() < 0.5:
+            go_on_together([greedy])
         for row, one in enumerate(oracle):
             # Where nothing is allowed the token is 0, which is not allowed either: from then on the row is free.
             if one is not None and not one.ended and not one.accept(int(tokens[row])):
