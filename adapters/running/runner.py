@@ -17,7 +17,11 @@ import torch
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
+<<<<<<< HEAD
 from .linear_layers import LEAST_TOKENS, OneDnnLinear, gains_by_onednn
+=======
+from .onednn_products import OneDnnProducts, gains_by_onednn
+>>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN)
 from .reading import InFlight, Reading, begun, outputs_of
 
 T = TypeVar("T")
@@ -87,6 +91,7 @@ class Loaded:
         return found
 
     def run(self, **inputs: Any) -> Any:
+<<<<<<< HEAD
         """The model's outputs for a batch, its linear layers by whatever is fastest for them here."""
         sizes = [len(value) for value in inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
         with self.in_pass(min(sizes, default=1)):
@@ -111,6 +116,17 @@ class Loaded:
         if "by_onednn" not in self.findings:
             self.findings["by_onednn"] = gains_by_onednn(self.model)
         return OneDnnLinear() if rows > 1 and self.findings["by_onednn"] else nullcontext()
+=======
+        """The model's outputs for a batch, its matrix products by whatever is fastest for them here."""
+        with self.in_pass():
+            return self.model(**inputs)
+
+    def in_pass(self) -> AbstractContextManager[Any]:
+        """What a forward pass runs in, for methods of the model that are not its forward (onednn_products.py)."""
+        if "by_onednn" not in self.findings:
+            self.findings["by_onednn"] = gains_by_onednn(self.model)
+        return OneDnnProducts() if self.findings["by_onednn"] else nullcontext()
+>>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN)
 
 
 @dataclass(frozen=True)

@@ -52,22 +52,21 @@ class Axis:
 def linear_axis(source: int, target: int, dtype: torch.dtype) -> Axis:
     """The inputs and weights of ``F.interpolate(mode="bilinear", align_corners=False)`` along one axis.
 
-    The weights are read off torch's own result for a row of zeros and ones: they are exact whatever it multiplies and
-    rounds. Do not write into the result: it is kept.
+    The weights are read off torch's own result for three rows, each one at every third place: they are exact whatever
+    it multiplies and rounds. Do not write into the result: it is kept.
     """
-    ones = (torch.arange(source) % 2).to(dtype)
-    odd, even = (resize(row.view(1, 1, -1), (1, target))[0, 0] for row in (ones, 1 - ones))
+    thirds = (torch.arange(source) % 3 == torch.arange(3)[:, None]).to(dtype)
+    held = torch.stack([resize(row.view(1, 1, -1), (1, target))[0, 0] for row in thirds])  # [3, O]
     place = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
-    # Near a whole place, rounding decides between two cells: the weight tells which one torch took.
+    # Near a whole place, rounding decides between two cells: the third place has no weight in the one that torch took.
     guesses = (place.floor() + torch.tensor([[0.0], [-1.0], [1.0]], dtype=torch.float64)).clamp(0, source - 1).long()
-    weights = torch.where(guesses % 2 == 0, odd, even)
-    best = (guesses + weights - place).abs().argmin(dim=0, keepdim=True)
+    weights, others = held.gather(0, (guesses + 1) % 3), held.gather(0, (guesses + 2) % 3)
+    best = ((guesses + weights - place).abs() + 4 * (others != 0)).argmin(dim=0, keepdim=True)
     first = guesses.gather(0, best)[0]
-    low = first % 2 == 0
     second = (first + 1).clamp_max(source - 1)
     count = torch.bincount(first, minlength=source)
-    weights_of = torch.where(low, even, odd), torch.where(low, odd, even)
-    return Axis(first, second, *weights_of, count.cumsum(0) - count, count)
+    weight_first, weight_second = (held.gather(0, ((first + step) % 3)[None])[0] for step in (0, 1))
+    return Axis(first, second, weight_first, weight_second, count.cumsum(0) - count, count)
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,12 @@ class Upsampling:
                 step = torch.arange(len(owner)) - (ends - counts - done).index_select(0, owner)
                 wide = width.index_select(0, owner)
                 down = torch.div(step, wide, rounding_mode="floor")
-                yield self._pixels(
+                yield self.pixels_at(
                     top.index_select(0, owner) + down, left.index_select(0, owner) + step - down * wide, owner
                 )
             first = last
 
-    def _pixels(self, row: Tensor, column: Tensor, owner: Tensor) -> Pixels:
+    def pixels_at(self, row: Tensor, column: Tensor, owner: Tensor) -> Pixels:
         """The pixels at (row, column) [P] with the places of their four corners and the weights of both directions."""
         rows, columns = self.rows, self.columns
         top, bottom = (side.index_select(0, row) * columns.cells for side in (rows.first, rows.second))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from afterlogits.postprocess import vision
-from afterlogits.postprocess.vision import semantic, upsampling
+from afterlogits.postprocess.vision import cell_blocks, semantic, upsampling
 from tests.postprocess.vision.drawn_segmentations import CHECKS
 
 CASES = 60
@@ -67,6 +67,51 @@ def test_weights_are_those_of_torch(size):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
     assert torch.equal(torch.repeat_interleave(torch.arange(source), axis.count), axis.first)
     assert axis.start[axis.first[0]] == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(18, 150), (9, 50), (21, 175), (128, 480), (7, 35), (2, 9), (1, 5), (30, 20)]
+)
+def test_cells_are_those_that_torch_reads(source, target):
+    """Row 12 of 150 lies at 1 of 18, where rounding takes the cell before: its first corner has a weight of 6e-8.
+
+    Each input alone reaches the outputs of its cells, with the weight that the axis says, to the bit.
+    """
+    axis = upsampling.linear_axis(source, target, torch.float32)
+    ones = torch.eye(source).view(1, source, 1, source)
+    expected = F.interpolate(ones, size=(1, target), mode="bilinear")[0, :, 0]
+    ours = torch.zeros(source, target).scatter_(0, axis.second[None], axis.weight_second[None])
+    ours.scatter_(0, axis.first[None], torch.where(axis.first == axis.second, 1.0, axis.weight_first)[None])
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("size", [(30, 41), (9, 50), (150, 211)])
+def test_blocks_hold_the_pixels_of_their_cells(size, monkeypatch):
+    """Every pixel of chosen cells with its value, as a list of pixels has them; what is repeated is left out of it."""
+    monkeypatch.setattr(cell_blocks, "PIXELS_AT_ONCE", 200)
+    planes = torch.randn(4, 9, 13, generator=torch.Generator().manual_seed(size[0]))
+    grid = upsampling.Upsampling.of((9, 13), size, torch.float32)
+    cells = torch.randperm(9 * 13, generator=torch.Generator().manual_seed(1))
+    cells = cells[grid.pixels_in().flatten()[cells] > 0][:40]
+    expected = upsampling.Pixels.joined(list(grid.pixels_of(cells)))
+    found, places = [], []
+    for blocks in cell_blocks.blocks_of(grid, cells):
+        values = blocks.values(planes.flatten(), torch.full((len(blocks),), 2 * 9 * 13)).flatten()
+        pixels = blocks.pixels(torch.arange(len(values)))
+        places.append(blocks.places().flatten())
+        torch.testing.assert_close(pixels.values(planes[2].flatten()), values[_first_of_each(places[-1])])
+        found.append(pixels)
+    for own, other in zip(upsampling.Pixels.joined(found).columns(), expected.columns(), strict=True):
+        assert torch.equal(own, other)
+    assert set(torch.cat(places).tolist()) == set(expected.place.tolist())
+
+
+def _first_of_each(places):
+    """Where each place comes first, ascending."""
+    seen = {}
+    for number, place in enumerate(places.tolist()):
+        seen.setdefault(place, number)
+    return torch.tensor(sorted(seen.values()))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

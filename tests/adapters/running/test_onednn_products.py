@@ -1,4 +1,4 @@
-"""Linear layers of a forward pass by oneDNN: where they are taken, and that they give what torch's give."""
+"""Matrix products of a forward pass by oneDNN: where they are taken, and that they give what torch's give."""
 
 import copy
 
@@ -8,9 +8,14 @@ import torch.nn.functional as F
 import transformers
 
 from afterlogits import pipeline
+<<<<<<< HEAD:tests/adapters/running/test_linear_layers.py
 from afterlogits.adapters.running import linear_layers
 from afterlogits.adapters.running.linear_layers import OneDnnLinear, gains_by_onednn
 from tests.builders import text_models
+=======
+from afterlogits.adapters.running import onednn_products
+from afterlogits.adapters.running.onednn_products import OneDnnProducts, gains_by_onednn
+>>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN):tests/adapters/running/test_onednn_products.py
 from tests.builders.vision_models import parts, picture
 
 WIDE = transformers.ViTConfig(
@@ -41,7 +46,7 @@ def test_products_are_torch_s_but_for_rounding(shape, biased, counted):
     bias = torch.randn(128, generator=generator) if biased else None
     with torch.no_grad():
         expected = F.linear(rows, weight, bias)
-        with OneDnnLinear(least=1):
+        with OneDnnProducts(least=1):
             found = F.linear(rows, weight, bias)
             strided = F.linear(rows.transpose(-1, -2).contiguous().transpose(-1, -2), weight, bias)
     assert counted == [(rows.numel() // 64, 64, 128)] * 2
@@ -52,7 +57,7 @@ def test_products_are_torch_s_but_for_rounding(shape, biased, counted):
 def test_nan_and_infinity_stay_where_they_are():
     rows = torch.ones(32, 64)
     rows[3, 5], rows[4, 6] = torch.nan, torch.inf
-    with torch.no_grad(), OneDnnLinear(least=1):
+    with torch.no_grad(), OneDnnProducts(least=1):
         found = F.linear(rows, torch.ones(64, 64))
     assert found.isnan().all(dim=1).nonzero().flatten().tolist() == [3]
     assert found.isinf().all(dim=1).nonzero().flatten().tolist() == [4]
@@ -61,7 +66,7 @@ def test_nan_and_infinity_stay_where_they_are():
 
 def test_others_are_left_to_torch(counted):
     rows, weight = torch.ones(64, 64), torch.ones(64, 64)
-    with torch.no_grad(), OneDnnLinear(least=64**3):
+    with torch.no_grad(), OneDnnProducts(least=64**3):
         F.linear(rows[:63], weight)  # too small
         F.linear(rows.double(), weight.double())
         F.linear(rows.bfloat16(), weight.bfloat16())
@@ -71,9 +76,37 @@ def test_others_are_left_to_torch(counted):
         F.linear(rows, weight)
         assert counted == [(64, 64, 64)]
     trained = torch.nn.Linear(64, 64)
-    with OneDnnLinear(least=1):
+    with OneDnnProducts(least=1):
         trained(rows).sum().backward()
     assert counted == [(64, 64, 64)] and trained.weight.grad is not None
+
+
+@pytest.mark.parametrize(("queries", "keys", "scale"), [(300, 300, None), (1000, 256, 0.3), (256, 500, 1.0)])
+def test_attention_is_torch_s_but_for_rounding(queries, keys, scale, counted):
+    """Scores of up to 16 are rounded by 1e-6, probabilities by 2e-6 of their size: of values up to 4, 8e-6."""
+    generator = torch.Generator().manual_seed(queries)
+    lengths = (queries, keys, keys)
+    query, key, value = (torch.randn(2, n, 3, 32, generator=generator).transpose(1, 2) for n in lengths)
+    with torch.no_grad():
+        expected = F.scaled_dot_product_attention(query, key, value, scale=scale)
+        with OneDnnProducts(least=1):
+            found = F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=scale)
+    assert len(counted) == 2 * 2 * 3 * -(-queries // 192)
+    torch.testing.assert_close(found, expected, atol=8e-6, rtol=0)
+    assert found.stride() == expected.stride()
+
+
+def test_other_attention_is_left_to_torch(counted):
+    query, short = torch.ones(1, 2, 300, 32), torch.ones(1, 2, 200, 32)
+    with torch.no_grad(), OneDnnProducts(least=1):
+        F.scaled_dot_product_attention(query, query, query, is_causal=True)
+        F.scaled_dot_product_attention(query, query, query, attn_mask=torch.ones(300, 300, dtype=torch.bool))
+        F.scaled_dot_product_attention(query, query, query, torch.ones(300, 300, dtype=torch.bool))
+        F.scaled_dot_product_attention(query, short, short)
+        F.scaled_dot_product_attention(query, query[:, :1], query[:, :1], enable_gqa=True)
+        F.scaled_dot_product_attention(query.bfloat16(), query.bfloat16(), query.bfloat16())
+        F.scaled_dot_product_attention(query[0], query[0], query[0])
+    assert not counted
 
 
 def test_which_models_gain(monkeypatch):
@@ -89,7 +122,7 @@ def test_which_models_gain(monkeypatch):
     monkeypatch.setenv("AFTERLOGITS_ONEDNN", "off")
     assert not gains_by_onednn(model)
     monkeypatch.delenv("AFTERLOGITS_ONEDNN")
-    monkeypatch.setattr(linear_layers, "_mkl_is_narrow", lambda: False)
+    monkeypatch.setattr(onednn_products, "_mkl_is_narrow", lambda: False)
     assert not gains_by_onednn(model)
 
 
