@@ -1,15 +1,10 @@
 """Matrix products of a forward pass by oneDNN, on processors whose width MKL leaves half unused.
 
 torch multiplies matrices on the CPU with MKL, which takes no AVX-512 instructions on AMD's processors. oneDNN, which
-<<<<<<< HEAD:adapters/running/linear_layers.py
-torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base. The
-outputs differ in their last bits, as they do between batches of different shapes: batches alone are computed so, and a
-row alone stays transformers' own to the last bit.
-=======
 torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base;
-attention over 1,445 patches takes 1.35 times less. The outputs differ in their last bits, as they do between batches
-of different shapes.
->>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN):adapters/running/onednn_products.py
+attention over 1,445 patches takes 1.35 times less. The outputs differ in their last bits, as they do between batches of
+different shapes: only rows that come with others are computed so, and a row alone stays transformers' own to the last
+bit.
 """
 
 import os

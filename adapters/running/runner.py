@@ -6,7 +6,7 @@ A task (``Task``) is a handful of functions; this file calls them and owns error
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from inspect import signature
 from itertools import chain, groupby
@@ -17,11 +17,7 @@ import torch
 from .batching import TEXT_WINDOWS, Batch, Row, WindowSizes, characters, collate, plan_batches, shapes, windows
 from .columns import Columns, of_records
 from .explaining import explain_encoding, explain_forward
-<<<<<<< HEAD
-from .linear_layers import LEAST_TOKENS, OneDnnLinear, gains_by_onednn
-=======
-from .onednn_products import OneDnnProducts, gains_by_onednn
->>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN)
+from .onednn_products import LEAST_TOKENS, OneDnnProducts, gains_by_onednn
 from .reading import InFlight, Reading, begun, outputs_of
 
 T = TypeVar("T")
@@ -51,6 +47,7 @@ class Loaded:
     feature_extractor: Any = None
     video_processor: Any = None
     processor: Any = None
+    in_company: bool = False  # whether a row that has a batch to itself comes with others that have not asked for one
 
     @property
     def config(self) -> Any:
@@ -91,8 +88,7 @@ class Loaded:
         return found
 
     def run(self, **inputs: Any) -> Any:
-<<<<<<< HEAD
-        """The model's outputs for a batch, its linear layers by whatever is fastest for them here."""
+        """The model's outputs for a batch, its matrix products by whatever is fastest for them here."""
         sizes = [len(value) for value in inputs.values() if isinstance(value, torch.Tensor) and value.dim()]
         with self.in_pass(min(sizes, default=1)):
             return self.model(**inputs)
@@ -111,22 +107,12 @@ class Loaded:
     def in_pass(self, rows: int) -> AbstractContextManager[Any]:
         """What a forward pass of so many rows runs in, for methods of the model that are not its forward.
 
-        A single row is computed as transformers does, to the last bit; see linear_layers.py.
+        A single row is computed as transformers does, to the last bit; see onednn_products.py.
         """
         if "by_onednn" not in self.findings:
             self.findings["by_onednn"] = gains_by_onednn(self.model)
-        return OneDnnLinear() if rows > 1 and self.findings["by_onednn"] else nullcontext()
-=======
-        """The model's outputs for a batch, its matrix products by whatever is fastest for them here."""
-        with self.in_pass():
-            return self.model(**inputs)
-
-    def in_pass(self) -> AbstractContextManager[Any]:
-        """What a forward pass runs in, for methods of the model that are not its forward (onednn_products.py)."""
-        if "by_onednn" not in self.findings:
-            self.findings["by_onednn"] = gains_by_onednn(self.model)
-        return OneDnnProducts() if self.findings["by_onednn"] else nullcontext()
->>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN)
+        together = rows > 1 or self.in_company
+        return OneDnnProducts() if together and self.findings["by_onednn"] else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -361,6 +347,8 @@ class _Run:
         owned = [(index, row) for index, item in enumerate(prepared) if isinstance(item, Prepared) for row in item.rows]
         self._owners = [index for index, _ in owned]
         self._rows = [(start + index, row) for index, row in owned]
+        if task.unit == "pixels" and len(owned) > 1 and loaded.batch_size != 1:
+            self._loaded = replace(loaded, in_company=True)  # large pictures have a batch each
         self._outputs: list[Any] = [None] * len(self._rows)
         self._batches: Iterator[list[int]] | None = None
         self._ahead: tuple[list[int], InFlight] | None = None  # the batch whose answers are on their way

@@ -8,14 +8,9 @@ import torch.nn.functional as F
 import transformers
 
 from afterlogits import pipeline
-<<<<<<< HEAD:tests/adapters/running/test_linear_layers.py
-from afterlogits.adapters.running import linear_layers
-from afterlogits.adapters.running.linear_layers import OneDnnLinear, gains_by_onednn
-from tests.builders import text_models
-=======
 from afterlogits.adapters.running import onednn_products
 from afterlogits.adapters.running.onednn_products import OneDnnProducts, gains_by_onednn
->>>>>>> 9ca74c5 (Semantic maps by blocks of cells, fewer contenders; the cell that torch takes at whole places; long attentions by oneDNN):tests/adapters/running/test_onednn_products.py
+from tests.builders import text_models
 from tests.builders.vision_models import parts, picture
 
 WIDE = transformers.ViTConfig(
@@ -137,8 +132,11 @@ def test_a_pipeline_takes_them_and_answers_as_transformers(monkeypatch, counted)
     own = pipeline("image-classification", **options)
     alone = own(images, batch_size=1)
     assert counted == [] and alone == transformers.pipeline("image-classification", **options)(images)
+    assert own(images[0]) == alone[0] and not counted
     found = own(images)
     assert len(counted) == 2 * 6
+    large = own(images, batch_tokens=64 * 64)  # a batch each, by the budget alone
+    assert len(counted) == 4 * 2 * 6 and [each[0]["label"] for each in large] == [each[0]["label"] for each in alone]
     for own, other in zip(found, transformers.pipeline("image-classification", **options)(images), strict=True):
         assert [record["label"] for record in own] == [record["label"] for record in other]
         assert [record["score"] for record in own] == pytest.approx([record["score"] for record in other], abs=1e-6)
