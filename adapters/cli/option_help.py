@@ -86,6 +86,7 @@ OPTIONS = {
     "sampling_rate": "samples a second; default: as the model has it",
     "scheme": "read labels as IOB1, IOB2, BIOES, BILOU or plain",
     "sequential": "the cells of a table one query after the other, for models that look back",
+    "skip_silence": "give the model only what is spoken, told by its energy",
     "skip_special_tokens": "leave special tokens out of the text; default: true",
     "src_lang": "the language to translate from",
     "stability_score_offset": "how far it moves",

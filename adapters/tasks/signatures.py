@@ -57,6 +57,7 @@ class AutomaticSpeechRecognitionArguments(LoadArguments, total=False):
     generate_kwargs: Any
     confidence: Any
     attention: Any
+    skip_silence: Any
     allow_urls: Any
     timeout: Any
     allowed_token_ids: Any

@@ -46,12 +46,21 @@ class RecognitionOptions:
     generate_kwargs: Mapping[str, Any] | None = None
     confidence: bool = False
     attention: bool = False
+    skip_silence: Any = False
     allow_urls: bool = False
     timeout: float | None = None
     forwarded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.chunk_length_s >= 0, f"chunk_length_s must be at least 0; got {self.chunk_length_s}")
+        require(
+            isinstance(self.skip_silence, bool) or callable(self.skip_silence),
+            f"skip_silence must be True, False or a function of samples and their rate; got {self.skip_silence!r}",
+        )
+        require(
+            not (self.skip_silence and self.attention),
+            "attention must be False with skip_silence; got True",
+        )
 
     @property
     def given(self) -> dict[str, Any]:

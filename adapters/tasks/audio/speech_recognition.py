@@ -1,6 +1,7 @@
 """Speech recognition, as the pipeline of transformers 5.23: CTC, encoder-decoders, Whisper and transducers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from .recognition_options import (
     timestamps_of,
 )
 from .results import Recognised, of_sound
+from .spoken_parts import InParts, Part, join_parts, spoken_parts
 
 WINDOWS = WindowSizes(4, 64, 64)
 
@@ -51,7 +53,32 @@ def parse(loaded: Loaded, item: Any, options: RecognitionOptions) -> Sound:
 
 
 def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:
-    """The chunks of every recording as rows; without chunks, the whole recording."""
+    """The chunks of every recording as rows; without chunks, the whole recording, or its spoken parts."""
+    if not options.skip_silence:
+        return _encoded(loaded, items, options)
+    parts = [
+        [part for part in spoken_parts(sound, options.skip_silence) if _long_enough(loaded, part)] for sound in items
+    ]
+    encoded = iter(_encoded(loaded, [part.sound for own in parts for part in own], options))
+    prepared = []
+    for sound, own in zip(items, parts, strict=True):
+        each = [next(encoded) for _ in own]
+        rows = [row for part in each for row in part.rows]
+        numbered = [replace(row, facts={**row.facts, "chunk": number}) for number, row in enumerate(rows)]
+        prepared.append(Prepared(numbered, InParts(sound, own, each)))
+    return prepared
+
+
+def _long_enough(loaded: Loaded, part: Part) -> bool:
+    """Whether the model makes a frame of a part at all."""
+    try:
+        require_frames(loaded, part.sound.samples)
+    except ValueError:
+        return False
+    return len(part.sound.samples) > 0
+
+
+def _encoded(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:
     kind = kind_of(loaded, options)
     rows: list[list[Row]] = []
     for sound in items:
@@ -133,6 +160,25 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequen
 
 
 def finish(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: RecognitionOptions
+) -> list[Any]:
+    """The records of recordings, those of which only the spoken parts were read put together from them."""
+    if not options.skip_silence:
+        return _finished(loaded, items, outputs, options)
+    parts = [part for item in items for part in item.facts.prepared]
+    given = iter(output for own in outputs for output in own)
+    records = iter(_finished(loaded, parts, [[next(given) for _ in part.rows] for part in parts], options))
+    results = []
+    timed = bool(timestamps_of(loaded, options) or options.return_language)
+    for item in items:
+        facts: InParts = item.facts
+        record = Recognised(join_parts([next(records) for _ in facts.parts], facts.parts, timed=timed))
+        record.update({name: [value] * len(item.rows) for name, value in facts.sound.extra.items()})
+        results.append(of_sound(record, facts.sound))
+    return results
+
+
+def _finished(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: RecognitionOptions
 ) -> list[Any]:
     kind = kind_of(loaded, options)
