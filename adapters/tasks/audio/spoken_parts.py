@@ -79,10 +79,10 @@ def join_parts(records: Sequence[Mapping[str, Any]], parts: Sequence[Part], *, t
             for record, part in zip(records, parts, strict=True)
             for chunk in record["chunks"]
         ]
-    weights = [len(text) for text in texts]
-    if all("confidence" in record for record in records) and sum(weights):
-        sums = sum(record["confidence"] * weight for record, weight in zip(records, weights, strict=True))
-        joined["confidence"] = sums / sum(weights)
+    letters = sum(map(len, texts))
+    if letters and all("confidence" in record for record in records):
+        pairs = zip(records, texts, strict=True)
+        joined["confidence"] = sum(record["confidence"] * len(text) for record, text in pairs) / letters
     return joined
 
 
