@@ -2,17 +2,20 @@
 
 In a batch that rows join, most rows are much shorter than the longest. Keys carry the groups with them: where they
 reach torch's attention with a mask, one call a group takes the place of the one that would read every column for every
-row. What is left out is masked, with a weight of exactly zero; everything else sees plain tensors.
+row. What is left out is masked, with a weight of exactly zero.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["GroupedKeys", "column_groups", "with_groups"]
+from .own_attention import with_attention
+
+__all__ = ["column_groups", "with_groups"]
 
 # Columns of one row that cost as much as another call: 55 to 160 were measured on the CPU for 6 to 24 heads.
 _CALL = 64
@@ -41,62 +44,32 @@ def with_groups(keys: Tensor, groups: Sequence[tuple[int, int, int]]) -> Tensor:
     """``keys`` [N, heads, columns, size], known to be used by ``groups`` alone; plain where that spares nothing."""
     if keys.device.type != "cpu" or len(groups) < 2:
         return keys
-    grouped = keys.as_subclass(GroupedKeys)
-    grouped.groups = groups
-    return grouped
+    return with_attention(keys, partial(_attention, groups))
 
 
-class GroupedKeys(Tensor):
-    """Keys that know their groups. Operations on them give plain tensors, but for views of the same rows and columns,
-    which repeated heads go through."""
-
-    groups: Sequence[tuple[int, int, int]]
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        with torch._C.DisableTorchFunctionSubclass():
-            if func is scaled_dot_product_attention and len(args) > 1 and isinstance(args[1], cls):
-                found = _attention(args, kwargs)
-                return func(*args, **kwargs) if found is None else found
-            result = func(*args, **kwargs)
-        owner = args[0] if args else None
-        if func in _KEEPING and isinstance(owner, cls) and type(result) is Tensor and _same_places(result, owner):
-            return with_groups(result, owner.groups)
-        return result
-
-
-_KEEPING = {Tensor.__getitem__, Tensor.expand, Tensor.reshape, Tensor.contiguous}
-
-
-def _same_places(result: Tensor, keys: Tensor) -> bool:
-    return result.shape[:1] == keys.shape[:1] and result.shape[-2:] == keys.shape[-2:]
-
-
-def _attention(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+def _attention(
+    groups: Sequence[tuple[int, int, int]],
+    query: Tensor,
+    keys: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    options: dict[str, Any],
+) -> Tensor | None:
     """The attention group by group, [N, heads, queries, size]; None where no mask leaves out what a group leaves out.
 
     Queries of a row are those of its one token, under one mask: heads that share keys make several of it.
     """
-    query, grouped = args[0], args[1]
-    value = args[2] if len(args) > 2 else kwargs.get("value")
-    options = {name: one for name, one in kwargs.items() if name not in ("value", "attn_mask")}
-    mask = args[3] if len(args) == 4 else kwargs.get("attn_mask")
-    if len(args) > 4 or not isinstance(mask, Tensor) or not isinstance(value, Tensor) or mask.shape[-2] != 1:
-        return None
-    rows, columns = grouped.shape[0], grouped.shape[-2]
-    if mask.shape[0] != rows or mask.shape[-1] != columns or options.get("is_causal") or options.get("dropout_p"):
+    rows, columns = keys.shape[0], keys.shape[-2]
+    if mask.shape[0] != rows or mask.shape[-2] != 1 or mask.shape[-1] != columns:
         return None
     parts = [
         scaled_dot_product_attention(
             query[begin:end],
-            grouped[begin:end, :, start:],
+            keys[begin:end, :, start:],
             value[begin:end, :, start:],
             attn_mask=mask[begin:end, ..., start:],
             **options,
         )
-        for begin, end, start in grouped.groups
+        for begin, end, start in groups
     ]
     return torch.cat(parts)

@@ -21,6 +21,7 @@ from ...decoding.options.validation import check_seeds
 from ...decoding.sampling.chain import LogitsStep
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.search.history import History
+from ...decoding.search.jump_ahead import Certain
 from ...decoding.search.row_requests import RowRequest
 from .captured_call import Captured
 from .capturing import capture
@@ -28,7 +29,7 @@ from .grammar import GrammarProcessor, take_grammars
 from .processors import translate
 from .request import GRAMMAR_OPTIONS, NEW_NAMES, ROW_OPTIONS, Request, grammar_of_row, has_rows, split_request
 from .row_rules import RowRule, with_row_rules
-from .selection import GrammarStage, build_sampler, require_draws
+from .selection import GrammarStage, GreedySelect, SamplerSelect, build_sampler, known_ahead, require_draws
 from .stop_strings import RowStopStrings
 from .stopping import read_criteria
 
@@ -66,10 +67,14 @@ _REFUSED = (
 
 @dataclass(frozen=True)
 class _Plan:
-    """A row without its prompt. request: with a prompt of the same length; shared: for other prompts of the length."""
+    """A row without its prompt. request: with a prompt of the same length; shared: for other prompts of the length.
+
+    limited: whether more of it than the limit itself depends on how many tokens it may have.
+    """
 
     request: RowRequest
     shared: bool
+    limited: bool
 
 
 class RowPlans:
@@ -100,20 +105,24 @@ class RowPlans:
         """
         if seed is not None:
             seed = _checked_seed(seed)
-        key = self._key(token_ids, options)
+        limit = options.get("max_new_tokens")
+        counts = type(limit) is int and limit > 0  # then most plans are one for all limits
+        key = self._key(token_ids, {**options, "max_new_tokens": True} if counts else options)
+        keys = [] if key is None else [(key, counts, limit if counts else None), (key, counts, None)]
         with self._lock:
-            plan = None if key is None else self._plans.get(key)
+            plan = next((self._plans[one] for one in keys if one in self._plans), None)
         if plan is None:
             plan = self._plan(token_ids, dict(options))
             with self._lock:
                 if len(self._plans) > 4096:  # prompts of ever new options: begin again
                     self._plans.clear()
-                if plan.shared and key is not None:
-                    self._plans[key] = plan
+                if plan.shared and keys:
+                    self._plans[keys[0 if plan.limited else 1]] = plan
+        request = replace(plan.request, max_new_tokens=limit) if counts else plan.request
         if seed is None:
-            seed = 0 if plan.request.params is None else int(torch.randint(2**62, ()))
+            seed = 0 if request.params is None else int(torch.randint(2**62, ()))
         read: dict[str, Any] = {"source_ids" if self.model.config.is_encoder_decoder else "token_ids": token_ids}
-        return replace(plan.request, **read, seed=seed, tag=tag, on_token=on_token)
+        return replace(request, **read, seed=seed, tag=tag, on_token=on_token)
 
     def _key(self, token_ids: Tensor, options: Mapping[str, Any]) -> Any:
         """What a plan depends on; None where an option is an object that may be another at the next call."""
@@ -154,10 +163,15 @@ def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
         eos_token_ids=ends,
         max_time=config.max_time,
         stages=(lambda history: _stages(processors, history, greedy=params is None)) if processors else None,
+        ahead=_ahead_of(params) if processors and type(processors[-1]) is GrammarProcessor else None,
         criteria=tuple(_criterion(one) for one in stopping.criteria),
     )
     own = any(not isinstance(one, criteria.StopStringCriteria) for one in stopping.criteria)
-    return _Plan(row, all(type(one) in _SHARED for one in processors) and not own)
+    limited = any(
+        type(one) is library.ForcedEOSTokenLogitsProcessor or (type(one) is RowRule and "max_length" in one.options)
+        for one in processors
+    )
+    return _Plan(row, all(type(one) in _SHARED for one in processors) and not own, limited)
 
 
 def _stages(processors: Sequence[Any], history: History, *, greedy: bool) -> list[LogitsStep]:
@@ -166,6 +180,12 @@ def _stages(processors: Sequence[Any], history: History, *, greedy: bool) -> lis
         return translate(processors, history)
     greedy = greedy and history.ids.device.type == "cpu"
     return [*translate(processors[:-1], history), GrammarStage(processors[-1], history, greedy=greedy, together=True)]
+
+
+def _ahead_of(params: SamplingParams | None) -> Callable[[Sequence[Any]], Certain | None]:
+    """What finds the stage of a row that is certain of tokens; its draws depend on its seed."""
+    select = GreedySelect() if params is None else SamplerSelect(params, 1, seeds=[0])
+    return lambda stages: known_ahead(stages, select)
 
 
 def _criterion(criterion: Any) -> Any:

@@ -8,11 +8,13 @@ full, so that memory follows the longest row that runs and not the time a batch 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from .column_groups import column_groups, with_groups
+from .packed_step import PackedPlan
 
 __all__ = ["RunningCache", "RunningLayer"]
 
@@ -25,17 +27,20 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
     A layer with a sliding window is held whole too: its mask leaves out what is behind the window.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, max_rows: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, max_rows: int, columns: int) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.count, self.start, self.end = 0, 0, 0
         self.groups: Sequence[tuple[int, int, int]] = ()  # as in column_groups, columns from ``start`` on
-        self._buffers = [_zeros(held, max_rows, _ROOM) for held in (keys, values)]
+        self.plan: PackedPlan | None = None  # of the forward that is under way, where it is a packed one
+        self.buffers = [_zeros(held, max_rows, columns) for held in (keys, values)]
         self._show()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if self.plan is not None:
+            return self.plan.update(self, key_states, value_states)
         end = self.end + key_states.shape[-2]
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[: self.count, :, self.end : end] = states
         self.end = end
         self._show()
@@ -45,7 +50,7 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         """Rows [M, heads, P, size] behind the others, their last column at ``end``; columns before ``start`` unused."""
         self.start, self.end = start, end
         count = self.count + keys.shape[0]
-        for buffer, states in zip(self._buffers, (keys, values), strict=True):
+        for buffer, states in zip(self.buffers, (keys, values), strict=True):
             buffer[self.count : count, :, end - keys.shape[-2] : end] = states
         self.count = count
         self._show()
@@ -53,7 +58,7 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
     def keep(self, rows: Tensor, moved: Sequence[tuple[int, int]] | None) -> None:
         """Make row i what row ``rows[i]`` was; ``moved``: the pairs (to, from) where that is all that changes."""
         self.count = rows.shape[0]
-        for buffer in self._buffers:
+        for buffer in self.buffers:
             if moved is None:
                 buffer[: self.count, :, self.start : self.end] = buffer[rows, :, self.start : self.end]
                 continue
@@ -61,18 +66,23 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
                 buffer[to, :, self.start : self.end] = buffer[source, :, self.start : self.end]
         self._show()
 
-    def trim(self, start: int) -> None:
-        """Leave the columns before ``start`` behind."""
-        self.start = start
+    def show(self, count: int, start: int, end: int) -> None:
+        """Rows and columns that are in use from now on."""
+        self.count, self.start, self.end = count, start, end
         self._show()
+
+    def shift(self, row: int, columns: slice, by: int) -> None:
+        """Move what one row holds in ``columns`` to the left by so many."""
+        for buffer in self.buffers:
+            buffer[row, :, columns.start - by : columns.stop - by] = buffer[row, :, columns].clone()
 
     def move(self, start: int, columns: int) -> None:
         """Move what is held to column ``start`` of buffers of ``columns``."""
         width = self.end - self.start
-        for number, buffer in enumerate(self._buffers):
+        for number, buffer in enumerate(self.buffers):
             held = buffer[: self.count, :, self.start : self.end]
             if buffer.shape[2] != columns:
-                self._buffers[number] = buffer = _zeros(held, buffer.shape[0], columns)
+                self.buffers[number] = buffer = _zeros(buffer, buffer.shape[0], columns)
             else:
                 held = held.clone()
             buffer[: self.count, :, start : start + width] = held
@@ -80,7 +90,7 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         self._show()
 
     def _show(self) -> None:
-        self.keys, self.values = (buffer[: self.count, :, self.start : self.end] for buffer in self._buffers)
+        self.keys, self.values = (buffer[: self.count, :, self.start : self.end] for buffer in self.buffers)
 
 
 class RunningCache(DynamicCache):  # type: ignore[misc]
@@ -93,6 +103,8 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         self.first: list[int] = []
         self.start, self.end, self._columns = 0, 0, _ROOM
         self._grouped = False  # whether the layers know the groups of their rows
+        self._plan: PackedPlan | None = None  # of the packed forward that is under way
+        self._opened: tuple[Sequence[int], Sequence[int]] = ((), ())  # what it gives to rows and to prompts
 
     @property
     def width(self) -> int:
@@ -103,7 +115,7 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         """Take in prompts whose forward left ``layers`` [M, heads, P, size], padded on the left; their lengths [M]."""
         layers = list(layers)
         if not self.layers:
-            self.layers = [RunningLayer(layer.keys, layer.values, self.max_rows) for layer in layers]
+            self.layers = [RunningLayer(layer.keys, layer.values, self.max_rows, self._columns) for layer in layers]
         padded = int(layers[0].keys.shape[-2])
         if not self.first:
             self._empty()
@@ -144,7 +156,78 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         if self.first and min(self.first) > self.start:
             self.start = min(self.first)
             for layer in self.layers:
-                layer.trim(self.start)
+                layer.show(layer.count, self.start, layer.end)
+
+    # A packed forward: open, the forward, then close or drop.
+
+    def open(
+        self, counts: Sequence[int], prompts: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> PackedPlan:
+        """Make ready for a forward that gives row i ``counts[i]`` tokens and takes in prompts of these lengths.
+
+        counts: all 0 where the rows that run are given none. What a row holds is moved to the left where it is given
+        several, so that the newest token of every row is in the same column again.
+        """
+        if not self.first:
+            self._empty()
+        step = int(any(counts))
+        if self.end + step > self._columns:
+            self._move(0)
+        more = [0, *(length - step - self.end for length in prompts)]
+        more += [count - 1 - first for count, first in zip(counts, self.first, strict=True)]
+        if max(more) > 0:
+            self._move(self.start + max(more))
+        self._opened = (counts, prompts)
+        self._shift()
+        end = self.end + step
+        first = [*self.first, *(end - length for length in prompts)]
+        self._plan = PackedPlan(counts, prompts, first, end, dtype=dtype, device=device)
+        for layer in self.layers:
+            layer.plan = self._plan
+        return self._plan
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        if layer_idx == len(self.layers) and self._plan is not None:
+            layer = RunningLayer(key_states, value_states, self.max_rows, self._columns)
+            layer.plan = self._plan
+            self.layers.append(layer)
+        held: tuple[Tensor, Tensor] = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        return held
+
+    def close(self) -> None:
+        """The packed forward has written its columns: its prompts are rows now."""
+        counts, prompts = self._opened
+        self.end += int(any(counts))
+        self.first += [self.end - length for length in prompts]
+        self.start = min(self.first)
+        self._end_plan()
+
+    def drop(self) -> None:
+        """The packed forward has failed: the rows are as they were before."""
+        self._shift(back=True)
+        self._end_plan()
+        if not self.first:
+            self.layers = []
+
+    def _end_plan(self) -> None:
+        self._plan, self._opened, self._grouped = None, ((), ()), False
+        for layer in self.layers:
+            layer.plan = None
+            layer.show(len(self.first), self.start, self.end)
+
+    def _shift(self, *, back: bool = False) -> None:
+        """Move rows that are given several tokens to the left, or back."""
+        for row, count in enumerate(self._opened[0]):
+            by = count - 1
+            if by < 1:
+                continue
+            held = slice(self.first[row], self.end - by if back else self.end)
+            by = -by if back else by
+            for layer in self.layers:
+                layer.shift(row, held, by)
+            self.first[row] -= by
 
     def _empty(self) -> None:
         self.start = self.end = 0

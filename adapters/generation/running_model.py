@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .logits_buffer import HeadMemory
 from .model_inputs import CACHE
+from .packed_step import added_mask
 from .row_hooks import sees_rows
 from .running_cache import RunningCache
 from .step_model import AutoStepModel
@@ -50,6 +51,9 @@ class RunningModel:
     """A decoder-only model whose batch takes prompts in while it runs; see ``AdmittingStepModel``.
 
     pad_token_id: what fills prompts up on the left; any token, since it is masked out.
+    packs: whether tokens of rows and prompts can go through one forward; so where every layer's attention is known to
+    ask nothing of a token but its position and what it sees. It is tried with the first prompts: where a layer's
+    attention is not torch's, they go through a forward of their own, and later ones too.
     Raises ValueError for a model that ``why_rows_cannot_join``.
     """
 
@@ -66,13 +70,23 @@ class RunningModel:
         self.lengths: list[int] = []  # tokens of each row in the cache
         self._memory = HeadMemory.of(model)
         self._adds_mask = _adds_mask(model)
+        self._may_pack, self._packed = self._adds_mask, False
         self._mask: Tensor | None = None  # [N, columns], the first of them at column ``_mask_start``
         self._mask_start = 0
         self._positions = torch.empty(0, 1, dtype=torch.int64, device=self.device)
 
+    @property
+    def packs(self) -> bool:
+        """Whether ``advance`` may be called."""
+        return self._may_pack and self._packed
+
     @torch.no_grad()
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
         lengths = [prompt.shape[0] for prompt in prompts]
+        if self._may_pack and sum(lengths) > 1:  # attention of a single query takes other ways through the model
+            logits = self._pack([[]] * len(self.lengths), prompts)
+            if logits is not None:
+                return logits
         ids, mask = _padded(prompts, self.pad_token_id, self.device)
         prefilled = DynamicCache()
         outputs = self._forward(
@@ -91,12 +105,52 @@ class RunningModel:
         return self._logits(outputs)
 
     @torch.no_grad()
+    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
+        logits = self._pack(token_ids, prompts)
+        if logits is None:
+            raise RuntimeError(f"{type(self.model).__name__} must attend by torch's attention, as it did before")
+        return logits
+
+    def _pack(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor | None:
+        """One forward for tokens of the rows (or none of any) and for prompts; the logits after each that is read.
+
+        None where a layer did not attend by the plan: nothing has changed then, nor where an error is raised.
+        """
+        counts, lengths = [len(tokens) for tokens in token_ids], [prompt.shape[0] for prompt in prompts]
+        plan = self.cache.open(counts, lengths, self.model.dtype, self.device)
+        try:
+            places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
+            places += [range(length) for length in lengths]
+            own = [*(torch.tensor(tokens) for tokens in token_ids), *prompts]
+            with self._head(len(own)):
+                outputs = self._forward(
+                    input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
+                    attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
+                    position_ids=torch.tensor([[place for row in plan.order for place in places[row]]]).to(self.device),
+                    cache_position=torch.arange(plan.size, device=self.device),
+                    logits_to_keep=torch.tensor(plan.last, device=self.device),
+                    **{CACHE: self.cache},
+                )
+        except BaseException:
+            self.cache.drop()
+            raise
+        if plan.calls != len(self.cache.layers):
+            self.cache.drop()
+            self._may_pack = False
+            return None
+        self.cache.close()
+        self._packed = True
+        self.lengths = [*map(sum, zip(self.lengths, counts, strict=True)), *lengths]
+        self._rows_changed()
+        logits: Tensor = outputs.logits[0]
+        return self._plain(logits if "logits_to_keep" in self.names else logits[plan.last])
+
+    @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
         cache = self.cache
         cache.make_room()
         mask = self._next_mask()
-        memory = self._memory
-        with memory if memory is not None and memory.serves(len(self.lengths)) else nullcontext():
+        with self._head(len(self.lengths)):
             outputs = self._forward(
                 input_ids=token_ids.to(self.device)[:, None],
                 attention_mask=mask,
@@ -115,6 +169,11 @@ class RunningModel:
         self.lengths = [self.lengths[row] for row in rows.tolist()]
         self._rows_changed()
 
+    def _head(self, rows: int) -> Any:
+        """Memory for the logits of so many rows, where that is worth it."""
+        memory = self._memory
+        return memory if memory is not None and memory.serves(rows) else nullcontext()
+
     def _forward(self, **inputs: Any) -> Any:
         told = {name: value for name, value in inputs.items() if name in self.names or name not in _TOLD}
         optimized = getattr(self.model, "_optimize_model_for_decode", nullcontext)
@@ -122,7 +181,9 @@ class RunningModel:
             return self.model(**told, use_cache=True, return_dict=True)
 
     def _logits(self, outputs: Any) -> Tensor:
-        logits: Tensor = outputs.logits[:, -1]
+        return self._plain(outputs.logits[:, -1])
+
+    def _plain(self, logits: Tensor) -> Tensor:
         logits = logits.float() if logits.dtype != torch.float32 else logits
         return logits.contiguous().to(self.device)
 
@@ -137,7 +198,7 @@ class RunningModel:
         if self._mask is None or self._mask_start != cache.start or self._mask.shape[-1] <= cache.width:
             columns = torch.arange(cache.start, cache.start + cache.width + 64, device=self.device)
             seen = columns[None] >= torch.tensor(cache.first, device=self.device)[:, None]
-            self._mask = _added(seen, self.model.dtype) if self._adds_mask else seen.long()
+            self._mask = added_mask(seen[:, None], self.model.dtype) if self._adds_mask else seen.long()
             self._mask_start = cache.start
         return self._mask[..., : cache.width + 1]
 
@@ -173,6 +234,47 @@ class BatchAfterBatch:
         return logits
 
     @torch.no_grad()
+    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
+        logits = self._pack(token_ids, prompts)
+        if logits is None:
+            raise RuntimeError(f"{type(self.model).__name__} must attend by torch's attention, as it did before")
+        return logits
+
+    def _pack(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor | None:
+        """One forward for tokens of the rows (or none of any) and for prompts; the logits after each that is read.
+
+        None where a layer did not attend by the plan: nothing has changed then, nor where an error is raised.
+        """
+        counts, lengths = [len(tokens) for tokens in token_ids], [prompt.shape[0] for prompt in prompts]
+        plan = self.cache.open(counts, lengths, self.model.dtype, self.device)
+        try:
+            places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
+            places += [range(length) for length in lengths]
+            own = [*(torch.tensor(tokens) for tokens in token_ids), *prompts]
+            with self._head(len(own)):
+                outputs = self._forward(
+                    input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
+                    attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
+                    position_ids=torch.tensor([[place for row in plan.order for place in places[row]]]).to(self.device),
+                    cache_position=torch.arange(plan.size, device=self.device),
+                    logits_to_keep=torch.tensor(plan.last, device=self.device),
+                    **{CACHE: self.cache},
+                )
+        except BaseException:
+            self.cache.drop()
+            raise
+        if plan.calls != len(self.cache.layers):
+            self.cache.drop()
+            self._may_pack = False
+            return None
+        self.cache.close()
+        self._packed = True
+        self.lengths = [*map(sum, zip(self.lengths, counts, strict=True)), *lengths]
+        self._rows_changed()
+        logits: Tensor = outputs.logits[0]
+        return self._plain(logits if "logits_to_keep" in self.names else logits[plan.last])
+
+    @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
         assert self.stepper is not None
         token_ids = token_ids.to(self.device)
@@ -206,12 +308,6 @@ def _adds_mask(model: Any) -> bool:
         and model.config._attn_implementation == "sdpa"
         and all(type(layer) is DynamicLayer for layer in cache.layers)
     )
-
-
-def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to scores, [N, 1, 1, columns], for ``seen`` [N, columns]."""
-    added = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return added.masked_fill_(~seen, torch.finfo(dtype).min)[:, None, None]
 
 
 def _padded(prompts: Sequence[Tensor], pad: int, device: torch.device, *, left: bool = True) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,13 @@ from ...decoding.grammar.grammar_step import GrammarStep
 from ...decoding.grammar.greedy_grammar import GreedyGrammar
 from ...decoding.kernels.argmax import first_argmax
 from ...decoding.kernels.late_flags import LateFlag
+from ...decoding.kernels.torch_stream import skip_rows, stream_is_known
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.sampling.sample import Sampler
 from ...decoding.sampling.step_graph import StepGraph
 from ...decoding.search.decode_loop import Select
 from ...decoding.search.history import History
+from ...decoding.search.jump_ahead import Certain
 from .grammar import GrammarProcessor
 from .processors import Deferred, translate
 from .request import OWN_OPTIONS, Request, has_rows, per_row
@@ -93,7 +95,7 @@ class GrammarStage:
     def __init__(
         self, grammar: GrammarProcessor, history: History, *, greedy: bool = False, together: bool = False
     ) -> None:
-        self.grammar = grammar
+        self.grammar, self.device = grammar, history.ids.device
         self.rule: GrammarStep | GreedyGrammar = (GreedyGrammar if greedy else GrammarStep)(
             grammar.matchers(history.batch_size), grammar.engine.vocab_size
         )
@@ -111,6 +113,16 @@ class GrammarStage:
 
     def certain(self) -> Sequence[int | None] | None:
         return self.rule.certain()
+
+    def passed(self) -> None:
+        """Tokens that were certain are heard of in ``advance``."""
+
+
+class StreamedAhead:
+    """What a grammar is certain of, beside draws from torch's stream: each step that is passed over takes its draw."""
+
+    def __init__(self, stage: GrammarStage, select: "SamplerSelect") -> None:
+        self.certain, self.passed = stage.certain, select.skip
 
 
 class GrammarSelect(GreedySelect, GrammarStage):
@@ -168,6 +180,18 @@ class SamplerSelect:
         """The tokens that the last draw should have given; see ``Sampler.settle``."""
         return None if self._sampler is None else self._sampler.settle()
 
+    @property
+    def may_skip(self) -> bool:
+        """Whether a draw takes from torch's stream what ``skip`` takes, whatever is drawn."""
+        temperature, xtc = self.params.temperature, self.params.xtc_probability
+        draws = isinstance(temperature, int | float) and temperature > 0 and xtc is None
+        return draws and self.seeds is None and stream_is_known()
+
+    def skip(self) -> None:
+        """Move torch's stream on as a draw of every row does."""
+        assert self._sampler is not None
+        skip_rows(self.batch_size, self._sampler.vocab_size)
+
     def finish(self) -> None:
         """Raise for a row of the last step on a device that could not be drawn."""
         if self._sampler is not None:
@@ -219,20 +243,25 @@ def build_selection(
     return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
 
 
-def known_ahead(stages: Sequence[Any], select: Select) -> GrammarStage | None:
+def known_ahead(stages: Sequence[Any], select: Select) -> Certain | None:
     """The last of ``stages``, where what it is certain of needs no choice; None where a choice could be another.
 
-    That is so where no other stage forbids tokens, and where what is drawn depends on the seed and the place alone.
+    That is so where no other stage forbids tokens, and where what is drawn depends on the seed and the place alone, or
+    on a stream that each step moves on by as much.
     """
     last = stages[-1] if stages else None
     if not isinstance(last, GrammarStage) or not last.grammar.jumps or not all(map(_only_weighs, stages[:-1])):
         return None
-    if isinstance(select, SamplerSelect):
-        params = select.params
-        if select.seeds is None or params.mirostat_tau is not None or params.adaptive_target is not None:
-            return None
+    if not isinstance(select, SamplerSelect):
+        last.rule.jumps = True
+        return last
+    params = select.params
+    if params.mirostat_tau is not None or params.adaptive_target is not None:
+        return None
+    if select.seeds is None and (last.device.type != "cpu" or not select.may_skip):
+        return None
     last.rule.jumps = True
-    return last
+    return StreamedAhead(last, select) if select.seeds is None else last
 
 
 def _only_weighs(stage: Any) -> bool:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from ...decoding.sampling.logprobs import with_logprobs
-from ...decoding.search.running_batch import AdmittingStepModel, RunningBatch
+from ...decoding.search.running_batch import AdmittingStepModel, PackingStepModel, RunningBatch
 
 if TYPE_CHECKING:
     from .text_rows import TextRow
@@ -53,8 +53,20 @@ class HeardModel:
 
     def step(self, token_ids: Tensor) -> Tensor:
         """The same for a step of the rows that run."""
-        rows = [row.request.tag for row in self.batch.rows]
-        return self._kept(self.inner.step(token_ids), rows)
+        return self._kept(self.inner.step(token_ids), self._running())
+
+    @property
+    def packs(self) -> bool:
+        """Whether the inner model reads prompts beside the rows that run."""
+        return getattr(self.inner, "packs", False)
+
+    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
+        """The same for rows and prompts in one forward. Of a row that asks only its newest token may be new."""
+        logits = cast(PackingStepModel, self.inner).advance(token_ids, prompts)
+        return self._kept(logits, [*self._running(), *(self._rows.get(id(prompt)) for prompt in prompts)])
+
+    def _running(self) -> list[Any]:
+        return [row.request.tag for row in self.batch.rows]
 
     def select_rows(self, rows: Tensor) -> None:
         """The inner model's."""

@@ -157,6 +157,8 @@ class TextEngine:
         for item in items:
             ids = list(item.rows[0].inputs["input_ids"])[-asked.truncate if asked.truncate else 0 :]
             own = {**arguments, "max_new_tokens": self._new_tokens(asked, arguments, len(ids))}
+            if asked.logprobs is not None:  # a token that was certain has no logits of its own
+                own["jump_ahead"] = False
             for _ in range(asked.choices):
                 row = TextRow(ticket, len(answer.rows), ids, seed + len(answer.rows), asked.logprobs)
                 row.request = self.plans.row(

@@ -45,7 +45,11 @@ class GrammarRows(Generic[Found]):
         """Append one token to every row: token_ids [N]. Reads them; the work for the next step is begun."""
         self._wait()
         self._certain = Future()
-        self._begin(partial(self._go_on, token_ids.tolist(), self._certain))
+        tokens = token_ids.tolist()
+        if not (self.jumps and self.together):
+            self._begin(partial(self._go_on, tokens, self._certain))
+        elif self._accept(tokens, self._certain) is None:  # what is certain is asked before the work begins
+            self._begin(self._look)
 
     def taken_over(self) -> tuple[Callable[[], Found | None], Future[Found | None]] | None:
         """The work that was put off, for who promises to do it and to tell the future what was found."""
@@ -61,7 +65,8 @@ class GrammarRows(Generic[Found]):
         """
         if not self.jumps:
             return None
-        _do(self.taken_over())
+        if not self._certain.done():
+            _do(self.taken_over())
         return self._certain.result()
 
     def select_rows(self, rows: Tensor) -> None:

@@ -95,6 +95,14 @@ def exponentials_of(
     return [piece.reshape(each.shape) for piece, each in zip(pieces, places, strict=True)]
 
 
+def skip_rows(rows: int, vocab_size: int, generator: torch.Generator | None = None) -> None:
+    """Move the stream on by what a draw of ``rows`` rows takes, as where their tokens were known without it.
+
+    Holds where ``stream_is_known()``, for float32 logits on the CPU.
+    """
+    exponentials_at(np.empty(0, dtype=np.int64), rows, vocab_size, generator, {})
+
+
 def row_exponentials(snapshot: Tensor, vocab_size: int) -> Tensor:
     """The noise of the whole row that begins at a state, [1, V] float32."""
     generator = torch.Generator()

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .progress import Progress
 
-__all__ = ["Certain", "extend"]
+__all__ = ["MOST_TOKENS", "Certain", "extend"]
 
-_MOST = 64  # tokens that one forward reads
+MOST_TOKENS = 64  # tokens that one forward reads
 
 
 class Certain(Protocol):
@@ -18,6 +18,10 @@ class Certain(Protocol):
 
     def certain(self) -> Sequence[int | None] | None:
         """The next token of each row where none has a choice; None for a row that has ended, None where one has."""
+        ...
+
+    def passed(self) -> None:
+        """These tokens were appended, and nothing was drawn."""
         ...
 
 
@@ -35,13 +39,14 @@ def extend(chosen: Tensor, progress: Progress, processors: Sequence[_Stage], ahe
     while not progress.over:
         for processor in processors:
             processor.advance(columns[-1])
-        if ahead is None or progress.late or progress.num_alive < alive or len(columns) == _MOST:
+        if ahead is None or progress.late or progress.num_alive < alive or len(columns) == MOST_TOKENS:
             break
         following = ahead.certain()
         if following is None or not _all_end(following, progress):
             break
         tokens = torch.tensor([0 if token is None else token for token in following], device=chosen.device)
         columns.append(progress.append(tokens))
+        ahead.passed()
     return columns[0] if len(columns) == 1 else torch.stack(columns, dim=1)
 
 

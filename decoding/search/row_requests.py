@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..sampling.params import SamplingParams
 from .history import History
+from .jump_ahead import Certain
 
 __all__ = ["FinishedRow", "RowRequest", "RowStage"]
 
@@ -32,9 +33,11 @@ class RowRequest:
     token_ids: [P] int64, P >= 1, on any device. params: the filters of the draw, every option one number; None takes
     the most probable token. seed: of the row's draws. max_new_tokens: >= 1, None sets no limit. eos_token_ids: any of
     them ends the row. max_time: seconds from the moment the row joins. stages: builds what acts before the filters
-    from the row's history. criteria: further reasons to end, read after each token. on_token: called with each new
-    token and, at the last one, with why the row ends ("" before). tag: the caller's own. source_ids: what an encoder
-    reads, [S]; token_ids are then what its decoder begins with. None: the model reads token_ids.
+    from the row's history. ahead: the one of these stages that knows tokens before the model is asked, or None; they
+    are appended without a choice where the model reads several tokens of a row at once. criteria: further reasons to
+    end, read after each token. on_token: called with each new token and, at the last one, with why the row ends (""
+    before). tag: the caller's own. source_ids: what an encoder reads, [S]; token_ids are then what its decoder begins
+    with. None: the model reads token_ids.
     """
 
     token_ids: Tensor
@@ -44,6 +47,7 @@ class RowRequest:
     eos_token_ids: Sequence[int] = ()
     max_time: float | None = None
     stages: Callable[[History], Sequence[RowStage]] | None = None
+    ahead: Callable[[Sequence[RowStage]], Certain | None] | None = None
     criteria: Sequence[RowCriterion] = ()
     on_token: Callable[[int, str], None] | None = None
     tag: Any = None

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -15,13 +15,14 @@ from .row_choice import RowChoice
 from .row_requests import FinishedRow, RowRequest
 from .running_row import RunningRow
 
-__all__ = ["AdmittingStepModel", "RunningBatch"]
+__all__ = ["AdmittingStepModel", "PackingStepModel", "RunningBatch"]
 
 
 class AdmittingStepModel(Protocol):
     """A model whose batch takes rows in while it runs. N rows run now, M join.
 
-    ``joins`` False: rows are only taken in where none runs, so that batch follows batch.
+    ``joins`` False: rows are only taken in where none runs, so that batch follows batch. A model may also have
+    ``packs`` and ``advance``, see ``PackingStepModel``.
     """
 
     joins: bool
@@ -39,14 +40,31 @@ class AdmittingStepModel(Protocol):
         ...
 
 
+class PackingStepModel(AdmittingStepModel, Protocol):
+    """One that also reads several tokens of a row, and prompts beside them, in one forward.
+
+    ``packs``: whether it does so now. Where ``advance`` raises, the rows are as they were before.
+    """
+
+    @property
+    def packs(self) -> bool: ...
+
+    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
+        """Append one token or more to each row, and run the prompts as rows N to N + M - 1; the logits that follow the
+        last token of each, [N + M, V]."""
+        ...
+
+
 class RunningBatch:
     """A batch that finished rows leave and waiting prompts join, of up to ``max_rows`` rows.
 
     A row has the tokens it has alone, up to near ties that other matrix sizes may round differently.
     join_share: prompts join once this share of the rows is free (or as many as wait), so that a prompt's forward is
-    shared; 0 joins at once. prefill_tokens: at most so many, padding included, go through one prefill, unless one
-    prompt has more. Not safe for threads; see ``adapters.LiveBatch``.
-    Cost: one forward a step over the rows that run, one a group of joining prompts, one read of the chosen tokens.
+    shared; 0 joins at once. Into a model that ``packs`` they always join at once, in the forward of the rows that run.
+    prefill_tokens: at most so many, padding included, go through one prefill, unless one prompt has more. Not safe for
+    threads; see ``adapters.LiveBatch``.
+    Cost: one forward a step over the rows that run, one a group of joining prompts where the model does not pack, one
+    read of the chosen tokens.
     >>> from afterlogits.decoding.search.step_model import TableBatch
     >>> model = TableBatch(lambda ids: torch.eye(5)[(ids[-1] + 1) % 5])
     >>> batch = RunningBatch(model, max_rows=2)
@@ -97,16 +115,15 @@ class RunningBatch:
             yield from self.step()
 
     def step(self) -> list[FinishedRow]:
-        """Let prompts join, give every row one token, and return the rows that ended.
+        """Let prompts join, give every row a token (and those certain to follow it); return the rows that ended.
 
         Where a forward raises, rows that had ended before it are returned by ``abandon`` or by the next step.
         """
         self._ended += self._drop_cancelled()
-        while prompts := self._joining():
+        while not (self.rows and self._packs()) and (prompts := self._joining()):
             self._ended += self._admit(prompts)
         if self.rows:
-            tokens = torch.tensor([row.last for row in self.rows])
-            self._ended += self._extend(self.model.step(tokens), range(len(self.rows)))
+            self._go_on(self._joining() if self._packs() else [])
         return self._told()
 
     def abandon(self, error: Exception) -> list[FinishedRow]:
@@ -121,29 +138,64 @@ class RunningBatch:
 
     # Joining.
 
+    def _packs(self) -> bool:
+        return bool(getattr(self.model, "packs", False))
+
     def _joining(self) -> list[RowRequest]:
-        """The prompts that join now: none until enough rows are free to share a prefill."""
-        free, waiting = self.max_rows - len(self.rows), len(self.waiting)
-        if not free or not waiting or (self.rows and (not self.model.joins or free < min(waiting, self.join_count))):
+        """The prompts that join now. Where they have a forward of their own: none until enough rows are free to share
+        it; in the rows' forward there is no padding."""
+        free, waiting, packs = self.max_rows - len(self.rows), len(self.waiting), self._packs() and bool(self.rows)
+        if not free or not waiting:
+            return []
+        if self.rows and not packs and (not self.model.joins or free < min(waiting, self.join_count)):
             return []
         prompts: list[RowRequest] = []
-        longest = 0
+        longest = total = 0
         while self.waiting and len(prompts) < free:
-            longest = max(longest, self.waiting[0].read_ids.shape[0])
-            if prompts and longest * (len(prompts) + 1) > self.prefill_tokens:
+            length = self.waiting[0].read_ids.shape[0]
+            longest, total = max(longest, length), total + length
+            if prompts and (total if packs else longest * (len(prompts) + 1)) > self.prefill_tokens:
                 break
             prompts.append(self.waiting.popleft())
         return prompts
 
-    def _admit(self, prompts: Sequence[RowRequest]) -> list[FinishedRow]:
-        """Let prompts join; those whose rules cannot be built end at once."""
-        rows, failed = [], []
+    def _begun(self, prompts: Sequence[RowRequest]) -> list[RunningRow]:
+        """Rows for prompts that the model has not read; those whose rules cannot be built end at once."""
+        rows = []
         for prompt in prompts:
             try:
                 rows.append(RunningRow(prompt))
             except Exception as error:
-                failed.append(FinishedRow(prompt, prompt.token_ids.cpu().long(), "error", error))
-        return failed + self._run_prompts(rows) if rows else failed
+                self._ended.append(FinishedRow(prompt, prompt.token_ids.cpu().long(), "error", error))
+        return rows
+
+    def _go_on(self, prompts: Sequence[RowRequest]) -> None:
+        """One forward for the rows that run and for prompts that join in it; a prompt that fails costs no row."""
+        joining = self._begun(prompts)
+        fed = [row.fed for row in self.rows]
+        if not joining and all(len(tokens) == 1 for tokens in fed):
+            self._ended += self._extend(self.model.step(torch.tensor(fed)[:, 0]), range(len(self.rows)))
+            return
+        model = cast(PackingStepModel, self.model)
+        try:
+            logits = model.advance(fed, [row.request.read_ids for row in joining])
+        except Exception:
+            if not joining:
+                raise
+        else:
+            self._enter(joining, logits)
+            self._ended += self._extend(logits, range(len(self.rows)))
+            return
+        self.waiting.extendleft(row.request for row in reversed(joining))  # what fails now is no fault of theirs
+        self._go_on([])
+        for _ in joining:
+            self.waiting.popleft()
+        self._ended += self._run_prompts(joining)
+
+    def _admit(self, prompts: Sequence[RowRequest]) -> list[FinishedRow]:
+        """Let prompts join by a forward of their own."""
+        rows = self._begun(prompts)
+        return self._run_prompts(rows) if rows else []
 
     def _run_prompts(self, joining: list[RunningRow]) -> list[FinishedRow]:
         """Run the prompts and give each its first token; one that cannot be run costs the others nothing."""
@@ -158,11 +210,15 @@ class RunningBatch:
             self.waiting.extendleft(row.request for row in reversed(joining[half:]))
             return self._run_prompts(joining[:half])
         first = len(self.rows)
-        self.rows += joining
+        self._enter(joining, logits)
+        return self._extend(logits, range(first, len(self.rows)))
+
+    def _enter(self, rows: Sequence[RunningRow], logits: Tensor) -> None:
+        """Rows that the model has read are of the batch from now on, and the choice is one for all."""
+        self.rows += rows
         for number, row in enumerate(self.rows):
             row.number = number
         self._choice = RowChoice([row.request for row in self.rows], logits.shape[-1], logits.device)
-        return self._extend(logits, range(first, len(self.rows)))
 
     # The end of a step.
 
@@ -177,7 +233,7 @@ class RunningBatch:
             if place in errors:
                 continue
             try:
-                if not row.append(token, now):
+                if not row.append(token, now, jumps=self._packs()):
                     continue
                 finished.append(row.finish())
             except Exception as error:  # of a criterion, a rule or a listener of its own

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..grammar.grammar_step import GrammarRows
 from ..grammar.greedy_grammar import GreedyGrammar, Outlook
 from .history import History
+from .jump_ahead import MOST_TOKENS, Certain
 from .row_requests import FinishedRow, RowRequest, RowStage
 from .stopping import read_verdict
 
@@ -17,12 +18,15 @@ __all__ = ["RunningRow"]
 
 
 class RunningRow:
-    """The state of ``request`` while it runs. number: its place in the choice that was compiled for it last."""
+    """The state of ``request`` while it runs. number: its place in the choice that was compiled for it last.
+
+    fed: what the model has not read yet, the newest tokens.
+    """
 
     def __init__(self, request: RowRequest) -> None:
         self.request = request
         self.number = 0
-        self.last = 0
+        self.fed: list[int] = []
         self.new_length = 0
         self.reason = ""
         self._new: list[int] = []
@@ -39,6 +43,7 @@ class RunningRow:
             rule = getattr(self.stages[-1], "rule", None) if self.stages else None
             self.rule = rule if isinstance(rule, GrammarRows) else None
             self.grammar = rule if isinstance(rule, GreedyGrammar) else None
+        self._ahead: Certain | None = None
 
     @property
     def outlook(self) -> Outlook | None:
@@ -51,9 +56,22 @@ class RunningRow:
             logits = stage.apply(logits)
         return logits
 
-    def append(self, token: int, now: float) -> bool:
-        """Take the row's new token; whether it is the last."""
-        self.last = token
+    def append(self, token: int, now: float, *, jumps: bool = False) -> bool:
+        """Take the row's new token and, where the model reads several at once (``jumps``), those that certainly follow;
+        whether the last of them is the row's last."""
+        if jumps and self._ahead is None and self.request.ahead is not None:
+            self._ahead = self.request.ahead(self.stages)
+        self.fed = []
+        ended = self._take(token, now)
+        while jumps and not ended and self._ahead is not None and len(self.fed) < MOST_TOKENS:
+            following = self._ahead.certain()
+            if following is None or following[0] is None:
+                break
+            ended = self._take(following[0], now)
+        return ended
+
+    def _take(self, token: int, now: float) -> bool:
+        self.fed.append(token)
         self.new_length += 1
         self._new.append(token)
         if self._history is not None:

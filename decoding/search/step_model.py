@@ -115,11 +115,11 @@ class TableModel:
 class TableBatch:
     """The same for a running batch, see ``running_batch``: ``rule`` maps the ids [T] of one row to its logits [V].
 
-    joins: whether rows may join others that run.
+    joins: whether rows may join others that run; packs: whether ``advance`` may be called.
     """
 
-    def __init__(self, rule: Callable[[Tensor], Tensor], *, joins: bool = True):
-        self.rule, self.joins = rule, joins
+    def __init__(self, rule: Callable[[Tensor], Tensor], *, joins: bool = True, packs: bool = False):
+        self.rule, self.joins, self.packs = rule, joins, packs
         self.rows: list[Tensor] = []
 
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
@@ -132,6 +132,12 @@ class TableBatch:
     def step(self, token_ids: Tensor) -> Tensor:
         """Logits [N, V] after one more token a row, [N]."""
         self.rows = [torch.cat((ids, token[None])) for ids, token in zip(self.rows, token_ids, strict=True)]
+        return torch.stack([self.rule(ids) for ids in self.rows])
+
+    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
+        """Logits [N, V] after one more token or several a row, and after prompts that join."""
+        held = [torch.cat((ids, ids.new_tensor(own))) for ids, own in zip(self.rows, token_ids, strict=True)]
+        self.rows = [*held, *prompts]
         return torch.stack([self.rule(ids) for ids in self.rows])
 
     def select_rows(self, rows: Tensor) -> None:

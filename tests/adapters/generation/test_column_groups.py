@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from afterlogits.adapters.generation.column_groups import GroupedKeys, column_groups, with_groups
+from afterlogits.adapters.generation.column_groups import column_groups, with_groups
+from afterlogits.adapters.generation.own_attention import OwnKeys
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,7 +55,7 @@ def test_one_group_or_another_device_needs_no_groups() -> None:
     keys = torch.zeros(2, 1, 4, 8)
     assert with_groups(keys, [(0, 2, 0)]) is keys
     assert type(with_groups(keys.to("meta"), [(0, 1, 0), (1, 2, 3)])) is torch.Tensor
-    assert type(with_groups(keys, [(0, 1, 0), (1, 2, 3)])) is GroupedKeys
+    assert type(with_groups(keys, [(0, 1, 0), (1, 2, 3)])) is OwnKeys
 
 
 def test_several_tokens_a_row_read_every_column() -> None:

@@ -207,6 +207,8 @@ JUMPS: dict[str, dict[str, Any]] = {
     "short": {"do_sample": False, "max_new_tokens": 9},
     "rows of their own length": {"do_sample": False, "max_new_tokens": [9, 30, 60], "compact": True},
     "torch's stream": {"do_sample": True},
+    "torch's stream, compact": {"do_sample": True, "top_p": 0.9, "temperature": 0.7, "compact": True},
+    "drawn with xtc": {"do_sample": True, "xtc_probability": 0.5, "xtc_threshold": 0.01},
     "banned": {"do_sample": False, "suppress_tokens": [5]},
 }
 
@@ -214,19 +216,20 @@ JUMPS: dict[str, dict[str, Any]] = {
 PER_ROW = ("seeds", "max_new_tokens")
 
 
-def counted(model: Any, given: dict[str, Any], jump_ahead: bool) -> tuple[list[list[int]], int]:
-    """The tokens, and how many forwards they took."""
+def counted(model: Any, given: dict[str, Any], jump_ahead: bool) -> tuple[Any, int]:
+    """The tokens and where they leave torch's stream, and how many forwards they took."""
     torch.manual_seed(1)
     with patch.object(model, "forward", wraps=model.forward) as forward:
         forward.__signature__ = inspect.signature(type(model).forward)
         found = generate(model, **given, json_schema=KEYS, jump_ahead=jump_ahead).tolist()
-    return found, forward.call_count
+    return (found, torch.get_rng_state().tolist()), forward.call_count
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("mode", JUMPS)
 def test_certain_tokens_are_read_together(mode: str, rows: int, model: Any, tokenizer: Any) -> None:
-    """The same tokens in fewer forwards; as many forwards where draws or bans must be seen."""
+    """The same tokens in fewer forwards, and the same stream behind them; as many forwards where draws take from the
+    stream what depends on the logits, or bans must be seen."""
     options = {
         name: value[:rows] if name in PER_ROW and isinstance(value, list) else value
         for name, value in JUMPS[mode].items()
@@ -234,7 +237,7 @@ def test_certain_tokens_are_read_together(mode: str, rows: int, model: Any, toke
     given = inputs(tokenizer, rows) | options
     found, forwards = zip(*(counted(model, given, jump_ahead) for jump_ahead in (False, True)), strict=True)
     assert found[0] == found[1]
-    if mode in ("torch's stream", "banned") or not hasattr(GenerationMixin, "_prefill"):
+    if mode in ("drawn with xtc", "banned") or not hasattr(GenerationMixin, "_prefill"):
         assert forwards[0] == forwards[1]
     else:
         assert forwards[1] < 0.8 * forwards[0], forwards
@@ -260,6 +263,35 @@ def test_rows_of_every_kind_run_together(model: Any, tokenizer: Any) -> None:
         seeds = {"seeds": [item["seed"]]} if "seed" in item else {}
         alone = generate(model, prompt[None], jump_ahead=False, **common, **own, **seeds)
         assert row.token_ids.tolist() == alone[0].tolist(), own
+
+
+@pytest.mark.parametrize("mode", ["greedy", "seeds", "penalty", "criteria", "short", "banned"])
+def test_certain_tokens_in_a_running_batch(mode: str, model: Any, tokenizer: Any) -> None:
+    """Rows of grammars beside free ones, more than run at once: each as without jumping, in fewer forwards."""
+    options = {"max_new_tokens": 60, "eos_token_id": tokenizer.eos_token_id, **JUMPS[mode]}
+    options.pop("seeds", None)
+    given = [tokenizer(text)["input_ids"] for text in ("the river", "a", "stone in the", "by", "the old")]
+    schemas = [KEYS, KEYS, None, KEYS, KEYS]
+    found, forwards = [], []
+    for jumps in (False, True):
+        with patch.object(model, "forward", wraps=model.forward) as forward:
+            forward.__signature__ = inspect.signature(type(model).forward)
+            stream = generate_stream(
+                model, given, max_rows=2, ordered=True, json_schema=schemas, jump_ahead=jumps, tokenizer=tokenizer,
+                seeds=[3, 4, 5, 6, 7], pad_token_id=0, **options,
+            )  # fmt: skip
+            found.append([(row.token_ids.tolist(), row.reason) for row in stream])
+        forwards.append(forward.call_count)
+    assert found[0] == found[1]
+    for number, (ids, _) in enumerate(found[1]):
+        own = {} if not options["do_sample"] else {"seeds": [3 + number]}
+        prompt = torch.tensor([given[number]])
+        expected = generate(
+            model, prompt, attention_mask=torch.ones_like(prompt), json_schema=schemas[number], tokenizer=tokenizer,
+            pad_token_id=0, **options, **own,
+        )  # fmt: skip
+        assert ids == expected[0].tolist()
+    assert forwards[1] < (0.8 * forwards[0] if mode != "banned" else forwards[0] + 1), forwards
 
 
 def test_streams_installed_models_and_pipelines(model: Any, tokenizer: Any) -> None:

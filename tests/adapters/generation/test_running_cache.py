@@ -87,7 +87,7 @@ def test_memory_follows_the_longest_row_and_not_the_time() -> None:
         if len(cache.first) == 2:
             cache.keep(torch.tensor([1]))
         assert cache.width <= 24
-        assert cache.layers[0]._buffers[0].shape[2] <= 2 * 24 + 64
+        assert cache.layers[0].buffers[0].shape[2] <= 2 * 24 + 64
 
 
 def test_what_is_held_can_shrink_again() -> None:
@@ -104,4 +104,4 @@ def test_what_is_held_can_shrink_again() -> None:
         cache.advance()
         cache.keep(torch.tensor([0]))
         cache.first = [cache.end - 3]
-    assert cache.layers[0]._buffers[0].shape[2] < 200
+    assert cache.layers[0].buffers[0].shape[2] < 200

@@ -49,6 +49,9 @@ class Path:
                 return None
         return following
 
+    def passed(self) -> None:
+        """Nothing is drawn here."""
+
 
 class CountedModel(TableModel):
     def __init__(self, prompt_ids: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unittest.mock
 from typing import Any
 
 import pytest
@@ -202,6 +203,79 @@ def test_rows_that_end_in_a_step_that_fails_are_told() -> None:
         assert batch.idle
 
 
+class Packing(TableBatch):
+    """What each forward was given: of ``admit`` the prompts, else tokens of each row and prompts. Refuses 7."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(counting, packs=True, **options)
+        self.read: list[Any] = []
+
+    def admit(self, prompts: Any) -> Tensor:
+        self.read.append([prompt.tolist() for prompt in prompts])
+        if any(7 in prompt.tolist() for prompt in prompts):
+            raise IndexError("no such token")
+        return super().admit(prompts)
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        self.read.append(token_ids.tolist())
+        return super().step(token_ids)
+
+    def advance(self, token_ids: Any, prompts: Any) -> Tensor:
+        self.read.append((token_ids, [prompt.tolist() for prompt in prompts]))
+        if any(7 in prompt.tolist() for prompt in prompts):
+            raise IndexError("no such token")
+        return super().advance(token_ids, prompts)
+
+
+def test_prompts_join_in_the_forward_of_the_rows() -> None:
+    """Rows 1 and 5 are read; 5 ends with its first token, 6, and 3 joins where row 1 reads its own token."""
+    model = Packing()
+    batch = RunningBatch(model, max_rows=2)
+    for first in (1, 5, 3):
+        batch.submit(row(first, eos_token_ids=[6]))
+    assert found(batch) == {5: ([6], "eos"), 1: ([2, 3, 4], "length"), 3: ([4, 5, 6], "eos")}
+    assert model.read == [[[1], [5]], ([[2]], [[3]]), [3, 4], [5]]
+
+
+def test_a_prompt_that_fails_in_the_forward_of_the_rows_costs_no_row() -> None:
+    """7 joins with 3: the rows go on by themselves, then the prompts are tried alone."""
+    model = Packing()
+    batch = RunningBatch(model, max_rows=3)
+    for first, most in ((1, 6), (2, 1), (3, 1), (7, 3), (4, 3)):
+        batch.submit(row(first, max_new_tokens=most))
+    ended = {one.request.tag: one for one in batch.run()}
+    assert str(ended[7].error) == "no such token"
+    assert {tag: len(one.new_ids) for tag, one in ended.items()} == {1: 6, 2: 1, 3: 1, 7: 0, 4: 3}
+    assert model.read[1:5] == [([[2]], [[7], [4]]), [2], [[7], [4]], [[7]]]
+
+
+def test_where_the_rows_fail_waiting_prompts_go_on_waiting() -> None:
+    """A forward that fails with a prompt and without it: the rows are given up, the prompt runs."""
+    model = Packing()
+    batch = RunningBatch(model, max_rows=2)
+    for first in (1, 2, 3):
+        batch.submit(row(first, max_new_tokens=1 if first == 2 else 3))
+    with unittest.mock.patch.object(model, "step", side_effect=MemoryError("full")), pytest.raises(MemoryError):
+        model.packs = True
+        with unittest.mock.patch.object(model, "advance", side_effect=MemoryError("full")):
+            batch.step()
+    ended = batch.abandon(MemoryError("full"))
+    assert [one.request.tag for one in ended] == [1]
+    assert found(batch) == {3: ([4, 5, 6], "length")}
+
+
+def test_certain_tokens_are_read_together() -> None:
+    """Of row 1 the second and third token are certain: its first three are read at once, beside one of row 5."""
+    model = Packing()
+    batch = RunningBatch(model, max_rows=2)
+    batch.submit(
+        row(1, stages=lambda history: [Forced({1: 9, 2: 8}, True)], ahead=lambda stages: stages[-1], max_new_tokens=4)
+    )
+    batch.submit(row(5, max_new_tokens=2))
+    assert found(batch) == {1: ([2, 9, 8, 9], "length"), 5: ([6, 7], "length")}
+    assert model.read == [[[1], [5]], ([[2, 9, 8], [6]], [])]
+
+
 def test_tokens_are_told_as_they_come() -> None:
     """Each with why the row ends, empty before."""
     told: list[tuple[int, str]] = []
@@ -222,11 +296,39 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def alone(request: RowRequest) -> tuple[list[int], str]:
+class Forced:
+    """The stage of a row whose tokens at some ``places`` are given; it is certain of them where it ``tells``."""
+
+    def __init__(self, places: dict[int, int], tells: bool) -> None:
+        self.places, self.tells, self.place = places, tells, 0
+
+    def apply(self, logits: Tensor) -> Tensor:
+        return only(logits, self.places.get(self.place))
+
+    def advance(self, token_ids: Tensor) -> None:
+        self.place += 1
+
+    def certain(self) -> list[int | None] | None:
+        return [self.places[self.place]] if self.tells and self.place in self.places else None
+
+    def passed(self) -> None:
+        raise AssertionError("rows have no stream that moves on")
+
+
+def only(logits: Tensor, token: int | None) -> Tensor:
+    """Logits [1, V] that leave one token, where there is one."""
+    if token is None:
+        return logits
+    left = torch.full_like(logits, -torch.inf)
+    left[0, token] = logits[0, token]
+    return left
+
+
+def alone(request: RowRequest, places: dict[int, int] | None = None) -> tuple[list[int], str]:
     """The row by the public ``sample``, a token at a time."""
     ids, new = request.token_ids, []
     while True:
-        logits = rule(ids)[None]
+        logits = only(rule(ids)[None], (places or {}).get(len(new)))
         options = request.params
         if options is None:
             token = int(logits.argmax())
@@ -242,22 +344,32 @@ def alone(request: RowRequest) -> tuple[list[int], str]:
             return new, "length"
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 6), st.booleans())
-def test_every_row_has_the_tokens_it_has_alone(seed: int, max_rows: int, joins: bool) -> None:
-    """Prompts of unlike lengths and options, submitted before and during the run, some of them cancelled."""
+@settings(max_examples=90, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from(["joins", "packs", "neither"]))
+def test_every_row_has_the_tokens_it_has_alone(seed: int, max_rows: int, kind: str) -> None:
+    """Prompts of unlike lengths and options, submitted before and during the run, some of them cancelled; some of their
+    tokens are given, and some of these certain."""
     rng = random.Random(seed)
-    batch = RunningBatch(TableBatch(rule, joins=joins), max_rows=max_rows, join_share=rng.choice([0, 0.5, 1]))
-    requests = [
-        RowRequest(
-            token_ids=torch.tensor([rng.randrange(VOCAB) for _ in range(rng.randint(1, 5))]),
-            seed=rng.randrange(2**40),
-            max_new_tokens=rng.randint(1, 9),
-            eos_token_ids=rng.sample(range(VOCAB), rng.randint(0, 2)),
-            **rng.choice(OPTIONS),
+    model = TableBatch(rule, joins=kind != "neither", packs=kind == "packs")
+    batch = RunningBatch(
+        model, max_rows=max_rows, join_share=rng.choice([0, 0.5, 1]), prefill_tokens=rng.choice([1, 7, 99])
+    )
+    requests = []
+    for _ in range(rng.randint(1, 14)):
+        places = {place: rng.randrange(VOCAB) for place in range(9) if rng.random() < 0.4}
+        tells = rng.random() < 0.7
+        requests.append(
+            RowRequest(
+                token_ids=torch.tensor([rng.randrange(VOCAB) for _ in range(rng.randint(1, 5))]),
+                seed=rng.randrange(2**40),
+                max_new_tokens=rng.randint(1, 9),
+                eos_token_ids=rng.sample(range(VOCAB), rng.randint(0, 2)),
+                stages=lambda history, places=places, tells=tells: [Forced(places, tells)],
+                ahead=rng.choice([None, lambda stages: stages[-1]]),
+                tag=places,
+                **rng.choice(OPTIONS),
+            )
         )
-        for _ in range(rng.randint(1, 14))
-    ]
     coming, ended = list(requests), list[FinishedRow]()
     gone: set[int] = set()
     while coming or not batch.idle:
@@ -273,7 +385,7 @@ def test_every_row_has_the_tokens_it_has_alone(seed: int, max_rows: int, joins: 
     assert {id(one.request) for one in ended} == {id(one) for one in requests}
     assert len(ended) == len(requests)
     for one in ended:
-        expected = alone(one.request)
+        expected = alone(one.request, one.request.tag)
         if one.reason == "cancelled":
             assert id(one.request) in gone
             assert one.new_ids.tolist() == expected[0][: len(one.new_ids)]

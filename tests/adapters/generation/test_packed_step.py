@@ -1,0 +1,197 @@
+"""Rows and joining prompts in one forward: what the cache holds, what each token attends to, and whole models."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from afterlogits.adapters import generate_stream
+from afterlogits.adapters.generation.generate_stream import running_model
+from afterlogits.adapters.generation.running_cache import RunningCache
+from afterlogits.adapters.generation.running_model import RunningModel
+from afterlogits.adapters.generation.verifying_model import RAGGED
+from afterlogits.decoding.search.row_requests import RowRequest
+from afterlogits.decoding.search.running_batch import RunningBatch
+from tests.adapters.generation.near_ties import logit_gap
+from tests.adapters.generation.test_generate_stream import alone, assert_equal, prompts, quiet
+from tests.builders.architectures import DECODER_ONLY, EOS, PAD, tiny_model
+from tests.builders.seeded_models import seeded_model
+
+HEADS, KEY, VALUE = 2, 4, 6
+
+
+@dataclass
+class Rows:
+    """The oracle: each row's keys and values of every layer, [heads, T, size]."""
+
+    keys: list[list[Tensor]] = field(default_factory=list)
+    values: list[list[Tensor]] = field(default_factory=list)
+
+    def length(self, row: int) -> int:
+        return int(self.keys[row][0].shape[1])
+
+
+def attended(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """The attention of the last tokens [H, T, size] of a row, one by one, in float64."""
+    count, share = query.shape[1], query.shape[0] // keys.shape[0]
+    keys, values = (one.repeat_interleave(share, 0).double() for one in (keys, values))
+    found = []
+    for token in range(count):
+        upto = keys.shape[1] - count + token + 1
+        scores = torch.einsum("hd,htd->ht", query[:, token].double(), keys[:, :upto]) * 0.3
+        found.append(torch.einsum("ht,htd->hd", scores.softmax(-1), values[:, :upto]))
+    return torch.stack(found, 1)
+
+
+def packed_forward(cache: RunningCache, rows: Rows, rng: random.Random, generator: torch.Generator, share: int) -> None:
+    """One forward of two layers with drawn numbers of tokens and prompts, compared; perhaps it fails behind a layer."""
+    running, free = len(rows.keys), 6 - len(rows.keys)
+    reads = running > 0 and rng.random() < 0.8
+    counts = [rng.choice([1, 1, 1, 2, 5, 40]) if reads else 0 for _ in range(running)]
+    lengths = [rng.choice([1, 3, 3, 20, 150]) for _ in range(rng.randint(0, free))]
+    if not reads and not lengths:
+        return
+    plan = cache.open(counts, lengths, torch.float32, torch.device("cpu"))
+    size, fails = sum(counts) + sum(lengths), rng.choice([None, None, None, 0, 1, 2])
+    widths = [*counts, *lengths]
+    new = Rows([[] for _ in widths], [[] for _ in widths])
+    for layer in range(2):
+        if fails == layer:
+            cache.drop()
+            return
+        query = torch.randn(1, HEADS * share, size, KEY, generator=generator)
+        keys = torch.randn(1, HEADS, size, KEY, generator=generator)
+        values = torch.randn(1, HEADS, size, VALUE, generator=generator)
+        shown = cache.update(keys, values, layer)
+        repeated = [
+            one[:, :, None].expand(1, HEADS, share, size, one.shape[-1]).reshape(1, HEADS * share, size, -1)
+            for one in shown
+        ]
+        dummy = torch.zeros(1, 1, 1, 1)
+        found = scaled_dot_product_attention(
+            query, *repeated, attn_mask=dummy, dropout_p=0.0, scale=0.3, is_causal=False
+        )
+        assert type(found) is Tensor
+        place = 0
+        for row in plan.order:
+            own = slice(place, place := place + widths[row])
+            for held, states, into in ((rows.keys, keys, new.keys), (rows.values, values, new.values)):
+                before = [held[row][layer]] if row < running else []
+                into[row].append(torch.cat([*before, states[0, :, own]], 1))
+            expected = attended(query[0, :, own], new.keys[row][layer], new.values[row][layer])
+            torch.testing.assert_close(found[0, :, own].double(), expected, rtol=1e-4, atol=1e-5)
+    if fails == 2:
+        cache.drop()
+        return
+    assert plan.calls == 2
+    cache.close()
+    for row in range(len(widths)):
+        if row < running and reads:
+            rows.keys[row], rows.values[row] = new.keys[row], new.values[row]
+        elif row >= running:
+            rows.keys.append(new.keys[row])
+            rows.values.append(new.values[row])
+
+
+def check(cache: RunningCache, rows: Rows) -> None:
+    """Every row's own columns are the last ones of each layer, and the others finite."""
+    assert len(cache.first) == len(rows.keys)
+    for number, layer in enumerate(cache.layers if rows.keys else []):
+        for row in range(len(rows.keys)):
+            for held, own in ((layer.keys, rows.keys), (layer.values, rows.values)):
+                assert torch.equal(held[row, :, cache.width - rows.length(row) :], own[row][number])
+                assert bool(held.isfinite().all())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_rows_hold_and_attend_to_what_they_were_given(seed: int) -> None:
+    """Drawn sequences of packed forwards, some of which fail, single steps, and rows that leave."""
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    cache, rows, share = RunningCache(max_rows=6), Rows(), rng.choice([1, 2])
+    for _ in range(rng.randint(1, 10)):
+        packed_forward(cache, rows, rng, generator, share)
+        check(cache, rows)
+        if rows.keys and rng.random() < 0.5:
+            cache.make_room()
+            for layer in range(2):
+                states = [torch.randn(len(rows.keys), HEADS, 1, size, generator=generator) for size in (KEY, VALUE)]
+                cache.update(states[0], states[1], layer)
+                for row in range(len(rows.keys)):
+                    rows.keys[row][layer] = torch.cat((rows.keys[row][layer], states[0][row]), 1)
+                    rows.values[row][layer] = torch.cat((rows.values[row][layer], states[1][row]), 1)
+            cache.advance()
+            check(cache, rows)
+        if rng.random() < 0.5:
+            staying = rng.sample(range(len(rows.keys)), rng.randint(0, len(rows.keys)))
+            cache.keep(torch.tensor(staying, dtype=torch.int64))
+            rows = Rows([rows.keys[row] for row in staying], [rows.values[row] for row in staying])
+            check(cache, rows)
+
+
+@quiet
+def test_models_whose_tokens_go_through_one_forward() -> None:
+    """Every architecture that may be packed: prompts of unlike lengths join at each step, and rows are as alone."""
+    packed = 0
+    for kind in sorted(RAGGED & set(DECODER_ONLY)):
+        model = tiny_model(kind)
+        given = prompts(9, vocab=99, longest=24, seed=5)
+        options = {"do_sample": False, "pad_token_id": PAD, "eos_token_id": EOS}
+        runner = running_model(model, max_rows=3)
+        rows = RunningBatch(runner, max_rows=3)
+        for number, prompt in enumerate(given):
+            rows.submit(
+                RowRequest(
+                    token_ids=torch.tensor(prompt), max_new_tokens=4 + number % 5, eos_token_ids=[EOS], tag=number
+                )
+            )
+        ended = {one.request.tag: one.token_ids.tolist() for one in rows.run()}
+        packed += isinstance(runner, RunningModel) and runner.packs
+        print(kind, "packs" if getattr(runner, "packs", False) else "has a forward for prompts")
+        for number, prompt in enumerate(given):
+            assert_near(model, ended[number], alone(model, prompt, max_new_tokens=4 + number % 5, **options), prompt)
+    assert packed >= 8
+
+
+def assert_near(model: Any, actual: list[int], expected: list[int], prompt: list[int]) -> None:
+    """Equal, or they part where two logits are nearly equal."""
+    if actual != expected:
+        inputs = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt))}
+        gap, place = logit_gap(model, inputs, 0, actual, expected)
+        assert gap < 1e-4, f"token {place}: {actual} and {expected}"
+
+
+def test_an_attention_that_is_not_torchs_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It calls itself "sdpa" and multiplies by itself: the tokens are right, by forwards of the prompts' own."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    def by_hand(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, None]:
+        share = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
+        scores = query @ key.transpose(2, 3) * options["scaling"]
+        if attention_mask is None and query.shape[2] > 1:
+            attention_mask = torch.full(scores.shape[-2:], -torch.inf).triu(1)
+        elif attention_mask is not None and attention_mask.dtype == torch.bool:
+            attention_mask = torch.zeros(attention_mask.shape).masked_fill(~attention_mask, torch.finfo().min)
+        scores = scores if attention_mask is None else scores + attention_mask
+        return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", by_hand)
+    model = seeded_model("llama")
+    runner = RunningModel(model, max_rows=3)
+    runner.admit([torch.tensor([5, 6, 7]), torch.tensor([8])])
+    assert not runner.packs
+    given = prompts(7)
+    for row in generate_stream(model, given, max_rows=3, max_new_tokens=6, do_sample=False, pad_token_id=0):
+        expected = alone(model, given[row.index], max_new_tokens=6, do_sample=False, pad_token_id=0)
+        assert_equal(model, row, expected, given[row.index])
