@@ -260,7 +260,7 @@ def test_where_the_rows_fail_waiting_prompts_go_on_waiting() -> None:
         with unittest.mock.patch.object(model, "advance", side_effect=MemoryError("full")):
             batch.step()
     ended = batch.abandon(MemoryError("full"))
-    assert [one.request.tag for one in ended] == [1]
+    assert [(one.request.tag, one.reason) for one in ended] == [(2, "length"), (1, "error")]
     assert found(batch) == {3: ([4, 5, 6], "length")}
 
 
