@@ -26,7 +26,7 @@ class _Written(NamedTuple):
 
     tokens: slice
     rows: slice
-    count: int
+    number: int
     width: int
 
 
@@ -98,12 +98,12 @@ class PackedPlan:
         """Write keys and values [1, heads, T, size] into the layer's buffers; return keys that attend by the plan."""
         end = self.end
         for buffer, states in zip(layer.buffers, (keys[0].transpose(0, 1), values[0].transpose(0, 1)), strict=True):
-            for tokens, rows, count, width in self._writes:
+            for tokens, rows, number, width in self._writes:
                 own = states[tokens]
                 if width == 1:
                     buffer[rows, :, end - 1] = own
                 else:
-                    buffer[rows, :, end - width : end] = own.unflatten(0, (count, width)).transpose(1, 2)
+                    buffer[rows, :, end - width : end] = own.reshape(number, width, *own.shape[1:]).transpose(1, 2)
         return with_attention(keys, partial(self._attend, layer)), values
 
     def _attend(
@@ -117,7 +117,7 @@ class PackedPlan:
         heads, shared = query.shape[1], held_keys.shape[1]
         parts = []
         if self._singles:  # heads that share keys are as many queries of one head
-            asked = query[0].transpose(0, 1)[: self._count].unflatten(1, (shared, heads // shared))
+            asked = query[0].transpose(0, 1)[: self._count].reshape(self._count, shared, heads // shared, -1)
             groups = [
                 scaled_dot_product_attention(
                     asked[tokens], held_keys[rows, :, columns], held_values[rows, :, columns], attn_mask=seen, **options
@@ -126,12 +126,15 @@ class PackedPlan:
             ]
             parts.append((torch.cat(groups) if len(groups) > 1 else groups[0]).flatten(1, 2))
         for tokens, rows, columns, seen in self._several:
-            held = [buffer[rows, :, columns].repeat_interleave(heads // shared, 1) for buffer in layer.buffers]
-            found = scaled_dot_product_attention(query[:, :, tokens], *held, attn_mask=seen, **options)
+            own, held = (one[rows, :, columns].repeat_interleave(heads // shared, 1) for one in layer.buffers)
+            found = scaled_dot_product_attention(query[:, :, tokens], own, held, attn_mask=seen, **options)
             parts.append(found[0].transpose(0, 1))
-        for tokens, _, count, width in self._prompts:
-            own = [one[0, :, tokens].unflatten(1, (count, width)).transpose(0, 1) for one in (query, keys, value)]
-            found = scaled_dot_product_attention(*own, is_causal=True, **options)
+        for tokens, _, number, width in self._prompts:
+            asked, own, held = (
+                one[0, :, tokens].reshape(one.shape[1], number, width, -1).transpose(0, 1)
+                for one in (query, keys, value)
+            )
+            found = scaled_dot_product_attention(asked, own, held, is_causal=True, **options)
             parts.append(found.transpose(1, 2).flatten(0, 1))
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).transpose(0, 1)[None]
 
@@ -154,7 +157,7 @@ def _grouped(
     found = []
     for run in written:
         at = run.tokens.start
-        for begin, until, least in column_groups(own[at : at + run.count]):
+        for begin, until, least in column_groups(own[at : at + run.number]):
             tokens = slice(at + begin, at + until)
             alike = all(column == least for column in own[tokens])
             found.append(

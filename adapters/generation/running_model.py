@@ -234,47 +234,6 @@ class BatchAfterBatch:
         return logits
 
     @torch.no_grad()
-    def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
-        logits = self._pack(token_ids, prompts)
-        if logits is None:
-            raise RuntimeError(f"{type(self.model).__name__} must attend by torch's attention, as it did before")
-        return logits
-
-    def _pack(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor | None:
-        """One forward for tokens of the rows (or none of any) and for prompts; the logits after each that is read.
-
-        None where a layer did not attend by the plan: nothing has changed then, nor where an error is raised.
-        """
-        counts, lengths = [len(tokens) for tokens in token_ids], [prompt.shape[0] for prompt in prompts]
-        plan = self.cache.open(counts, lengths, self.model.dtype, self.device)
-        try:
-            places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
-            places += [range(length) for length in lengths]
-            own = [*(torch.tensor(tokens) for tokens in token_ids), *prompts]
-            with self._head(len(own)):
-                outputs = self._forward(
-                    input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
-                    attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
-                    position_ids=torch.tensor([[place for row in plan.order for place in places[row]]]).to(self.device),
-                    cache_position=torch.arange(plan.size, device=self.device),
-                    logits_to_keep=torch.tensor(plan.last, device=self.device),
-                    **{CACHE: self.cache},
-                )
-        except BaseException:
-            self.cache.drop()
-            raise
-        if plan.calls != len(self.cache.layers):
-            self.cache.drop()
-            self._may_pack = False
-            return None
-        self.cache.close()
-        self._packed = True
-        self.lengths = [*map(sum, zip(self.lengths, counts, strict=True)), *lengths]
-        self._rows_changed()
-        logits: Tensor = outputs.logits[0]
-        return self._plain(logits if "logits_to_keep" in self.names else logits[plan.last])
-
-    @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
         assert self.stepper is not None
         token_ids = token_ids.to(self.device)
