@@ -142,22 +142,24 @@ class RunningBatch:
         return bool(getattr(self.model, "packs", False))
 
     def _joining(self) -> list[RowRequest]:
-        """The prompts that join now. Where they have a forward of their own: none until enough rows are free to share
-        it; in the rows' forward there is no padding."""
-        free, waiting, packs = self.max_rows - len(self.rows), len(self.waiting), self._packs() and bool(self.rows)
-        if not free or not waiting:
-            return []
-        if self.rows and not packs and (not self.model.joins or free < min(waiting, self.join_count)):
+        """The prompts that join now, as many as one forward reads."""
+        free, packs = self.max_rows - len(self.rows), self._packs() and bool(self.rows)
+        if self.rows and not packs and self._waits(free):
             return []
         prompts: list[RowRequest] = []
         longest = total = 0
         while self.waiting and len(prompts) < free:
             length = self.waiting[0].read_ids.shape[0]
             longest, total = max(longest, length), total + length
+            # In the rows' forward there is no padding.
             if prompts and (total if packs else longest * (len(prompts) + 1)) > self.prefill_tokens:
                 break
             prompts.append(self.waiting.popleft())
         return prompts
+
+    def _waits(self, free: int) -> bool:
+        """Whether prompts with a forward of their own wait until more rows are free to share it."""
+        return not self.model.joins or free < min(len(self.waiting), self.join_count)
 
     def _begun(self, prompts: Sequence[RowRequest]) -> list[RunningRow]:
         """Rows for prompts that the model has not read; those whose rules cannot be built end at once."""
