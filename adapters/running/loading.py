@@ -1,7 +1,8 @@
 """A model and its processors for a task: from a path, from objects, or the checkpoint that ships with the package."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,15 @@ def load(
         raise ValueError("device and device_map must not both be given")
     if device_map is not None and (single := _single_place(device_map)) is not None:
         device, device_map = single, None
-    name = model if isinstance(model, str | Path) else None
-    if model is None:
+    name, given = model if isinstance(model, str | Path) else None, model is not None
+    if not given:
         name = _shipped(task)
         dtype = torch.float32 if dtype is None else dtype
     if name is not None:
         if not Path(name).exists() and str(name)[:1] in ("/", ".", "~"):
             raise ValueError(f"model must be a folder that exists or a name on the hub; got {str(name)!r}")
-        model = _model(task, str(name), config, dtype, device_map, {**(hub or {}), **(model_kwargs or {})})
+        with nullcontext() if given else _quietly():
+            model = _model(task, str(name), config, dtype, device_map, {**(hub or {}), **(model_kwargs or {})})
     elif dtype is not None and dtype != "auto":
         model = model.to(_dtype(dtype))
     held = load_parts(task, parts or {}, name, hub or {})
@@ -99,6 +101,25 @@ def _shipped(task: Task) -> Path:
         return path(task.name)
     except ValueError:
         raise ValueError(f"model must be given for {task.name}: no checkpoint for it ships with the package") from None
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' bar and its table of weights: what ships is known to fit. A verbosity that somebody has
+    set stays."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    if level == logging.WARNING:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if level == logging.WARNING:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
 
 
 def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:

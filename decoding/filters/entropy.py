@@ -248,7 +248,7 @@ def xtc_acts(
     if chance is None:
         if not isinstance(probability, Tensor) and probability == 1.0:
             return torch.ones(1, 1, dtype=torch.bool, device=device)
-        chance = torch.rand(batch_size, generator=generator, device=device)
+        chance = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float32)
     likely = on_device_of(chance.device, probability)
     return (chance[:, None] <= likely) & (likely > 0)
 

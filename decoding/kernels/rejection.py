@@ -93,7 +93,7 @@ def draw_flat(
     Cost: some hashes, one exponential per logit, and a sum of those above each proposal asked about (about 1 / top_p).
     """
     logits = logits.detach()
-    options, space = _options(params, len(logits)), torch.empty(logits.shape[1])
+    options, space = _options(params, len(logits)), torch.empty(logits.shape[1], dtype=torch.float32)
     drawn, books = [-1] * len(logits), dict[int, Tensor]()
     waiting, first, size = list(range(len(logits))), 0, _BLOCK
     while waiting and first < PROPOSALS:

@@ -28,7 +28,7 @@ def xtc_chance(
     if keys is not None:
         coin: Tensor = counter_uniform(keys, torch.full((1,), _XTC_COIN, device=device))[:, 0]
         return coin
-    chance = torch.rand(batch_size, generator=generator, device=device)
+    chance = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float32)
     return chance if rows is None else chance[rows]
 
 

@@ -485,3 +485,13 @@ def test_next_sentence_is_the_softmax_of_its_two_logits():
         expected = follows.model(**encoded).logits.softmax(-1)[0, 0].item()
     assert abs(found["score"] - expected) < 1e-6
     assert found["is_next"] == (expected >= 0.5)
+
+
+def test_a_shipped_checkpoint_is_loaded_without_a_word(capfd):
+    """No bar and no table of weights that nobody asked about; who gives a path is told what transformers tells."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    pipeline("feature-extraction", device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

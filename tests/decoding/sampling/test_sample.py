@@ -270,6 +270,35 @@ def test_no_token_has_the_least_noise_there_is_by_its_seed() -> None:
             assert 0 not in sample(logits[:rows], seeds=[0, 0][:rows], **options).tolist()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_torch_s_default_type_changes_no_token(dtype: torch.dtype) -> None:
+    """Whenever it is set: before the first draw, which asks how torch's stream is made, or after it."""
+    cases = [
+        (torch.randn(rows, vocab, generator=torch.Generator().manual_seed(rows)) * spread, options, seeds)
+        for spread in (0.05, 2.0)
+        for rows, vocab in ((1, 300), (4, 5000), (9, 1000))
+        for options in ({}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.01}, {"typical_p": 0.9}, {"xtc_probability": 0.5})
+        for seeds in (None, list(range(rows)))
+    ]
+
+    def draws() -> list[tuple[list[int], int]]:
+        found = []
+        for logits, options, seeds in cases:
+            generator = torch.Generator().manual_seed(7)
+            tokens = sample(logits, seeds=seeds, generator=None if seeds else generator, **options)
+            found.append((tokens.tolist(), int(generator.get_state().sum())))
+        return found
+
+    expected, default = draws(), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        assert draws() == expected
+        torch_stream.stream_is_known.cache_clear()
+        assert draws() == expected
+    finally:
+        torch.set_default_dtype(default)
+
+
 @pytest.mark.parametrize("level", [-3e38, -1e17, 1e17, 3e38])
 def test_seeds_draw_from_logits_of_any_size(level: float) -> None:
     """Forty equal logits, whatever their size: the noise is not lost in them."""
