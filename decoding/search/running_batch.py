@@ -47,7 +47,9 @@ class PackingStepModel(AdmittingStepModel, Protocol):
     """
 
     @property
-    def packs(self) -> bool: ...
+    def packs(self) -> bool:
+        """Whether ``advance`` may be called."""
+        ...
 
     def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
         """Append one token or more to each row, and run the prompts as rows N to N + M - 1; the logits that follow the

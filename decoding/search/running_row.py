@@ -71,6 +71,7 @@ class RunningRow:
         return ended
 
     def _take(self, token: int, now: float) -> bool:
+        """Take one token, tell the row's stages and its listener; whether it is the last."""
         self.fed.append(token)
         self.new_length += 1
         self._new.append(token)
