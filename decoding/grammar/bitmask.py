@@ -31,6 +31,8 @@ _FLOORS = np.where((np.arange(256)[:, None] >> np.arange(8)) & 1, np.uint32(0), 
 _FEW_WORDS, _FEW_ZEROS = 1 / 5, 1.8
 _DENSE = 6  # zeros a word, from where reading all its bits is faster than one zero after the other
 _SAMPLE = 256  # words that are looked at to tell
+_LISTED = 768  # words or pairs of them, of which all bits are read at once sooner than their lowest one after the other
+_UNSAMPLED = 3072  # pairs that are taken as they are: a look at how many zeros they have would cost a tenth
 _SHORT = 8192  # words of which all bits are read at once
 _FULL_PAIR = np.uint64(2**64 - 1)
 # By the bytes of a word: the float that holds its powers of two, its bits as an integer, their place and their bias.
@@ -163,9 +165,9 @@ def _little(bits: Array) -> Array | None:
     if bits.shape[0] % 2 == 0 and bits.shape[0] > _SHORT:  # two words at a time
         pairs = bits.view(np.uint64)
         places = (pairs != _FULL_PAIR).nonzero()[0]
-        if not places.size:
-            return places
-        if places.size <= pairs.shape[0] >> 3 and _zeros_a_word(pairs, places) <= _DENSE:
+        if places.size <= _LISTED:
+            return _every_bit(~pairs[places], places << 6)
+        if places.size <= _UNSAMPLED or (places.size <= pairs.shape[0] >> 3 and _zeros_a_word(pairs, places) <= _DENSE):
             return _lowest_bits(~pairs[places], places << 6)
     words = _forbidding(bits)
     if not words.size:
@@ -193,24 +195,37 @@ def _forbidden(bits: Array, words: Array, zeros: float) -> Array:
 
 
 def _lowest_bits(rest: Array, first: Array) -> Array:
-    """The places of the 1 bits of uint32 or uint64 [M], the lowest of each at ``first``: one bit of each a round."""
+    """The places of the 1 bits of uint32 or uint64 [M], the lowest of each at ``first``: one bit of each a round.
+
+    Where many are left after two rounds, all of their bits are read at once.
+    """
     real, whole, mantissa, bias = _EXPONENTS[rest.dtype.itemsize]
-    first = first - bias
     places = []
     while rest.size:
+        if len(places) == 2 and rest.size > _LISTED:
+            places.append(_every_bit(rest, first))
+            break
         lowest = rest & np.negative(rest)
-        places.append(first + (lowest.astype(real).view(whole) >> mantissa))  # the exponent of 2 ** n is n and the bias
+        # The exponent of 2 ** n is n and the bias.
+        places.append(first + ((lowest.astype(real).view(whole) >> mantissa) - bias))
         rest ^= lowest
         left = (rest != 0).nonzero()[0]
         rest, first = rest[left], first[left]
     return np.concatenate(places)
 
 
+def _every_bit(words: Array, first: Array) -> Array:
+    """The places of the 1 bits of words [M] of any integers, the lowest of each at ``first``; ascending where these
+    are."""
+    size, shift = 8 * words.dtype.itemsize, 3 + words.dtype.itemsize.bit_length() - 1
+    found = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
+    places: Array = first[found >> shift] + (found & (size - 1))
+    return places
+
+
 def _ones(bits: Array, words: Array) -> Array:
     """The tokens whose bits are 1 in int32 [M], which are ``words`` of a mask; ascending where these are."""
-    found = np.unpackbits(bits.view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
-    places: Array = (words[found >> 5] << 5) + (found & 31)
-    return places
+    return _every_bit(bits, words << 5)
 
 
 def inside(bits: Array, vocab_size: int) -> Array:
