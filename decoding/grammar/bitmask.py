@@ -200,7 +200,7 @@ def _lowest_bits(rest: Array, first: Array) -> Array:
     Where many are left after two rounds, all of their bits are read at once.
     """
     real, whole, mantissa, bias = _EXPONENTS[rest.dtype.itemsize]
-    places = []
+    places: list[Array] = []
     while rest.size:
         if len(places) == 2 and rest.size > _LISTED:
             places.append(_every_bit(rest, first))
