@@ -95,10 +95,10 @@ def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
 
 
 def read_sounds(inputs: Any = None, **options: Any) -> Call:
-    """A call with one recording, a list of them, or any iterable of them, which streams; an array is one recording."""
+    """A call with one recording (an array, an open file), a list of them, or any iterable of them, which streams."""
     if inputs is None:
         raise TypeError("inputs must be a recording, a list of them, or an iterable of them; got None")
-    if isinstance(inputs, np.ndarray | torch.Tensor) or hasattr(inputs, "get_all_samples"):
+    if isinstance(inputs, np.ndarray | torch.Tensor) or hasattr(inputs, "get_all_samples") or hasattr(inputs, "read"):
         return Call([inputs], "single", options)
     return as_call(inputs, options)
 

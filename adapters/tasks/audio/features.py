@@ -27,7 +27,14 @@ def extract(loaded: Loaded, samples: Samples, **options: Any) -> dict[str, Tenso
     if "extractor" not in loaded.findings:
         loaded.findings["extractor"] = quick(loaded.feature_extractor)
     extractor = loaded.findings["extractor"]
-    found = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt", **options)
+    try:
+        found = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt", **options)
+    except OverflowError as error:  # numpy 2 refuses to scale whole numbers beyond their type
+        name = type(loaded.feature_extractor).__name__
+        raise TypeError(
+            f"audio must hold floats in [-1, 1] for {name}, or compat be False, which scales whole numbers; "
+            f"got {samples.dtype}: {error}"
+        ) from None
     return {name: value[0] for name, value in found.items()}
 
 

@@ -56,6 +56,7 @@ def read(image: Any = None, question: Any = None, word_boxes: Any = None, **opti
     """``pipe(image=..., question=...)``, perhaps with ``word_boxes``; dicts of these, one, a list, or a stream. A list
     of questions is asked about the one page."""
     if isinstance(question, list | tuple):
+        image = image.read() if hasattr(image, "read") else image  # once for all questions
         return Call([_item(image, each, word_boxes) for each in question], "list", options)
     if question is not None:
         return Call([_item(image, question, word_boxes)], "single", options)

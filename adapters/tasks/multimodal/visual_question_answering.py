@@ -52,6 +52,8 @@ def read(image: Any = None, question: Any = None, **options: Any) -> Call:
         return as_call(image, options)
     pictures = list(image) if isinstance(image, list | tuple) or _is_data_set(image) else [image]
     questions = list(question) if isinstance(question, list | tuple) else [question]
+    if len(questions) > 1:  # an open file is read once for all of them
+        pictures = [one.read() if hasattr(one, "read") else one for one in pictures]
     pairs = [{"image": one, "question": asked} for asked in questions for one in pictures]
     single = pictures == [image] and questions == [question] and not isinstance(image, list | tuple)
     return Call(pairs, "single" if single else "list", options)

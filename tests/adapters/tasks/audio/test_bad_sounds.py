@@ -1,11 +1,14 @@
 """A sound that cannot be recognised is named with its reason and costs no other; wrong options are refused."""
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 
 from afterlogits.adapters.pipelines import pipeline
 from tests.adapters.tasks.parity import both
-from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, vits, wav2vec2, whisper
+from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, vits, wav2vec2, wav2vec2_bert, whisper
 
 GOOD = noise(1.0, 1)
 BAD = {
@@ -54,6 +57,28 @@ def test_a_sound_too_short_for_the_model_costs_no_other():
     align = pipeline("forced-alignment", model=model, tokenizer=ctc_tokenizer(), feature_extractor=extractor)
     aligned = align([GOOD, GOOD[:399]], text=["the sea", "the sea"], on_error="record")
     assert aligned[0] == align(GOOD, text="the sea") and aligned[1]["error"] == found[1]["error"]
+
+
+def test_an_open_file_is_one_recording():
+    """Not a stream of its lines."""
+    held = io.BytesIO()
+    soundfile.write(held, GOOD, 16_000, format="WAV", subtype="FLOAT")
+    held.seek(0)
+    assert ctc()(held) == ctc()(GOOD)
+
+
+def test_whole_numbers_that_cannot_be_scaled_are_named():
+    """An extractor that multiplies by 2 ** 15, which 16 bits do not hold."""
+    model, extractor = wav2vec2_bert()
+    parts = {"tokenizer": ctc_tokenizer(), "feature_extractor": extractor}
+    pipe = pipeline("automatic-speech-recognition", model=model, **parts)
+    whole = (GOOD.clip(-1, 1) * 32767).astype(np.int16)
+    found = pipe([GOOD, whole, GOOD], on_error="record")
+    assert found[0] == found[2] == pipe([GOOD, GOOD])[0]
+    assert found[1]["error"].startswith(
+        "audio must hold floats in [-1, 1] for SeamlessM4TFeatureExtractor, or compat be"
+    )
+    assert pipe(whole, compat=False)["text"] == pipe((whole / 32768).astype(np.float32))["text"]
 
 
 def test_samples_that_are_no_numbers_answer_as_there_with_a_warning():

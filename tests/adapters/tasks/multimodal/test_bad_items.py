@@ -1,11 +1,13 @@
 """A chat, a text with pictures or a request that cannot be answered is named with its reason and costs no other."""
 
+import io
+
 import numpy as np
 import pytest
 import transformers
 
 from afterlogits.adapters.pipelines import pipeline
-from tests.builders.multimodal_models import decider, llava, picture
+from tests.builders.multimodal_models import decider, layoutlm, llava, picture, vilt, word_boxes
 
 V5 = transformers.__version__.startswith("5")
 only_5 = pytest.mark.skipif(not V5, reason="this task is of 5.23")
@@ -46,6 +48,26 @@ def test_bad_prompts_cost_no_other(task):
     assert found[0] == found[-1] == pipe([GOOD], max_new_tokens=2)[0]
     for name, each, (_, message) in zip(BAD, found[1:-1], BAD.values(), strict=True):
         assert each["error"].startswith(message), (name, each)
+
+
+def test_an_open_file_is_one_picture_of_several_questions():
+    model, tokenizer, image_processor = vilt()
+    pipe = pipeline("visual-question-answering", model, tokenizer=tokenizer, image_processor=image_processor)
+    asked = ["who works", "where is Paris"]
+    labels = [[{**each, "score": round(each["score"], 4)} for each in found] for found in pipe(PAGE, asked)]
+    found = pipe(png(), asked)
+    assert [[{**each, "score": round(each["score"], 4)} for each in own] for own in found] == labels
+    model, tokenizer = layoutlm()
+    pipe = pipeline("document-question-answering", model, tokenizer=tokenizer)
+    words = word_boxes(8)
+    assert pipe(image=png(), question=asked, word_boxes=words) == pipe(image=PAGE, question=asked, word_boxes=words)
+
+
+def png():
+    held = io.BytesIO()
+    PAGE.save(held, "PNG")
+    held.seek(0)
+    return held
 
 
 REQUEST = {"state": "hello", "questions": {"refund": {"type": "noul", "instructions": "Is a refund requested?"}}}
