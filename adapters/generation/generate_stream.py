@@ -69,11 +69,13 @@ def generate_stream(
     ...     print(row.index, tokenizer.decode(row.new_ids))
     """
     check_count("max_rows", max_rows)
+    if isinstance(prompts, Mapping | str | bytes):
+        raise TypeError(f"prompts must be an iterable of prompts; got {type(prompts).__name__}")
     plans = RowPlans(model)
     requests = _requests(plans, prompts, attention_mask, seeds, options)
     batch = RunningBatch(running_model(model, max_rows=max_rows, options=options), max_rows=max_rows)
     ended = stream_rows(batch, requests)
-    return _in_order(ended) if ordered else map(_generated, ended)
+    return _in_order(ended) if ordered else _as_they_end(ended)
 
 
 def running_model(
@@ -124,6 +126,8 @@ def _requests(
         mask = _of_prompt("attention_mask", attention_mask, number)
         if isinstance(prompt, Mapping):
             own = {str(name): value for name, value in prompt.items()}
+            if "input_ids" not in own:
+                raise ValueError(f"prompt {number}: input_ids must be given; got {sorted(own)}")
             prompt, mask = own.pop("input_ids"), own.pop("attention_mask", mask)
         seed = own.pop("seed") if "seed" in own else _of_prompt("seeds", seeds, number)
         try:
@@ -183,6 +187,11 @@ def _generated(ended: FinishedRow) -> GeneratedRow:
         kind = type(error) if type(error) in (TypeError, ValueError, IndexError, RuntimeError) else RuntimeError
         raise kind(f"prompt {ended.request.tag}: {error}") from error
     return GeneratedRow(ended.request.tag, ended.token_ids, ended.prompt_length, ended.reason)
+
+
+def _as_they_end(ended: Iterator[FinishedRow]) -> Iterator[GeneratedRow]:
+    for row in ended:
+        yield _generated(row)
 
 
 def _in_order(ended: Iterator[FinishedRow]) -> Iterator[GeneratedRow]:

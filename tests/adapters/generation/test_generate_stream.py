@@ -283,6 +283,57 @@ def test_errors_name_the_prompt() -> None:
         list(generate_stream(model, ["abc"], max_new_tokens=2, **ENDS))
 
 
+@quiet
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_stream_can_be_closed_and_goes_on_behind_an_error_of_its_reader(ordered: bool) -> None:
+    """Nothing is read or run after ``close``; what a reader raises is no concern of the stream's."""
+    read: list[int] = []
+
+    def endless() -> Any:
+        while True:
+            read.append(len(read))
+            yield [5, 3 + len(read) % 20]
+
+    stream: Any = generate_stream(
+        seeded_model("llama"), endless(), max_rows=3, ordered=ordered, max_new_tokens=4, do_sample=False, **ENDS
+    )
+    seen = []
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            for row in stream:
+                seen.append(row.index)
+                raise KeyError("the reader's")
+        seen.append(next(stream).index)
+    assert len(set(seen)) == 4
+    stream.close()
+    count = len(read)
+    assert list(stream) == []
+    assert len(read) == count
+
+
+@quiet
+def test_what_is_no_stream_of_prompts_is_refused() -> None:
+    """A tokenizer's answer for several texts, a text, and a mapping without its tokens."""
+    model = seeded_model("llama")
+    with pytest.raises(TypeError, match="prompts must be an iterable of prompts; got dict"):
+        generate_stream(model, {"input_ids": [[5, 6]]}, max_new_tokens=3, **ENDS)
+    with pytest.raises(TypeError, match="prompts must be an iterable of prompts; got str"):
+        generate_stream(model, "the river", max_new_tokens=3, **ENDS)
+    with pytest.raises(ValueError, match=r"prompt 1: input_ids must be given; got \['seed'\]"):
+        list(generate_stream(model, [[5], {"seed": 3}], max_new_tokens=3, **ENDS))
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["mistral", "gemma2"])
+def test_prompts_longer_than_a_window_beside_prompts_of_one_token(kind: str) -> None:
+    """Sliding windows join by a forward of the prompts' own; rows outgrow the window while others come and go."""
+    model = tiny_model(kind)
+    given = [[5 + number] * length for number, length in enumerate((1, 30, 2, 17, 40))]
+    options = {"max_new_tokens": 20, "do_sample": False, "pad_token_id": 0, "eos_token_id": 1}
+    for row in generate_stream(model, given, max_rows=2, **options):
+        assert_equal(model, row, alone(model, given[row.index], **options), given[row.index])
+
+
 def test_an_empty_list_is_no_prompt() -> None:
     with pytest.raises(ValueError, match=r"input_ids must have shape \[P\], P >= 1; got \[0\]"):
         as_prompt([])
