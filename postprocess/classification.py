@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .probabilities import as_computed, check_positive, check_shape, holds_nan, refuse_nan, sigmoid, softmax
+from .probabilities import as_computed, check_positive, check_shape, holds_nan, largest, refuse_nan, sigmoid, softmax
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 
@@ -84,8 +84,8 @@ def sort_scores(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     count = scores.shape[1]
     if k == 1:
-        values, labels = scores.max(dim=1, keepdim=True)  # documented: the first of equal values
-        return labels, values
+        values, labels = largest(scores)
+        return labels[:, None], values[:, None]
     if count < 64 or 4 * k >= count:
         values, labels = scores.sort(dim=1, descending=True, stable=True)
         return labels[:, :k], values[:, :k]

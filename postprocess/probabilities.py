@@ -95,6 +95,21 @@ def sigmoid(logits: Tensor) -> Tensor:
         return torch.from_numpy(1.0 / (1.0 + np.exp(-logits.detach().contiguous().numpy())))
 
 
+def largest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of each row of ``values`` [N, C], and its place, the first of equals: [N] and [N] int64.
+
+    On the CPU numpy finds it: torch shares even a few rows out to its threads. Values may not be NaN.
+    >>> largest(torch.tensor([[0.5, 0.5, 0.0]]))
+    (tensor([0.5000]), tensor([0]))
+    """
+    if values.device.type != "cpu" or values.shape[0] == 0 or values.dtype == torch.bfloat16:
+        found, place = values.max(dim=1)
+        return found, place
+    rows = values.detach().numpy()
+    best = rows.argmax(axis=1)
+    return torch.from_numpy(rows[np.arange(rows.shape[0]), best]), torch.from_numpy(best)
+
+
 def refuse_nan(name: str, values: Tensor, row: str = "row") -> None:
     """Raise ValueError naming the first row (axis 0) of a CPU tensor that holds NaN. Other devices are not read."""
     if not holds_nan(values):

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...postprocess.repeats import repeat_rows
+
 MISSING = -1  # a whole number of an item that failed; another number is NaN, anything else None
 
 
@@ -57,8 +59,8 @@ def join_parts(parts: Sequence[Part], read: Callable[[Any], Columns]) -> Columns
     chosen = torch.tensor([first[id(part.batch)] + part.row for part in parts], dtype=torch.long)
     counts = joined.counts[chosen]
     starts = (joined.counts.cumsum(0) - joined.counts)[chosen]
-    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return joined.take(starts.repeat_interleave(counts) + within, counts)
+    within = torch.arange(int(counts.sum())) - repeat_rows(counts.cumsum(0) - counts, counts)
+    return joined.take(repeat_rows(starts, counts) + within, counts)
 
 
 def join(blocks: Sequence[Columns]) -> Columns:
@@ -111,7 +113,7 @@ def to_arrow(columns: Columns) -> Any:
         import pyarrow
     except ImportError:
         raise ImportError('output="arrow" needs pyarrow; install it, or use output="columns"') from None
-    item = torch.arange(columns.counts.shape[0]).repeat_interleave(columns.counts)
+    item = repeat_rows(torch.arange(columns.counts.shape[0]), columns.counts)
     errors = columns.values.get("error")
     failed = None if errors is None else torch.tensor([error is not None for error in errors]).numpy()
     arrays = {"item": pyarrow.array(item.numpy())}

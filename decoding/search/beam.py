@@ -140,7 +140,7 @@ class _Running:
     def going_on(self, ended: Tensor, rule: _Comparison) -> Tensor:
         """Whether some item can still improve, as a tensor []."""
         best_possible = rule.best_possible(self.scores[:, :1], len(self.tokens))
-        worst = torch.where(self.pool.is_finished, self.pool.scores.min(dim=1, keepdim=True)[0], OUT)
+        worst = torch.where(self.pool.is_finished, self.pool.scores.amin(dim=1, keepdim=True), OUT)
         self.improvable = self.improvable & (best_possible > worst).any(dim=-1, keepdim=True)
         going_on = self.improvable.any() & ~ended.all()
         return going_on & ~self.pool.is_finished.all() if rule.early_stopping is True else going_on

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..probabilities import check_positive, check_shape, refuse_nan
 
 ROWS_AT_ONCE = 64  # a row is a whole vocabulary
+FEW_ROWS = 4  # so many go one by one: torch shares several out to threads, which is not worth it
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def fill_mask(logits: Tensor, *, top_k: int = 5, targets: Tensor | None = None, 
             raise ValueError(f"targets must be token ids below {logits.shape[1]}; got {targets.tolist()}")
     refuse_nan("logits", logits, "mask")
     k = min(top_k, choices)
-    chunks = (logits[i : i + ROWS_AT_ONCE] for i in range(0, logits.shape[0], ROWS_AT_ONCE))
+    size = 1 if logits.device.type == "cpu" and logits.shape[0] <= FEW_ROWS else ROWS_AT_ONCE
+    chunks = (logits[i : i + size] for i in range(0, logits.shape[0], size))
     parts = [_best(rows, k, targets, compat) for rows in chunks]
     if not parts:
         none = torch.zeros(0, k, dtype=torch.long, device=logits.device)

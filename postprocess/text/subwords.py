@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..probabilities import check_shape
+from ..repeats import repeat_rows
 from .tagging import Entities
 
 
@@ -77,7 +78,7 @@ def entity_words(entities: Entities, tokens: Sequence[str], join: Callable[[list
     first_word = word_of_token[first]
     counts = word_of_token[stop - 1] - first_word + 1
     begin = counts.cumsum(0) - counts
-    words = torch.arange(int(counts.sum()), device=first.device) + (first_word - begin).repeat_interleave(counts)
+    words = torch.arange(int(counts.sum()), device=first.device) + repeat_rows(first_word - begin, counts)
     places = zip(bounds[words].tolist(), bounds[words + 1].tolist(), strict=True)
     texts = tuple(_joined([row[a:b] for a, b in places], join))
     own = zip(begin.tolist(), (begin + counts).tolist(), strict=True)

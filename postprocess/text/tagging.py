@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..probabilities import as_computed, check_shape, softmax
+from ..probabilities import as_computed, check_shape, largest, softmax
 from .labels import LabelScheme
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
@@ -139,7 +139,7 @@ def group_entities(
         word_starts = _changes(item) | _word_starts(is_subword, word_ids, kept, aggregation_strategy)
         firsts, lasts = _runs(word_starts)
         word_probs = _word_probs(probs, word_starts, firsts, aggregation_strategy)
-    scores, labels = word_probs.max(dim=1)
+    scores, labels = largest(word_probs)
     if aggregation_strategy != "none":
         opens = _group_starts(_take(item, firsts), labels, scheme)
         group_first, group_last = _runs(opens)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..probabilities import as_computed, check_shape, refuse_nan
+from ..repeats import repeat_rows
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def score_labels(
         order = _reversed_order(found) if compat else found.sort(dim=1, descending=True, stable=True).indices
         label[rows] = order
         scores[rows] = found.gather(1, order)
-    item = torch.arange(len(counts)).repeat_interleave(sizes).to(logits.device)
+    item = repeat_rows(torch.arange(len(counts)), sizes).to(logits.device)
     return LabelScores(item, label, scores, bounds.to(logits.device))
 
 

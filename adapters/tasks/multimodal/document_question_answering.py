@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ....postprocess.multimodal.document_spans import select_document_answers
 from ....postprocess.multimodal.donut import donut_answer
+from ....postprocess.repeats import repeat_rows
 from ...generation.install import generate
 from ...media.pictures import weigh_picture
 from ...running.batching import Batch, Row, WindowSizes, pad_stack
@@ -163,7 +164,7 @@ def _spans(
         padded[..., 1],
         pad_stack([row.facts["allowed"] for row in rows], 0).bool(),
         pad_stack([row.facts["words"] for row in rows], -1),
-        torch.arange(len(items)).repeat_interleave(torch.tensor([len(item.rows) for item in items])),
+        repeat_rows(torch.arange(len(items)), torch.tensor([len(item.rows) for item in items])),
         num_questions=len(items),
         lengths=torch.tensor([row.facts["tokens"] for row in rows]),
         top_k=options.top_k,

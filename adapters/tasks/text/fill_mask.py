@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ....decoding.options.numpy_or_torch import sent
+from ....postprocess.repeats import repeat_rows
 from ....postprocess.text.masked import fill_mask, masked_positions
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
@@ -99,11 +100,11 @@ def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> Reading:
     token_ids, scores = yield [fillings.token_ids, fillings.scores]
     checked(scores)  # a NaN among the logits of a place makes all of its scores NaN
     masks = torch.bincount(item, minlength=len(batch.rows))
-    number = torch.arange(len(item)) - (masks.cumsum(0) - masks).repeat_interleave(masks)
+    number = torch.arange(len(item)) - repeat_rows(masks.cumsum(0) - masks, masks)
     kept = token_ids.shape[1]
     values = {
-        "mask": number.repeat_interleave(kept),
-        "position": position.repeat_interleave(kept),
+        "mask": repeat_rows(number, kept),
+        "position": repeat_rows(position, kept),
         "score": scores.flatten().double(),
         "token": token_ids.flatten(),
     }
@@ -120,7 +121,7 @@ def columns(
     tokens, masks = found.values["token"].tolist(), found.values["mask"].tolist()
     sequences = []
     pad = loaded.tokenizer.pad_token_id
-    owners = torch.arange(len(items)).repeat_interleave(found.counts).tolist()
+    owners = repeat_rows(torch.arange(len(items)), found.counts).tolist()
     last = (found.counts.cumsum(0) - 1).tolist()
     for owner, place, token in zip(owners, places, tokens, strict=True):
         ids = items[owner].rows[0].inputs["input_ids"]

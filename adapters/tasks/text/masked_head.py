@@ -21,7 +21,14 @@ def masked_logits(loaded: Loaded, inputs: Mapping[str, Tensor], item: Tensor, po
         allowed = loaded.findings["masked_head"] = _works(loaded, inputs, item, position)
     if allowed:
         return _through_hook(loaded.model, inputs, item, position)
-    return _plain(loaded.model, inputs)[item, position]
+    return _at(_plain(loaded.model, inputs), item, position)
+
+
+def _at(logits: Tensor, item: Tensor, position: Tensor) -> Tensor:
+    """``logits[item, position]``, [M, V]; by numpy where it can: the threads of another library may still be at work."""
+    if logits.device.type != "cpu" or logits.dtype != torch.float32:
+        return logits[item, position]
+    return torch.from_numpy(logits.detach().numpy()[item.numpy(), position.numpy()])
 
 
 def _plain(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:

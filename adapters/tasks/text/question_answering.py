@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ....postprocess.repeats import repeat_rows
 from ....postprocess.text.answers import (
     LocatedSpans,
     merge_answers,
@@ -234,9 +235,9 @@ def columns(
     windows = torch.tensor([len(parts) for parts in outputs])
     parts = list(chain(*outputs))
     found = join_parts(parts, lambda batch: batch.spans)
-    window = torch.arange(len(parts)).repeat_interleave(found.counts)
+    window = repeat_rows(torch.arange(len(parts)), found.counts)
     spans = LocatedSpans(window, *(found.values[name] for name in ("first", "last", "score")))
-    question = torch.arange(len(items)).repeat_interleave(windows)
+    question = repeat_rows(torch.arange(len(items)), windows)
     fast, texts = loaded.tokenizer.is_fast, None
     rows = [row for item in items for row in item.rows]
     if fast:

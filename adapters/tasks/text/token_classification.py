@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ....postprocess.repeats import repeat_rows
 from ....postprocess.text.labels import SCHEMES, LabelScheme, read_labels
 from ....postprocess.text.overlaps import surviving_spans
 from ....postprocess.text.subwords import entity_words
@@ -247,8 +248,8 @@ def columns(
     if all(len(parts) == 1 for parts in outputs):
         return found
     chunks = torch.tensor([len(parts) for parts in outputs])
-    document = torch.arange(len(items)).repeat_interleave(chunks)
-    owner = document.repeat_interleave(found.counts)
+    document = repeat_rows(torch.arange(len(items)), chunks)
+    owner = repeat_rows(document, found.counts)
     values, several = found.values, chunks > 1
     kept = surviving_spans(values["start"], values["end"], values["score"], owner, several, compat=loaded.compat)
     return found.take(kept, torch.bincount(owner[kept], minlength=len(items)))
