@@ -24,7 +24,15 @@ from .grammar import GrammarProcessor
 from .processors import Deferred, translate
 from .request import OWN_OPTIONS, Request, has_rows, per_row
 
-__all__ = ["BeamFilters", "SamplerSelect", "build_sampler", "build_selection", "known_ahead", "require_draws"]
+__all__ = [
+    "BeamFilters",
+    "SamplerSelect",
+    "build_sampler",
+    "build_selection",
+    "known_ahead",
+    "may_know_ahead",
+    "require_draws",
+]
 
 # Transformers' warpers in the order it applies them, each with the sampling parameter it stands for and where its value
 # is kept. A list that ends in some of them, in this order, is one Sampler.
@@ -241,6 +249,11 @@ def build_selection(
     if not scores_wanted:
         return stages, select
     return [*stages, FilteredScores(select)], SamplerSelect(SamplingParams(), batch_size, select.seeds)
+
+
+def may_know_ahead(stages: Sequence[Any]) -> bool:
+    """Whether the last of ``stages`` is a grammar's, which may be certain of tokens."""
+    return bool(stages) and isinstance(stages[-1], GrammarStage)
 
 
 def known_ahead(stages: Sequence[Any], select: Select) -> Certain | None:

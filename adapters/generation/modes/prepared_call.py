@@ -67,8 +67,13 @@ class PreparedCall:
     streamer: Any
 
     def may_stop_late(self) -> bool:
-        """Whether the model may read a token more than is needed: nobody listens to its steps or sees its cache."""
-        return self.streamer is None and not sees_rows(self.model) and bool(self.stepper.may_take_back())
+        """Whether the model may read a token more than is needed: nobody listens to its steps or sees its cache.
+
+        On the CPU nothing would be gained by it.
+        """
+        if self.input_ids.device.type == "cpu" or self.streamer is not None:
+            return False
+        return bool(self.stepper.may_take_back()) and not sees_rows(self.model)
 
     @property
     def on_tokens(self) -> Callable[[Tensor], None] | None:

@@ -11,7 +11,7 @@ from ....decoding.search.history import History
 from ..outputs import OutputRecorder
 from ..processors import keeps_rows_apart
 from ..row_hooks import sees_rows
-from ..selection import SamplerSelect, build_selection, known_ahead
+from ..selection import SamplerSelect, build_selection, known_ahead, may_know_ahead
 from .prepared_call import Mode, PreparedCall, open_call
 
 __all__ = ["run_sample"]
@@ -31,7 +31,8 @@ def run_sample(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         batch_size=call.input_ids.shape[0],
         scores_wanted=needs_every_row,
     )
-    jumps = call.recorder is None and not sees_rows(call.model)
+    # Hooks are looked for in every module: not where no grammar could jump.
+    jumps = call.recorder is None and may_know_ahead(stages) and not sees_rows(call.model)
     with _optimized(call, select):
         sequences = decode(
             call.stepper,

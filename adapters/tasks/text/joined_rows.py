@@ -29,7 +29,7 @@ def rows_may_join(loaded: Loaded, arguments: Mapping[str, Any], asked: bool | No
 
     Raises ValueError where it is asked for and cannot be.
     """
-    if asked is False:
+    if asked is False or (asked is None and loaded.batch_size is not None):
         return False
     reason = _why_not_these(loaded, arguments) or _why_not(loaded)
     if asked and reason is not None:

@@ -25,7 +25,7 @@ def masked_logits(loaded: Loaded, inputs: Mapping[str, Tensor], item: Tensor, po
 
 
 def _at(logits: Tensor, item: Tensor, position: Tensor) -> Tensor:
-    """``logits[item, position]``, [M, V]; by numpy where it can: the threads of another library may still be at work."""
+    """``logits[item, position]``, [M, V]; by numpy where it can: another library's threads may still be at work."""
     if logits.device.type != "cpu" or logits.dtype != torch.float32:
         return logits[item, position]
     return torch.from_numpy(logits.detach().numpy()[item.numpy(), position.numpy()])

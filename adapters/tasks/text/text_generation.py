@@ -1,7 +1,7 @@
 """Text generation with decoder-only models: prompts and chats, as the pipeline of transformers 5.23."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...running.batching import Batch, Row
@@ -46,6 +46,7 @@ class TextGenerationOptions:
     documents: Any = None
     running_batch: bool | None = None
     forwarded: dict[str, Any] = field(default_factory=dict)
+    arguments: Any = field(default=None, metadata={"internal": True})  # of generate, once ``check`` has found them
 
     def __post_init__(self) -> None:
         require_choice("handle_long_generation", self.handle_long_generation, (None, "hole"))
@@ -126,8 +127,7 @@ def check(loaded: Loaded, options: TextGenerationOptions) -> TextGenerationOptio
         not getattr(loaded.config, "is_encoder_decoder", False),
         f"model must be decoder-only for text-generation; got {type(loaded.model).__name__}",
     )
-    generate_arguments(loaded, options)
-    return options
+    return replace(options, arguments=generate_arguments(loaded, options))
 
 
 def encode(loaded: Loaded, items: Sequence[Any], options: TextGenerationOptions) -> list[Prepared]:
@@ -222,6 +222,9 @@ def _fit(loaded: Loaded, row: Row, options: TextGenerationOptions) -> Row:
 
 def generate_arguments(loaded: Loaded, options: TextGenerationOptions) -> dict[str, Any]:
     """The keyword arguments of generate."""
+    if options.arguments is not None:
+        found: dict[str, Any] = options.arguments
+        return found
     given = dict(options.forwarded)
     if options.stop_sequence is not None:
         stops = options.stop_sequence
