@@ -1,11 +1,13 @@
 """The keyword arguments of a forward: what they are called, and what becomes of them when rows change."""
 
+import inspect
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 from transformers.generation import utils as library
 
-__all__ = ["CACHE", "SHAREABLE", "input_names", "one_of_each", "rows_of"]
+__all__ = ["CACHE", "SHAREABLE", "input_names", "one_of_each", "parameters_of", "rows_of"]
 
 # What a forward takes and gives its cache as: ``past_key_values``, from transformers 5.24 on ``cache``.
 CACHE = "cache" if "cache" in library.GenerateDecoderOnlyOutput.__dataclass_fields__ else "past_key_values"
@@ -26,6 +28,17 @@ SHAREABLE = frozenset(
         "use_cache",
     }
 )
+
+
+def parameters_of(forward: Any) -> frozenset[str]:
+    """The names of the arguments of a model's forward; those of a class's method are read once."""
+    of_class = getattr(forward, "__func__", None)
+    return frozenset(inspect.signature(forward).parameters) if of_class is None else _parameters_of(of_class)
+
+
+@cache
+def _parameters_of(method: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(method).parameters)
 
 
 def input_names(is_encoder_decoder: bool) -> dict[str, str]:

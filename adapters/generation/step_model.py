@@ -5,7 +5,6 @@ is served. Most decoder-only and encoder-decoder models do not override that pre
 second step are kept as a template and only the token, the position and the mask change.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -18,7 +17,7 @@ from transformers.generation import utils as library
 from ...decoding.search.history import History
 from ...decoding.search.step_model import expansion
 from .logits_buffer import HeadMemory
-from .model_inputs import CACHE, SHAREABLE, input_names, one_of_each, rows_of
+from .model_inputs import CACHE, SHAREABLE, input_names, one_of_each, parameters_of, rows_of
 from .turns import take_turn
 
 __all__ = ["AutoStepModel"]
@@ -68,7 +67,7 @@ class AutoStepModel:
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
         self._slots = input_names(self.is_encoder_decoder)
-        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._keeps_logits = "logits_to_keep" in parameters_of(model.forward)
 
     # The three verbs of a StepModel.
 

@@ -50,7 +50,7 @@ def with_defaults(loaded: Loaded, given: Mapping[str, Any], defaults: Mapping[st
     """Keyword arguments for generate by the rule of version 5: a default of the pipeline counts only where neither the
     caller nor the model's own generation configuration says otherwise."""
     config = given.get("generation_config")
-    known = {**_stated(loaded.model.generation_config), **(_stated(config) if config is not None else {}), **given}
+    known = {**_stated_by_model(loaded), **(_stated(config) if config is not None else {}), **given}
     added = {name: value for name, value in defaults.items() if name not in known}
     if "max_length" in known:
         added.pop("max_new_tokens", None)
@@ -196,6 +196,24 @@ def _other_outputs(output: Mapping[str, Any], rows: int, per_row: int) -> dict[s
         if isinstance(value, torch.Tensor) and value.shape[:1] == (rows * per_row,):
             found[name] = value.reshape(rows, per_row, *value.shape[1:]).tolist()
     return found
+
+
+def _stated_by_model(loaded: Loaded) -> dict[str, Any]:
+    """What the model's own generation configuration says beyond its defaults; looked up again where it has changed."""
+    now = vars(loaded.model.generation_config)
+    kept: tuple[dict[str, Any], dict[str, Any]] | None = loaded.findings.get("stated")
+    if kept is not None and _is_same(kept[0], now):
+        return kept[1]
+    found = _stated(loaded.model.generation_config)
+    if all(isinstance(value, int | float | str | list | None) for value in found.values()):
+        loaded.findings["stated"] = deepcopy(now), found
+    return found
+
+
+def _is_same(kept: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two configurations have the same fields, values and kinds of values."""
+    pairs = zip(kept.values(), now.values(), strict=False)
+    return kept.keys() == now.keys() and all(type(a) is type(b) and a == b for a, b in pairs)
 
 
 def _stated(config: Any) -> dict[str, Any]:
