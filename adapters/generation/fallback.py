@@ -10,6 +10,9 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+import torch
+
+from ...postprocess.transfers import sent
 from .encoder_reuse import EncoderReuse, Heard
 from .generation_mixin import Engine
 from .request import Pending, Request, current_pending, has_rows, per_row
@@ -51,7 +54,9 @@ class FallbackEngine(WordTimes, EncoderReuse, Engine):
     ) -> tuple[Any, int, list[int]]:
         """The features of the clips that go on, copied once, and not once more for every clip that has ended."""
         on = [place for place, clip in enumerate(batch_idx_map) if seek[clip] < max_frames[clip]]
-        features = input_features if len(on) == cur_bsz else input_features[on]
+        features = input_features
+        if len(on) < cur_bsz:
+            features = features.index_select(0, sent(torch.tensor(on, dtype=torch.int64), features.device))
         return features, len(on), [batch_idx_map[place] for place in on]
 
     def _need_fallback(self, *arguments: Any, **options: Any) -> Any:
