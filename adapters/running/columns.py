@@ -1,9 +1,11 @@
 """Results as columns: one tensor or list a field for all items, with offsets that say which rows are whose."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,7 +110,7 @@ def to_columns(columns: Columns) -> dict[str, Any]:
 
 def to_arrow(columns: Columns) -> Any:
     """The same as a ``pyarrow.Table`` with a column ``item``, the number of the item each row belongs to; what an item
-    that failed does not have is null."""
+    that failed does not have is null. Tensors of several axes become nested lists, pictures the bytes of a PNG."""
     try:
         import pyarrow
     except ImportError:
@@ -119,7 +121,7 @@ def to_arrow(columns: Columns) -> Any:
     arrays = {"item": pyarrow.array(item.numpy())}
     for name, values in columns.values.items():
         if not isinstance(values, Tensor):
-            arrays[name] = pyarrow.array(values)
+            arrays[name] = pyarrow.array([_plain(value) for value in values])
             continue
         # A tensor's memory becomes the column as it is; bfloat16 is not known there.
         values = values.float() if values.dtype == torch.bfloat16 else values
@@ -130,6 +132,20 @@ def to_arrow(columns: Columns) -> Any:
             flat = pyarrow.array(values.flatten().numpy())
             arrays[name] = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
     return pyarrow.table(arrays)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a list as Arrow takes it."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, np.ndarray):
+        return value if value.ndim == 1 else [_plain(part) for part in value] if value.ndim else value.item()
+    if hasattr(value, "save") and hasattr(value, "tobytes"):
+        content = io.BytesIO()
+        value.save(content, "PNG")
+        return content.getvalue()
+    return value
 
 
 def _missing(like: Any, size: int) -> Any:

@@ -24,7 +24,7 @@ def as_call(inputs: Any, options: dict[str, Any]) -> Call:
     inputs = as_list(inputs)
     if isinstance(inputs, list | tuple):
         return Call(inputs, "list", options)
-    if isinstance(inputs, str | bytes | Mapping) or not _iterable(inputs):
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping) or not _iterable(inputs):
         return Call([inputs], "single", options)
     return Call(inputs, "stream", options)
 
@@ -36,7 +36,7 @@ def as_list(inputs: Any) -> Any:
     >>> as_list(np.array(["a", "b"]))
     ['a', 'b']
     """
-    if isinstance(inputs, str | list | tuple | dict):
+    if isinstance(inputs, str | list | tuple | dict | bytes | bytearray | memoryview):
         return inputs
     inputs = plain(inputs)
     library = type(inputs).__module__.partition(".")[0]

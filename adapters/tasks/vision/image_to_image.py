@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ....postprocess.transfers import sent
 from ...running.batching import Batch
+from ...running.columns import Columns
 from ...running.options import require, require_count
 from ...running.reading import Reading
 from ...running.runner import Loaded, Prepared
@@ -46,6 +47,16 @@ def finish(
     from PIL import Image
 
     return [Image.fromarray(pixels) for (pixels,) in outputs]
+
+
+def columns(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: ImageToImageOptions
+) -> Columns:
+    """A row a picture: the ``image`` that was made, its ``height`` and ``width``."""
+    made = finish(loaded, items, outputs, options)
+    sizes = {"height": [each.height for each in made], "width": [each.width for each in made]}
+    ones = torch.ones(len(made), dtype=torch.long)
+    return Columns(ones, {"image": made, **{name: torch.tensor(values) for name, values in sizes.items()}})
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,7 @@ IMAGE_TO_IMAGE = picture_task(
     encode=encode,
     forward=forward,
     finish=finish,
+    columns=columns,
 )
 MASKED_IMAGE = picture_task(
     name="masked-image-modeling",

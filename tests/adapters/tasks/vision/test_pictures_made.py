@@ -1,10 +1,12 @@
 """Pictures made of pictures: masked patches filled in, super-resolution without the margin, depth maps."""
 
+import io
 import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from afterlogits import pipeline
 from tests.builders.vision_models import parts, picture
@@ -60,6 +62,29 @@ def test_depth_in_columns_and_drawn():
     columns = estimate([PICTURE], output="columns")
     assert columns["most"].item() == found[0]["predicted_depth"].max().item()
     assert found[0].draw().width > 2 * 480
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "column", "size"),
+    [
+        ("depth-estimation", "glpn", "predicted_depth", (48, 64)),
+        ("masked-image-modeling", "vit_masked", "image", (32, 32)),
+        ("image-to-image", "swin2sr", "image", (112, 144)),
+    ],
+)
+def test_maps_and_pictures_in_arrow(task, model, column, size):
+    """Maps are lists of rows, pictures the bytes of a PNG; in columns they are what the records hold."""
+    pytest.importorskip("pyarrow")
+    pipe = pipeline(task, **parts(model), device="cpu")
+    table = pipe([PICTURE, PICTURE], output="arrow")
+    (found, _), whole = table[column].to_pylist(), pipe([PICTURE], output="columns")[column][0]
+    assert table["item"].to_pylist() == [0, 1]
+    if column == "image":
+        decoded = np.asarray(Image.open(io.BytesIO(found))).astype(int)
+        assert whole.size == size[::-1] and np.abs(decoded - whole).max() <= 1  # a batch of two rounds otherwise
+    else:
+        assert np.shape(found) == size
+        np.testing.assert_allclose(np.array(found), whole, rtol=0, atol=1e-6)  # a batch of two rounds otherwise
 
 
 def test_depth_in_bfloat16():

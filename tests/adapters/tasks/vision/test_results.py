@@ -194,6 +194,13 @@ def test_columns_come_from_tensors():
     assert segments["area"].sum() == 96 * 64
 
 
+def test_bytes_of_every_kind_are_one_picture(tmp_path):
+    PICTURE.save(tmp_path / "picture.png")
+    content = (tmp_path / "picture.png").read_bytes()
+    classify = pipe("image-classification")
+    assert [classify(kind(content)) for kind in (bytes, bytearray, memoryview)] == [classify(PICTURE)] * 3
+
+
 def test_generators_stream_and_datasets_are_read():
     classify = pipe("image-classification")
     read = []
