@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -174,3 +175,35 @@ def test_an_xlnet_goes_on_from_the_library_s_passage(built, length, call):
     for text in ("the river", "Ada"):
         options = {"do_sample": False, **length, **call}
         assert ours(text, **options) == library(text, **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("text-generation", {"prefix": 3}, "prefix must be a text; got 3"),
+        ("text-generation", {"stop_sequence": 3}, "stop_sequence must be a text or a list of texts; got 3"),
+        ("text-generation", {"add_special_tokens": "x"}, "add_special_tokens must be True or False; got 'x'"),
+        ("text-generation", {"tokenizer_encode_kwargs": "x"}, "tokenizer_encode_kwargs must be a dict; got 'x'"),
+        ("question-answering", {"padding": -1}, "padding must be True, False or the name of a strategy; got -1"),
+        ("fill-mask", {"tokenizer_kwargs": [1]}, "tokenizer_kwargs must be a dict; got [1]"),
+        ("token-classification", {"iou_threshold": "x"}, "unknown option 'iou_threshold' for token-classification; "),
+    ],
+    ids=range(7),
+)
+def test_a_value_of_another_kind_is_refused_by_its_name(task, options, message):
+    """Before anything runs, at a call and at construction; None stays the task's own to take."""
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        pipe(task)(FOR_ONE_ITEM.get(task, "the river"), **options)
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        pipe(task, **options)
+
+
+def test_thresholds_are_numbers_of_any_kind():
+    from afterlogits.adapters.running.options import build_options
+    from afterlogits.adapters.tasks.vision.detection import DetectionOptions
+
+    for value in (0.5, 1, np.float32(0.5), torch.tensor([0.5]), None):
+        assert build_options(DetectionOptions, {"threshold": value}, task="object-detection").threshold is value
+    for value in ("0.5", [0.5], {}):
+        with pytest.raises(TypeError, match=re.escape(f"threshold must be a number; got {value!r}")):
+            build_options(DetectionOptions, {"threshold": value}, task="object-detection")
