@@ -65,6 +65,7 @@ def test_the_compiled_forward_sees_what_transformers_shows_it(monkeypatch: pytes
 
 
 @quiet
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")  # which that release is told by torch
 @pytest.mark.skipif(torch.__version__.startswith("2.4."), reason="torch 2.4 cannot trace the forward of 4.57.6 whole")
 def test_one_compilation_serves_greedy_sampling_and_transformers() -> None:
     """Dynamo traces the forward once: for this engine's first call, and for no other of either."""
