@@ -96,7 +96,7 @@ def test_the_best_id_of_a_frame_is_argmax():
 @pytest.mark.parametrize("size", [512, 519, 1000, 5003])
 @pytest.mark.parametrize("kind", ["drawn", "of few values", "NaN and infinity", "of one value"])
 def test_the_best_id_of_many_is_argmax(size, kind):
-    """Groups of eight neighbours-to-be, ties within and between groups, in the columns left over, and frames of NaN."""
+    """Ties within groups of neighbours and between them, in the columns left over, and frames of NaN."""
     generator = torch.Generator().manual_seed(size)
     logits = torch.randn(2, 40, size, generator=generator)
     if kind == "of few values":
