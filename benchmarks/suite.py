@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     enabled = [] if "--benchmark-disable" in given else ["--benchmark-enable"]
     chosen = any(argument.endswith(".py") or ".py::" in argument for argument in given)
     where = [] if chosen else [str(HERE / "bench_peers.py" if "--peers" in given else HERE)]
-    return int(pytest.main([*pytest_options(), *enabled, *given, *where]))
+    # First the folder: its conftest knows the options, and a value before it would be taken for a folder.
+    return int(pytest.main([*pytest_options(), *enabled, *where, *given]))
 
 
 def pytest_options() -> list[str]:

@@ -27,7 +27,8 @@ MODES: dict[str, dict[str, Any]] = {
     "beam 4, early": {"num_beams": 4, "early_stopping": True, "length_penalty": 0.6},
     "beam sampling": {"do_sample": True, "num_beams": 3, "top_k": 40},
     "prompt lookup": {"prompt_lookup_num_tokens": 3},
-    "prompt lookup, sampling": {"prompt_lookup_num_tokens": 3, "do_sample": True, "top_k": 30},
+    # transformers 4 asks prompt lookup for an end token.
+    "prompt lookup, sampling": {"prompt_lookup_num_tokens": 3, "do_sample": True, "top_k": 30, "eos_token_id": 1},
     "three sequences": {"do_sample": True, "num_return_sequences": 3, "top_k": 20},
     "bad words": {"bad_words_ids": [[5], [6, 7]]},
     "sequence bias": {"sequence_bias": [[[9], 2.0], [[10, 11], -3.0]], "do_sample": True, "top_k": 30},

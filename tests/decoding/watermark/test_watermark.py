@@ -11,6 +11,7 @@ from transformers import WatermarkDetector
 from transformers.generation import logits_process as library
 
 from afterlogits.decoding import GreenLists, SynthIDKeys, SynthIDStep, WatermarkStep, apply_watermark, detect_watermark
+from tests.builders.versions import rule_of_five
 
 SCHEMES = ("lefthash", "selfhash")
 FIELDS = ("num_tokens_scored", "num_green_tokens", "green_fraction", "z_score", "p_value", "prediction", "confidence")
@@ -63,6 +64,7 @@ def test_equals_the_librarys_processor(scheme: str) -> None:
         assert torch.equal(step.apply(logits[[2, 0]].clone()), expected[[2, 0]])
 
 
+@rule_of_five
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("once", [False, True])
 def test_equals_the_librarys_detector(scheme: str, once: bool) -> None:
