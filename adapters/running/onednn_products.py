@@ -2,7 +2,7 @@
 
 torch multiplies matrices on the CPU with MKL, which takes no AVX-512 instructions on AMD's processors. oneDNN, which
 torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base;
-attention over 1,445 patches takes 1.35 times less. The outputs differ in their last bits, as they do between batches of
+attention over 1,445 patches takes 1.35 times less (one thread). The outputs differ in their last bits, as they do between batches of
 different shapes: only rows that come with others are computed so, and a row alone stays transformers' own to the last
 bit.
 """
@@ -73,7 +73,12 @@ def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:
 
 
 def _attends(least: int, query: Any, key: Any, value: Any, **options: Any) -> bool:
-    """Whether it is plain attention over enough keys: no mask, no dropout, as many heads of keys as of queries."""
+    """Whether it is plain attention over enough keys: no mask, no dropout, as many heads of keys as of queries.
+
+    With one thread alone: threads would wait for each other at every block, which costs most where others work.
+    """
+    if torch.get_num_threads() > 1:
+        return False
     if any(options.get(name) for name in ("dropout_p", "is_causal", "enable_gqa")):
         return False
     if options.get("attn_mask") is not None or options.keys() - _ATTENTION_OPTIONS or torch.is_grad_enabled():

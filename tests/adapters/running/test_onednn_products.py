@@ -77,7 +77,7 @@ def test_others_are_left_to_torch(counted):
 
 
 @pytest.mark.parametrize(("queries", "keys", "scale"), [(300, 300, None), (1000, 256, 0.3), (256, 500, 1.0)])
-def test_attention_is_torch_s_but_for_rounding(queries, keys, scale, counted):
+def test_attention_is_torch_s_but_for_rounding(queries, keys, scale, counted, one_thread):
     """Scores of up to 16 are rounded by 1e-6, probabilities by 2e-6 of their size: of values up to 4, 8e-6."""
     generator = torch.Generator().manual_seed(queries)
     lengths = (queries, keys, keys)
@@ -91,7 +91,16 @@ def test_attention_is_torch_s_but_for_rounding(queries, keys, scale, counted):
     assert found.stride() == expected.stride()
 
 
-def test_other_attention_is_left_to_torch(counted):
+@pytest.fixture
+def one_thread():
+    """Attention is taken with one thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_other_attention_is_left_to_torch(counted, one_thread):
     query, short = torch.ones(1, 2, 300, 32), torch.ones(1, 2, 200, 32)
     with torch.no_grad(), OneDnnProducts(least=1):
         F.scaled_dot_product_attention(query, query, query, is_causal=True)
