@@ -2,9 +2,9 @@
 
 torch multiplies matrices on the CPU with MKL, which takes no AVX-512 instructions on AMD's processors. oneDNN, which
 torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base;
-attention over 1,445 patches takes 1.35 times less (one thread). The outputs differ in their last bits, as they do between batches of
-different shapes: only rows that come with others are computed so, and a row alone stays transformers' own to the last
-bit.
+attention over 1,445 patches takes 1.35 times less (one thread). The outputs differ in their last bits, as they do
+between batches of different shapes: only rows that come with others are computed so, and a row alone stays
+transformers' own to the last bit.
 """
 
 import os
