@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from afterlogits.adapters import generate
 from afterlogits.decoding.processors import bias_table, penalties
 from tests.builders.seeded_models import repeating_prompts, seeded_model
+from tests.builders.versions import V4
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
 from tests.programs.device_counts import CASES, Case, generation_table
 
@@ -110,10 +111,11 @@ def test_steps_wait_for_nothing() -> None:
     for name, (ours, theirs) in generation_table(CASES).items():
         waits, late = MOST.get(name, (0, 1))
         assert ours[0] <= waits and ours[1] <= late, (name, ours)
-        if theirs is not None:
+        if theirs is not None and not V4:  # which prepares inputs by other operations
             assert ours[2] <= theirs[2], (name, ours, theirs)
 
 
+@pytest.mark.skipif(V4, reason="the operations counted are those beside transformers 5")
 def test_penalties_and_bans_of_kernels_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one operation in each kernel's place: greedy's nine, one, and three that keep the table of seen tokens."""
 

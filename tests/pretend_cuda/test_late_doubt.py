@@ -18,6 +18,7 @@ from afterlogits.decoding.sampling.reference_draw import noise_like
 from afterlogits.decoding.triton_kernels.decide_and_draw import DOUBT
 from afterlogits.decoding.triton_kernels.draw import Drawn
 from tests.builders.seeded_models import seeded_model
+from tests.builders.versions import V4
 from tests.pretend_cuda.device import on_device, pretend_cuda
 from tests.pretend_cuda.test_generation import MODES, call, padded
 
@@ -105,6 +106,7 @@ def test_tokens_are_transformers_whatever_is_in_doubt(kind: str, name: str, monk
     assert spoils or name == "one token"
 
 
+@pytest.mark.skipif(V4, reason="transformers 4 makes the inputs of a step itself: none is undone, each draw waits")
 def test_a_step_waits_for_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the steps of this package, which the model's own look at the padding is not; late: the bad rows, the
     doubt, and whether a row goes on."""
