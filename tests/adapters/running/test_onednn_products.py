@@ -107,7 +107,8 @@ def test_other_attention_is_left_to_torch(counted, one_thread):
         F.scaled_dot_product_attention(query, query, query, attn_mask=torch.ones(300, 300, dtype=torch.bool))
         F.scaled_dot_product_attention(query, query, query, torch.ones(300, 300, dtype=torch.bool))
         F.scaled_dot_product_attention(query, short, short)
-        F.scaled_dot_product_attention(query, query[:, :1], query[:, :1], enable_gqa=True)
+        if not torch.__version__.startswith("2.4."):  # which has no such option
+            F.scaled_dot_product_attention(query, query[:, :1], query[:, :1], enable_gqa=True)
         F.scaled_dot_product_attention(query.bfloat16(), query.bfloat16(), query.bfloat16())
         F.scaled_dot_product_attention(query[0], query[0], query[0])
     assert not counted
