@@ -95,7 +95,7 @@ def _ranked(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rows, total = scores.shape
     groups = total // GROUP
     maxima = scores[:, : groups * GROUP].reshape(rows, GROUP, groups).amax(1)
-    rest = torch.arange(groups * GROUP, total).expand(rows, -1)
+    rest = torch.arange(groups * GROUP, total, device="cpu").expand(rows, -1)
     places = torch.cat((_members(maxima, count + 1), rest), dim=1)
     values, best = scores.gather(1, places).topk(count + 1)
     return _where_scores_fall(scores, values, places.gather(1, best), count)
@@ -105,9 +105,9 @@ def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest sigmoids of each row and their places: the groups as above, in the blocks of `_sigmoid`."""
     rows, total = logits.shape
     groups = total // GROUP + 1
-    scores = torch.empty(rows, groups * GROUP, dtype=logits.dtype)
+    scores = torch.empty(rows, groups * GROUP, dtype=logits.dtype, device="cpu")
     scores[:, total:] = -1
-    maxima = torch.empty(rows, groups, dtype=logits.dtype)
+    maxima = torch.empty(rows, groups, dtype=logits.dtype, device="cpu")
     for block in _blocks(rows, groups * GROUP):
         part = scores[block]
         torch.sigmoid(logits[block], out=part[:, :total])
@@ -120,7 +120,7 @@ def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _members(maxima: Tensor, count: int) -> Tensor:
     """The places of the members of the ``count`` groups with the largest maxima, in which the ``count`` largest lie."""
     groups = maxima.shape[1]
-    members = torch.arange(0, groups * GROUP, groups)
+    members = torch.arange(0, groups * GROUP, groups, device="cpu")
     return (maxima.topk(count, sorted=False).indices[:, :, None] + members).flatten(1)
 
 
@@ -161,7 +161,7 @@ def _sigmoid(logits: Tensor) -> Tensor:
     if logits.device.type != "cpu" or len(logits) < 2:
         return logits.sigmoid()
     rows, count = logits.shape
-    out = torch.empty(rows, count + 1, dtype=logits.dtype)[:, :count]
+    out = torch.empty(rows, count + 1, dtype=logits.dtype, device="cpu")[:, :count]
     for block in _blocks(rows, count):
         torch.sigmoid(logits[block], out=out[block])
     return out

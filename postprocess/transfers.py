@@ -50,7 +50,7 @@ class Arriving:
         parts = [each if each.device.type == "cpu" else (each.dtype, each.shape) for each in tensors]
         if together.device.type != "cuda":
             return cls(parts, away, together.cpu(), None)
-        pinned = torch.empty(together.shape, dtype=torch.uint8, pin_memory=True)
+        pinned = torch.empty(together.shape, dtype=torch.uint8, pin_memory=True, device="cpu")
         pinned.copy_(together, non_blocking=True)
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record()
@@ -71,7 +71,7 @@ class Arriving:
 
     def _bytes(self) -> Tensor:
         if self.bytes is None or self.event is None:
-            return torch.empty(0) if self.bytes is None else self.bytes
+            return torch.empty(0, device="cpu") if self.bytes is None else self.bytes
         if not self.event.query():
             self.event.synchronize()
         return self.bytes.clone()

@@ -56,7 +56,9 @@ class FallbackEngine(WordTimes, EncoderReuse, Engine):
         on = [place for place, clip in enumerate(batch_idx_map) if seek[clip] < max_frames[clip]]
         features = input_features
         if len(on) < cur_bsz:
-            features = features.index_select(0, sent(torch.tensor(on, dtype=torch.int64), features.device))
+            features = features.index_select(
+                0, sent(torch.tensor(on, dtype=torch.int64, device="cpu"), features.device)
+            )
         return features, len(on), [batch_idx_map[place] for place in on]
 
     def _need_fallback(self, *arguments: Any, **options: Any) -> Any:

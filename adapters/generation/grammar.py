@@ -198,4 +198,4 @@ def _flat(value: Any) -> list[int]:
 def _zeros(rows: int, words: int) -> Tensor:
     import torch
 
-    return torch.zeros((rows, words), dtype=torch.int32)
+    return torch.zeros((rows, words), dtype=torch.int32, device="cpu")

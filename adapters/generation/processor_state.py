@@ -75,7 +75,7 @@ def ngrams_as_rows(found: Sequence[Mapping[tuple[int, ...], Sequence[int]]]) -> 
     ]
     width = max((len(row) for row in rows), default=0)
     filled = [row + [apart] * (width - len(row)) for row in rows]
-    return torch.tensor(filled, dtype=torch.int64).reshape(len(rows), width)
+    return torch.tensor(filled, dtype=torch.int64, device="cpu").reshape(len(rows), width)
 
 
 def prefix_step(processor: Any, token_ids: Tensor) -> PrefixAllowedTokensStep:

@@ -313,7 +313,7 @@ def _is_the_same(processor: Any, history: History) -> bool:
         rows = processor.encoder_input_ids.shape[0]
         if rows != history.batch_size and not hasattr(GenerationMixin, "_prefill"):
             return False
-        back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64).float()
+        back = torch.tensor([processor.penalty, 1 / (1 / processor.penalty)], dtype=torch.float64, device="cpu").float()
         return bool(back[0] == back[1])
     if type(processor) is library.WhisperTimeStampLogitsProcessor:
         # A list of ends is a TypeError there, and what is shorter than its begin counts as given until it is not.

@@ -120,7 +120,7 @@ class RowPlans:
                     self._plans[keys[0 if plan.limited else 1]] = plan
         request = replace(plan.request, max_new_tokens=limit) if counts else plan.request
         if seed is None:
-            seed = 0 if request.params is None else int(torch.randint(2**62, ()))
+            seed = 0 if request.params is None else int(torch.randint(2**62, (), device="cpu"))
         read: dict[str, Any] = {"source_ids" if self.model.config.is_encoder_decoder else "token_ids": token_ids}
         return replace(request, **read, seed=seed, tag=tag, on_token=on_token)
 

@@ -121,12 +121,14 @@ class RunningModel:
         try:
             places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
             places += [range(length) for length in lengths]
-            own = [*(torch.tensor(tokens) for tokens in token_ids), *prompts]
+            own = [*(torch.tensor(tokens, device="cpu") for tokens in token_ids), *prompts]
             with self._head(len(own)):
                 outputs = self._forward(
                     input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
                     attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
-                    position_ids=torch.tensor([[place for row in plan.order for place in places[row]]]).to(self.device),
+                    position_ids=torch.tensor(
+                        [[place for row in plan.order for place in places[row]]], device="cpu"
+                    ).to(self.device),
                     cache_position=torch.arange(plan.size, device=self.device),
                     logits_to_keep=torch.tensor(plan.last, device=self.device),
                     **{CACHE: self.cache},

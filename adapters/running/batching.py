@@ -61,7 +61,7 @@ class Batch:
     @property
     def lengths(self) -> Tensor:
         """The length of each row, [B] int64 on the CPU."""
-        return torch.tensor([row.length for row in self.rows])
+        return torch.tensor([row.length for row in self.rows], device="cpu")
 
     def special_tokens_mask(self) -> Tensor:
         """[B, T] bool, True at special tokens and padding; the rows must carry ``special_tokens_mask``."""

@@ -56,12 +56,12 @@ def join_parts(parts: Sequence[Part], read: Callable[[Any], Columns]) -> Columns
     if len(parts) == 1 and columns[0].counts.shape[0] == 1:
         return columns[0]
     joined = join(columns)
-    base = torch.tensor([0, *(each.counts.shape[0] for each in columns)]).cumsum(0).tolist()
+    base = torch.tensor([0, *(each.counts.shape[0] for each in columns)], device="cpu").cumsum(0).tolist()
     first = dict(zip(batches, base, strict=False))
-    chosen = torch.tensor([first[id(part.batch)] + part.row for part in parts], dtype=torch.long)
+    chosen = torch.tensor([first[id(part.batch)] + part.row for part in parts], dtype=torch.long, device="cpu")
     counts = joined.counts[chosen]
     starts = (joined.counts.cumsum(0) - joined.counts)[chosen]
-    within = torch.arange(int(counts.sum())) - repeat_rows(counts.cumsum(0) - counts, counts)
+    within = torch.arange(int(counts.sum()), device="cpu") - repeat_rows(counts.cumsum(0) - counts, counts)
     return joined.take(repeat_rows(starts, counts) + within, counts)
 
 
@@ -80,13 +80,13 @@ def join(blocks: Sequence[Columns]) -> Columns:
         ]
         together = all(isinstance(piece, Tensor) for piece in pieces)
         values[name] = torch.cat(pieces) if together else [value for piece in pieces for value in _listed(piece)]
-    counts = torch.cat([block.counts for block in blocks]) if blocks else torch.zeros(0, dtype=torch.long)
+    counts = torch.cat([block.counts for block in blocks]) if blocks else torch.zeros(0, dtype=torch.long, device="cpu")
     return Columns(counts, values)
 
 
 def of_failure(error: Exception) -> Columns:
     """An item that could not be answered: one row, of which every other column is missing."""
-    return Columns(torch.ones(1, dtype=torch.long), {"error": [str(error)]})
+    return Columns(torch.ones(1, dtype=torch.long, device="cpu"), {"error": [str(error)]})
 
 
 def of_records(results: Sequence[Any]) -> Columns:
@@ -99,7 +99,7 @@ def of_records(results: Sequence[Any]) -> Columns:
     lists = [result if isinstance(result, list) else [result] for result in results]
     rows: list[Mapping[str, Any]] = [row for result in lists for row in result]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    counts = torch.tensor([len(result) for result in lists], dtype=torch.long)
+    counts = torch.tensor([len(result) for result in lists], dtype=torch.long, device="cpu")
     return Columns(counts, {name: _column([row.get(name) for row in rows]) for name in names})
 
 
@@ -115,9 +115,9 @@ def to_arrow(columns: Columns) -> Any:
         import pyarrow
     except ImportError:
         raise ImportError('output="arrow" needs pyarrow; install it, or use output="columns"') from None
-    item = repeat_rows(torch.arange(columns.counts.shape[0]), columns.counts)
+    item = repeat_rows(torch.arange(columns.counts.shape[0], device="cpu"), columns.counts)
     errors = columns.values.get("error")
-    failed = None if errors is None else torch.tensor([error is not None for error in errors]).numpy()
+    failed = None if errors is None else torch.tensor([error is not None for error in errors], device="cpu").numpy()
     arrays = {"item": pyarrow.array(item.numpy())}
     for name, values in columns.values.items():
         if not isinstance(values, Tensor):
@@ -152,7 +152,7 @@ def _missing(like: Any, size: int) -> Any:
     if not isinstance(like, Tensor) or like.dtype == torch.bool:
         return [None] * size
     filler = torch.nan if like.is_floating_point() else MISSING
-    return torch.full((size, *like.shape[1:]), filler, dtype=like.dtype)
+    return torch.full((size, *like.shape[1:]), filler, dtype=like.dtype, device="cpu")
 
 
 def _listed(values: Any) -> list[Any]:
@@ -161,7 +161,7 @@ def _listed(values: Any) -> list[Any]:
 
 def _column(values: list[Any]) -> Any:
     if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return torch.tensor(values)
+        return torch.tensor(values, device="cpu")
     if values and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return torch.tensor(values, dtype=torch.float64)
+        return torch.tensor(values, dtype=torch.float64, device="cpu")
     return values

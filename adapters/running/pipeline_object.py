@@ -224,7 +224,7 @@ class Pipeline(AskedOfPipelines):
             items = (call.items[index] for index in range(len(items)))  # type: ignore[index]
         if call.kind != "single" and loaded.compat and self._task.in_order(loaded, options):
             # Transformers' data loader draws a seed of its own before the first item: sampling starts after it.
-            torch.empty((), dtype=torch.int64).random_()
+            torch.empty((), dtype=torch.int64, device="cpu").random_()
         total = len(items) if hasattr(items, "__len__") else None
         streamed = call.kind != "list"
         index = 0

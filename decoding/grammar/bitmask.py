@@ -22,7 +22,12 @@ from ..options.numpy_or_torch import Array
 __all__ = ["Kept", "allowed", "few_allowed", "inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
-_BYTE_BITS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).to(torch.uint8).view(torch.int64).reshape(256)
+_BYTE_BITS = (
+    ((torch.arange(256, device="cpu")[:, None] >> torch.arange(8, device="cpu")) & 1)
+    .to(torch.uint8)
+    .view(torch.int64)
+    .reshape(256)
+)
 _MINUS_INFINITY = np.uint32(0xFF800000)
 # For every byte of a mask, lowest bit first: what each of its eight tokens must be at least.
 _FLOORS = np.where((np.arange(256)[:, None] >> np.arange(8)) & 1, np.uint32(0), _MINUS_INFINITY)

@@ -152,7 +152,7 @@ class GrammarStep(GrammarRows[list[int]]):
     def __init__(self, matchers: Sequence[GrammarMatcher | None], vocab_size: int) -> None:
         super().__init__(matchers)
         self.vocab_size = vocab_size
-        self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32)
+        self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32, device="cpu")
         self._on_host = False  # whether the thread also prepares what is written into the logits
         self._prepared: list[Array | Kept | None] = []
         self._rooms: dict[int, Array] = {}

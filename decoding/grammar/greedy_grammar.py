@@ -93,7 +93,7 @@ class Outlook:
 
 def mask_of(history: TokenHistory, vocab_size: int) -> Array:
     """Which tokens may come next, int32 [W]."""
-    bits = torch.zeros((1, (vocab_size + 31) // 32), dtype=torch.int32)
+    bits = torch.zeros((1, (vocab_size + 31) // 32), dtype=torch.int32, device="cpu")
     history.matcher.fill(bits, 0)
     return bits[0].numpy()
 
@@ -119,7 +119,7 @@ class GreedyChoice:
             if tokens[row] is None:
                 outlook.history.likely = False
                 tokens[row] = int(masked_choice(logits[row : row + 1], [outlook]))
-        return torch.tensor(tokens)
+        return torch.tensor(tokens, device="cpu")
 
     def _among_largest(self, logits: Tensor, outlooks: Sequence[Outlook | None]) -> list[int | None] | None:
         """The tokens of the rows that are read and have one among their largest logits.
@@ -167,7 +167,7 @@ def _take_leaders(
 
     Returns the rows where something may, or no leader is allowed, and in how many of the others a later one was taken.
     """
-    rows = torch.tensor([row for row, _ in others])
+    rows = torch.tensor([row for row, _ in others], device="cpu")
     maxima, columns = read.maxima[rows].topk(_LEADERS + 1)
     values, found = maxima.numpy(), columns[:, :-1].numpy()
     groups = read.groups(rows.numpy().repeat(_LEADERS), found.reshape(-1))  # [n * L, width]

@@ -63,7 +63,7 @@ def full_winner(wide: Tensor, kept: Tensor, keys: Tensor, temperature: float | T
     Python's own arithmetic decides, and the lower token id.
     """
     winners = []
-    token_ids = torch.arange(wide.shape[1])
+    token_ids = torch.arange(wide.shape[1], device="cpu")
     for row in range(wide.shape[0]):
         score = (kept if temperature is None else wide)[row].to(torch.float64)
         # From the largest logit, or the noise is lost in the rounding of logits beyond 1e16.

@@ -235,7 +235,7 @@ def group_maxima(logits: Tensor, width: int) -> Tensor:
 
 def first_of_groups(logits: Tensor, maxima: Tensor, width: int) -> Tensor:
     """The token id of each row's largest logit by its groups' maxima: the first of equals, NaN first; int64 [N]."""
-    places = maxima.argmax(1, keepdim=True) * width + torch.arange(width)
+    places = maxima.argmax(1, keepdim=True) * width + torch.arange(width, device="cpu")
     places.clamp_(max=logits.shape[1] - 1)  # a short last group sees its last logit again: not the first of equals
     inside = logits.gather(1, places).argmax(1, keepdim=True)
     return places.gather(1, inside)[:, 0]

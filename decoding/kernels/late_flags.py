@@ -27,7 +27,7 @@ class LateFlag:
             return
         pinned = self._pinned
         if pinned is None or pinned.shape != values.shape or pinned.dtype != values.dtype:
-            pinned = self._pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            pinned = self._pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True, device="cpu")
         if self._event is None:
             self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         pinned.copy_(values, non_blocking=True)

@@ -58,7 +58,7 @@ class Nucleus:
         """The sum of the weights larger than this. The others are cleared: asked again for less, it forms them anew."""
         if weight < self._cleared_below:
             inverse = _LOG2_E / self.temperature  # powers of 2 cost torch half of what exp does
-            bottom = torch.tensor([-self.top * inverse], dtype=torch.float32)
+            bottom = torch.tensor([-self.top * inverse], dtype=torch.float32, device="cpu")
             torch.add(bottom, self.logits, alpha=inverse, out=self.space)
             self._total = self.space.exp2_().sum().item()
         self._cleared_below = weight

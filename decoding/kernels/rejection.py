@@ -93,7 +93,7 @@ def draw_flat(
     Cost: some hashes, one exponential per logit, and a sum of those above each proposal asked about (about 1 / top_p).
     """
     logits = logits.detach()
-    options, space = _options(params, len(logits)), torch.empty(logits.shape[1], dtype=torch.float32)
+    options, space = _options(params, len(logits)), torch.empty(logits.shape[1], dtype=torch.float32, device="cpu")
     drawn, books = [-1] * len(logits), dict[int, Tensor]()
     waiting, first, size = list(range(len(logits))), 0, _BLOCK
     while waiting and first < PROPOSALS:
@@ -123,7 +123,7 @@ def _accepted(
     noise = counter_uniform(keys[rows], places)
     pick, coin = noise[:, ::2], noise[:, 1::2]
     token_ids = np.minimum((pick * vocab_size).astype(np.int64), vocab_size - 1)
-    values = logits[torch.tensor(rows)[:, None], torch.from_numpy(token_ids)].to(torch.float32).numpy()
+    values = logits[torch.tensor(rows, device="cpu")[:, None], torch.from_numpy(token_ids)].to(torch.float32).numpy()
     temperature = params.arrays.get("temperature", 1.0)
     gap = (values.astype(np.float64) - top[rows].astype(np.float64)) / (
         temperature if isinstance(temperature, float) else temperature[rows]
@@ -139,5 +139,7 @@ def _accepted(
 def _options(params: CompiledParams, rows: int) -> list[tuple[float, float, float]]:
     """Temperature, top-p and min-p of each row; 1, 1 and 0 where they are off."""
     off = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0}
-    columns = [torch.as_tensor(params.on.get(name, value), dtype=torch.float64) for name, value in off.items()]
+    columns = [
+        torch.as_tensor(params.on.get(name, value), dtype=torch.float64, device="cpu") for name, value in off.items()
+    ]
     return list(zip(*(column.expand(rows, 1)[:, 0].tolist() for column in columns), strict=True))

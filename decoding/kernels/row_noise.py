@@ -65,10 +65,14 @@ class StreamBlock:
         generator, line = torch.Generator(), self.rows.index(row)
         line = line if self.lines is None else self.lines[line]
         generator.set_state(self.state)
-        return torch.empty(line + 1, self.vocab_size, dtype=torch.float32).exponential_(generator=generator)[line:]
+        return torch.empty(line + 1, self.vocab_size, dtype=torch.float32, device="cpu").exponential_(
+            generator=generator
+        )[line:]
 
     def _bits(self, right: int) -> Places:
-        bits = torch.empty(self.count * (right - self._done), dtype=torch.int64).random_(generator=self.generator)
+        bits = torch.empty(self.count * (right - self._done), dtype=torch.int64, device="cpu").random_(
+            generator=self.generator
+        )
         self._done = right
         return bits.numpy()
 

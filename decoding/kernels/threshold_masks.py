@@ -39,7 +39,7 @@ def keep_above(logits: Tensor, low: Array, high: Array, otherwise: Callable[[Ten
     low = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
     high = np.nextafter(high.astype(np.float32), np.float32(np.inf))
     good = (np.isfinite(low) & np.isfinite(high) & (np.abs(low) >= _TINIEST))[:, 0]
-    source, kept, space = logits.detach(), torch.empty_like(logits), torch.empty(logits.shape[1])
+    source, kept, space = logits.detach(), torch.empty_like(logits), torch.empty(logits.shape[1], device="cpu")
     left = []
     for row, (is_good, floor, ceiling) in enumerate(
         zip(good.tolist(), low[:, 0].tolist(), high[:, 0].tolist(), strict=True)

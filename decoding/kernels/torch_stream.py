@@ -24,12 +24,12 @@ def stream_is_known() -> bool:
     Every fast draw from the stream asks first; where the answer is no, torch's own operations draw.
     """
     ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    expected = torch.empty(64, 16, dtype=torch.float32).exponential_(generator=theirs)
-    bits = torch.empty(64 * 16, dtype=torch.int64).random_(generator=ours)
+    expected = torch.empty(64, 16, dtype=torch.float32, device="cpu").exponential_(generator=theirs)
+    bits = torch.empty(64 * 16, dtype=torch.int64, device="cpu").random_(generator=ours)
     noise = exponentials_of_bits(bits.numpy()).reshape(64, 16)
     if not np.array_equal(noise, expected.numpy()) or not torch.equal(ours.get_state(), theirs.get_state()):
         return False
-    probs = torch.linspace(-2, 2, 64 * 16, dtype=torch.float32).reshape(64, 16).softmax(-1)
+    probs = torch.linspace(-2, 2, 64 * 16, dtype=torch.float32, device="cpu").reshape(64, 16).softmax(-1)
     drawn = torch.multinomial(probs, 1, generator=torch.Generator().manual_seed(1))[:, 0]
     return bool(torch.equal(drawn, (probs / torch.from_numpy(noise)).argmax(-1)))
 
@@ -62,7 +62,7 @@ def exponentials_at(
     # The bits of a row pass through one buffer: a whole row of them would leave the cache.
     pieces = max(-(-vocab_size // min(_PIECE, max(rows * vocab_size // 16, 1024))), 1)
     width = -(-vocab_size // pieces)
-    bits = torch.empty(width, dtype=torch.int64)
+    bits = torch.empty(width, dtype=torch.int64, device="cpu")
     drawn = bits.numpy()
     found = np.empty_like(ordered)
     done = 0
@@ -107,7 +107,7 @@ def row_exponentials(snapshot: Tensor, vocab_size: int) -> Tensor:
     """The noise of the whole row that begins at a state, [1, V] float32."""
     generator = torch.Generator()
     generator.set_state(snapshot)
-    return torch.empty(1, vocab_size, dtype=torch.float32).exponential_(generator=generator)
+    return torch.empty(1, vocab_size, dtype=torch.float32, device="cpu").exponential_(generator=generator)
 
 
 def drawn(probs: Tensor, generator: torch.Generator | None = None) -> Tensor:

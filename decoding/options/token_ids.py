@@ -109,10 +109,10 @@ def token_set(
         place = f" in row {row}" if per_row else ""
         raise ValueError(f"{name} must be in [0, {vocab_size}); got {token}{place}")
     there = torch.device(device)
-    columns = sent(torch.tensor([token for _, token in inside], dtype=torch.int64), there)
+    columns = sent(torch.tensor([token for _, token in inside], dtype=torch.int64, device="cpu"), there)
     if not per_row:
         return TokenSet(columns)
-    return TokenSet(columns, sent(torch.tensor([row for row, _ in inside], dtype=torch.int64), there))
+    return TokenSet(columns, sent(torch.tensor([row for row, _ in inside], dtype=torch.int64, device="cpu"), there))
 
 
 def _lists(token_ids: TokenList, name: str, batch_size: int) -> tuple[list[list[int]], bool]:

@@ -33,7 +33,7 @@ FINITE: Requirement = ("a finite number", lambda x: x.isfinite())
 
 @lru_cache(maxsize=512)
 def _number_holds(requirement: Requirement, value: float) -> bool:
-    return bool(requirement[1](torch.tensor(value, dtype=torch.float64)))
+    return bool(requirement[1](torch.tensor(value, dtype=torch.float64, device="cpu")))
 
 
 def check_logits(logits: Tensor, name: str = "logits") -> None:
@@ -108,7 +108,7 @@ def _numbers(name: str, value: Any) -> Tensor:
     for row, number in enumerate(value):
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise TypeError(f"{name} must be a number, or numbers, one per row; got {number!r} in row {row}")
-    return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def as_option(value: Any) -> Any:
@@ -271,7 +271,7 @@ def _holds_ints(values: Tensor) -> bool:
 
 def _wrapped(name: str, values: Sequence[Any]) -> Tensor:
     whole = [_whole(name, value, row) for row, value in enumerate(values)]
-    return torch.tensor([(value + 2**63) % 2**64 - 2**63 for value in whole], dtype=torch.int64)
+    return torch.tensor([(value + 2**63) % 2**64 - 2**63 for value in whole], dtype=torch.int64, device="cpu")
 
 
 def _whole(name: str, value: Any, row: int | None = None) -> int:

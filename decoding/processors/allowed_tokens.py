@@ -67,7 +67,7 @@ def apply_prefix_allowed_tokens(
     check_token_ids(token_ids, logits.shape[0])
     if num_beams < 1 or logits.shape[0] % num_beams:
         raise ValueError(f"num_beams must be >= 1 and divide the {logits.shape[0]} rows of logits; got {num_beams}")
-    items = torch.arange(logits.shape[0] // num_beams).repeat_interleave(num_beams).tolist()
+    items = torch.arange(logits.shape[0] // num_beams, device="cpu").repeat_interleave(num_beams).tolist()
     return _allow(logits, token_ids, prefix_allowed_tokens_fn, items, num_beams)
 
 
@@ -144,7 +144,7 @@ class PrefixAllowedTokensStep:
             raise ValueError(f"num_beams must be >= 1 and divide the {token_ids.shape[0]} rows; got {num_beams}")
         self.allowed = prefix_allowed_tokens_fn
         self.num_beams = num_beams
-        self.items = torch.arange(token_ids.shape[0] // num_beams).repeat_interleave(num_beams)
+        self.items = torch.arange(token_ids.shape[0] // num_beams, device="cpu").repeat_interleave(num_beams)
         self.length = token_ids.shape[1]
         self.buffer = token_ids.clone()
 

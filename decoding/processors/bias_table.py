@@ -86,7 +86,7 @@ class SequenceBiasTable:
             order.append([terms + [nowhere] * (rounds - len(terms)) for _, terms in entries])
         self.columns = torch.tensor(columns, dtype=torch.int64, device=device)
         # [M], columns that are no spares; and what the kernel is given for so many rows of a type.
-        self._lengths = sent(torch.tensor([len(stack) for stack in stacks]), torch.device(device))
+        self._lengths = sent(torch.tensor([len(stack) for stack in stacks], device="cpu"), torch.device(device))
         self._laid_out: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
         self._order = torch.tensor(order, dtype=torch.int64, device=device).reshape(*self.columns.shape, rounds)
         self._order = self._order.permute(2, 0, 1).contiguous()

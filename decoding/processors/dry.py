@@ -168,8 +168,8 @@ class DryStep:
         """Rows and places in the window [F] after which a token may be penalised: few, unless a row allows nothing."""
         width = self._stop - self._start
         if self._matches is None or self._every_position:
-            places = torch.arange(width - 1).repeat(self._ids.shape[0])
-            return torch.arange(self._ids.shape[0]).repeat_interleave(width - 1), places
+            places = torch.arange(width - 1, device="cpu").repeat(self._ids.shape[0])
+            return torch.arange(self._ids.shape[0], device="cpu").repeat_interleave(width - 1), places
         rows, places = self._matches
         inside = places >= self._start
         return rows[inside], places[inside] - self._start

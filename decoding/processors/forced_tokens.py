@@ -60,7 +60,7 @@ def apply_forced_bos(logits: Tensor, token_ids: Tensor, bos_token_id: TokenList)
     check_token_ids(token_ids, logits.shape[0])
     tokens = tokens_for(logits, bos_token_id, "bos_token_id", outside="raise")
     # An encoder-decoder's history starts with one token, that of the decoder's start.
-    return _force(logits.clone(), tokens, torch.tensor(token_ids.shape[1] == 1))
+    return _force(logits.clone(), tokens, torch.tensor(token_ids.shape[1] == 1, device="cpu"))
 
 
 def apply_forced_eos(logits: Tensor, token_ids: Tensor, eos_token_id: TokenList, *, max_length: RowOption) -> Tensor:

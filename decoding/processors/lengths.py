@@ -162,7 +162,7 @@ def _increases(factor: Tensor, begin: Tensor, length: int) -> Tensor | None:
     shape = (factor + begin).shape
     pairs = zip(factor.expand(shape).reshape(-1).tolist(), begin.expand(shape).reshape(-1).tolist(), strict=True)
     increase = [_power(base, length - start) - 1.0 if length > start else 0.0 for base, start in pairs]
-    return torch.tensor(increase, dtype=torch.float64)
+    return torch.tensor(increase, dtype=torch.float64, device="cpu")
 
 
 def _power(base: float, exponent: int) -> float:

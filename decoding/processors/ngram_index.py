@@ -128,7 +128,7 @@ def _followers(token_ids: list[int], size: int) -> dict[tuple[int, ...], list[in
     return followed
 
 
-_NOTHING = torch.empty(0, dtype=torch.int64)
+_NOTHING = torch.empty(0, dtype=torch.int64, device="cpu")
 
 
 def _mix(hashed: _Ids, token_ids: NDArray[np.integer]) -> _Ids:

@@ -114,7 +114,7 @@ class NoRepeatNgramStep:
             return
         indexed = self._history[self._rows] if self._index else tail[:, :0]
         self._history = torch.cat([indexed, tail[:, self._overlap :]], dim=1)
-        self._rows = torch.arange(tail.shape[0])
+        self._rows = torch.arange(tail.shape[0], device="cpu")
         self._index = {
             size: NgramIndex(self._history, size, None if self.ngram_size.dim() == 0 else self.ngram_size == size)
             for size in self.sizes

@@ -100,10 +100,10 @@ class SeenTokens:
     def _index(self) -> None:
         """Arrays on the host over the same memory: a step is a dozen small calls, which cost less there."""
         rows, width = self._sorted.shape
-        first = torch.arange(rows) * (self.vocab_size + 1)
-        past = torch.full((1,), torch.iinfo(torch.int64).max)
+        first = torch.arange(rows, device="cpu") * (self.vocab_size + 1)
+        past = torch.full((1,), torch.iinfo(torch.int64).max, device="cpu")
         self._keys = torch.cat([(self._sorted + first[:, None]).reshape(-1), past]).numpy()
-        self._first_key, self._first_place = first.numpy(), (torch.arange(rows) * width).numpy()
+        self._first_key, self._first_place = first.numpy(), (torch.arange(rows, device="cpu") * width).numpy()
         self._host = self._ids.numpy(), self._counts.numpy(), self.used.numpy()
 
     def _count_found(self, tokens: Any) -> None:

@@ -116,7 +116,7 @@ class Batch:
             self.tokens, self.left = found, ()
             return
         if self.tokens is None:
-            self.tokens = torch.zeros(self.count, dtype=torch.int64)
+            self.tokens = torch.zeros(self.count, dtype=torch.int64, device="cpu")
         places = np.arange(self.count) if among is None else np.array(among)
         good = np.isin(places, self.left)
         if certain is not None:
@@ -129,13 +129,13 @@ class Batch:
         """The rows that are left, as a batch."""
         if len(self.left) == self.count:
             return self
-        some = torch.tensor(self.left, dtype=torch.int64)
+        some = torch.tensor(self.left, dtype=torch.int64, device="cpu")
         rows = some if self.rows is None else self.rows[some]
         return Batch(self.plan, self.logits[some], self.seeds, self.generator, self.step, rows, self.steps)
 
     def one(self, place: int) -> tuple[Tensor, CompiledParams]:
         """One row [1, V] and its options."""
-        return self.logits[place : place + 1], self.params.select_rows(torch.tensor([place]))
+        return self.logits[place : place + 1], self.params.select_rows(torch.tensor([place], device="cpu"))
 
     def noise_of(self, place: int) -> Tensor:
         """The noise of one row in torch's stream, [1, V], which has moved on."""

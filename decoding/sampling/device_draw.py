@@ -230,7 +230,7 @@ def check_drawn(plan: Plan, top: Tensor | None, rows: Tensor | None) -> None:
         return
     place = int(bad.argmax())
     row = int(original[place])
-    every = torch.zeros(row + 1)
+    every = torch.zeros(row + 1, device="cpu")
     every[row] = float(found[place])
     check_row_maxima(every)
     names = ", ".join(asked.params.active)

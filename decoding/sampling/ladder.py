@@ -69,7 +69,7 @@ def draw(batch: Batch) -> Tensor:
             continue
         with np.errstate(all="ignore"):  # what overflows is uncertain, and transformers' operations decide
             way(batch)
-    return torch.empty(0, dtype=torch.int64) if batch.tokens is None else batch.tokens
+    return torch.empty(0, dtype=torch.int64, device="cpu") if batch.tokens is None else batch.tokens
 
 
 def _greedy(batch: Batch) -> None:
@@ -97,7 +97,7 @@ def _small_batch(batch: Batch) -> None:
 def _as_tokens(logits: Tensor, tokens: list[int]) -> Tensor:
     if len(tokens) == 1:  # without torch.tensor, which takes as long as three other operations
         return logits.new_full((1,), tokens[0], dtype=torch.int64)
-    return torch.tensor(tokens)
+    return torch.tensor(tokens, device="cpu")
 
 
 def _race_prefixes(batch: Batch, prefixes: Sequence[Any]) -> None:
@@ -130,7 +130,7 @@ def _proposals(batch: Batch) -> None:
     if not flat or top is None or keys is None:
         return
     if len(flat) < batch.count:
-        rows = torch.tensor(flat)
+        rows = torch.tensor(flat, device="cpu")
         logits, top, keys, params = logits[rows], top[flat], keys[rows], params.select_rows(rows)
     tokens, undecided = draw_flat(
         logits, top, params, keys.numpy(), lambda row: filtered(*batch.one(flat[row]))[0] > -torch.inf

@@ -28,7 +28,7 @@ class StepGraph:
         self._may_capture = sampler.device.type == "cuda" and sampler.generator is None and not sampler.plan.validate
         self._drew = False
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits = self._step = self._tokens = self._top = torch.empty(0)
+        self._logits = self._step = self._tokens = self._top = torch.empty(0, device="cpu")
 
     @property
     def is_captured(self) -> bool:

@@ -143,7 +143,7 @@ def _members(logits: Tensor, row: Tensor, group: Tensor) -> Tensor:
 @cache
 def _subtracts_in_order() -> bool:
     """Whether this torch's log-softmax is (logit - maximum) - log-sum, rounded after each."""
-    logits = torch.randn(2, _SMALL + 3, generator=torch.Generator().manual_seed(0)).mul_(5)
+    logits = torch.randn(2, _SMALL + 3, generator=torch.Generator().manual_seed(0), device="cpu").mul_(5)
     log_probs = torch.log_softmax(logits, dim=-1)
     top, at = logits.max(dim=1, keepdim=True)
     return torch.equal(log_probs, logits - top + log_probs.gather(1, at))

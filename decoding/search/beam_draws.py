@@ -106,13 +106,13 @@ def no_probabilities(item: int) -> str:
 def _from_few(values: Tensor, token_ids: Tensor, scores: Tensor, count: int, vocab_size: int) -> Candidates | None:
     """The same draws from the listed tokens [B * K, M] alone; None where that is not certain."""
     batch_size, num_beams = scores.shape
-    beam = torch.arange(num_beams).repeat_interleave(values.shape[1])
+    beam = torch.arange(num_beams, device="cpu").repeat_interleave(values.shape[1])
     token = token_ids.view(batch_size, -1)
     accumulated = (values.view(batch_size, num_beams, -1) + scores[:, :, None]).flatten(1)
     if accumulated.shape[1] <= count:
         return None
     weight = (accumulated - accumulated.amax(1, keepdim=True)).to(torch.float64).exp_()
-    place = torch.arange(batch_size)[:, None] * (num_beams * vocab_size) + beam * vocab_size + token
+    place = torch.arange(batch_size, device="cpu")[:, None] * (num_beams * vocab_size) + beam * vocab_size + token
     noise = exponentials_at(place.flatten().numpy(), batch_size, num_beams * vocab_size, None, {})
     best, where = (weight / torch.from_numpy(noise).view_as(weight)).topk(count + 1)
     apart = best[:, 1:] < best[:, :-1] * (1 - RACE_MARGIN)

@@ -154,9 +154,9 @@ def _as_tensors(
     """The row that each next beam continues and its token, both [B * K], the scores [B, K], the tokens on the host."""
     flat = [choice for item in choices for choice in item]
     moves = [choice.parent + index * num_beams for index, item in enumerate(choices) for choice in item]
-    scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32)
+    scores = torch.tensor([choice.score for choice in flat], dtype=torch.float32, device="cpu")
     chosen = [choice.token_id for choice in flat]
-    tokens, rows = torch.tensor(chosen), torch.tensor(moves)
+    tokens, rows = torch.tensor(chosen, device="cpu"), torch.tensor(moves, device="cpu")
     return sent(rows, device), sent(tokens, device), sent(scores, device).view(-1, num_beams), chosen
 
 
@@ -252,7 +252,7 @@ def _scores_of(advances: list[list[_Advance]], log_probs: Tensor, beam_scores: T
     num_beams, vocab_size = beam_scores.shape[1], log_probs.shape[1]
     rows = [index * num_beams + advance.beam for index, found in enumerate(advances) for advance in found]
     token_ids = [advance.token_id for found in advances for advance in found]
-    row, token_id = sent(torch.tensor([rows, token_ids], dtype=torch.int64), log_probs.device)
+    row, token_id = sent(torch.tensor([rows, token_ids], dtype=torch.int64, device="cpu"), log_probs.device)
     return (log_probs.take(row * vocab_size + token_id) + beam_scores.take(row)).double()
 
 
@@ -271,7 +271,9 @@ def _in_turn(item: _Item, choices: list[_Choice], joined: list[_Choice], banks: 
     banks = [item.progress[choice.parent].after(choice.token_id).bank for choice in choices] + banks
     every = choices + joined
     # One float32 key, so that ties and a bank's reach are those of transformers.
-    keys = torch.tensor(banks) * 100 + torch.tensor([choice.score for choice in every], dtype=torch.float32)
+    keys = torch.tensor(banks, device="cpu") * 100 + torch.tensor(
+        [choice.score for choice in every], dtype=torch.float32, device="cpu"
+    )
     order = keys.sort(descending=True).indices.tolist()
     places = _places([banks[position] for position in order])
     taken = sorted(range(len(order)), key=lambda position: places[position])[: len(item.progress)]

@@ -79,7 +79,7 @@ class GroupLists:
         num_items, num_groups = shape
         self.items = [[replace(empty, found=[]) for _ in range(num_groups)] for _ in range(num_items)]
         self.eos_token_id, self.pad_token_id, self.group_size = eos_token_id, pad_token_id, empty.size
-        self.done = torch.zeros(num_items, num_groups, dtype=torch.bool)
+        self.done = torch.zeros(num_items, num_groups, dtype=torch.bool, device="cpu")
         self.num_candidates = max(2, 1 + (0 if eos_token_id is None else eos_token_id.shape[0])) * self.group_size
         untraced: list[tuple[int, ...]] = [()] * (num_items * self.group_size)
         self.traces = [list(untraced) for _ in range(num_groups)] if with_traces else None

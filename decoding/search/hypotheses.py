@@ -141,5 +141,5 @@ def _traces(chosen: list[Hypothesis], width: int, device: torch.device) -> Tenso
     beam_indices = torch.full((len(chosen), width), -1, dtype=torch.long, device=device)
     for row, hypothesis in enumerate(chosen):
         if hypothesis.beam_indices is not None:
-            beam_indices[row, : len(hypothesis.beam_indices)] = torch.tensor(hypothesis.beam_indices)
+            beam_indices[row, : len(hypothesis.beam_indices)] = torch.tensor(hypothesis.beam_indices, device="cpu")
     return beam_indices

@@ -178,7 +178,7 @@ class RunningBatch:
         joining = self._begun(prompts)
         fed = [row.fed for row in self.rows]
         if not joining and all(len(tokens) == 1 for tokens in fed):
-            self._ended += self._extend(self.model.step(torch.tensor(fed)[:, 0]), range(len(self.rows)))
+            self._ended += self._extend(self.model.step(torch.tensor(fed, device="cpu")[:, 0]), range(len(self.rows)))
             return
         model = cast(PackingStepModel, self.model)
         try:

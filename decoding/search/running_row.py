@@ -87,7 +87,7 @@ class RunningRow:
 
     def finish(self, reason: str | None = None, error: Exception | None = None) -> FinishedRow:
         """What the row leaves behind."""
-        new = torch.tensor(self._new, dtype=torch.int64)
+        new = torch.tensor(self._new, dtype=torch.int64, device="cpu")
         token_ids = torch.cat((self.request.token_ids.cpu().long(), new))
         return FinishedRow(self.request, token_ids, self.reason if reason is None else reason, error)
 
@@ -104,5 +104,5 @@ class RunningRow:
     def _is_stopped(self) -> bool:
         assert self._history is not None
         ids = self._history.ids.contiguous()
-        here = torch.zeros(1, dtype=torch.bool)
+        here = torch.zeros(1, dtype=torch.bool, device="cpu")
         return any(bool(read_verdict(criterion(ids, None), here)) for criterion in self.request.criteria)

@@ -175,7 +175,7 @@ class DraftModel:
         self._guessed = 0
         missing = (lengths - read).clamp(min=0)
         width = max(int(missing.max()), 1)
-        where = read[:, None] + torch.arange(width)
+        where = read[:, None] + torch.arange(width, device="cpu")
         logits = self.model.verify(token_ids.gather(1, where.clamp(max=token_ids.shape[1] - 1)))
         self.model.rewind(width - missing)
         self._read = torch.maximum(read, lengths)
@@ -199,7 +199,7 @@ class DraftModel:
 
     def _learn_confidence(self, accepted: Tensor, counts: Tensor, chances: Tensor) -> None:
         """The accepted guesses were right, the next one wrong; of those behind it nothing is known."""
-        place = torch.arange(chances.shape[1])
+        place = torch.arange(chances.shape[1], device="cpu")
         checked = (place <= accepted[:, None]) & (place < counts[:, None])
         probs, right = self._checked
         probs += chances[checked].tolist()

@@ -114,8 +114,8 @@ class PromptLookup:
         guesses = [guess[:width] for guess in guesses]
         self._counts = [len(guess) for guess in guesses]
         padded = [guess + [0] * (width - len(guess)) for guess in guesses]
-        drafted = torch.tensor(padded, dtype=torch.long).reshape(len(rows), width)
-        return Draft(drafted, torch.tensor(self._counts))
+        drafted = torch.tensor(padded, dtype=torch.long, device="cpu").reshape(len(rows), width)
+        return Draft(drafted, torch.tensor(self._counts, device="cpu"))
 
     def hear(self, counts: Tensor, chances: Tensor | None) -> None:
         """It knows them."""

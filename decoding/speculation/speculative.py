@@ -169,7 +169,7 @@ def _sent(draft: Draft, pending: Tensor | None, device: torch.device) -> tuple[D
     """
     guesses, counts = draft.token_ids, draft.counts
     if pending is None:
-        pending = torch.empty((len(counts), 0), dtype=torch.int64)
+        pending = torch.empty((len(counts), 0), dtype=torch.int64, device="cpu")
     if guesses.device.type == "cpu":
         packed = sent(torch.cat((pending, guesses, counts[:, None]), dim=1), device)
         token_ids, counts = packed[:, :-1], packed[:, -1]

@@ -69,7 +69,7 @@ def penalise_twin(
     bias: Tensor | None = None,
 ) -> Tensor:
     """What the kernel does, in torch, on a copy."""
-    there = (torch.arange(token_ids.shape[1]) < used[:, None]) & (token_ids < logits.shape[1])
+    there = (torch.arange(token_ids.shape[1], device="cpu") < used[:, None]) & (token_ids < logits.shape[1])
     row, slot = there.nonzero(as_tuple=True)
     at = (row, token_ids[row, slot])
     x = logits[at].float()

@@ -207,7 +207,9 @@ def _test(scored: Tensor, green: Tensor, ratio: float, z_threshold: float) -> Wa
     Source: Kirchenbauer et al. 2023, arXiv:2301.10226, section 3.
     """
     # torch's vectorised float64 square root is not always correctly rounded; Python's, like numpy's, is.
-    deviation = torch.tensor([math.sqrt(n * ratio * (1 - ratio)) for n in scored.tolist()], dtype=torch.float64)
+    deviation = torch.tensor(
+        [math.sqrt(n * ratio * (1 - ratio)) for n in scored.tolist()], dtype=torch.float64, device="cpu"
+    )
     scored, green = scored.cpu(), green.cpu()
     z_score = (green - ratio * scored) / deviation
     p_value = 0.5 * torch.special.erfc(z_score / math.sqrt(2))

@@ -66,9 +66,9 @@ def ctc_alphabet(
     symbols = tuple(space if token == delimiter else token for token in place)
     return CtcAlphabet(
         symbols,
-        torch.tensor(ids),
+        torch.tensor(ids, device="cpu"),
         place.get(blank, -1) if blank is not None else -1,
-        torch.tensor([symbol == space for symbol in symbols]),
+        torch.tensor([symbol == space for symbol in symbols], device="cpu"),
     )
 
 
@@ -186,7 +186,7 @@ def frame_ids(logits: Tensor) -> Tensor:
     if logits.device.type != "cpu" or vocab_size < LARGE_VOCABULARY:
         return logits.argmax(dim=-1)
     rows = logits.detach().reshape(-1, vocab_size)
-    best = torch.empty(len(rows), dtype=torch.long)
+    best = torch.empty(len(rows), dtype=torch.long, device="cpu")
     step = max(1, LOGITS_AT_ONCE // vocab_size)
     for first in range(0, len(rows), step):
         best[first : first + step] = _best_ids(rows[first : first + step])

@@ -43,7 +43,7 @@ def warp(costs: Tensor, *, tokens: Sequence[int] | None = None, frames: Sequence
     windows, n, m = costs.shape
     token_counts = [n] * windows if tokens is None else [int(count) for count in tokens]
     frame_counts = [m] * windows if frames is None else [int(count) for count in frames]
-    starts = torch.zeros(windows, n, dtype=torch.long)
+    starts = torch.zeros(windows, n, dtype=torch.long, device="cpu")
     paths: list[tuple[Tensor, Tensor]] = []
     group = max(1, CELLS_AT_ONCE // max(1, (n + 1) * (m + 1)))
     for first in range(0, windows, group):
@@ -105,5 +105,7 @@ def _way_back(trace: Array, i: int, j: int, starts: Tensor) -> tuple[Tensor, Ten
             i -= 1
         if step != UP:
             j -= 1
-    starts[: len(first)] = torch.tensor(first, dtype=torch.long)
-    return torch.tensor(tokens[::-1], dtype=torch.long), torch.tensor(frames[::-1], dtype=torch.long)
+    starts[: len(first)] = torch.tensor(first, dtype=torch.long, device="cpu")
+    return torch.tensor(tokens[::-1], dtype=torch.long, device="cpu"), torch.tensor(
+        frames[::-1], dtype=torch.long, device="cpu"
+    )

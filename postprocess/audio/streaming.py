@@ -36,7 +36,7 @@ class CtcStream:
 
     def __init__(self, alphabet: CtcAlphabet) -> None:
         self.alphabet = alphabet
-        self._open = torch.zeros(0, dtype=torch.long)  # final frames of words that are not settled
+        self._open = torch.zeros(0, dtype=torch.long, device="cpu")  # final frames of words that are not settled
         self._begin = 0  # the first of them
 
     def feed(self, ids: Tensor, *, final_frames: int | None = None, last: bool = False) -> StreamedWords:

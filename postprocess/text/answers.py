@@ -113,7 +113,7 @@ def text_keys(spans: LocatedSpans, question: Tensor, contexts: Sequence[str]) ->
     keys: dict[str, int] = {}
     columns = (question[spans.window].tolist(), spans.start.tolist(), spans.end.tolist())
     found = [keys.setdefault(contexts[q][s:e].lower(), len(keys)) for q, s, e in zip(*columns, strict=True)]
-    return torch.tensor(found, dtype=torch.long)
+    return torch.tensor(found, dtype=torch.long, device="cpu")
 
 
 def position_keys(spans: LocatedSpans) -> Tensor:

@@ -65,8 +65,8 @@ def read_labels(labels: Sequence[str], *, scheme: str | None = None, compat: boo
     return LabelScheme(
         labels=tuple(labels),
         names=tuple(name_ids),
-        name_of=torch.tensor([name_ids[name] for name in names], dtype=torch.long),
-        type_of=torch.tensor([type_ids[kind] for kind in kinds], dtype=torch.long),
+        name_of=torch.tensor([name_ids[name] for name in names], dtype=torch.long, device="cpu"),
+        type_of=torch.tensor([type_ids[kind] for kind in kinds], dtype=torch.long, device="cpu"),
         opens=_prefix_among(opening, split),
         closes=_prefix_among(closing, split),
     )
@@ -89,7 +89,7 @@ def _numbered(names: Sequence[_Name]) -> dict[_Name, int]:
 
 def _prefix_among(prefixes: str, split: Sequence[tuple[str, str]]) -> torch.Tensor:
     """Which labels have one of these prefixes, [C] bool."""
-    return torch.tensor([prefix in tuple(prefixes) for prefix, _ in split], dtype=torch.bool)
+    return torch.tensor([prefix in tuple(prefixes) for prefix, _ in split], dtype=torch.bool, device="cpu")
 
 
 def infer_scheme(labels: Sequence[str]) -> str:

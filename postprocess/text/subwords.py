@@ -38,7 +38,7 @@ def space_index(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
     Every text is followed by one position that is no space: what lies beyond an end.
     """
-    lengths = torch.tensor([len(text) + 1 for text in texts], dtype=torch.long)
+    lengths = torch.tensor([len(text) + 1 for text in texts], dtype=torch.long, device="cpu")
     joined = "\0".join([*texts, ""])
     # Four bytes per character keep positions equal to Python's; lone surrogates pass through.
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

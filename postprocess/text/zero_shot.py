@@ -66,7 +66,7 @@ def score_labels(
     flags = [multi_label] * len(counts) if isinstance(multi_label, bool) else list(multi_label)
     if len(flags) != len(counts):
         raise ValueError(f"multi_label must be one flag or one per text, {len(counts)}; got {len(flags)}")
-    sizes = torch.tensor(counts, dtype=torch.long)
+    sizes = torch.tensor(counts, dtype=torch.long, device="cpu")
     bounds = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     entail = logits[:, entailment]
     contra = logits[:, -1 if entailment == 0 else 0]
@@ -78,12 +78,12 @@ def score_labels(
         if count == 0:
             continue
         texts = [i for i, pair in enumerate(zip(counts, alone, strict=True)) if pair == (count, own)]
-        rows = (bounds[:-1][texts][:, None] + torch.arange(count)).to(logits.device)  # [texts, count]
+        rows = (bounds[:-1][texts][:, None] + torch.arange(count, device="cpu")).to(logits.device)  # [texts, count]
         found = _scores(entail[rows], contra[rows] if own else None, compat)
         order = _reversed_order(found) if compat else found.sort(dim=1, descending=True, stable=True).indices
         label[rows] = order
         scores[rows] = found.gather(1, order)
-    item = repeat_rows(torch.arange(len(counts)), sizes).to(logits.device)
+    item = repeat_rows(torch.arange(len(counts), device="cpu"), sizes).to(logits.device)
     return LabelScores(item, label, scores, bounds.to(logits.device))
 
 

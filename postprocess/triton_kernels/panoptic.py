@@ -119,7 +119,7 @@ def upsampled_twin(planes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _corners(target: int, source: int, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    place = ((torch.arange(target, dtype=torch.float32) + 0.5) * scale - 0.5).clamp_(min=0.0)
+    place = ((torch.arange(target, dtype=torch.float32, device="cpu") + 0.5) * scale - 0.5).clamp_(min=0.0)
     first = place.int().long()
     share = place - first
     return first, (first + 1).clamp_(max=source - 1), 1.0 - share, share
@@ -140,7 +140,7 @@ def fusion_of(device: torch.device) -> Fusion | None:
     """
     generator = torch.Generator().manual_seed(0)
     cases = [((17, 23), (61, 90)), ((25, 34), (480, 640)), ((40, 31), (37, 45)), ((96, 128), (333, 500))]
-    planes = [torch.rand(2, *had, generator=generator).to(device) for had, _ in cases]
+    planes = [torch.rand(2, *had, generator=generator, device="cpu").to(device) for had, _ in cases]
     expected = [
         F.interpolate(each[None], size=wanted, mode="bilinear", align_corners=False)[0]
         for each, (_, wanted) in zip(planes, cases, strict=True)

@@ -48,7 +48,7 @@ def _of_logits(logits: Tensor, count: int, threshold: Threshold | None) -> Found
     if len(places) > 2 * GROUPS * count * rows:
         return None
     if not len(places):
-        none = torch.zeros(0, dtype=torch.int64)
+        none = torch.zeros(0, dtype=torch.int64, device="cpu")
         return none, none, logits.new_zeros(0)
     return _in_order(logits, torch.from_numpy(places), count, threshold)
 
@@ -70,7 +70,7 @@ def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold |
     start = counts.cumsum(0) - counts
     values = logits.flatten()[places]
     table = logits.new_full((rows, max(int(counts.max()), count + 1)), -torch.inf)
-    table[row, torch.arange(len(places)) - start[row]] = values
+    table[row, torch.arange(len(places), device="cpu") - start[row]] = values
     best, order = table.sort(dim=1, descending=True)
     there = best[:, : count + 1] > -torch.inf
     candidate = torch.where(there, order[:, : count + 1] + start[:, None], 0)
@@ -94,7 +94,7 @@ def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold |
 def _with_rows(sure: Found, logits: Tensor, rows: Tensor, count: int, threshold: Threshold | None) -> Found:
     """What is sure of the other rows, and these rows by all of their scores. rows: [R] int64."""
     length = logits.shape[1]
-    places = (rows[:, None] * length + torch.arange(length)).flatten()
+    places = (rows[:, None] * length + torch.arange(length, device="cpu")).flatten()
     probs = _scores(logits, places, logits[rows].flatten()).view(len(rows), length)
     level = threshold[rows] if isinstance(threshold, Tensor) and threshold.dim() else threshold
     place, pair, score = _of_probabilities(probs, count, level)

@@ -76,7 +76,7 @@ def size_columns(sizes: Sizes, count: int, *, as_float: bool = False) -> tuple[T
         values = sizes
     else:
         rows = [tuple(size) for size in sizes]
-        values = torch.tensor(rows, dtype=torch.float32 if as_float else None).reshape(len(rows), -1)
+        values = torch.tensor(rows, dtype=torch.float32 if as_float else None, device="cpu").reshape(len(rows), -1)
     if values.dim() != 2 or values.shape != (count, 2):
         raise ValueError(f"sizes must be (height, width) of each of {count} images; got shape {list(values.shape)}")
     height, width = values.unbind(1)

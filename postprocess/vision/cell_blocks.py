@@ -22,7 +22,7 @@ PIXELS_AT_ONCE = 1 << 16  # of blocks that are looked at together: a few columns
 @lru_cache(maxsize=64)
 def _padded(axis: Axis, most: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of an axis: the outputs of each cell [cells, most], the last repeated, and their weights. Not to be changed."""
-    steps = torch.arange(most).minimum((axis.count - 1).clamp_min(0)[:, None])
+    steps = torch.arange(most, device="cpu").minimum((axis.count - 1).clamp_min(0)[:, None])
     output = (axis.start[:, None] + steps).clamp_max(len(axis.first) - 1)
     return output, axis.weight_first[output], axis.weight_second[output]
 

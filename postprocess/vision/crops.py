@@ -50,7 +50,7 @@ def crop_boxes(size: tuple[int, int], *, layers: int = 0, overlap_ratio: float =
             x, y = left * (wide - overlap), top * (high - overlap)
             boxes.append((x, y, min(x + wide, width), min(y + high, height)))
             layer.append(depth)
-    return torch.tensor(boxes), torch.tensor(layer)
+    return torch.tensor(boxes, device="cpu"), torch.tensor(layer, device="cpu")
 
 
 def plan_crops(

@@ -111,7 +111,7 @@ def fuse(
         torch.full_like(found.counts, -1),
         detections.num_images,
     )
-    return merge_images(fused, torch.arange(fused.num_images), num_images=fused.num_images)
+    return merge_images(fused, torch.arange(fused.num_images, device="cpu"), num_images=fused.num_images)
 
 
 def plan_tiles(size: tuple[int, int], tile: tuple[int, int], *, overlap: tuple[int, int] = (0, 0)) -> Tensor:
@@ -128,7 +128,9 @@ def plan_tiles(size: tuple[int, int], tile: tuple[int, int], *, overlap: tuple[i
             raise ValueError(f"overlap must be at least 0 and below the tile; got {shared} for {step}")
         starts = [*range(0, max(length - step, 0), step - shared), max(length - step, 0)]
         axes.append([(start, min(start + step, length)) for start in dict.fromkeys(starts)])
-    return torch.tensor([(left, top, right, bottom) for top, bottom in axes[0] for left, right in axes[1]])
+    return torch.tensor(
+        [(left, top, right, bottom) for top, bottom in axes[0] for left, right in axes[1]], device="cpu"
+    )
 
 
 def merge_tiles(

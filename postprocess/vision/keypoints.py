@@ -105,7 +105,7 @@ def match_both_ways(
 
 def scaled_points(keypoints: Tensor, sizes: PairSizes) -> Tensor:
     """Relative points [B, 2, N, 2] in pixels of their images, int32, cut toward zero."""
-    values = sizes if isinstance(sizes, Tensor) else torch.tensor(sizes)
+    values = sizes if isinstance(sizes, Tensor) else torch.tensor(sizes, device="cpu")
     if values.shape != (len(keypoints), 2, 2):
         wanted = f"(height, width) of both images of each of {len(keypoints)} pairs"
         raise ValueError(f"sizes must be {wanted}; got shape {list(values.shape)}")

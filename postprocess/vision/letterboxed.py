@@ -48,7 +48,7 @@ def letterboxed_panoptic_maps(
     for image, kept in enumerate(keep):
         query = kept.nonzero()[:, 0]
         if not len(query):
-            found.append(no_segments(torch.full(pairs[image], -1.0), scores, fused=False))
+            found.append(no_segments(torch.full(pairs[image], -1.0, device="cpu"), scores, fused=False))
             continue
         probs = _full_logits(mask_logits, image, query, square, shown[image], pairs[image]).sigmoid()
         query = sent(query, probs.device)
@@ -147,9 +147,9 @@ def _numbered(labels: Tensor, passed: Tensor, fuse: Collection[int]) -> tuple[Te
         return torch.where(passed, passed.cumsum(0) - 1, -1), passed
     known, there = received(labels, passed)
     ids, places = _ids(known.tolist(), there.tolist(), fuse)
-    listed = torch.zeros(len(ids), dtype=torch.bool)
+    listed = torch.zeros(len(ids), dtype=torch.bool, device="cpu")
     listed[places] = True
-    return sent(torch.tensor(ids), labels.device), sent(listed, labels.device)
+    return sent(torch.tensor(ids, device="cpu"), labels.device), sent(listed, labels.device)
 
 
 def _ids(labels: list[int], passed: list[bool], fuse: Collection[int]) -> tuple[list[int], list[int]]:

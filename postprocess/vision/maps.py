@@ -38,7 +38,7 @@ def id_masks(segmentation: Tensor, ids: Tensor | list[int] | None = None) -> tup
 def map_ids(segmentation: Tensor) -> Tensor:
     """The values that occur in a map, [K] int64 ascending."""
     if segmentation.numel() == 0:
-        return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
     if segmentation.device.type != "cpu":
         return _device_ids(segmentation)
     # An id begins somewhere: only the first pixels of its runs are sorted, mostly few.

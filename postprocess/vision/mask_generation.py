@@ -247,7 +247,7 @@ def _device_candidates(
     """
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
-    shift = sent(torch.tensor([corners[0], corners[1]] * 2), scores.device)
+    shift = sent(torch.tensor([corners[0], corners[1]] * 2, device="cpu"), scores.device)
     runs, boxes, kept, stable, first = [], [], [], 0, 0
     for part in parts:
         own = scores[first : first + len(part)]
@@ -263,8 +263,8 @@ def _device_candidates(
         boxes.append(box[chosen])
         kept.append(own[chosen])
     if not stable:
-        empty = torch.zeros(0, dtype=scores.dtype)
-        return MaskCandidates(join_run_lengths([], image_size), empty, torch.zeros(0, 4))
+        empty = torch.zeros(0, dtype=scores.dtype, device="cpu")
+        return MaskCandidates(join_run_lengths([], image_size), empty, torch.zeros(0, 4, device="cpu"))
     return MaskCandidates(join_run_lengths(runs, image_size), torch.cat(kept), torch.cat(boxes))
 
 
@@ -296,9 +296,9 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 def _near_crop_edge(boxes: Tensor, corners: tuple[int, int, int, int], image_size: tuple[int, int]) -> Tensor:
     """[N] bool: a side of the box lies within 20 pixels of the same side of the crop, and not of the image's."""
-    placed = (boxes + sent(torch.tensor([corners[0], corners[1]] * 2), boxes.device)).float()
+    placed = (boxes + sent(torch.tensor([corners[0], corners[1]] * 2, device="cpu"), boxes.device)).float()
     crop, image = (
-        sent(torch.tensor(values, dtype=torch.float32), boxes.device)
+        sent(torch.tensor(values, dtype=torch.float32, device="cpu"), boxes.device)
         for values in (corners, (0, 0, image_size[1], image_size[0]))
     )
     near = ((placed - crop).abs() <= EDGE) & ~((placed - image).abs() <= EDGE)

@@ -207,9 +207,9 @@ def padded_groups(groups: Tensor) -> Tensor:
     """
     (listed,) = received(groups)
     values, owner, counts = torch.unique(listed, return_inverse=True, return_counts=True)
-    rows = torch.full((len(values), int(counts.max()) if len(values) else 0), -1)
+    rows = torch.full((len(values), int(counts.max()) if len(values) else 0), -1, device="cpu")
     order = owner.argsort(stable=True)
     starts = counts.cumsum(0) - counts
-    place = torch.arange(len(listed)) - starts[owner[order]]
+    place = torch.arange(len(listed), device="cpu") - starts[owner[order]]
     rows[owner[order], place] = order
     return sent(rows, groups.device)

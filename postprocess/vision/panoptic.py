@@ -172,7 +172,11 @@ def _check(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None) -> li
 def _no_map(size: Sequence[int] | None, mask_logits: Tensor, compat: bool) -> Tensor:
     """The map of an image in which no query is kept; transformers makes it on the host."""
     size = tuple(size or mask_logits.shape[2:])
-    return torch.full(size, -1.0) if compat else torch.zeros(size, dtype=torch.int32, device=mask_logits.device)
+    return (
+        torch.full(size, -1.0, device="cpu")
+        if compat
+        else torch.zeros(size, dtype=torch.int32, device=mask_logits.device)
+    )
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,7 @@ class KeptMasks:
                 count_above(low, size, mask_threshold, slack, functools.partial(plane, index))
                 for index, low in enumerate(weighted)
             ]
-            covers = torch.tensor(counts)
+            covers = torch.tensor(counts, device="cpu")
         return winners, torch.bincount(winners.flatten(), minlength=len(self.scores)), covers
 
     def _every_pixel(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:

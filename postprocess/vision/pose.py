@@ -38,7 +38,7 @@ class Poses:
         """
         if sum(counts) > len(self.scores):
             raise IndexError(f"counts must add up to at most {len(self.scores)} persons; got {sum(counts)}")
-        labels = torch.arange(self.scores.shape[1])
+        labels = torch.arange(self.scores.shape[1], device="cpu")
         persons = []
         for keypoints, scores, box in zip(self.keypoints, self.scores, self.boxes, strict=True):
             keep = slice(None) if threshold is None else scores > threshold

@@ -76,11 +76,11 @@ def _taken(mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_thres
     for first in range(0, len(distinct), step):
         chosen = distinct[first : first + step]
         # A batch of single planes, as there: then no plane's last bits depend on the others.
-        planes = mask_logits.index_select(0, sent(torch.tensor(chosen), device))[:, None].float()
+        planes = mask_logits.index_select(0, sent(torch.tensor(chosen, device="cpu"), device))[:, None].float()
         covered = F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[:, 0] > mask_threshold
         best = covered.to(torch.uint8).argmax(dim=0)
         free = (taken < 0) & covered.any(dim=0)
-        ranks = sent(torch.tensor([rank[number] for number in chosen]), device)
+        ranks = sent(torch.tensor([rank[number] for number in chosen], device="cpu"), device)
         taken = torch.where(free, ranks[best], taken)
         if device.type == "cpu" and bool((taken >= 0).all()):  # what asking saves there is less than the wait
             break

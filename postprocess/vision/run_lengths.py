@@ -131,7 +131,7 @@ def _places(differ: Tensor, guess: int, beside: Sequence[Tensor]) -> tuple[Count
     try:
         found, count, *others = received(torch.nonzero_static(differ, size=size)[:, 0], differ.sum(), *beside)
     except NotImplementedError:  # torch before 2.6 has it on the CPU alone
-        found, count, *others = torch.zeros(0), torch.tensor(size + 1), *received(*beside)
+        found, count, *others = torch.zeros(0, device="cpu"), torch.tensor(size + 1, device="cpu"), *received(*beside)
     if int(count) > size:
         (found,) = received(differ.nonzero()[:, 0])
     places: Counts = found.numpy()[: int(count)]

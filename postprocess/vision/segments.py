@@ -137,7 +137,7 @@ def numbered(labels: Tensor, passed: Tensor, fuse: Collection[int], compat: bool
         return passed.cumsum(0) * passed, torch.zeros_like(passed)
     known, there = received(labels, passed)
     ids, fused = segment_ids(known.tolist(), there.tolist(), fuse, compat)
-    return sent(torch.tensor(ids), labels.device), sent(torch.tensor(fused), labels.device)
+    return sent(torch.tensor(ids, device="cpu"), labels.device), sent(torch.tensor(fused, device="cpu"), labels.device)
 
 
 def segment_ids(

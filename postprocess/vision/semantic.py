@@ -168,7 +168,7 @@ class Contenders:
         owner, label, weight = (torch.cat(column) for column in zip(*pairs, strict=True))
         owner = torch.searchsorted(cells, owner)
         count = torch.bincount(owner, minlength=len(cells))
-        largest = torch.zeros(len(cells), dtype=weight.dtype).scatter_reduce_(0, owner, weight, "amax")
+        largest = torch.zeros(len(cells), dtype=weight.dtype, device="cpu").scatter_reduce_(0, owner, weight, "amax")
         slacks = largest * (SLACK * torch.finfo(planes.dtype).eps)
         start = count.cumsum(0) - count
         order = count.argsort(descending=True, stable=True)
@@ -296,7 +296,7 @@ def _decide(
     step = SLACK / 2 * torch.finfo(planes.dtype).eps
     sizes = (weight for _, _, weight in contenders.values(planes.abs(), pixels))
     values = [(*found, step * weight) for found, weight in zip(contenders.values(planes, pixels), sizes, strict=True)]
-    floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype)
+    floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype, device="cpu")
     for live, _, value, error in values:
         torch.maximum(floor[:live], value - error, out=floor[:live])
     rivals = torch.zeros_like(pixels.place)
@@ -340,7 +340,7 @@ def first_largest(parts: Callable[[], Iterable[tuple[int, Tensor]]]) -> Tensor:
             continue
         for index, plane in enumerate(part, first):
             if best is None or winner is None:
-                best, winner = plane.clone(), torch.full(plane.shape, index, dtype=torch.int16)
+                best, winner = plane.clone(), torch.full(plane.shape, index, dtype=torch.int16, device="cpu")
                 continue
             winner.masked_fill_(plane > best, index)
             torch.maximum(best, plane, out=best)

@@ -55,11 +55,17 @@ def linear_axis(source: int, target: int, dtype: torch.dtype) -> Axis:
     The weights are read off torch's own result for three rows, each one at every third place: they are exact whatever
     it multiplies and rounds. Do not write into the result: it is kept.
     """
-    thirds = (torch.arange(source) % 3 == torch.arange(3)[:, None]).to(dtype)
+    thirds = (torch.arange(source, device="cpu") % 3 == torch.arange(3, device="cpu")[:, None]).to(dtype)
     held = torch.stack([resize(row.view(1, 1, -1), (1, target))[0, 0] for row in thirds])  # [3, O]
-    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+    place = ((torch.arange(target, dtype=torch.float64, device="cpu") + 0.5) * (source / target) - 0.5).clamp(
+        0, source - 1
+    )
     # Near a whole place, rounding decides between two cells: the third place has no weight in the one that torch took.
-    guesses = (place.floor() + torch.tensor([[0.0], [-1.0], [1.0]], dtype=torch.float64)).clamp(0, source - 1).long()
+    guesses = (
+        (place.floor() + torch.tensor([[0.0], [-1.0], [1.0]], dtype=torch.float64, device="cpu"))
+        .clamp(0, source - 1)
+        .long()
+    )
     weights, others = held.gather(0, (guesses + 1) % 3), held.gather(0, (guesses + 2) % 3)
     best = ((guesses + weights - place).abs() + 4 * (others != 0)).argmin(dim=0, keepdim=True)
     first = guesses.gather(0, best)[0]
@@ -112,9 +118,9 @@ class Upsampling:
             done = int(ends[first - 1]) if first else 0
             last = max(int(torch.searchsorted(ends, done + PIXELS_AT_ONCE, right=True)), first + 1)
             part = slice(first, last)
-            owner = torch.repeat_interleave(torch.arange(first, last), counts[part])
+            owner = torch.repeat_interleave(torch.arange(first, last, device="cpu"), counts[part])
             if len(owner):
-                step = torch.arange(len(owner)) - (ends - counts - done).index_select(0, owner)
+                step = torch.arange(len(owner), device="cpu") - (ends - counts - done).index_select(0, owner)
                 wide = width.index_select(0, owner)
                 down = torch.div(step, wide, rounding_mode="floor")
                 yield self.pixels_at(
@@ -268,7 +274,7 @@ def resize_some(planes: Tensor, index: list[int], size: tuple[int, int]) -> Iter
 def resize_chosen(planes: Tensor, index: list[int], size: tuple[int, int]) -> Tensor:
     """`resize_some` in one tensor, laid out in memory as the resize of the whole stack is."""
     if planes.device.type != "cpu":
-        return resize(planes.index_select(0, sent(torch.tensor(index), planes.device)), size)
+        return resize(planes.index_select(0, sent(torch.tensor(index, device="cpu"), planes.device)), size)
     if goes_whole(planes, size):
         return resize(planes, size)[index]
     found = planes.new_empty(1, len(index), *size)

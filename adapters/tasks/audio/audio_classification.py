@@ -84,7 +84,9 @@ def columns(
     def read_labels(found: TopLabels) -> Columns:
         rows, kept = found.labels.shape
         labels = [names[index] for index in found.labels.flatten().tolist()]
-        return Columns(torch.full((rows,), kept), {"score": found.scores.flatten().double().cpu(), "label": labels})
+        return Columns(
+            torch.full((rows,), kept, device="cpu"), {"score": found.scores.flatten().double().cpu(), "label": labels}
+        )
 
     return join_parts([rows[0] for rows in outputs], read_labels)
 

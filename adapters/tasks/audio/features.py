@@ -86,7 +86,9 @@ def _probe(loaded: Loaded, options: Mapping[str, Any]) -> Frames | None:
     """Which frames are a sound's own, where two sounds of noise show that padding changes no answer; else None."""
     drawn = torch.Generator().manual_seed(0)
     rate = loaded.feature_extractor.sampling_rate
-    sounds = [torch.randn(int(seconds * rate), generator=drawn).mul(0.1).numpy() for seconds in _PROBE_SECONDS]
+    sounds = [
+        torch.randn(int(seconds * rate), generator=drawn, device="cpu").mul(0.1).numpy() for seconds in _PROBE_SECONDS
+    ]
     try:
         rows = [Row(extract(loaded, sound, **options), len(sound)) for sound in sounds]
         if "attention_mask" not in rows[0].inputs:
@@ -133,6 +135,6 @@ def _stated_frames(loaded: Loaded) -> Frames:
     own = next((getattr(loaded.model, name) for name in _LENGTHS if hasattr(loaded.model, name)), None)
 
     def frames(length: int) -> int:
-        return length if own is None else int(own(torch.tensor([length])))
+        return length if own is None else int(own(torch.tensor([length], device="cpu")))
 
     return frames

@@ -121,12 +121,12 @@ def finish(
     """``text``, its words as ``chunks`` with their times and probabilities, and the ``score`` of the whole path: one
     search for all recordings of a window."""
     frames = [rows[0] for rows in outputs]
-    letters = [torch.tensor(item.facts.ids) for item in items]
+    letters = [torch.tensor(item.facts.ids, device="cpu") for item in items]
     found = align_ctc(
         pad_sequence(frames, batch_first=True),
         pad_sequence(letters, batch_first=True, padding_value=STAR),
-        lengths=torch.tensor([len(own) for own in frames]),
-        target_lengths=torch.tensor([len(own) for own in letters]),
+        lengths=torch.tensor([len(own) for own in frames], device="cpu"),
+        target_lengths=torch.tensor([len(own) for own in letters], device="cpu"),
         blank=loaded.tokenizer.pad_token_id,
     )
     samples, rate = samples_per_frame(loaded), loaded.feature_extractor.sampling_rate

@@ -69,7 +69,9 @@ class LiveRecognition:
         self._closed = True
         left = 0 if self._first else self._lengths[1]
         if len(self._waiting) <= left:
-            return self._add(Heard([], []), self._stream.feed(torch.zeros(0, dtype=torch.long), last=True))
+            return self._add(
+                Heard([], []), self._stream.feed(torch.zeros(0, dtype=torch.long, device="cpu"), last=True)
+            )
         return self._add(Heard([], []), self._read(self._waiting, last=True))
 
     def over(self, pieces: Iterable[Any]) -> Iterator[Heard]:

@@ -44,7 +44,7 @@ def _frames(loaded: Loaded, row: Row) -> int:
     """Frames that the encoder makes of a row."""
     mask = row.inputs.get("attention_mask")
     length = int(mask.sum()) if mask is not None else len(main_input(row.inputs))
-    return int(loaded.model.encoder._get_subsampling_output_length(torch.tensor([length])))
+    return int(loaded.model.encoder._get_subsampling_output_length(torch.tensor([length], device="cpu")))
 
 
 def _own(emitted: Emitted, frames: int) -> Emitted:

@@ -77,7 +77,7 @@ def _token_logprobs(segments: Sequence[Mapping[str, Any]]) -> Tensor:
         begin = offsets.setdefault(id(segment["result"]), first)
         steps = torch.stack(list(scores[first - begin : last - begin])).float().log_softmax(-1).cpu()
         found.append(steps.gather(-1, segment["tokens"].cpu()[: len(steps), None])[:, 0])
-    return torch.cat(found) if found else torch.zeros(0)
+    return torch.cat(found) if found else torch.zeros(0, device="cpu")
 
 
 def _generated(output: Mapping[str, Any], row: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ def _token_times(output: Mapping[str, Any], segments: Any, row: int) -> Tensor:
         times: Tensor = output["token_timestamps"][row].cpu()
         return times
     own = [segment["token_timestamps"].cpu() for segment in segments[row]]
-    return torch.cat(own) if own else torch.zeros(0)
+    return torch.cat(own) if own else torch.zeros(0, device="cpu")
 
 
 def _language(loaded: Loaded, segments: Sequence[Mapping[str, Any]]) -> int | None:

@@ -53,7 +53,7 @@ def token_attentions(segments: Sequence[Mapping[str, Any]]) -> list[TokenAttenti
         begin = float(segment["token_timestamps"][0] - result["token_timestamps"][first])
         for place in range(first - given - 1, last - given - 1):
             inside = 0 <= place < len(kept)
-            found.append(TokenAttention(kept[place] if inside else torch.zeros(kept.shape[-1]), begin))
+            found.append(TokenAttention(kept[place] if inside else torch.zeros(kept.shape[-1], device="cpu"), begin))
     return found
 
 

@@ -141,7 +141,7 @@ def forward(loaded: Loaded, batch: Batch, options: DecisionOptions) -> Reading:
     places = torch.unique(torch.cat([own["marks"] for own in facts]) - 1)
     logits = loaded.model(**batch.inputs, use_cache=False, logits_to_keep=sent(places, loaded.device)).logits
     wanted = _label_places(loaded, facts, places, logits.shape[-1])
-    (values,) = yield [logits.flatten().index_select(0, sent(torch.tensor(wanted), logits.device))]
+    (values,) = yield [logits.flatten().index_select(0, sent(torch.tensor(wanted, device="cpu"), logits.device))]
     labels = iter(torch.split(values, [len(q.labels) for own in facts for q in own["questions"]]))
     return [_processed(loaded, own, [next(labels) for _ in own["questions"]], options) for own in facts]
 

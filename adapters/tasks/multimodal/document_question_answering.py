@@ -164,9 +164,11 @@ def _spans(
         padded[..., 1],
         pad_stack([row.facts["allowed"] for row in rows], 0).bool(),
         pad_stack([row.facts["words"] for row in rows], -1),
-        repeat_rows(torch.arange(len(items)), torch.tensor([len(item.rows) for item in items])),
+        repeat_rows(
+            torch.arange(len(items), device="cpu"), torch.tensor([len(item.rows) for item in items], device="cpu")
+        ),
         num_questions=len(items),
-        lengths=torch.tensor([row.facts["tokens"] for row in rows]),
+        lengths=torch.tensor([row.facts["tokens"] for row in rows], device="cpu"),
         top_k=options.top_k,
         max_answer_len=options.max_answer_len,
         handle_impossible_answer=options.handle_impossible_answer,

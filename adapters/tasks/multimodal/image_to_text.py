@@ -64,7 +64,7 @@ def _prompt(loaded: Loaded, options: ImageToTextOptions) -> dict[str, Tensor]:
         return {}
     if kind == "git":
         ids = [loaded.tokenizer.cls_token_id, *loaded.tokenizer(options.prompt, add_special_tokens=False)["input_ids"]]
-        return {"input_ids": torch.tensor(ids)}
+        return {"input_ids": torch.tensor(ids, device="cpu")}
     return {name: value[0] for name, value in loaded.tokenizer(options.prompt, return_tensors="pt").items()}
 
 

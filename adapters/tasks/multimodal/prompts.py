@@ -186,7 +186,7 @@ def forward(loaded: Loaded, batch: Batch, given: Mapping[str, Any]) -> list[Any]
     """Per prompt the ids of its sequences, without the padding of its neighbours; or what else generate returns."""
     if len(batch.rows) > 1:
         found = run_generate(loaded, batch, given)
-        return [torch.tensor(own["sequences"]) for own in found]
+        return [torch.tensor(own["sequences"], device="cpu") for own in found]
     both: dict[str, Any] = {**batch.inputs, **given}
     output = generate(loaded.model, **both)
     if isinstance(output, Mapping):

@@ -39,10 +39,10 @@ def _places(rows: Sequence[Row], align_to_words: bool) -> tuple[torch.Tensor, tu
     if align_to_words:
         words = pad_stack([[-1 if word is None else word for word in row.encoding.word_ids] for row in rows], -1)
         bounds = word_bounds(words, offsets, pad_stack([row.facts["inside"] for row in rows], 0))
-    pads = torch.tensor([row.facts["pads"] for row in rows])[:, None]
+    pads = torch.tensor([row.facts["pads"] for row in rows], device="cpu")[:, None]
     if bool(pads.any()):
-        place = torch.arange(offsets.shape[1]) - pads
-        index = place.remainder(torch.tensor([row.length for row in rows])[:, None])
+        place = torch.arange(offsets.shape[1], device="cpu") - pads
+        index = place.remainder(torch.tensor([row.length for row in rows], device="cpu")[:, None])
         offsets = offsets.gather(1, index[:, :, None].expand_as(offsets))
         if bounds is not None:
             starts, stops = (torch.where(place < 0, -1, bound.gather(1, index)) for bound in bounds)
@@ -64,6 +64,6 @@ def in_words(
         if answer is not None:
             kept.append(place)
             words.append(answer)
-    bounds = torch.tensor([word[:2] for word in words], dtype=torch.long).view(-1, 2)
+    bounds = torch.tensor([word[:2] for word in words], dtype=torch.long, device="cpu").view(-1, 2)
     located = LocatedSpans(spans.window[kept], bounds[:, 0], bounds[:, 1], spans.scores[kept])
     return located, [text for _, _, text in words]

@@ -61,8 +61,8 @@ def forward_choice(loaded: Loaded, batch: Batch, options: PairOptions) -> Readin
 
 def _chosen(outputs: Sequence[Sequence[Any]]) -> Choices:
     most = max(len(rows) for rows in outputs)
-    logits = torch.zeros(len(outputs), most, dtype=outputs[0][0].dtype)
-    present = torch.zeros(len(outputs), most, dtype=torch.bool)
+    logits = torch.zeros(len(outputs), most, dtype=outputs[0][0].dtype, device="cpu")
+    present = torch.zeros(len(outputs), most, dtype=torch.bool, device="cpu")
     for number, rows in enumerate(outputs):
         logits[number, : len(rows)] = torch.stack(list(rows))
         present[number, : len(rows)] = True
@@ -139,7 +139,7 @@ def columns_pair(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: PairOptions
 ) -> Columns:
     score = torch.stack([rows[0] for rows in outputs]).double()
-    return Columns(torch.ones(len(items), dtype=torch.long), {"is_next": score >= 0.5, "score": score})
+    return Columns(torch.ones(len(items), dtype=torch.long, device="cpu"), {"is_next": score >= 0.5, "score": score})
 
 
 MULTIPLE_CHOICE = Task(

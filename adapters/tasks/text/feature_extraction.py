@@ -77,7 +77,7 @@ def columns(
 ) -> Columns:
     """One column of vectors [N, H]: a row a token, or with ``pooling`` a row a text."""
     vectors = [rows[0].reshape(-1, rows[0].shape[-1]) for rows in outputs]
-    return Columns(torch.tensor([len(own) for own in vectors]), {"features": torch.cat(vectors)})
+    return Columns(torch.tensor([len(own) for own in vectors], device="cpu"), {"features": torch.cat(vectors)})
 
 
 TASK = Task(

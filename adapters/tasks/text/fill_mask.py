@@ -40,7 +40,7 @@ def check(loaded: Loaded, options: FillMaskOptions) -> FillMaskOptions:
         return options
     targets = as_list(options.targets)
     ids = find_targets(loaded, [targets] if isinstance(targets, str) else [plain(target) for target in targets])
-    return FillMaskOptions(options.top_k, options.targets, options.tokenizer_kwargs, torch.tensor(ids))
+    return FillMaskOptions(options.top_k, options.targets, options.tokenizer_kwargs, torch.tensor(ids, device="cpu"))
 
 
 def find_targets(loaded: Loaded, targets: Sequence[str]) -> list[int]:
@@ -100,7 +100,7 @@ def forward(loaded: Loaded, batch: Batch, options: FillMaskOptions) -> Reading:
     token_ids, scores = yield [fillings.token_ids, fillings.scores]
     checked(scores)  # a NaN among the logits of a place makes all of its scores NaN
     masks = torch.bincount(item, minlength=len(batch.rows))
-    number = torch.arange(len(item)) - repeat_rows(masks.cumsum(0) - masks, masks)
+    number = torch.arange(len(item), device="cpu") - repeat_rows(masks.cumsum(0) - masks, masks)
     kept = token_ids.shape[1]
     values = {
         "mask": repeat_rows(number, kept),
@@ -121,7 +121,7 @@ def columns(
     tokens, masks = found.values["token"].tolist(), found.values["mask"].tolist()
     sequences = []
     pad = loaded.tokenizer.pad_token_id
-    owners = repeat_rows(torch.arange(len(items)), found.counts).tolist()
+    owners = repeat_rows(torch.arange(len(items), device="cpu"), found.counts).tolist()
     last = (found.counts.cumsum(0) - 1).tolist()
     for owner, place, token in zip(owners, places, tokens, strict=True):
         ids = items[owner].rows[0].inputs["input_ids"]

@@ -232,12 +232,12 @@ def columns(
 ) -> Columns:
     """The answers of every item: the spans of its windows in characters, merged by the kernel, best first."""
     contexts = [item.facts[1] for item in items]
-    windows = torch.tensor([len(parts) for parts in outputs])
+    windows = torch.tensor([len(parts) for parts in outputs], device="cpu")
     parts = list(chain(*outputs))
     found = join_parts(parts, lambda batch: batch.spans)
-    window = repeat_rows(torch.arange(len(parts)), found.counts)
+    window = repeat_rows(torch.arange(len(parts), device="cpu"), found.counts)
     spans = LocatedSpans(window, *(found.values[name] for name in ("first", "last", "score")))
-    question = repeat_rows(torch.arange(len(items)), windows)
+    question = repeat_rows(torch.arange(len(items), device="cpu"), windows)
     fast, texts = loaded.tokenizer.is_fast, None
     rows = [row for item in items for row in item.rows]
     if fast:
@@ -246,12 +246,12 @@ def columns(
         spans, texts = in_words(loaded, items, rows, spans, question)
     # 4.57.6 adds up the scores of equal texts wherever they stand; corrected, a place counts once. Without offsets
     # it merges nothing.
-    keys = torch.arange(spans.window.shape[0])
+    keys = torch.arange(spans.window.shape[0], device="cpu")
     if fast:
         keys = text_keys(spans, question, contexts) if loaded.compat else position_keys(spans)
     nulls = None
     if options.handle_impossible_answer:
-        nulls = torch.tensor([part.batch.nulls[part.row] for part in parts], dtype=torch.float64)
+        nulls = torch.tensor([part.batch.nulls[part.row] for part in parts], dtype=torch.float64, device="cpu")
     answers = merge_answers(
         spans,
         question,

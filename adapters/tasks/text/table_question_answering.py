@@ -140,7 +140,7 @@ def _in_sequence(loaded: Loaded, tensors: Mapping[str, torch.Tensor]) -> Reads[l
             types = host["token_type_ids"] = host["token_type_ids"].clone()
             places = zip(*(types[0, :, kind].tolist() for kind in (SEGMENT, ROW, COLUMN)), strict=True)
             marks = [int(segment == 1 and (row - 1, column - 1) in chosen) for segment, row, column in places]
-            types[0, :, PREVIOUS] = torch.tensor(marks)
+            types[0, :, PREVIOUS] = torch.tensor(marks, device="cpu")
         inputs = {name: sent(value, loaded.device) for name, value in host.items()}
         found = _cells((yield from _select(loaded, inputs, host)), compat=False)[0]
         chosen = set(found[0])

@@ -137,7 +137,7 @@ def finish(
         records = Texts()
         for sequence in rows[0]["sequences"]:
             if options.kind == "tensors":
-                records.append({f"{field_name}_token_ids": torch.tensor(sequence)})
+                records.append({f"{field_name}_token_ids": torch.tensor(sequence, device="cpu")})
                 continue
             text = loaded.tokenizer.decode(
                 sequence,

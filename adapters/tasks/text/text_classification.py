@@ -93,7 +93,9 @@ def columns(
     def read(scores: ClassScores) -> Columns:
         rows, kept = scores.labels.shape
         labels = [names[index] for index in scores.labels.flatten().tolist()]
-        return Columns(torch.full((rows,), kept), {"label": labels, "score": scores.scores.flatten().double().cpu()})
+        return Columns(
+            torch.full((rows,), kept, device="cpu"), {"label": labels, "score": scores.scores.flatten().double().cpu()}
+        )
 
     return join_parts([rows[0] for rows in outputs], read)
 

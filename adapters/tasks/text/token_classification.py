@@ -226,7 +226,7 @@ def _take_text(entities: TokenEntities, texts: Sequence[str]) -> tuple[TokenEnti
             start, end = start + len(word) - len(word.lstrip()), end - len(word) + len(word.rstrip())
         words.append(word.strip() or word)
         bounds.append((start, end))
-    start, end = torch.tensor(bounds, dtype=torch.long).view(-1, 2).unbind(dim=1)
+    start, end = torch.tensor(bounds, dtype=torch.long, device="cpu").view(-1, 2).unbind(dim=1)
     return replace(entities, start=start, end=end), words
 
 
@@ -247,8 +247,8 @@ def columns(
     found = join_parts([part for parts in outputs for part in parts], lambda batch: batch)
     if all(len(parts) == 1 for parts in outputs):
         return found
-    chunks = torch.tensor([len(parts) for parts in outputs])
-    document = repeat_rows(torch.arange(len(items)), chunks)
+    chunks = torch.tensor([len(parts) for parts in outputs], device="cpu")
+    document = repeat_rows(torch.arange(len(items), device="cpu"), chunks)
     owner = repeat_rows(document, found.counts)
     values, several = found.values, chunks > 1
     kept = surviving_spans(values["start"], values["end"], values["score"], owner, several, compat=loaded.compat)

@@ -19,7 +19,9 @@ def subwords_of(loaded: Loaded, batch: Batch, offsets: Tensor | None, unknown: T
     backend = getattr(loaded.tokenizer, "backend_tokenizer", None)
     if backend is not None and getattr(backend.model, "continuing_subword_prefix", None):
         lengths = pad_stack([[len(token) for token in _row_tokens(loaded, row)] for row in batch.rows], 0)
-        return subwords_by_length(lengths, offsets, unknown, text_lengths=torch.tensor([len(text) for text in texts]))
+        return subwords_by_length(
+            lengths, offsets, unknown, text_lengths=torch.tensor([len(text) for text in texts], device="cpu")
+        )
     is_space, first = space_index(texts)
     return subwords_by_space(offsets, is_space, first, unknown)
 

@@ -46,7 +46,7 @@ def label_columns(loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[S
     names: Mapping[int, str] = label_names(loaded)
 
     def columns(found: ClassScores) -> Columns:
-        counts = torch.full((found.labels.shape[0],), found.labels.shape[1], dtype=torch.long)
+        counts = torch.full((found.labels.shape[0],), found.labels.shape[1], dtype=torch.long, device="cpu")
         ids = found.labels.flatten()
         return Columns(
             counts, {"label": [names[label] for label in ids.tolist()], "score": found.scores.flatten().double()}

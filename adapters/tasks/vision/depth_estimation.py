@@ -62,7 +62,7 @@ def columns(
         "mean": torch.stack([depth.double().mean() for depth in maps]),
         "most": torch.stack([depth.max() for depth in maps]).double(),
     }
-    return Columns(torch.ones(len(items), dtype=torch.long), values)
+    return Columns(torch.ones(len(items), dtype=torch.long, device="cpu"), values)
 
 
 TASK = picture_task(

@@ -48,7 +48,7 @@ def thresholds_of(names: Mapping[int, str] | Sequence[str], options: DetectionOp
         return None
     require_labels(names, own)
     listed = listed_names(names)
-    return torch.tensor([own.get(name, options.threshold) for name in listed], dtype=torch.float64)
+    return torch.tensor([own.get(name, options.threshold) for name in listed], dtype=torch.float64, device="cpu")
 
 
 def require_labels(names: Mapping[int, str] | Sequence[str], thresholds: Mapping[str, float] | None) -> None:
@@ -81,7 +81,7 @@ def gather(parts: Sequence[Part]) -> Detections:
         numbers[part.row] = number
     pieces = []
     for found, numbers in places.values():
-        image = torch.tensor(numbers)[found.image]
+        image = torch.tensor(numbers, device="cpu")[found.image]
         pieces.append(replace(found, image=image).select(image >= 0))
     columns = ("scores", "labels", "boxes", "image", "query")
     joined = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in columns}
@@ -97,8 +97,8 @@ def found_in(
     rows = [row for item in items for row in item.rows]
     found = gather([part for parts in outputs for part in parts])
     if any(len(item.rows) > 1 or "label" in item.rows[0].facts for item in items):
-        corner = torch.tensor([row.facts.get("offset", (0, 0)) for row in rows]).to(found.boxes)
-        labels = torch.tensor([row.facts.get("label", -1) for row in rows])[found.image]
+        corner = torch.tensor([row.facts.get("offset", (0, 0)) for row in rows], device="cpu").to(found.boxes)
+        labels = torch.tensor([row.facts.get("label", -1) for row in rows], device="cpu")[found.image]
         found = replace(
             found,
             boxes=found.boxes + corner[found.image].repeat(1, 2),
@@ -137,7 +137,7 @@ def detection_columns(found: Detections, names: Callable[[int], Any]) -> Columns
         "label": [names(image)[label] for image, label in zip(images, labels, strict=True)],
         "box": found.boxes.int(),
     }
-    return Columns(torch.tensor(found.counts(), dtype=torch.long), values)
+    return Columns(torch.tensor(found.counts(), dtype=torch.long, device="cpu"), values)
 
 
 def check_single(loaded: Loaded, options: Any) -> Any:

@@ -19,7 +19,7 @@ def masks_of(result: Any) -> Tensor | None:
         return id_masks(result.segmentation, list(result.ids))[1].bool()
     if isinstance(result, Mapping):
         masks = [torch.as_tensor(np.asarray(mask)) for mask in result["masks"]]
-        return torch.stack(masks).bool() if masks else torch.zeros(0, 0, 0, dtype=torch.bool)
+        return torch.stack(masks).bool() if masks else torch.zeros(0, 0, 0, dtype=torch.bool, device="cpu")
     return None
 
 
@@ -35,7 +35,7 @@ def boxes_of(result: Any) -> Tensor:
     masks = masks_of(result)
     if masks is None:
         return torch.as_tensor(result.boxes)
-    return mask_statistics(masks).boxes.float() + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    return mask_statistics(masks).boxes.float() + torch.tensor([0.0, 0.0, 1.0, 1.0], device="cpu")
 
 
 def to_coco(result: Any, image_id: Any = 0, category_ids: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def to_panoptic(
     ids = np.where(np.isin(segmentation, list(result.ids)), segmentation + 1, 0)
     colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
     statistics = id_statistics(torch.as_tensor(result.segmentation), list(result.ids))[1]
-    boxes = statistics.boxes + torch.tensor([0, 0, 1, 1])
+    boxes = statistics.boxes + torch.tensor([0, 0, 1, 1], device="cpu")
     segments = [
         {"id": int(number) + 1, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}
         for number, category, area, box in zip(

@@ -216,8 +216,8 @@ def match_points(processor: Any, outputs: Any, *, sizes: Tensor, threshold: floa
     found = processor.post_process_keypoint_matching(outputs, target_sizes=sizes, threshold=threshold)
     names = ("keypoints0", "keypoints1", "matching_scores")
     first, second, scores = (torch.cat([each[name].cpu() for each in found]) for name in names)
-    counts = torch.tensor([len(each["matching_scores"]) for each in found])
-    return Matches(first, second, scores, torch.arange(len(found)).repeat_interleave(counts), len(found))
+    counts = torch.tensor([len(each["matching_scores"]) for each in found], device="cpu")
+    return Matches(first, second, scores, torch.arange(len(found), device="cpu").repeat_interleave(counts), len(found))
 
 
 def find_points(outputs: Any, sizes: Tensor) -> Reads[list[dict[str, Tensor]]]:
@@ -241,7 +241,7 @@ def find_poses(
     """
     found = decode_poses(
         heatmaps,
-        torch.tensor([box for boxes in people for box in boxes], dtype=torch.float64).reshape(-1, 4),
+        torch.tensor([box for boxes in people for box in boxes], dtype=torch.float64, device="cpu").reshape(-1, 4),
         input_size=(processor.size["height"], processor.size["width"]),
         kernel_size=kernel_size,
         compat=compat,
@@ -252,10 +252,17 @@ def find_poses(
 def of_images(found: list[dict[str, Tensor]]) -> Detections:
     """The tensors that a processor's own method returns for each image, as columns of the batch on the host."""
     counts = [len(each["scores"]) for each in found]
-    image = torch.repeat_interleave(torch.arange(len(found)), torch.tensor(counts, dtype=torch.long))
+    image = torch.repeat_interleave(
+        torch.arange(len(found), device="cpu"), torch.tensor(counts, dtype=torch.long, device="cpu")
+    )
     columns = [
-        torch.cat([each[name] for each in found]) if found else torch.zeros(0) for name in ("scores", "labels", "boxes")
+        torch.cat([each[name] for each in found]) if found else torch.zeros(0, device="cpu")
+        for name in ("scores", "labels", "boxes")
     ]
-    place = torch.cat([torch.arange(count) for count in counts]) if found else torch.zeros(0, dtype=torch.long)
+    place = (
+        torch.cat([torch.arange(count, device="cpu") for count in counts])
+        if found
+        else torch.zeros(0, dtype=torch.long, device="cpu")
+    )
     scores, labels, boxes = received(*columns)
     return Detections(scores, labels, boxes, image, place, len(found))

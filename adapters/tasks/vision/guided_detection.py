@@ -171,7 +171,7 @@ def finish_grounded(
 
     def results(found: tuple[Any, list[str]]) -> list[Any]:
         detections, texts = found
-        numbered = replace(detections, labels=torch.arange(len(texts)))
+        numbered = replace(detections, labels=torch.arange(len(texts), device="cpu"))
         boxes = torch.split(detections.boxes, detections.counts())
         return [of_source(Detected(own), None, boxes=b) for own, b in zip(numbered.records(texts), boxes, strict=True)]
 

@@ -50,7 +50,7 @@ def columns(
 ) -> Columns:
     """One column of vectors [N, H]: a row a patch, or with ``pool`` a row a picture."""
     vectors = [rows[0].flatten(1, -2)[0] if rows[0].dim() > 2 else rows[0] for rows in outputs]
-    return Columns(torch.tensor([len(own) for own in vectors]), {"features": torch.cat(vectors)})
+    return Columns(torch.tensor([len(own) for own in vectors], device="cpu"), {"features": torch.cat(vectors)})
 
 
 TASK = picture_task(

@@ -180,13 +180,13 @@ def columns(
         labels += found.labels
         tables.append(id_statistics(found.segmentation, found.ids)[1])
     values = {
-        "score": torch.tensor(scores, dtype=torch.float64),
+        "score": torch.tensor(scores, dtype=torch.float64, device="cpu"),
         "label": labels,
         "area": torch.cat([table.area for table in tables]),
         "box": torch.cat([table.boxes for table in tables]),
         "centroid": torch.cat([table.centroids for table in tables]),
     }
-    return Columns(torch.tensor([len(found.ids) for (found,) in outputs]), values)
+    return Columns(torch.tensor([len(found.ids) for (found,) in outputs], device="cpu"), values)
 
 
 TASK = picture_task(

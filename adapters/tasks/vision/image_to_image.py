@@ -55,8 +55,10 @@ def columns(
     """A row a picture: the ``image`` that was made, its ``height`` and ``width``."""
     made = finish(loaded, items, outputs, options)
     sizes = {"height": [each.height for each in made], "width": [each.width for each in made]}
-    ones = torch.ones(len(made), dtype=torch.long)
-    return Columns(ones, {"image": made, **{name: torch.tensor(values) for name, values in sizes.items()}})
+    ones = torch.ones(len(made), dtype=torch.long, device="cpu")
+    return Columns(
+        ones, {"image": made, **{name: torch.tensor(values, device="cpu") for name, values in sizes.items()}}
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _hidden(patches: int, options: MaskedImageOptions) -> Tensor:
         require(len(given) == patches, f"bool_masked_pos must hold {patches} patches; got {len(given)}")
         return given
     generator = torch.Generator().manual_seed(options.seed)
-    hidden = torch.zeros(patches, dtype=torch.bool)
+    hidden = torch.zeros(patches, dtype=torch.bool, device="cpu")
     hidden[torch.randperm(patches, generator=generator)[: round(options.mask_ratio * patches)]] = True
     return hidden
 
@@ -109,7 +111,9 @@ def forward_masked(loaded: Loaded, batch: Batch, options: MaskedImageOptions) ->
     hidden = _over_pixels(batch.inputs["bool_masked_pos"], seen)
     filled = torch.where(hidden, made, seen)
     means, spreads = (
-        sent(torch.tensor(getattr(loaded.image_processor, name)), filled.device).to(filled.dtype)[:, None, None]
+        sent(torch.tensor(getattr(loaded.image_processor, name), device="cpu"), filled.device).to(filled.dtype)[
+            :, None, None
+        ]
         for name in ("image_mean", "image_std")
     )
     pictures = [to_pixels(values * spreads + means) for values in (filled, torch.where(hidden, 0, seen))]

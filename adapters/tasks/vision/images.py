@@ -158,4 +158,4 @@ def label_names(loaded: Loaded) -> Mapping[int, str]:
 
 def sizes_of(rows: Sequence[Row]) -> Tensor:
     """[B, 2] int: height and width of the picture that each row shows, from its fact ``size``."""
-    return torch.tensor([row.facts["size"] for row in rows], dtype=torch.int32)
+    return torch.tensor([row.facts["size"] for row in rows], dtype=torch.int32, device="cpu")

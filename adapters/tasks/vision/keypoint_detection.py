@@ -58,7 +58,7 @@ def columns(
 ) -> Columns:
     """A row a point."""
     names = list(outputs[0][0])
-    counts = torch.tensor([len(found["scores"]) for (found,) in outputs], dtype=torch.long)
+    counts = torch.tensor([len(found["scores"]) for (found,) in outputs], dtype=torch.long, device="cpu")
     return Columns(counts, {name: torch.cat([found[name] for (found,) in outputs]) for name in names})
 
 

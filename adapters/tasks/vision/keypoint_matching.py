@@ -69,7 +69,7 @@ def encode(loaded: Loaded, items: Sequence[Pair], options: KeypointMatchingOptio
 
 def forward(loaded: Loaded, batch: Batch, options: KeypointMatchingOptions) -> Reading:
     """Per pair, its part of the batch's matches."""
-    sizes = torch.tensor([row.facts["sizes"] for row in batch.rows])
+    sizes = torch.tensor([row.facts["sizes"] for row in batch.rows], device="cpu")
     # The pipeline of transformers hands over (width, height) where (height, width) is asked for.
     sizes = sizes.flip(-1) if loaded.compat else sizes
     outputs = loaded.run(**batch.inputs)

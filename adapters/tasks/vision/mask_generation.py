@@ -163,7 +163,7 @@ def columns(
         "box": torch.cat([each.boxes.long() for each in found]),
         "counts": [run["counts"] for each in found for run in each.runs.compressed()],
     }
-    return Columns(torch.tensor([len(each.runs) for each in found]), values)
+    return Columns(torch.tensor([len(each.runs) for each in found], device="cpu"), values)
 
 
 TASK = picture_task(

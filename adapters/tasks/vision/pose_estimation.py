@@ -106,9 +106,14 @@ def columns(
         "keypoint": [person["keypoints"] for _, person in persons],
         "score": [person["scores"] for _, person in persons],
     }
-    joined = {name: torch.cat(values[name]) if persons else torch.zeros(0) for name in ("label", "keypoint", "score")}
+    joined = {
+        name: torch.cat(values[name]) if persons else torch.zeros(0, device="cpu")
+        for name in ("label", "keypoint", "score")
+    }
     counts = [sum(len(person["labels"]) for person in rows) for rows in outputs]
-    return Columns(torch.tensor(counts), {"person": torch.tensor(values["person"]), **joined})
+    return Columns(
+        torch.tensor(counts, device="cpu"), {"person": torch.tensor(values["person"], device="cpu"), **joined}
+    )
 
 
 TASK = picture_task(

@@ -64,7 +64,7 @@ def _one_of_each(processor: Any, given: Arguments, plain: Callable[..., Any]) ->
     scores, boxes = given["all_scores"], given["all_boxes"]
     kept = vision.nms(boxes.float(), scores, iou_threshold=given["crops_nms_thresh"])
     chosen = [records[place] for place in kept.tolist()]
-    decoded = vision.read_run_lengths(chosen).decode() if chosen else torch.zeros(0)
+    decoded = vision.read_run_lengths(chosen).decode() if chosen else torch.zeros(0, device="cpu")
     masks = [*(decoded if on_torchvision(processor) else decoded.numpy())]
     return masks, scores[kept], chosen, boxes[kept]
 

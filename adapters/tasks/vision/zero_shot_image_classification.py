@@ -109,7 +109,7 @@ def columns(
     names = labels_of(loaded, options)
 
     def columns_of(found: ClassScores) -> Columns:
-        counts = torch.full((found.labels.shape[0],), found.labels.shape[1], dtype=torch.long)
+        counts = torch.full((found.labels.shape[0],), found.labels.shape[1], dtype=torch.long, device="cpu")
         labels = [names[label] for label in found.labels.flatten().tolist()]
         return Columns(counts, {"score": found.scores.flatten().double(), "label": labels})
 

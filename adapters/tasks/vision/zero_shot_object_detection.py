@@ -122,7 +122,7 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
     if square is None:
         outputs = loaded.run(**batch.inputs)
         found = yield from detect(loaded.image_processor, outputs, sizes=sizes, threshold=_lowest(options))
-        labels = torch.tensor([row.facts["label"] for row in batch.rows])
+        labels = torch.tensor([row.facts["label"] for row in batch.rows], device="cpu")
         found = replace(found, labels=labels[found.image]).select(found.scores != 0)
         return parts_of(found, len(batch.rows))
     labels_asked = batch.rows[0].group
@@ -163,7 +163,7 @@ def _found(items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options:
     limits = (
         torch.stack([own[i][c] for i, c in zip(found.image.tolist(), found.labels.tolist(), strict=True)])
         if len(found.image)
-        else torch.zeros(0)
+        else torch.zeros(0, device="cpu")
     )
     return found.select(found.scores > limits)
 
