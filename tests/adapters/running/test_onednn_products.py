@@ -76,44 +76,6 @@ def test_others_are_left_to_torch(counted):
     assert counted == [(64, 64, 64)] and trained.weight.grad is not None
 
 
-@pytest.mark.parametrize(("queries", "keys", "scale"), [(300, 300, None), (1000, 256, 0.3), (256, 500, 1.0)])
-def test_attention_is_torch_s_but_for_rounding(queries, keys, scale, counted, one_thread):
-    """Scores of up to 16 are rounded by 1e-6, probabilities by 2e-6 of their size: of values up to 4, 8e-6."""
-    generator = torch.Generator().manual_seed(queries)
-    lengths = (queries, keys, keys)
-    query, key, value = (torch.randn(2, n, 3, 32, generator=generator).transpose(1, 2) for n in lengths)
-    with torch.no_grad():
-        expected = F.scaled_dot_product_attention(query, key, value, scale=scale)
-        with OneDnnProducts(least=1):
-            found = F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=scale)
-    assert len(counted) == 2 * 2 * 3 * -(-queries // 192)
-    torch.testing.assert_close(found, expected, atol=8e-6, rtol=0)
-    assert found.stride() == expected.stride()
-
-
-@pytest.fixture
-def one_thread():
-    """Attention is taken with one thread alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_other_attention_is_left_to_torch(counted, one_thread):
-    query, short = torch.ones(1, 2, 300, 32), torch.ones(1, 2, 200, 32)
-    with torch.no_grad(), OneDnnProducts(least=1):
-        F.scaled_dot_product_attention(query, query, query, is_causal=True)
-        F.scaled_dot_product_attention(query, query, query, attn_mask=torch.ones(300, 300, dtype=torch.bool))
-        F.scaled_dot_product_attention(query, query, query, torch.ones(300, 300, dtype=torch.bool))
-        F.scaled_dot_product_attention(query, short, short)
-        if not torch.__version__.startswith("2.4."):  # which has no such option
-            F.scaled_dot_product_attention(query, query[:, :1], query[:, :1], enable_gqa=True)
-        F.scaled_dot_product_attention(query.bfloat16(), query.bfloat16(), query.bfloat16())
-        F.scaled_dot_product_attention(query[0], query[0], query[0])
-    assert not counted
-
-
 def test_which_models_gain(monkeypatch):
     monkeypatch.setenv("AFTERLOGITS_ONEDNN", "on")
     model = transformers.ViTForImageClassification(WIDE)
