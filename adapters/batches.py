@@ -9,8 +9,8 @@ from typing import Any
 
 from .jobs.rows import encode_row
 from .running.extras import need
+from .running.failures import Failure
 from .running.item_seeds import ItemSeeds
-from .running.runner import Failure
 
 RESULT, ERROR = "result", "error"
 

@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from afterlogits.adapters.running.batching import collate
+from afterlogits.adapters.running.loaded import Loaded
 from afterlogits.adapters.running.reading import begun, outputs_of
-from afterlogits.adapters.running.runner import Loaded
 from afterlogits.adapters.tasks.text import token_classification
 from afterlogits.benchmarks import workloads
 from afterlogits.benchmarks.answers import require_same

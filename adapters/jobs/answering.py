@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..running.failures import Failure
 from ..running.item_seeds import ItemSeeds
-from ..running.runner import Failure
 from .beside import Beside
 from .entries import Entry
 from .errors import one_line

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import IO, Any
 
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .errors import UsageError
 from .lines import DIGEST_BYTES, bounded_lines, parse_json
 

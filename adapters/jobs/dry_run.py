@@ -6,7 +6,7 @@ import time
 from itertools import islice
 from typing import Any
 
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .answering import render
 from .entries import Entry
 from .errors import OK, SOME_FAILED, write_standard_output

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .errors import UsageError
 from .source import Record
 

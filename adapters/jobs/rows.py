@@ -9,7 +9,7 @@ from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .entries import Entry
 
 Row = dict[str, Any]

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .errors import UsageError, cannot, one_line
 from .formats import TABLES, Format, folder_format, input_format, text_format
 from .lines import BOM, Piece, array_elements, bounded_lines, parse_json

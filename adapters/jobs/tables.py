@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..running.extras import need
-from ..running.runner import Failure
+from ..running.failures import Failure
 from .errors import UsageError, one_line
 from .lines import digest_of
 

@@ -17,7 +17,7 @@ from ...postprocess.audio.resample import resample
 from ..running.batching import WINDOW_WEIGHT
 from ..running.extras import need
 from ..running.inputs import as_call
-from ..running.runner import Call
+from ..running.task import Call
 from .sources import is_web_address, read_bytes, shown
 
 Samples = NDArray[Any]

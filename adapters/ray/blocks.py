@@ -15,8 +15,8 @@ from ..jobs.job import Job, item_of_file
 from ..jobs.model import load_pipeline, seeds_by_item
 from ..jobs.rows import encode_row
 from ..jobs.splits import Split
+from ..running.failures import Failure
 from ..running.item_seeds import ItemSeeds
-from ..running.runner import Failure
 
 NUMBER = "number"  # of the item, from 1: the id that Ray's checkpoints go by
 

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from .batching import collate
+from .loaded import Loaded
 from .loading import place
 from .parts import PARTS
-from .runner import Loaded, Prepared, Task, forward, pad_values
+from .passes import forward, pad_values
+from .task import Prepared, Task
 
 
 class PreparedItem(dict[str, Any]):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .exceptions import InputTypeError, MissingFieldError
-from .runner import Call
+from .task import Call
 
 TEXT_FIELDS = ("text", "inputs", "sentence", "sequence", "sequences", "text_inputs", "document", "article")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from .loaded import Loaded
 from .parts import load_parts
-from .runner import Loaded, Task
+from .task import Task
 
 # The budget of a batch on the CPU and on an accelerator, by the unit a task counts its rows in: about what keeps the
 # one busy and still in cache, the other busy and within its memory.

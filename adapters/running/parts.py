@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .extras import need
-from .runner import Task
+from .task import Task
 
 # Each with the Auto class that loads it; one with several is read first, for the others may come from it.
 PARTS = {

@@ -15,22 +15,13 @@ import torch
 from .asked import AskedOfPipelines
 from .columns import join, of_failure, to_arrow, to_columns
 from .exceptions import InputError
+from .failures import Failure
+from .loaded import Loaded
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
 from .portable import portable
-from .runner import (
-    Call,
-    Failure,
-    Loaded,
-    Prepared,
-    Task,
-    answer_one,
-    answer_prepared,
-    answer_windows,
-    answers,
-    cut_windows,
-    prepare_window,
-)
+from .runner import answer_one, answer_prepared, answer_windows, answers, cut_windows, prepare_window
+from .task import Call, Prepared, Task
 from .views import Results
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
-from .runner import Loaded
+from .loaded import Loaded
 
 
 def portable(loaded: Loaded) -> Loaded:

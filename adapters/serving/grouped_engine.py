@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from secrets import randbits
 from typing import Any
 
+from ..running.failures import Failure
 from ..running.item_seeds import ItemSeeds
+from ..running.passes import group_of
 from ..running.pipeline_object import Pipeline
-from ..running.runner import Call, Failure, Prepared, group_of
+from ..running.task import Call, Prepared
 from .call_in_turns import CallInTurns
 from .errors import refusal_of
 from .model_thread import Ticket

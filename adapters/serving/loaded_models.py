@@ -8,7 +8,7 @@ from ..checkpoints import path
 from ..jobs.errors import UsageError, one_line
 from ..running.loading import NewWeights
 from ..running.pipeline_object import Pipeline
-from ..running.runner import Task
+from ..running.task import Task
 from ..tasks.table import TASKS, find_task
 from .grouped_engine import GroupedEngine
 from .metrics import Metrics

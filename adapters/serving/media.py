@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..running.extras import need
-from ..running.runner import Task
+from ..running.task import Task
 from .errors import invalid
 
 # The first bytes of the formats that are let through. A film's container may name other files: these do not.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..running.runner import Task
+from ..running.task import Task
 from .errors import Refused, invalid
 from .settings import Limits
 

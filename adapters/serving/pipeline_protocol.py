@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..jobs.rows import encode_row
-from ..running.runner import Task
+from ..running.task import Task
 from ..tasks.table import find_task
 from .errors import Refused, invalid
 from .grouped_engine import Asked

@@ -15,8 +15,9 @@ from ..generation.generate_stream import running_model
 from ..generation.row_plans import RowPlans
 from ..running.batching import Row
 from ..running.explaining import position_limit
+from ..running.loaded import Loaded
 from ..running.pipeline_object import Pipeline
-from ..running.runner import Call, Loaded, Prepared
+from ..running.task import Call, Prepared
 from ..tasks.text.generating import stated_value
 from ..tasks.text.text_generation import generate_arguments
 from .errors import Refused, invalid, refusal_of

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..running.exceptions import NoTaskError
-from ..running.runner import Task
+from ..running.task import Task
 from .table import TASKS
 
 # What the first input of a model is called, for the unit in which its tasks count a batch.

@@ -4,7 +4,7 @@ import copyreg
 
 from ..running.exceptions import UnknownTaskError
 from ..running.options import nearest_name
-from ..running.runner import Task
+from ..running.task import Task
 from .audio import audio_classification, forced_alignment, speech_recognition, text_to_audio, zero_shot_audio
 from .multimodal import (
     any_to_any,

@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import pipeline
-from afterlogits.adapters.running import runner
+from afterlogits.adapters.running import passes, window_run
 from tests.adapters.tasks.parity import same
 from tests.adapters.tasks.text.table_cases import tapas_model, tapas_tokenizer
 from tests.builders import served_tasks, text_models, vision_models
@@ -118,7 +118,12 @@ def compare(
                 counts.reset()
                 # A late copy counts, whether or not something else has been waited for since.
                 late = mock.patch.object(PretendEvent, "query", lambda event: False)
-                with late, mock.patch.object(runner, "launch", wraps=runner.launch) as forward:
+                forward = mock.Mock(wraps=passes.launch)  # of a window's batches, and of an item that comes alone
+                with (
+                    late,
+                    mock.patch.object(window_run, "launch", forward),
+                    mock.patch.object(passes, "launch", forward),
+                ):
                     answered(pipe, some, call)
                 waits.append(own_waits(counts))
                 batches.append(forward.call_count)

@@ -10,9 +10,10 @@ from ....postprocess.top_labels import FUNCTIONS, TopLabels, choose_audio_functi
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.columns import Columns, Part, join_parts
+from ...running.loaded import Loaded
 from ...running.options import require_choice, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import take_logits
 from ...running.views import Labels
 from ..text.text_classification import label_names

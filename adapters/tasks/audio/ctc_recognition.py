@@ -12,8 +12,8 @@ from ....postprocess.audio.confidence import character_confidences, frame_probab
 from ....postprocess.audio.ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, ctc_alphabet, frame_ids
 from ....postprocess.audio.strides import rescale_stride
 from ...running.batching import Batch, Row
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded
 from .beam_decoding import best_beams
 from .recognition_options import CTC_WITH_LM, RecognitionOptions, kind_of, samples_per_frame
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...media.sounds import Samples
 from ...running.batching import Row
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 from .extractors import quick
 
 # Model inputs that hold the sound itself; they are padded with the extractor's value, all others with 0.

@@ -12,9 +12,10 @@ from ....postprocess.audio.alignment import STAR, align_ctc
 from ...media.sounds import Sound, read_sound, weigh_sound
 from ...running.batching import Batch
 from ...running.inputs import as_call, field_of, non_empty_text
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from . import speech_recognition
 from .features import pad_rows, require_frames
 from .recognition_options import CTC, RecognitionOptions, kind_of, samples_per_frame

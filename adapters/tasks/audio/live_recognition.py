@@ -11,8 +11,8 @@ from torch import Tensor
 from ....postprocess.audio.ctc import frame_ids
 from ....postprocess.audio.streaming import CtcStream, StreamedWords
 from ....postprocess.audio.strides import rescale_stride
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded
 from .ctc_recognition import alphabet_of
 from .features import extract, main_input
 from .recognition_options import CTC, RecognitionOptions, chunk_samples, kind_of, samples_per_frame

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from ....postprocess.audio.strides import chunk_lengths
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded
 from ..text.generating import generate_options, with_defaults
 
 CTC, CTC_WITH_LM, SEQ2SEQ, WHISPER, TRANSDUCER = "ctc", "ctc_with_lm", "seq2seq", "seq2seq_whisper", "tdt"

@@ -13,8 +13,9 @@ from ....postprocess.audio.strides import chunks_of
 from ...generation.install import generate
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared, Task
+from ...running.task import Prepared, Task
 from . import ctc_recognition, transducer_recognition, whisper_recognition
 from .features import batch_groups, extract, frames_of, main_input, pad_rows, require_frames
 from .recognition_options import (

@@ -12,7 +12,7 @@ import torch
 from ....postprocess.audio.silence import sound_spans
 from ...media.sounds import Sound
 from ...running.options import require
-from ...running.runner import Prepared
+from ...running.task import Prepared
 
 LEAST_SILENCE = 1.0  # seconds: what is said around a shorter pause stays together
 AROUND = 0.3  # seconds before and after what is loud that go with it

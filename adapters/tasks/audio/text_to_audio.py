@@ -13,9 +13,10 @@ from ...generation.install import generate
 from ...media.sources import shown
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import tokenize
 from ..multimodal.chats import checked_chat, is_chat
 from ..text.generating import with_defaults

@@ -10,7 +10,7 @@ from torch import Tensor
 from ....postprocess.audio.transducer import emission_frames
 from ...generation.install import generate
 from ...running.batching import Batch, Row
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 from .features import main_input
 from .recognition_options import RecognitionOptions, generate_arguments
 

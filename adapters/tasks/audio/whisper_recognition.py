@@ -17,7 +17,7 @@ from ...generation.install import generate
 from ...generation.needed_attentions import needed_attentions_only
 from ...generation.word_times import attentions_kept, rows_timed_alone
 from ...running.batching import Batch, Row
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 from .recognition_options import RecognitionOptions, generate_arguments, timestamps_of
 from .word_attention import TokenAttention, WordAttention, token_attentions, word_attentions
 

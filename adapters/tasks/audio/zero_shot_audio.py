@@ -9,9 +9,10 @@ import torch
 from ....postprocess.transfers import sent
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import tokenize
 from ...running.views import Labels
 from .features import batch_groups, extract, pad_rows

@@ -12,8 +12,9 @@ from torch import Tensor
 from ...media.sounds import read_sound
 from ...running.batching import Batch
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require, require_choice
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from ...running.views import Texts
 from ..text.generating import must_keep_order
 from . import prompts

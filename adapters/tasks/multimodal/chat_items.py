@@ -7,8 +7,9 @@ from typing import Any
 from ...media.pictures import read_picture, weigh_picture
 from ...media.sources import is_web_address, shown
 from ...running.batching import WindowSizes
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Call, Loaded, Task
+from ...running.task import Call, Task
 from . import prompts
 from .chats import is_chat
 from .processing_options import processing_options

@@ -15,9 +15,10 @@ from ....postprocess.transfers import sent
 from ...media.sources import shown
 from ...running.batching import Batch, Row
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 
 
 @dataclass(frozen=True)

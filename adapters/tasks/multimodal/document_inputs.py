@@ -11,8 +11,8 @@ from ...media.ocr import WordBoxes, read_words
 from ...media.pictures import read_picture
 from ...running.batching import Row
 from ...running.inputs import field_of, non_empty_text
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded
 from ...running.tokenising import encode_rows, group_by_item
 
 DONUT, LAYOUTLM, LAYOUTLM_WITH_PICTURES = "donut", "layoutlm", "layoutlmv2"

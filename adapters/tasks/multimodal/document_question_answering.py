@@ -17,8 +17,9 @@ from ...generation.install import generate
 from ...media.pictures import weigh_picture
 from ...running.batching import Batch, Row, WindowSizes, pad_stack
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ..text.generating import generate_options, with_defaults
 from .document_inputs import DONUT, PageQuestion, encode_windows, kind_of, read_question, window_sizes
 from .results import PageAnswers

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ...running.batching import Batch
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from ..text.generating import must_keep_order
 from . import prompts
 from .chat_items import chat_or_text, chat_task, chats_call, read_pictures

@@ -10,8 +10,9 @@ from torch import Tensor
 from ...generation.install import generate
 from ...media.pictures import weigh_picture
 from ...running.batching import Batch, Row, WindowSizes
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded, Prepared, Task
+from ...running.task import Prepared, Task
 from ...running.views import Texts
 from ..text.generating import must_keep_order, version_4_config
 from ..vision.images import ImageOptions, Picture, read_images, read_one

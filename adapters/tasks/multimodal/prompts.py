@@ -11,8 +11,9 @@ from torch import Tensor
 from ...generation.install import generate
 from ...media.sources import shown
 from ...running.batching import Batch, Row
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from ...running.views import Texts
 from ..text.generating import run_generate, with_defaults
 from ..text.text_generation import return_kind

@@ -14,9 +14,10 @@ from ...generation.install import generate
 from ...media.pictures import read_picture, weigh_picture
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.inputs import as_call, field_of, non_empty_text
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import encode_rows, take_logits
 from ..text.generating import generate_options, must_keep_order, version_4_config
 from .results import VisualAnswers

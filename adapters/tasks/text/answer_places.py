@@ -8,7 +8,8 @@ import torch
 
 from ....postprocess.text.answers import LocatedSpans, to_characters, word_bounds
 from ...running.batching import Row, pad_stack
-from ...running.runner import Loaded, Prepared
+from ...running.loaded import Loaded
+from ...running.task import Prepared
 from .question_words import word_answer
 
 __all__ = ["in_characters", "in_words"]

@@ -11,9 +11,10 @@ from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, field_of, non_empty_text, plain
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, take_logits
 from ...running.views import Choice, Following
 

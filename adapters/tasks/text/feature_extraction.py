@@ -12,9 +12,10 @@ from ....postprocess.text.embeddings import POOLINGS, pool, token_vectors
 from ...running.batching import Batch, pad_stack
 from ...running.columns import Columns
 from ...running.inputs import as_text, read_inputs
+from ...running.loaded import Loaded
 from ...running.options import require, require_choice
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared, Task
+from ...running.task import Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, checked, encode_rows
 
 

@@ -14,9 +14,10 @@ from ....postprocess.text.masked import fill_mask, masked_positions
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
 from ...running.inputs import as_list, as_text, plain, read_inputs
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import checked, encode_rows, tokenize
 from ...running.views import Fillings
 from .masked_head import masked_logits

@@ -10,7 +10,7 @@ import torch
 from ...generation.request import GRAMMAR_OPTIONS, NEW_NAMES, grammar_of_row, has_grammar_rows
 from ...running.batching import Batch
 from ...running.item_seeds import ItemSeeds
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 
 # Keyword arguments of generate that are no fields of its configuration; from seeds on they are this engine's own.
 _CALL_OPTIONS = (

@@ -7,7 +7,8 @@ import torch
 
 from ...generation.request import GRAMMAR_OPTIONS, grammar_of_row
 from ...running.batching import Row, plan_batches
-from ...running.runner import Failure, Loaded
+from ...running.failures import Failure
+from ...running.loaded import Loaded
 from .generating import stated_value, with_grammars
 
 __all__ = ["rows_may_join", "run_joined"]

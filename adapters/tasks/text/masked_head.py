@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 
 
 def masked_logits(loaded: Loaded, inputs: Mapping[str, Tensor], item: Tensor, position: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ from ...running.batching import Batch, Row, pad_stack
 from ...running.columns import Columns, Part, join_parts
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, group_by_item, length_limit, tokenize
 from ...running.views import Answer, Answers
 from .answer_places import in_characters, in_words

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...running.batching import Row
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 
 _TWO_SEPARATORS = ("roberta", "camembert", "bart", "mpnet")  # tokenizers with two separators between the texts
 _PREFIX_SPACE = ("roberta", "longformer", "bart")  # tokenizers that mark a word by the space before it

@@ -14,9 +14,10 @@ from ....postprocess.text.tables import CellAnswers, select_cells
 from ...running.batching import Batch, Row
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, field_of, non_empty_text, plain
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading, Reads
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import tokenize
 from .generating import generate_options, run_generate, with_defaults
 

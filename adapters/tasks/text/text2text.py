@@ -10,8 +10,9 @@ import torch
 
 from ...running.batching import Batch, Row
 from ...running.inputs import as_text, read_inputs
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import lock_of, rows_of, tokenize
 from ...running.views import Texts
 from .generating import (

@@ -10,9 +10,10 @@ from ....postprocess.classification import ClassScores, choose_function, classif
 from ...running.batching import Batch
 from ...running.columns import Columns, Part, join_parts
 from ...running.inputs import TEXT_FIELDS, as_text, non_empty_text, plain, read_inputs
+from ...running.loaded import Loaded
 from ...running.options import require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, take_logits
 from ...running.views import Label, Labels
 

@@ -7,8 +7,9 @@ from typing import Any
 from ...running.batching import Batch, Row
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, plain
+from ...running.loaded import Loaded
 from ...running.options import require, require_bool, require_choice
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import encode_rows, lock_of, tokenize
 from ...running.views import Texts
 from .generating import (

@@ -17,9 +17,10 @@ from ...running.batching import Batch, Row, pad_stack
 from ...running.columns import Columns, Part, join_parts
 from ...running.exceptions import InputTypeError
 from ...running.inputs import as_call, as_list, as_text, plain
+from ...running.loaded import Loaded
 from ...running.options import require, require_choice, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import encode_rows, group_by_item, length_limit, take_logits
 from ...running.views import Entities
 from .token_words import subwords_of, tokens_of, word_ids_of

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ....postprocess.text.subwords import space_index, subwords_by_length, subwords_by_space
 from ...running.batching import Batch, Row, pad_stack
-from ...running.runner import Loaded
+from ...running.loaded import Loaded
 
 __all__ = ["subwords_of", "tokens_of", "word_ids_of"]
 

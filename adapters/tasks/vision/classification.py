@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ....postprocess.classification import ClassScores, classify
 from ...running.columns import Columns, Part, join_parts
+from ...running.loaded import Loaded
 from ...running.options import require
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .images import label_names, parts_of, per_row
 from .results import ImageLabels, VideoLabels, of_source
 

@@ -10,8 +10,9 @@ import torch
 from ....postprocess.vision.depth import depth_pictures
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .families import depth_of
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, with_sizes
 from .results import DepthMap, from_mask, of_source

@@ -11,8 +11,9 @@ from ....postprocess.vision.detections import Detections, first_of_each, merge_i
 from ....postprocess.vision.fusion import fuse, plan_tiles
 from ....postprocess.vision.nms import suppress
 from ...running.columns import Columns, Part
+from ...running.loaded import Loaded
 from ...running.options import require, require_choice, require_count
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .images import ImageOptions, Picture
 from .results import Detected, of_source
 

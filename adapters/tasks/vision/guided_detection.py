@@ -12,9 +12,10 @@ import torch
 from ....postprocess.vision.guided import detect_grounded, detect_image_guided
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from ...running.tokenising import checked
 from .detection import DetectionOptions, detection_columns, detection_records, found_in
 from .families import family_of

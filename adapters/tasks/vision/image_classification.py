@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ....postprocess.classification import choose_function
 from ...running.batching import Batch
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one

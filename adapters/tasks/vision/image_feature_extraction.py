@@ -8,9 +8,10 @@ import torch
 
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from ...running.tokenising import checked
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
 

@@ -11,9 +11,10 @@ from ....postprocess.transfers import sent
 from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require, require_choice
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared, Task
+from ...running.task import Prepared, Task
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
 from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, read_images, read_one

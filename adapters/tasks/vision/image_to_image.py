@@ -10,9 +10,10 @@ from torch import Tensor
 from ....postprocess.transfers import sent
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .families import to_pixels
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one, with_sizes
 from .results import Reconstruction, of_source

@@ -17,7 +17,8 @@ from ...media.sources import is_web_address
 from ...running.batching import Row, WindowSizes
 from ...running.columns import Part
 from ...running.inputs import as_call, field_of
-from ...running.runner import Call, Loaded, Task
+from ...running.loaded import Loaded
+from ...running.task import Call, Task
 
 # Pictures are encoded in few at a time: the next ones beside the model's work on these.
 PICTURE_WINDOWS = WindowSizes(4, 8, 32)

@@ -8,8 +8,9 @@ import torch
 
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .families import find_points
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one, sizes_of, with_sizes
 from .results import Keypoints, of_source

@@ -14,8 +14,9 @@ from ....postprocess.vision.mask_generation import MaskCandidates, mask_boxes, m
 from ....postprocess.vision.run_lengths import encode_masks
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require_count
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .families import on_torchvision
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
 from .results import Masks, of_source

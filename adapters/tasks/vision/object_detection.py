@@ -6,8 +6,9 @@ from typing import Any
 
 from ...running.batching import Batch
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.reading import Reading
-from ...running.runner import Loaded, Prepared
+from ...running.task import Prepared
 from .detection import (
     DetectionOptions,
     check_single,

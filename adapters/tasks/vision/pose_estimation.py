@@ -10,9 +10,10 @@ from torch import Tensor
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.extras import need
+from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from .families import find_poses
 from .images import ImageOptions, Picture, call_with, image_row, picture_task, read_one
 from .results import Poses, of_source

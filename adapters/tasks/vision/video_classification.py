@@ -10,9 +10,10 @@ from torch import Tensor
 from ...media.videos import read_frames
 from ...running.batching import Batch, WindowSizes
 from ...running.inputs import as_call
+from ...running.loaded import Loaded
 from ...running.options import require_choice, require_count
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared, Task
+from ...running.task import Call, Prepared, Task
 from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
 from .images import ImageOptions, Picture, image_row

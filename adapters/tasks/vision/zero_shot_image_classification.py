@@ -9,9 +9,10 @@ import torch
 from ....postprocess.classification import ClassScores, classify
 from ...running.batching import Batch
 from ...running.columns import Columns, join_parts
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from ...running.tokenising import checked
 from .images import (
     ImageOptions,

@@ -13,9 +13,10 @@ import torch
 from ....postprocess.vision.detection import detect_every_label
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
+from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
-from ...running.runner import Call, Loaded, Prepared
+from ...running.task import Call, Prepared
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, thresholds_of, tiles_of
 from .families import detect, family_of
 from .images import (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterlogits.adapters.jobs.csv_rows import CsvRows
-from afterlogits.adapters.running.runner import Failure
+from afterlogits.adapters.running.failures import Failure
 
 
 def read(data, limit=1000, delimiter=","):

@@ -9,7 +9,7 @@ from pyarrow import ipc, parquet
 from afterlogits.adapters.jobs import splits
 from afterlogits.adapters.jobs.errors import UsageError
 from afterlogits.adapters.jobs.source import Source
-from afterlogits.adapters.running.runner import Failure
+from afterlogits.adapters.running.failures import Failure
 
 
 def shown(records):

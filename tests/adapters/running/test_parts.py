@@ -13,8 +13,9 @@ from afterlogits.adapters.running.batching import Row, WindowSizes, collate, pla
 from afterlogits.adapters.running.columns import Columns
 from afterlogits.adapters.running.extras import need
 from afterlogits.adapters.running.inputs import read_inputs
+from afterlogits.adapters.running.loaded import Loaded
 from afterlogits.adapters.running.parts import load_parts
-from afterlogits.adapters.running.runner import Loaded, Prepared, Task
+from afterlogits.adapters.running.task import Prepared, Task
 
 
 @dataclass(frozen=True)

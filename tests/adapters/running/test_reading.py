@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import pipeline
-from afterlogits.adapters.running import runner
+from afterlogits.adapters.running import runner, window_run
 from afterlogits.adapters.running.reading import InFlight, begun, outputs_of
 from afterlogits.postprocess.transfers import Arriving
 from tests.builders import text_models
@@ -50,8 +50,8 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         plain = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *given, **named: (done.append(word), plain(*given, **named))[1])
 
-    noted(runner, "launch", "launch")
-    noted(runner._Run, "answers", "answer")
+    noted(window_run, "launch", "launch")
+    noted(window_run.WindowRun, "answers", "answer")
     noted(Arriving, "received", "read")
     return done
 

@@ -1,0 +1,113 @@
+"""One window of prepared items: its batches launched and read in turn, its answers in the order of the items."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from .batching import Row
+from .explaining import explain_forward
+from .failures import Failure, attempt, each, halved
+from .loaded import Loaded
+from .passes import forward, launch, planned
+from .reading import InFlight, outputs_of
+from .task import Prepared, Task
+
+
+class WindowRun:
+    """A window's rows in batches through the model, a batch launched before the one ahead of it is read."""
+
+    def __init__(
+        self, task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int
+    ) -> None:
+        """start: the number of the window's first item."""
+        self.prepared = prepared
+        self._task, self._loaded, self._options = task, loaded, options
+        owned = [(index, row) for index, item in enumerate(prepared) if isinstance(item, Prepared) for row in item.rows]
+        self._owners = [index for index, _ in owned]
+        self._rows = [(start + index, row) for index, row in owned]
+        if task.unit == "pixels" and len(owned) > 1 and loaded.batch_size != 1:
+            self._loaded = replace(loaded, in_company=True)  # large pictures have a batch each
+        self._outputs: list[Any] = [None] * len(self._rows)
+        self._batches: Iterator[list[int]] | None = None
+        self._ahead: tuple[list[int], InFlight] | None = None  # the batch whose answers are on their way
+        self.flew = False  # whether a batch was launched without being waited for
+
+    def next(self, prepared: Sequence[Prepared | Failure] | None, start: int) -> "WindowRun | None":
+        """The window after this one."""
+        return None if prepared is None else WindowRun(self._task, self._loaded, prepared, self._options, start)
+
+    def launch(self) -> bool:
+        """Launch the next batch, then read the one before it; False where there is none to launch."""
+        if self._batches is None:
+            self._batches = iter(planned(self._task, self._loaded, self._rows, self._options, self._outputs))
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        started = attempt(partial(launch, self._task, self._loaded, self._chosen(batch), self._options))
+        self.settle()
+        if isinstance(started, InFlight):
+            self._ahead, self.flew = (batch, started), True
+        else:
+            self._note(batch, started)
+        return True
+
+    def launch_all(self) -> None:
+        """Launch all batches; the last may still be in flight."""
+        while self.launch():
+            pass
+
+    def settle(self) -> None:
+        """Read the batch that is in flight."""
+        if self._ahead is not None:
+            before, self._ahead = self._ahead, None
+            self._note(*before)
+
+    def _chosen(self, batch: list[int]) -> list[tuple[int, Row]]:
+        return [self._rows[number] for number in batch]
+
+    def _note(self, batch: list[int], started: Any) -> None:
+        """Note a batch's outputs; where it failed those of its halves, down to a Failure of single rows."""
+        found = attempt(partial(outputs_of, started))
+        if isinstance(found, Failure):
+            found = halved(
+                found.error,
+                self._chosen(batch),
+                lambda chunk: forward(self._task, self._loaded, chunk, self._options),
+                lambda error, row: explain_forward(error, row[1], self._loaded, self._task.shortening),
+            )
+        for number, output in zip(batch, found, strict=True):
+            self._outputs[number] = output
+
+    def answers(self, columns: bool) -> list[Any]:
+        """A record (or Failure) an item, or the columns of the items between two Failures."""
+        self.launch_all()
+        self.settle()
+        results: list[Any] = list(self.prepared)
+        by_owner: dict[int, list[Any]] = {index: [] for index, item in enumerate(results) if isinstance(item, Prepared)}
+        for index, output in zip(self._owners, self._outputs, strict=True):
+            by_owner[index].append(output)
+        for index, own in by_owner.items():
+            failed = next((output for output in own if isinstance(output, Failure)), None)
+            if failed is not None:
+                results[index] = failed
+
+        def build(chosen: Iterable[int], work: Callable[..., Sequence[Any]]) -> list[Any]:
+            return each(
+                [(results[index], by_owner[index]) for index in chosen],
+                lambda chunk: work(
+                    self._loaded, [item for item, _ in chunk], [outs for _, outs in chunk], self._options
+                ),
+            )
+
+        if columns:
+            found: list[Any] = []
+            for bad, run in groupby(range(len(results)), key=lambda index: isinstance(results[index], Failure)):
+                chosen = list(run)
+                found += [results[index] for index in chosen] if bad else build(chosen, self._task.block)
+            return found
+        whole = [index for index in by_owner if not isinstance(results[index], Failure)]
+        for index, record in zip(whole, build(whole, self._task.finish), strict=True):
+            results[index] = record
+        return results
