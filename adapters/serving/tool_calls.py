@@ -135,6 +135,7 @@ class Tools:
 
     @staticmethod
     def _call_schema(function: Mapping[str, Any], place: int) -> dict[str, Any]:
+        """The schema of a call of ``function``, the ``place``-th of those that are allowed."""
         # What the parameters refer to, such as pydantic's "#/$defs/Item", now stands below them.
         root = f"#/anyOf/{place}/properties/arguments"
         arguments = _referring_to(root, function.get("parameters") or {"type": "object"})

@@ -12,7 +12,7 @@ No function may have more than ``MOST_BRANCHES`` or ``MOST_LINES``: ``tests/test
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
@@ -120,11 +120,21 @@ def rooms_of(root: Path) -> dict[str, Room]:
     return rooms
 
 
+def _whole_parts(rooms: dict[str, Room]) -> Iterator[tuple[str, Room]]:
+    """Each part as one room, the trainers left out."""
+    for part in PARTS:
+        own = [room for name, room in rooms.items() if name.split("/")[0] == part and not name.endswith("training")]
+        whole = Room()
+        for each in fields(Room):
+            setattr(whole, each.name, sum((getattr(room, each.name) for room in own), getattr(whole, each.name)))
+        yield f"**{part}**", whole
+
+
 def main(root: Path, names: bool = False) -> None:
     rooms = rooms_of(root)
     print("| room | files | length: median, p90, longest | above 12 | comments / 100 lines | documented | silent |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, room in rooms.items():
+    for name, room in [*rooms.items(), *_whole_parts(rooms)]:
         p90 = round(quantiles(room.lengths, n=10)[-1]) if len(room.lengths) > 1 else max(room.lengths, default=0)
         size = f"{median(room.lengths):.0f}, {p90}, {max(room.lengths)}" if room.lengths else "-"
         comments = f"{100 * room.comments / max(room.code, 1):.1f}"

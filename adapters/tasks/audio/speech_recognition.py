@@ -80,6 +80,7 @@ def _long_enough(loaded: Loaded, part: Part) -> bool:
 
 
 def _encoded(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:
+    """The chunks of every recording as rows, made by the extractor at once."""
     kind = kind_of(loaded, options)
     rows: list[list[Row]] = []
     for sound in items:
@@ -182,6 +183,7 @@ def finish(
 def _finished(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: RecognitionOptions
 ) -> list[Any]:
+    """The record of every recording, by the kind of its model."""
     kind = kind_of(loaded, options)
     if kind in (CTC, CTC_WITH_LM):
         records = ctc_recognition.transcribe(loaded, [item.rows for item in items], outputs, options)
