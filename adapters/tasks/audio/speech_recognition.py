@@ -80,7 +80,7 @@ def _long_enough(loaded: Loaded, part: Part) -> bool:
 
 
 def _encoded(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:
-    """The chunks of every recording as rows, made by the extractor at once."""
+    """The chunks of every recording as rows of what the model reads."""
     kind = kind_of(loaded, options)
     rows: list[list[Row]] = []
     for sound in items:
