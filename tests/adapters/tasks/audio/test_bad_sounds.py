@@ -67,6 +67,7 @@ def test_an_open_file_is_one_recording():
     assert ctc()(held) == ctc()(GOOD)
 
 
+@pytest.mark.skipif(int(np.__version__.split(".")[0]) < 2, reason="numpy 1 scales whole numbers by widening them")
 def test_whole_numbers_that_cannot_be_scaled_are_named():
     """An extractor that multiplies by 2 ** 15, which 16 bits do not hold."""
     model, extractor = wav2vec2_bert()
