@@ -16,6 +16,7 @@ ASKED = {
         "What colour is the triangle?": "red",
         "Is there a square?": "no",
         "How many things are there?": "3",
+        "What shape is on the left?": "circle",
     },
 }
 """Questions about drawings, with their right answers."""

@@ -62,9 +62,9 @@ ABOUT = {
         "visual-question-answering",
         "Scenes of one to three shapes, 64 x 64 pixels, drawn by `scenes.py`, and questions of `scene_questions.py` "
         "that have one right answer, one a picture. While it trained it was also told what each patch of 8 x 8 pixels "
-        "shows: first that alone, on 28,800 pictures, then with the questions; that head is dropped.",
-        "It knows such drawings and such questions alone, and answers one of thirteen words to whatever it is asked. "
-        "What stands on the left or on the right it hardly tells: it is not meant to be asked that.",
+        "shows, and whether that stands furthest left or right: first this alone, on 28,800 pictures, then with the "
+        "questions; the heads for it are dropped.",
+        "It knows such drawings and such questions alone, and answers one of thirteen words to whatever it is asked.",
     ),
 }
 

@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
     "visual-questions": Kind(
         visual_questions.answerer,
         visual_questions.answerer_parts,
-        Lesson(visual_questions.asked_batch, visual_questions.answering_loss, Schedule(4000, batch_size=32)),
+        Lesson(visual_questions.asked_batch, visual_questions.answering_loss, Schedule(9000, batch_size=32)),
         before=Lesson(visual_questions.seen_batch, visual_questions.seeing_loss, Schedule(900, batch_size=32)),
         dropped="shown",
     ),

@@ -154,10 +154,15 @@ def test_patches_show_what_covers_them() -> None:
     """A red circle of radius 8 around (16, 20): its centre lies in row 2, column 2; the corner patch is ground."""
     thing = scenes.Thing(shape=0, colour=0, x=16.0, y=20.0, radius=8.0)
     scene = scenes.draw(np.random.default_rng(0), [thing])
-    names, centres = visual_questions.patch_truth(scene)
+    names, centres, left, right = visual_questions.patch_truth(scene)
     assert names.reshape(8, 8)[2, 2] == scenes.NAMES.index("red circle")
     assert names[0] == names[-1] == len(scenes.NAMES)
     assert np.flatnonzero(centres).tolist() == [2 * 8 + 2]
+    assert np.array_equal(left, names == scenes.NAMES.index("red circle")) and np.array_equal(left, right)
+    beside = scenes.Thing(shape=1, colour=2, x=50.0, y=20.0, radius=8.0)
+    names, _, left, right = visual_questions.patch_truth(scenes.draw(np.random.default_rng(0), [beside, thing]))
+    assert {scenes.NAMES[name] for name in names[left == 1]} == {"red circle"}
+    assert {scenes.NAMES[name] for name in names[right == 1]} == {"blue square"}
 
 
 def test_the_training_reads_pictures_as_the_pipeline_does() -> None:

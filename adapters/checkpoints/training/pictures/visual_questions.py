@@ -1,8 +1,9 @@
 """The ViLT that ships, which answers questions about drawn scenes.
 
-Told answers alone, a transformer of this size learns colours and never shapes. So it is told more: a head that is
-dropped in the end reads from a middle layer what each patch of 8 x 8 pixels shows, which is which thing covers it and
-whether a thing's centre lies in it. It learns that first, from pictures without questions, then both together.
+Told answers alone, a transformer of this size learns colours and never shapes. So it is told more: heads that are
+dropped in the end read from a middle layer what each patch of 8 x 8 pixels shows, which is which thing covers it and
+whether a thing's centre lies in it, and from the next one whether that thing stands furthest left or right. It learns
+that first, from pictures without questions, then all together.
 """
 
 import math
@@ -49,7 +50,8 @@ _TOKENIZER = tokenizer()
 
 
 def answerer() -> Any:
-    """The model with the head ``shown``, [patches, HIDDEN] to names of things, ground and centre."""
+    """The model with the heads ``shown``, of patches [HIDDEN]: "what", the names of things, ground and centre, and
+    "side", left and right."""
     config = transformers.ViltConfig(
         vocab_size=len(_TOKENIZER),
         hidden_size=HIDDEN,
@@ -71,7 +73,9 @@ def answerer() -> Any:
         for layer in model.vilt.encoder.layer:
             own = layer.attention.attention
             own.key.weight.copy_(own.query.weight)
-    model.shown = nn.Sequential(nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, len(scenes.NAMES) + 2))
+    sizes = {"what": len(scenes.NAMES) + 2, "side": 2}
+    heads = {name: nn.Sequential(nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, size)) for name, size in sizes.items()}
+    model.shown = nn.ModuleDict(heads)
     return model
 
 
@@ -90,15 +94,17 @@ def answerer_parts() -> tuple[Any, ...]:
 
 
 def patch_truth(scene: scenes.Scene) -> NDArray[np.int64]:
-    """Per patch the thing that covers most of it, the last name for ground; and whether a centre lies in it
-    [2, SIDE * SIDE]."""
+    """Per patch the thing that covers most of it, the last name for ground; whether a centre lies in it; whether its
+    thing is the leftmost; whether the rightmost [4, SIDE * SIDE]."""
     cover = np.full((len(scene.things) + 1, SIDE * SIDE), _LEAST * PATCH * PATCH)
     centres = np.zeros(SIDE * SIDE, dtype=np.int64)
     for number, thing in enumerate(scene.things):
         cover[number] = thing.mask().reshape(SIDE, PATCH, SIDE, PATCH).sum((1, 3)).ravel()
         centres[int(thing.y) // PATCH * SIDE + int(thing.x) // PATCH] = 1
     names = np.array([*(thing.label for thing in scene.things), len(scenes.NAMES)])
-    return np.stack([names[cover.argmax(0)], centres])
+    own, across = cover.argmax(0), [thing.x for thing in scene.things]
+    left, right = own == int(np.argmin(across)), own == int(np.argmax(across))
+    return np.stack([names[own], centres, left, right]).astype(np.int64)
 
 
 def _drawn(rng: Generator, size: int) -> list[scenes.Scene]:
@@ -128,12 +134,12 @@ def asked_batch(rng: Generator, size: int) -> Batch:
 
 
 def seeing_loss(model: Any, batch: Batch) -> Tensor:
-    """Of what the patches show, read from the layers below the head without a question."""
+    """Of what the patches show, read from the layers below the heads without a question."""
     embeddings = model.vilt.embeddings
     patches = _patches(model, batch)[:, 1:] + embeddings.token_type_embeddings.weight[1]
     for layer in model.vilt.encoder.layer[:SEEN_AT]:
         patches = layer(patches)[0]
-    return _shown_loss(model, patches, batch["shown"])
+    return _shown_loss(model, patches, model.vilt.encoder.layer[SEEN_AT](patches)[0], batch["shown"])
 
 
 def answering_loss(model: Any, batch: Batch) -> Tensor:
@@ -153,7 +159,8 @@ def answering_loss(model: Any, batch: Batch) -> Tensor:
     )
     first = batch["input_ids"].shape[1] + 1
     answers: Tensor = out.loss
-    return answers + 4 * _shown_loss(model, out.hidden_states[SEEN_AT][:, first:], batch["shown"])
+    seen, later = (out.hidden_states[layer][:, first:] for layer in (SEEN_AT, SEEN_AT + 1))
+    return answers + 4 * _shown_loss(model, seen, later, batch["shown"])
 
 
 def _patches(model: Any, batch: Batch) -> Tensor:
@@ -165,7 +172,9 @@ def _patches(model: Any, batch: Batch) -> Tensor:
     return placed
 
 
-def _shown_loss(model: Any, hidden: Tensor, truth: Tensor) -> Tensor:
-    found = model.shown(hidden)
-    names = functional.cross_entropy(found[..., :-1].flatten(0, 1), truth[:, 0].flatten())
-    return names + functional.binary_cross_entropy_with_logits(found[..., -1], truth[:, 1].float())
+def _shown_loss(model: Any, seen: Tensor, later: Tensor, truth: Tensor) -> Tensor:
+    """seen, later: the patches [B, SIDE * SIDE, HIDDEN] of the layers that the two heads read."""
+    what, side = model.shown["what"](seen), model.shown["side"](later)
+    names = functional.cross_entropy(what[..., :-1].flatten(0, 1), truth[:, 0].flatten())
+    flags = torch.cat([what[..., -1:], side], dim=2).transpose(1, 2)  # [B, 3, SIDE * SIDE]
+    return names + 3 * functional.binary_cross_entropy_with_logits(flags, truth[:, 1:].float())
