@@ -151,9 +151,9 @@ train-audio: $(VENV)/.ready  ## the checkpoints for sounds, documents and pictur
 clean:
 	rm -rf .venv .venv-v4 .venv-v455 .venv-ray .venv-peers .venv-clients .venv-clients-v4 .venv-oldest .venv-newest .venv-triton .venv-wheel build dist *.egg-info src/*.egg-info
 
-# torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA. Python compiles what is
-# imported when it is imported: compiling all of it is two thirds of an installation's work.
-INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+# torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA. pip compiles what it installs:
+# two thirds of its work, but where Python may write no bytecode every process would compile all that it imports.
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("afterlogits needs Python 3.10 or newer; found " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
