@@ -7,11 +7,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -113,17 +114,9 @@ def waits_of_loops(check: Check) -> None:
         check.add(f"waits a step, {name}", f"{per_step:.2g}", f"{most}", per_step <= most)
 
 
-@contextmanager
-def graphs(on: bool) -> Iterator[None]:
+def graphs(on: bool) -> AbstractContextManager[Any]:
     """``AFTERLOGITS_GRAPHS`` for a block."""
-    before = os.environ.get("AFTERLOGITS_GRAPHS")
-    os.environ["AFTERLOGITS_GRAPHS"] = "on" if on else "off"
-    try:
-        yield
-    finally:
-        os.environ.pop("AFTERLOGITS_GRAPHS")
-        if before is not None:
-            os.environ["AFTERLOGITS_GRAPHS"] = before
+    return mock.patch.dict(os.environ, AFTERLOGITS_GRAPHS="on" if on else "off")
 
 
 def static_cache(check: Check) -> None:

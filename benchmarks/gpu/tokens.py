@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -41,17 +42,9 @@ def shapes_of_rows(rows: int, vocab_size: int) -> Tensor:
     return torch.cat([makers[i % 3](1, vocab_size, seed=i) for i in range(rows)])
 
 
-@contextmanager
-def kernels(on: bool) -> Iterator[None]:
+def kernels(on: bool) -> AbstractContextManager[Any]:
     """Kernels, or torch alone."""
-    before = os.environ.get("AFTERLOGITS_KERNELS")
-    os.environ["AFTERLOGITS_KERNELS"] = (before or "") if on else "off"
-    try:
-        yield
-    finally:
-        os.environ.pop("AFTERLOGITS_KERNELS")
-        if before is not None:
-            os.environ["AFTERLOGITS_KERNELS"] = before
+    return mock.patch.dict(os.environ, AFTERLOGITS_KERNELS=os.environ.get("AFTERLOGITS_KERNELS", "") if on else "off")
 
 
 def seeded_as_on_the_cpu(check: Check) -> None:

@@ -1,12 +1,13 @@
 """Another build of torch, forced: a sort and a topk that leave equal values the other way round."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-__all__ = ["reverse_ties"]
+__all__ = ["require_order_of_this_build", "reverse_ties"]
 
 
 def reverse_ties(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +28,16 @@ def reverse_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner in (torch, torch.Tensor):
         monkeypatch.setattr(owner, "sort", reversed_sort)
         monkeypatch.setattr(owner, "topk", reversed_topk)
+
+
+def require_order_of_this_build(monkeypatch: pytest.MonkeyPatch, both: Callable[[], tuple[Any, Any]]) -> None:
+    """Ours and torch's own, as ``both`` gives them, are equal here, and with ties reversed, where torch gives others.
+
+    The ties stay reversed until ``monkeypatch`` is undone.
+    """
+    ours, theirs = both()
+    assert ours == theirs
+    reverse_ties(monkeypatch)
+    ours, other = both()
+    assert ours == other
+    assert other != theirs

@@ -14,7 +14,7 @@ from afterlogits.decoding.kernels.torch_stream import stream_is_known
 from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.search.beam_draws import sampled_candidates
 from tests.builders.logits_cases import language_model
-from tests.builders.reversed_ties import reverse_ties
+from tests.builders.reversed_ties import require_order_of_this_build
 from tests.builders.versions import known_stream
 from tests.oracles.race import library_draw
 from tests.programs.draw_parity import processors_for
@@ -113,12 +113,7 @@ def test_another_order_of_equal_logits(monkeypatch: pytest.MonkeyPatch) -> None:
                 found[side].extend(picked.tolist())
         return found
 
-    theirs, ours = draws()
-    assert ours == theirs
-    reverse_ties(monkeypatch)
-    other, ours = draws()
-    assert ours == other
-    assert other != theirs
+    require_order_of_this_build(monkeypatch, draws)
 
 
 def test_another_order_of_equal_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,9 +127,4 @@ def test_another_order_of_equal_candidates(monkeypatch: pytest.MonkeyPatch) -> N
         best, where = (logits.log_softmax(-1).view(3, 2, -1) + scores[:, :, None]).flatten(1).topk(8)
         return [each.tolist() for each in found], [each.tolist() for each in (best, where // 6000, where % 6000)]
 
-    ours, theirs = both()
-    assert ours == theirs
-    reverse_ties(monkeypatch)
-    ours, other = both()
-    assert ours == other
-    assert other != theirs
+    require_order_of_this_build(monkeypatch, both)

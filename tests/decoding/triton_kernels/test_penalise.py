@@ -1,5 +1,7 @@
 """Penalties in place by a kernel: the twin, and the steps of ``processors`` that it stands for."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -79,6 +81,30 @@ def test_kernel_is_the_twin(dtype):
         assert torch.equal(changed, expected)
 
 
+DRAWN = [[number, 60, 299] for number in range(4)]
+
+
+def same_by_kernel(monkeypatch, module, kernel, make, drawn=DRAWN, dtype=torch.float32):
+    """A loop's step by torch and by ``kernel``, which ``module`` calls at each of four: two of three rows, two of two.
+
+    make: the step. drawn: a token for each of three rows after every step.
+    """
+    calls, found = [], {}
+    monkeypatch.setattr(module, kernel.__name__, lambda *given, **more: (calls.append(1), kernel(*given, **more))[1])
+    for kernels in ("off", "interpreter"):
+        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
+        step, found[kernels] = make(), []
+        for number in range(4):
+            rows = 3 if number < 2 else 2
+            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, dtype, apart=5)).clone())
+            step.advance(torch.tensor(drawn[number])[:rows])
+            if number == 1:
+                step.select_rows(torch.tensor([2, 0]))
+    assert len(calls) == 4
+    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
+        assert torch.equal(by_kernel, expected)
+
+
 @interpreted
 @pytest.mark.parametrize("options", [
     {"frequency_penalty": 0.3, "presence_penalty": 0.7},
@@ -88,20 +114,7 @@ def test_kernel_is_the_twin(dtype):
 def test_a_loop_s_step_is_the_same_by_the_kernel(options, monkeypatch):
     """Row by row over steps that see new tokens and old ones, before and after rows leave; a row without any tokens."""
     history = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
-    calls, found = [], {}
-    monkeypatch.setattr(penalties, "penalise", lambda *given, **more: (calls.append(1), penalise(*given, **more))[1])
-    for kernels in ("off", "interpreter"):
-        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
-        step, found[kernels] = CountPenaltyStep(history, vocab_size=300, **options), []
-        for number in range(4):
-            rows = 3 if number < 2 else 2
-            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, apart=5)).clone())
-            step.advance(torch.tensor([number, 60, 299])[:rows])
-            if number == 1:
-                step.select_rows(torch.tensor([2, 0]))
-    assert len(calls) == 4
-    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
-        assert torch.equal(by_kernel, expected)
+    same_by_kernel(monkeypatch, penalties, penalise, lambda: CountPenaltyStep(history, vocab_size=300, **options))
 
 
 def repeated(rows: int, slots: int, vocab_size: int, seed: int = 3):
@@ -149,28 +162,13 @@ def test_kernel_of_seen_tokens_is_the_twin(dtype):
 def test_a_loop_s_repetition_penalty_is_the_same_by_the_kernel(kind, monkeypatch):
     """Steps that see new tokens and old ones, before and after rows leave. 2 and .5: their reciprocals are exact."""
     history = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(1))
-    calls, found = [], {}
-    monkeypatch.setattr(
-        penalties, "penalise_seen", lambda *given, **more: (calls.append(1), penalise_seen(*given, **more))[1]
-    )
-    for kernels in ("off", "interpreter"):
-        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
-        step = {
-            "one": lambda: RepetitionPenaltyStep(history, 2.0, vocab_size=300),
-            "a row": lambda: RepetitionPenaltyStep(history, [2.0, 1.0, 0.5], vocab_size=300),
-            "encoder": lambda: EncoderRepetitionPenaltyStep(history, 2.0, vocab_size=300, batch_size=3),
-            "ignored": lambda: RepetitionPenaltyStep(history, 4.0, vocab_size=300, ignore_length=[9, 0, 4]),
-        }[kind]()
-        found[kernels] = []
-        for number in range(4):
-            rows = 3 if number < 2 else 2
-            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, apart=5)).clone())
-            step.advance(torch.tensor([number, 60, 299])[:rows])
-            if number == 1:
-                step.select_rows(torch.tensor([2, 0]))
-    assert len(calls) == 4
-    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
-        assert torch.equal(by_kernel, expected)
+    make = {
+        "one": lambda: RepetitionPenaltyStep(history, 2.0, vocab_size=300),
+        "a row": lambda: RepetitionPenaltyStep(history, [2.0, 1.0, 0.5], vocab_size=300),
+        "encoder": lambda: EncoderRepetitionPenaltyStep(history, 2.0, vocab_size=300, batch_size=3),
+        "ignored": lambda: RepetitionPenaltyStep(history, 4.0, vocab_size=300, ignore_length=[9, 0, 4]),
+    }[kind]
+    same_by_kernel(monkeypatch, penalties, penalise_seen, make)
 
 
 BIASES = {
@@ -187,17 +185,6 @@ BIASES = {
 def test_a_loop_s_biases_are_the_same_by_the_kernel(kind, dtype, monkeypatch):
     """Single tokens, sequences, bans and unlike rows, before and after rows leave."""
     history = torch.tensor([[4, 1, 3], [0, 0, 2], [9, 1, 3]])
-    calls, found = [], {}
-    monkeypatch.setattr(bias_table, "penalise", lambda *given, **more: (calls.append(1), penalise(*given, **more))[1])
-    for kernels in ("off", "interpreter"):
-        monkeypatch.setenv("AFTERLOGITS_KERNELS", kernels)
-        step, found[kernels] = SequenceBiasStep(history, BIASES[kind], vocab_size=300), []
-        for number in range(4):
-            rows = 3 if number < 2 else 2
-            found[kernels].append(step.apply(batch_of(("wide",) * rows, 300, number, dtype, apart=5)).clone())
-            step.advance(torch.tensor([2, 3, 1])[:rows])
-            if number == 1:
-                step.select_rows(torch.tensor([2, 0]))
-    assert len(calls) == 4
-    for expected, by_kernel in zip(found["off"], found["interpreter"], strict=True):
-        assert torch.equal(by_kernel, expected)
+    drawn = [[2, 3, 1]] * 4
+    make = partial(SequenceBiasStep, history, BIASES[kind], vocab_size=300)
+    same_by_kernel(monkeypatch, bias_table, penalise, make, drawn, dtype)
