@@ -3,6 +3,9 @@
 Rows are padded on the left. Each step writes one column, in place; a row that joins is written behind the others up to
 that column; columns that no row needs any more are left behind, and the buffer moves back to its beginning when it is
 full, so that memory follows the longest row that runs and not the time a batch has run.
+
+What stands before a row's first column is masked out and yet takes part in products with weight 0, where NaN and
+infinity would stay: it is zeros, never what another row has left there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -71,6 +74,11 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         self.count, self.start, self.end = count, start, end
         self._show()
 
+    def clear(self, row: int, columns: slice) -> None:
+        """Make zeros of what a row holds in ``columns``."""
+        for buffer in self.buffers:
+            buffer[row, :, columns].zero_()
+
     def shift(self, row: int, columns: slice, by: int) -> None:
         """Move what one row holds in ``columns`` to the left by so many."""
         for buffer in self.buffers:
@@ -124,10 +132,10 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         if not self.first:
             self.end = max(self.end, padded)
         self._grouped = False
-        self.first += [self.end - length for length in lengths]
-        self.start = min(self.first)
+        known, before = self._enter(lengths)
         for mine, new in zip(self.layers, layers, strict=True):
             mine.join(new.keys, new.values, self.start, self.end)
+        self._clear(known, before)
 
     def make_room(self) -> None:
         """See that another column can be written, and tell the layers which columns their rows use."""
@@ -200,9 +208,9 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         """The packed forward has written its columns: its prompts are rows now."""
         counts, prompts = self._opened
         self.end += int(any(counts))
-        self.first += [self.end - length for length in prompts]
-        self.start = min(self.first)
+        known, before = self._enter(prompts)
         self._end_plan()
+        self._clear(known, before)
 
     def drop(self) -> None:
         """The packed forward has failed: the rows are as they were before."""
@@ -210,6 +218,22 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         self._end_plan()
         if not self.first:
             self.layers = []
+        self._clear(0, self.start)
+
+    def _enter(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """Note rows of these lengths behind the others; returns how many there were, and the first column in use."""
+        known, before = len(self.first), self.start
+        self.first += [self.end - length for length in lengths]
+        self.start = min(self.first)
+        return known, before
+
+    def _clear(self, known: int, before: int) -> None:
+        """See that zeros stand before each row; of the first ``known`` rows they do so from column ``before`` on."""
+        for row, first in enumerate(self.first):
+            end = min(first, before) if row < known else first
+            if end > self.start:
+                for layer in self.layers:
+                    layer.clear(row, slice(self.start, end))
 
     def _end_plan(self) -> None:
         self._plan, self._opened, self._grouped = None, ((), ()), False

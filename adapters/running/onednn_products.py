@@ -47,9 +47,14 @@ def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:
     for each in (rows, weight) if bias is None else (rows, weight, bias):
         if type(each) not in (Tensor, Parameter) or each.dtype != torch.float32 or each.device.type != "cpu":
             return False
-    if torch.is_grad_enabled() or weight.dim() != 2 or rows.dim() < 2 or rows.shape[-1] != weight.shape[1]:
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
-    return bool(weight.is_contiguous() and rows.numel() * weight.shape[0] >= least)
+    if weight.dim() != 2 or rows.dim() < 2 or rows.shape[-1] != weight.shape[1] or not weight.is_contiguous():
+        return False
+    # A bias is read as one number an output that lies behind the other, whatever its shape and strides say.
+    if bias is not None and (bias.shape != weight.shape[:1] or not bias.is_contiguous()):
+        return False
+    return bool(rows.numel() * weight.shape[0] >= least)
 
 
 def gains_by_onednn(model: Any) -> bool:

@@ -49,6 +49,25 @@ def test_products_are_torch_s_but_for_rounding(shape, biased, counted):
     assert found.shape == expected.shape and torch.equal(found, strided)
 
 
+@pytest.mark.parametrize("bias", [torch.randn(1).expand(128), torch.randn(256)[::2], torch.randn(64, 128)])
+def test_a_bias_that_lies_apart_in_memory_is_torch_s(bias, counted):
+    """oneDNN would read what stands behind its first number."""
+    rows, weight = torch.randn(64, 64), torch.randn(128, 64)
+    with torch.no_grad(), OneDnnProducts(least=1):
+        found = F.linear(rows, weight, bias)
+    assert not counted
+    torch.testing.assert_close(found, rows @ weight.T + bias)
+
+
+def test_autocast_is_torch_s(counted):
+    rows, weight = torch.randn(64, 64), torch.randn(128, 64)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with OneDnnProducts(least=1):
+            found = F.linear(rows, weight)
+        assert found.dtype == torch.bfloat16 and torch.equal(found, F.linear(rows, weight))
+    assert not counted
+
+
 def test_nan_and_infinity_stay_where_they_are():
     rows = torch.ones(32, 64)
     rows[3, 5], rows[4, 6] = torch.nan, torch.inf
