@@ -94,7 +94,8 @@ class LiveBatch:
     every row that does not say otherwise. A row has the tokens of a ``generate`` of its own, whatever else runs.
     ``submit`` gives a ``LiveRow``: iterate over it for tokens as they come, ``result()`` for all, ``cancel()`` to let
     it go. A row that cannot be answered costs the others nothing; where a forward of the batch fails, the rows in it
-    get its error and the next ones run. As a context manager it is closed at the end.
+    get its error and the next ones run. Where not even that can be done, as on a device that is lost, all rows get the
+    error and the batch is closed. As a context manager it is closed at the end.
     >>> with LiveBatch(model, max_rows=8, max_new_tokens=20) as batch:  # doctest: +SKIP
     ...     rows = [batch.submit(ids, temperature=0.7, do_sample=True, seed=n) for n, ids in enumerate(prompts)]
     ...     for token in rows[0]:
@@ -111,7 +112,8 @@ class LiveBatch:
         self._to_cancel: list[LiveRow] = []
         self._wake = threading.Condition()
         self._closing = self._dropping = False
-        self._pending = 0  # rows that were submitted and have not ended
+        self._broken: BaseException | None = None  # what ended the thread
+        self._pending: set[LiveRow] = set()  # rows that were submitted and have not ended
         self._thread = threading.Thread(target=self._work, name="afterlogits-live-batch", daemon=True)
         self._thread.start()
 
@@ -130,7 +132,7 @@ class LiveBatch:
     def waiting(self) -> int:
         """Prompts that wait for a row."""
         with self._wake:
-            return self._pending - len(self._batch.rows)
+            return len(self._pending) - len(self._batch.rows)
 
     def submit(
         self,
@@ -154,10 +156,11 @@ class LiveBatch:
         row._request = self._plans.row(ids, {**self._options, **options}, seed=seed, tag=row, on_token=row._put)
         with self._wake:
             if self._closing:
-                raise RuntimeError("batch must be open; it was closed")
-            if self.max_waiting is not None and self._pending - len(self._batch.rows) >= self.max_waiting:
+                why = "it was closed" if self._broken is None else f"it ended with {self._broken!r}"
+                raise RuntimeError(f"batch must be open; {why}") from self._broken
+            if self.max_waiting is not None and len(self._pending) - len(self._batch.rows) >= self.max_waiting:
                 raise Full
-            self._pending += 1
+            self._pending.add(row)
             self._inbox.append(row)
             self._wake.notify()
         return row
@@ -178,15 +181,30 @@ class LiveBatch:
     # The batch's thread.
 
     def _work(self) -> None:
-        while self._take():
-            try:
-                ended = self._batch.step()
-            except Exception as error:  # whatever a forward raises, its rows are told and the thread goes on
-                ended = self._batch.abandon(error)
-            for one in ended:
-                with self._wake:
-                    self._pending -= 1
-                one.request.tag._end(one)
+        try:
+            while self._take():
+                try:
+                    ended = self._batch.step()
+                except Exception as error:  # whatever a forward raises, its rows are told and the thread goes on
+                    ended = self._batch.abandon(error)
+                for one in ended:
+                    with self._wake:
+                        self._pending.discard(one.request.tag)
+                    one.request.tag._end(one)
+        except BaseException as error:  # nothing runs any more, and nobody must wait for it
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Tell every row that has not ended of what ended the thread."""
+        with self._wake:
+            self._closing, self._broken = True, error
+            pending, self._pending, self._inbox = self._pending, set(), []
+            self._batch.rows.clear()
+            self._batch.waiting.clear()
+        told = error if isinstance(error, Exception) else RuntimeError(f"the batch's thread ended with {error!r}")
+        for row in pending:
+            assert row._request is not None
+            row._end(FinishedRow(row._request, row._request.token_ids.cpu().long(), "error", told))
 
     def _take(self) -> bool:
         """Hand what has come in to the batch; wait where there is nothing to do. Whether to go on."""

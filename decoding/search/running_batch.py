@@ -93,7 +93,7 @@ class RunningBatch:
         self.rows: list[RunningRow] = []
         self._choice: RowChoice | None = None
         self._in_grammars = GreedyChoice()
-        self._cancelled: set[int] = set()
+        self._cancelled: dict[int, RowRequest] = {}  # by address, which is theirs while they are held
         self._ended: list[FinishedRow] = []  # since the last step that came to its end
 
     def submit(self, request: RowRequest) -> None:
@@ -104,7 +104,7 @@ class RunningBatch:
 
     def cancel(self, request: RowRequest) -> None:
         """Let a row leave at the next step, or a prompt that waits before it joins."""
-        self._cancelled.add(id(request))
+        self._cancelled[id(request)] = request
 
     @property
     def idle(self) -> bool:
@@ -297,7 +297,7 @@ class RunningBatch:
         """Rows and waiting prompts that were cancelled since the last step, ended; the others stay in their order."""
         if not self._cancelled:
             return []
-        gone, self._cancelled = self._cancelled, set()
+        gone, self._cancelled = self._cancelled, {}
         unborn = [request for request in self.waiting if id(request) in gone]
         self.waiting = deque(request for request in self.waiting if id(request) not in gone)
         ended = [place for place, row in enumerate(self.rows) if id(row.request) in gone]

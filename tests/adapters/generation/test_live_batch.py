@@ -127,6 +127,27 @@ def test_a_forward_that_fails_is_told_to_its_rows_and_the_next_run() -> None:
         assert batch.submit([6], max_new_tokens=3).result(timeout=60).new_ids.shape == (3,)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), RuntimeError("device lost")])
+def test_where_the_thread_ends_every_row_is_told(error: BaseException) -> None:
+    """What no forward may raise, and a batch that not even lets its rows go: nobody waits for ever."""
+    model = seeded_model("llama", layers=1)
+    batch = LiveBatch(model, max_rows=2, max_new_tokens=4000, pad_token_id=0, eos_token_id=None)
+
+    def raises(*_: Any, **__: Any) -> Any:
+        raise error
+
+    rows = [batch.submit([5, number]) for number in range(5)]
+    next(iter(rows[0]))
+    model.forward = batch._batch.model.select_rows = raises
+    for row in rows:
+        with pytest.raises(RuntimeError, match=re.escape(str(error))):
+            row.result(timeout=60)
+    with pytest.raises(RuntimeError, match=re.escape(f"batch must be open; it ended with {error!r}")):
+        batch.submit([5])
+    assert batch.waiting == batch.running == 0
+    batch.close(timeout=60)
+
+
 def test_rows_that_raise_cost_the_others_nothing() -> None:
     """A criterion and a listener of a row; the batch's thread goes on, and a seed that is none is refused at once."""
     model = seeded_model("llama", layers=1)

@@ -101,6 +101,20 @@ def test_a_cancelled_row_leaves_and_a_cancelled_prompt_never_joins() -> None:
     assert found(batch) == {1: ([2, 3], "cancelled"), 2: ([], "cancelled"), 3: ([4, 5, 6], "length")}
 
 
+def test_a_cancelled_request_that_nobody_holds_is_not_taken_for_another() -> None:
+    """Cancelled once it has run, and forgotten: the next requests may get its memory."""
+    for _ in range(20):
+        batch = RunningBatch(TableBatch(counting), max_rows=4)
+        request = row(1)
+        batch.submit(request)
+        list(batch.run())
+        batch.cancel(request)
+        del request
+        for first in range(4):
+            batch.submit(row(first))
+        assert {reason for _, reason in found(batch).values()} == {"length"}
+
+
 def test_a_criterion_reads_the_row_alone() -> None:
     """Ends where the row has four tokens, prompt included."""
     seen: list[list[int]] = []
