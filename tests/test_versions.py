@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.version_table import COLUMNS, HEAD, row, write
+from tests.clients.matrix import write_page
+from tests.programs.version_table import COLUMNS, HEAD, pairs, row, write, write_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = (ROOT / "pyproject.toml").read_text()
@@ -82,3 +83,25 @@ def test_a_whole_run_takes_the_place_of_the_parts_and_leaves_the_other_end(page:
     write(page, row("oldest", "tests/decoding", Counter(passed=1), 2.0), Counter())
     assert "- 2: no ffmpeg" in page.read_text() and page.read_text().count("| oldest") == 2
     assert all(line.count(" | ") == len(COLUMNS) - 1 for line in page.read_text().splitlines() if line.startswith("| "))
+
+
+def test_the_page_of_clients_says_which_versions_met_and_when() -> None:
+    """As docs/versions.md has them, though other runs have written the page since."""
+    docs = ROOT / "docs"
+    assert (docs / "clients.md").read_text().endswith(f"\n\n{pairs(docs / 'versions.md')}")
+
+
+def test_the_pairs_stand_once_behind_the_clients(page: Path, tmp_path: Path) -> None:
+    """Written twice, and kept where a run of the clients writes its own section anew."""
+    clients = tmp_path / "clients.md"
+    clients.write_text("# Clients\n\nTold.\n\n## transformers 4.57.6\n\n| a |\n")
+    write(page, row("oldest", "", Counter(passed=5, skipped=2), 9.4), Counter())
+    write_pairs(page, clients)
+    write(page, row("newest", "", Counter(passed=7), 3.0), Counter())
+    write_pairs(page, clients)
+    text = clients.read_text()
+    assert text.startswith("# Clients\n\nTold.\n\n## transformers 4.57.6\n\n| a |\n\n## The versions that met\n\n")
+    assert [line.rsplit(" | ", 3)[1:] for line in text.splitlines()[-2:]] == [["5", "2", "0 |"], ["7", "0", "0 |"]]
+    write_page(str(clients), complete=True)
+    assert clients.read_text().endswith(f"\n\n{pairs(page)}")
+    assert clients.read_text().count("## The versions that met") == 1

@@ -145,8 +145,8 @@ HEAD = """# Clients
 
 Other projects' programs, each run as it is and on this package, by turns in one process: are answers equal, how many
 calls reached this package (counted, for a program that binds its names early may never reach it), how long does the
-program take of its own time. Written by `make test-clients`; each row is a test in `tests/clients/`. At both ends of
-the promised versions the suite was run as [versions.md](versions.md) says.
+program take of its own time. Written by `make test-clients`; each row is a test in `tests/clients/`. Last stand the
+versions that the tests of this package itself were run with, by `make test-versions`.
 """
 
 

@@ -1,8 +1,8 @@
 """The quick suite in the running environment, and a row of docs/versions.md that says with which versions.
 
 ``python -m tests.programs.version_table --end oldest --write docs/versions.md`` runs everything and replaces what the
-page says of that end; folders or files run those alone, as a row of their own. Further arguments are pytest's. Prints
-the seconds of the longest files and every reason for which a test was skipped. Exits as pytest does. ``make
+page says of that end, and what docs/clients.md beside it says of the pairs; folders or files run those alone, as a row
+of their own. Further arguments are pytest's. Prints the seconds of the longest files. Exits as pytest does. ``make
 test-versions`` builds the environments from the constraint files and runs this in each.
 """
 
@@ -38,6 +38,8 @@ PACKAGES = (
     *("starlette", "llguidance", "gradio"),
 )
 COLUMNS = ("end", "run on", "what ran", "Python", *PACKAGES, "passed", "skipped", "failed", "seconds")
+PAIRS = ("end", "run on", "Python", "torch", "transformers", "numpy", "tokenizers", "passed", "skipped", "failed")
+PAIRS_TITLE = "## The versions that met"  # sorts behind the sections "transformers ..." of the clients
 STUCK = 900  # seconds after which a test that has not ended shows where each of its threads is
 LONGEST = 15  # files whose seconds are printed
 
@@ -106,6 +108,23 @@ def write(page: Path, cells: list[str], reasons: Counter[str]) -> None:
     page.write_text(HEAD + "\n".join([*head, *rows, *(f"\n## {listed[title]}" for title in sorted(listed))]) + "\n")
 
 
+def pairs(page: Path) -> str:
+    """The last section of docs/clients.md: which versions met, when, and how the tests went, from a page's rows."""
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    kept = [cells[0].index(name) for name in PAIRS]
+    head, *rows = [f"| {' | '.join(each[place] for place in kept)} |" for each in cells]
+    told = "Which versions the tests of this package itself were run with; in full on [versions.md](versions.md)."
+    return "\n".join([PAIRS_TITLE, "", told, "", head, "|" + "---|" * len(PAIRS), *rows]) + "\n"
+
+
+def write_pairs(page: Path, clients: Path) -> None:
+    """The section in place of the one there, at the end of the page of clients."""
+    first, *sections = clients.read_text().split("\n## ")
+    others = [each.rstrip() for each in sections if not f"## {each}".startswith(f"{PAIRS_TITLE}\n")]
+    clients.write_text("\n\n## ".join([first.rstrip(), *others]) + f"\n\n{pairs(page)}")
+
+
 def main(argv: list[str]) -> int:
     """Run, print the row, write it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -123,6 +142,8 @@ def main(argv: list[str]) -> int:
     print(", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, cells, strict=True)))
     if options.write is not None and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         write(options.write, cells, counting.reasons)
+        if (clients := options.write.with_name("clients.md")).exists():
+            write_pairs(options.write, clients)
     return status
 
 
