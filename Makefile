@@ -103,7 +103,7 @@ docs: $(VENV)/.ready-test  ## the reference of every public name, from the docst
 
 wheel-test: $(VENV)/.ready-test  ## the built wheel, tested from outside the checkout
 	rm -rf dist build .venv-wheel
-	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(LOCK) $(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
 	ls -l dist | awk '/whl/ {print $$5 " bytes: " $$9}'
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/$(INSTALL) -c constraints.txt torch==2.13.0
@@ -154,6 +154,18 @@ clean:
 # torch goes first and alone: an open range elsewhere would otherwise pull a build with CUDA. pip compiles what it installs:
 # two thirds of its work, but where Python may write no bytecode every process would compile all that it imports.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
+# What builds afterlogits writes into the checkout; .ci/run, whose lanes share one, gives a lock here.
+LOCK ?=
+
+# $(call begin,ENVIRONMENT,BASE): with the packages of BASE in place, by links that cost two seconds and no space where an
+# installation costs a minute; pip then changes what differs. Empty where there is no BASE. bin holds Python, and the
+# programs of what is installed afterwards.
+define begin
+test -x $(1)/bin/python || { rm -rf $(1) && mkdir -p $(1) && \
+	if test -d $(2)/lib; then { cp -al $(2)/lib $(1)/ 2>/dev/null || cp -R $(2)/lib $(1)/; } && $(2)/bin/python -m venv --without-pip $(1); \
+	else $(PYTHON) -m venv $(1); fi; }
+$(1)/$(INSTALL) -c $(3) torch==2.13.0
+endef
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("afterlogits needs Python 3.10 or newer; found " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
@@ -170,32 +182,32 @@ $(VENV)/.ready-dev: $(VENV)/.ready-test
 	$(VENV)/$(INSTALL) -c constraints.txt -e '.[test,dev]'
 	touch $@
 
-.venv-v4/.ready-test: pyproject.toml constraints-v4.txt
-	test -x .venv-v4/bin/python || $(PYTHON) -m venv .venv-v4
-	.venv-v4/$(INSTALL) -c constraints-v4.txt torch==2.13.0
-	.venv-v4/$(INSTALL) -c constraints-v4.txt -e '.[test]'
+.venv-v4/.ready-test: pyproject.toml constraints-v4.txt | $(VENV)/.ready-test
+	$(call begin,.venv-v4,$(VENV),constraints-v4.txt)
+	$(LOCK) .venv-v4/$(INSTALL) --no-deps -e .
+	.venv-v4/$(INSTALL) -c constraints-v4.txt 'afterlogits[test]'
 	touch $@
 
 # The 4.55.4 environment holds the oracle alone: afterlogits itself needs 4.57 or newer.
-.venv-v455/.ready-test: constraints-v455.txt
-	test -x .venv-v455/bin/python || $(PYTHON) -m venv .venv-v455
-	.venv-v455/$(INSTALL) -c constraints-v455.txt torch==2.13.0
+.venv-v455/.ready-test: constraints-v455.txt | $(VENV)/.ready-test
+	$(call begin,.venv-v455,$(VENV),constraints-v455.txt)
+	.venv-v455/bin/python -m pip uninstall --quiet --yes afterlogits
 	.venv-v455/$(INSTALL) -c constraints-v455.txt transformers==4.55.4 numpy
 	touch $@
 
 # Other projects' programs; those that do not run on transformers 5 have an environment with what they pin.
-.venv-clients/.ready: pyproject.toml constraints-clients.txt
-	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
-	.venv-clients/$(INSTALL) -c constraints-clients.txt torch==2.13.0
-	.venv-clients/$(INSTALL) -c constraints-clients.txt -e '.[test]' accelerate bertopic datasets gradio haystack-ai \
+.venv-clients/.ready: pyproject.toml constraints-clients.txt | $(VENV)/.ready-test
+	$(call begin,.venv-clients,$(VENV),constraints-clients.txt)
+	$(LOCK) .venv-clients/$(INSTALL) --no-deps -e .
+	.venv-clients/$(INSTALL) -c constraints-clients.txt 'afterlogits[test]' accelerate bertopic datasets gradio haystack-ai \
 		langchain-huggingface llguidance lm-format-enforcer lm_eval outlines peft sentence-transformers setfit torchao \
 		transformers-haystack trl txtai xgrammar
 	touch $@
 
-.venv-clients-v4/.ready: pyproject.toml constraints-clients-v4.txt
-	test -x .venv-clients-v4/bin/python || $(PYTHON) -m venv .venv-clients-v4
-	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt torch==2.13.0
-	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt -e '.[test]' datasets 'evaluate[evaluator]' gradio \
+.venv-clients-v4/.ready: pyproject.toml constraints-clients-v4.txt | .venv-v4/.ready-test
+	$(call begin,.venv-clients-v4,.venv-v4,constraints-clients-v4.txt)
+	$(LOCK) .venv-clients-v4/$(INSTALL) --no-deps -e .
+	.venv-clients-v4/$(INSTALL) -c constraints-clients-v4.txt 'afterlogits[test]' datasets 'evaluate[evaluator]' gradio \
 		haystack-ai langchain-huggingface lm-format-enforcer 'optimum-onnx[onnxruntime]' peft transformers-haystack trl txtai
 	touch $@
 
@@ -215,24 +227,23 @@ PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1
 	.venv-newest/$(INSTALL) -c constraints-newest.txt -e '.[test]'
 	touch $@
 
-.venv-ray/.ready: pyproject.toml constraints.txt constraints-ray.txt
-	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
-	.venv-ray/$(INSTALL) -c constraints.txt torch==2.13.0
-	.venv-ray/$(INSTALL) -c constraints-ray.txt -e '.[test,ray]' datasets daft pyspark
+.venv-ray/.ready: pyproject.toml constraints.txt constraints-ray.txt | $(VENV)/.ready-test
+	$(call begin,.venv-ray,$(VENV),constraints-ray.txt)
+	$(LOCK) .venv-ray/$(INSTALL) --no-deps -e .
+	.venv-ray/$(INSTALL) -c constraints-ray.txt 'afterlogits[test,ray]' datasets daft pyspark
 	touch $@
 
-.venv-triton/.ready: pyproject.toml constraints.txt constraints-triton.txt
-	test -x .venv-triton/bin/python || $(PYTHON) -m venv .venv-triton
-	.venv-triton/$(INSTALL) -c constraints.txt torch==2.13.0
-	.venv-triton/$(INSTALL) -c constraints.txt -e '.[test]'
+.venv-triton/.ready: pyproject.toml constraints.txt constraints-triton.txt | $(VENV)/.ready-test
+	$(call begin,.venv-triton,$(VENV),constraints.txt)
+	$(LOCK) .venv-triton/$(INSTALL) --no-deps -e .
 	.venv-triton/$(INSTALL) -c constraints-triton.txt triton numpy
 	touch $@
 
 # Engines to compare with; one that does not install here is left out, and its entries say so.
-.venv-peers/.ready: pyproject.toml constraints-peers.txt
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/$(INSTALL) -c constraints-peers.txt torch==2.13.0
-	.venv-peers/$(INSTALL) -c constraints-peers.txt -e '.[test]' ctranslate2 seqeval
+.venv-peers/.ready: pyproject.toml constraints-peers.txt | $(VENV)/.ready-test
+	$(call begin,.venv-peers,$(VENV),constraints-peers.txt)
+	$(LOCK) .venv-peers/$(INSTALL) --no-deps -e .
+	.venv-peers/$(INSTALL) -c constraints-peers.txt 'afterlogits[test]' ctranslate2 seqeval
 	-.venv-peers/$(INSTALL) -c constraints-peers.txt onnxruntime-genai onnx onnx-ir
 	-.venv-peers/$(INSTALL) -c constraints-peers.txt llama-cpp-python
 	touch $@
