@@ -1,8 +1,8 @@
 """The models of a running batch: one that prompts join while it runs, and one whose batches follow each other."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from ..running.onednn_products import OneDnnProducts, gains_by_onednn
 from .logits_buffer import HeadMemory
 from .model_inputs import CACHE
 from .packed_step import added_mask
@@ -68,7 +69,7 @@ class RunningModel:
         self.names = frozenset(inspect.signature(model.forward).parameters)
         self.cache = RunningCache(max_rows)
         self.lengths: list[int] = []  # tokens of each row in the cache
-        self._memory = HeadMemory.of(model)
+        self._memory, self._by_onednn = HeadMemory.of(model), gains_by_onednn(model)
         self._adds_mask = _adds_mask(model)
         self._may_pack, self._packed = self._adds_mask, False
         self._mask: Tensor | None = None  # [N, columns], the first of them at column ``_mask_start``
@@ -89,14 +90,15 @@ class RunningModel:
                 return logits
         ids, mask = _padded(prompts, self.pad_token_id, self.device)
         prefilled = DynamicCache()
-        outputs = self._forward(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            cache_position=torch.arange(ids.shape[1], device=self.device),
-            logits_to_keep=1,
-            **{CACHE: prefilled},
-        )
+        with self._products(len(prompts)):
+            outputs = self._forward(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                cache_position=torch.arange(ids.shape[1], device=self.device),
+                logits_to_keep=1,
+                **{CACHE: prefilled},
+            )
         if outputs.get(CACHE) is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
             raise ValueError(f"{type(self.model).__name__} must keep keys and values in the cache it is given")
         self.cache.join(prefilled.layers, lengths)
@@ -122,7 +124,7 @@ class RunningModel:
             places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
             places += [range(length) for length in lengths]
             own = [*(torch.tensor(tokens, device="cpu") for tokens in token_ids), *prompts]
-            with self._head(len(own)):
+            with self._products(len(own), memory=True):
                 outputs = self._forward(
                     input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
                     attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
@@ -152,7 +154,7 @@ class RunningModel:
         cache = self.cache
         cache.make_room()
         mask = self._next_mask()
-        with self._head(len(self.lengths)):
+        with self._products(len(self.lengths), memory=True):
             outputs = self._forward(
                 input_ids=token_ids.to(self.device)[:, None],
                 attention_mask=mask,
@@ -171,10 +173,13 @@ class RunningModel:
         self.lengths = [self.lengths[row] for row in rows.tolist()]
         self._rows_changed()
 
-    def _head(self, rows: int) -> Any:
-        """Memory for the logits of so many rows, where that is worth it."""
-        memory = self._memory
-        return memory if memory is not None and memory.serves(rows) else nullcontext()
+    @contextmanager
+    def _products(self, rows: int, *, memory: bool = False) -> Iterator[None]:
+        """What the forward of so many rows runs in: products by oneDNN where that is faster and a row has company (one
+        alone is computed as ``generate`` does), and memory for the logits where that is worth it."""
+        head = self._memory if memory and self._memory is not None and self._memory.serves(rows) else None
+        with OneDnnProducts() if self._by_onednn and rows > 1 else nullcontext(), head or nullcontext():
+            yield
 
     def _forward(self, **inputs: Any) -> Any:
         told = {name: value for name, value in inputs.items() if name in self.names or name not in _TOLD}

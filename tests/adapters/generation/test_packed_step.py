@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from afterlogits.adapters import generate_stream
 from afterlogits.adapters.generation.generate_stream import running_model
@@ -217,3 +218,26 @@ def test_an_attention_that_is_not_torchs_is_not_packed(monkeypatch: pytest.Monke
     for row in generate_stream(model, given, max_rows=3, max_new_tokens=6, do_sample=False, pad_token_id=0):
         expected = alone(model, given[row.index], max_new_tokens=6, do_sample=False, pad_token_id=0)
         assert_equal(model, row, expected, given[row.index])
+
+
+def test_rows_in_company_are_multiplied_by_onednn_and_a_row_alone_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is large enough for one row, 32 x 70,000 outputs; near ties of so many logits may part."""
+    monkeypatch.setenv("AFTERLOGITS_ONEDNN", "on")
+    taken, plain = [], torch.ops.mkldnn._linear_pointwise
+
+    def linear(rows: Tensor, *others: Any) -> Tensor:
+        taken.append(rows.numel() // rows.shape[-1])
+        return plain(rows, *others)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", linear)
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=70_000, eos_token_id=None, **size)).eval()
+    given, options = prompts(8, vocab=70_000, longest=40), {"do_sample": False, "pad_token_id": 0}
+    only = list(generate_stream(model, given[:1], max_new_tokens=5, **options))
+    assert not taken
+    assert only[0].token_ids.tolist() == alone(model, given[0], max_new_tokens=5, **options)
+    for row in generate_stream(model, given, max_rows=3, max_new_tokens=6, **options):
+        expected = alone(model, given[row.index], max_new_tokens=6, **options)
+        assert_near(model, row.token_ids.tolist(), expected, given[row.index])
+    assert set(taken) == {2, 3}, "rows of every step with company"
