@@ -6,12 +6,15 @@ scores; where two scores come within rounding of each other, or one of the thres
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 Threshold = float | Tensor
 Found = tuple[Tensor, Tensor, Tensor]
+Numbers = np.ndarray[Any, Any]
 FEW = 64  # up to so many of a row, topk is as fast as a partition
 GROUPS = 3  # groups of a row for each pair wanted: their maxima bound the last of them
 ROUNDING = 2.0**-21
@@ -23,7 +26,8 @@ def best_pairs(logits: Tensor, count: int, threshold: Threshold | None) -> Found
 
     logits: [B, N]. threshold: a number, [B, 1], or None for all of them.
     """
-    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
+    plain = not (logits.requires_grad and torch.is_grad_enabled())
+    if plain and logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
         found = _of_logits(logits, count, threshold)
         if found is not None:
             return found
@@ -31,71 +35,80 @@ def best_pairs(logits: Tensor, count: int, threshold: Threshold | None) -> Found
 
 
 def _of_logits(logits: Tensor, count: int, threshold: Threshold | None) -> Found | None:
-    """From the largest logits alone, or None where rounding could say otherwise, or nothing is to be gained."""
+    """From the largest logits alone, or None where rounding could say otherwise, or nothing is to be gained.
+
+    By numpy: torch would share these short passes out to threads, which takes longer than the passes themselves.
+    """
     rows, length = logits.shape
     size = length // (GROUPS * max(count, 1))
     if not rows or size < 4:
         return None
     groups = length // size
+    values = logits.detach().numpy()
     # Groups are columns: more than ``count`` values reach the largest of their maxima but ``count``.
-    maxima = logits[:, : size * groups].view(rows, size, groups).amax(dim=1).detach().numpy()
+    maxima = values[:, : size * groups].reshape(rows, size, groups).max(axis=1)
     least = np.partition(maxima, groups - count - 1, axis=1)[:, groups - count - 1, None]
-    if not np.isfinite(least).all() or np.isnan(maxima).any():
+    if np.isnan(maxima).any() or np.isnan(values[:, size * groups :]).any() or not np.isfinite(least).all():
         return None
     if threshold is not None:
         least = np.maximum(least, _logit_below(threshold).astype(least.dtype))
-    places = np.flatnonzero(logits.detach().numpy() >= least)
+    places = np.flatnonzero(values >= least)
     if len(places) > 2 * GROUPS * count * rows:
         return None
     if not len(places):
         none = torch.zeros(0, dtype=torch.int64, device="cpu")
         return none, none, logits.new_zeros(0)
-    return _in_order(logits, torch.from_numpy(places), count, threshold)
+    return _in_order(logits, places, count, threshold)
 
 
-def _logit_below(threshold: Threshold) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _logit_below(threshold: Threshold) -> Numbers:
     """Logits whose sigmoid is surely not above the threshold lie below this."""
-    level = torch.as_tensor(threshold, dtype=torch.float64)
-    return np.asarray(torch.special.logit(level.clamp(0, 1) * (1 - 4 * ROUNDING)).numpy())
+    level = np.clip(np.asarray(threshold, dtype=np.float64), 0, 1) * (1 - 4 * ROUNDING)
+    with np.errstate(divide="ignore"):
+        found: Numbers = np.log(level) - np.log1p(-level)
+    return found
 
 
-def _in_order(logits: Tensor, places: Tensor, count: int, threshold: Threshold | None) -> Found | None:
+def _in_order(logits: Tensor, places: Numbers, count: int, threshold: Threshold | None) -> Found | None:
     """The ``count`` best of the listed places of each row by probability; None where rounding could reorder them.
 
     logits: [N, L]. places: [P], flat, in rows' order; those that may be among the best.
     """
     rows, length = logits.shape
-    row = torch.div(places, length, rounding_mode="floor")
-    counts = torch.bincount(row, minlength=rows)
-    start = counts.cumsum(0) - counts
-    values = logits.flatten()[places]
-    table = logits.new_full((rows, max(int(counts.max()), count + 1)), -torch.inf)
-    table[row, torch.arange(len(places), device="cpu") - start[row]] = values
-    best, order = table.sort(dim=1, descending=True)
-    there = best[:, : count + 1] > -torch.inf
-    candidate = torch.where(there, order[:, : count + 1] + start[:, None], 0)
-    scores = torch.where(there, _scores(logits, places, values)[candidate], 0)
+    row = places // length
+    counts = np.bincount(row, minlength=rows)
+    start = (counts.cumsum() - counts)[:, None]
+    values = logits.detach().numpy().reshape(-1)[places]
+    table = np.full((rows, max(int(counts.max()), count + 1)), -np.inf, dtype=values.dtype)
+    table[row, np.arange(len(places)) - start[row, 0]] = values
+    order = (-table).argsort(axis=1)[:, : count + 1]
+    there = np.arange(count + 1) < counts[:, None]
+    candidate = np.where(there, order + start, 0)
+    scores = np.where(there, _scores(logits, places, values)[candidate], 0)
     # Scores descend: where neighbours are apart, all are, the last of the chosen and the first left out included.
     doubtful = (scores[:, :-1] - scores[:, 1:] <= ROUNDING * scores[:, :-1]) & there[:, 1:]
     keep = there[:, :count]
     if threshold is not None:
-        keep = keep & (scores > threshold)[:, :count]
-        border = ((scores - threshold).abs() <= ROUNDING * scores) & there
+        level = np.asarray(threshold, dtype=scores.dtype)
+        keep = keep & (scores > level)[:, :count]
+        border = (np.abs(scores - level) <= ROUNDING * scores) & there
         doubtful = (doubtful & keep) | border[:, :count]
-    unsure = doubtful.any(dim=1).nonzero()[:, 0]
+    unsure = np.flatnonzero(doubtful.any(axis=1))
     if 2 * len(unsure) > rows:
         return None
     keep[unsure] = False
-    image = keep.nonzero()[:, 0]
-    sure = image, places[candidate[:, :count][keep]] - image * length, scores[:, :count][keep]
-    return _with_rows(sure, logits, unsure, count, threshold) if len(unsure) else sure
+    image = keep.nonzero()[0]
+    pair = places[candidate[:, :count][keep]] - image * length
+    sure = torch.from_numpy(image), torch.from_numpy(pair), torch.from_numpy(scores[:, :count][keep])
+    return _with_rows(sure, logits, torch.from_numpy(unsure), count, threshold) if len(unsure) else sure
 
 
 def _with_rows(sure: Found, logits: Tensor, rows: Tensor, count: int, threshold: Threshold | None) -> Found:
     """What is sure of the other rows, and these rows by all of their scores. rows: [R] int64."""
     length = logits.shape[1]
-    places = (rows[:, None] * length + torch.arange(length, device="cpu")).flatten()
-    probs = _scores(logits, places, logits[rows].flatten()).view(len(rows), length)
+    places = (rows[:, None] * length + torch.arange(length, device="cpu")).flatten().numpy()
+    scores = _scores(logits, places, logits[rows].detach().numpy().reshape(-1))
+    probs = torch.from_numpy(scores).view(len(rows), length)
     level = threshold[rows] if isinstance(threshold, Tensor) and threshold.dim() else threshold
     place, pair, score = _of_probabilities(probs, count, level)
     both = [torch.cat(pieces) for pieces in zip(sure, (rows[place], pair, score), strict=True)]
@@ -103,14 +116,16 @@ def _with_rows(sure: Found, logits: Tensor, rows: Tensor, count: int, threshold:
     return both[0][order], both[1][order], both[2][order]
 
 
-def _scores(logits: Tensor, places: Tensor, values: Tensor) -> Tensor:
+def _scores(logits: Tensor, places: Numbers, values: Numbers) -> Numbers:
     """The sigmoid of chosen values as that of all of them has it: torch computes the last few of a call one by one,
     with other last bits than in a vector."""
-    scores = torch.nn.functional.pad(values, (0, -len(values) % 32)).sigmoid()[: len(values)]
+    padded = np.zeros(len(values) + -len(values) % 32, dtype=values.dtype)
+    padded[: len(values)] = values
+    scores: Numbers = torch.from_numpy(padded).sigmoid().numpy()[: len(values)]
     rest = logits.numel() % 32
-    single = places >= logits.numel() - rest
-    if rest and bool(single.any()):
-        last = logits.flatten()[-rest:].sigmoid()
+    if rest:
+        single = places >= logits.numel() - rest
+        last = logits.detach().flatten()[-rest:].sigmoid().numpy()
         scores[single] = last[places[single] - logits.numel()]
     return scores
 

@@ -80,3 +80,23 @@ def test_a_doubtful_row_costs_the_others_nothing():
             assert found is not None
             for own, other in zip(found, slow_pairs(logits, 9, threshold), strict=True):
                 torch.testing.assert_close(own, other, rtol=0, atol=0)
+
+
+def test_nan_anywhere_takes_its_place_among_the_best():
+    """topk ranks NaN first, and then no threshold is passed: one place fewer is left, wherever NaN stood."""
+    generator = torch.Generator().manual_seed(0)
+    for place in (0, 500, 1001, 1002):
+        logits = torch.randn(2, 1003, generator=generator)
+        logits[1, place] = torch.nan
+        for threshold in (0.0, None):
+            for own, other in zip(best_pairs(logits, 40, threshold), slow_pairs(logits, 40, threshold), strict=True):
+                torch.testing.assert_close(own, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_scores_carry_a_gradient_where_one_is_asked_for():
+    logits = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    _, _, scores = best_pairs(logits, 9, 0.5)
+    scores.sum().backward()
+    assert int((logits.grad != 0).sum()) == len(scores) == 18
+    with torch.no_grad():
+        assert torch.equal(best_pairs(logits, 9, 0.5)[2], scores)
