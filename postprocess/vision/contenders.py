@@ -13,6 +13,7 @@ from .cell_blocks import Blocks
 from .upsampling import (
     SLACK,
     Pixels,
+    least_slack,
     over_corners,
     true_places,
 )
@@ -51,7 +52,7 @@ class Contenders:
         owner = torch.searchsorted(cells, owner)
         count = torch.bincount(owner, minlength=len(cells))
         largest = torch.zeros(len(cells), dtype=weight.dtype, device="cpu").scatter_reduce_(0, owner, weight, "amax")
-        slacks = largest * (SLACK * torch.finfo(planes.dtype).eps)
+        slacks = largest * (SLACK * torch.finfo(planes.dtype).eps) + least_slack(planes.dtype)
         start = count.cumsum(0) - count
         order = count.argsort(descending=True, stable=True)
         cells, start, count, slacks = (column.index_select(0, order) for column in (cells, start, count, slacks))

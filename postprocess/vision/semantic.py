@@ -23,6 +23,7 @@ from .upsampling import (
     Pixels,
     Upsampling,
     goes_whole,
+    least_slack,
     over_corners,
     resize_parts,
     resize_some,
@@ -140,9 +141,9 @@ def _decide(
 ) -> None:
     """Write the winners of pixels whose best classes come within rounding, by torch's own values of these classes."""
     # A second look, with each value's own rounding: steps of the weighted sum of its corners' sizes.
-    step = SLACK / 2 * torch.finfo(planes.dtype).eps
-    sizes = (weight for _, _, weight in contenders.values(planes.abs(), pixels))
-    values = [(*found, step * weight) for found, weight in zip(contenders.values(planes, pixels), sizes, strict=True)]
+    step, least = SLACK / 2 * torch.finfo(planes.dtype).eps, least_slack(planes.dtype)
+    errors = (step * weight + least for _, _, weight in contenders.values(planes.abs(), pixels))
+    values = [(*found, error) for found, error in zip(contenders.values(planes, pixels), errors, strict=True)]
     floor = torch.full(pixels.place.shape, -torch.inf, dtype=planes.dtype, device="cpu")
     for live, _, value, error in values:
         torch.maximum(floor[:live], value - error, out=floor[:live])

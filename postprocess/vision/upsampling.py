@@ -289,4 +289,9 @@ def rounding(planes: Tensor) -> float:
         return 0.0
     low, high = planes.aminmax()
     most = float(torch.maximum(low.abs(), high.abs()))
-    return SLACK * torch.finfo(planes.dtype).eps * most if most < math.inf else math.inf
+    return SLACK * torch.finfo(planes.dtype).eps * most + least_slack(planes.dtype) if most < math.inf else math.inf
+
+
+def least_slack(dtype: torch.dtype) -> float:
+    """The same where the values are next to nothing: there a step is the smallest number, whatever the size."""
+    return SLACK * torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps

@@ -146,6 +146,14 @@ def test_cells_give_the_map_of_the_call(noise):
             assert torch.equal(semantic.class_map(stack, (150, 211)), by_the_call(stack, (150, 211)))
 
 
+def test_numbers_that_are_next_to_nothing():
+    """Multiples of the smallest float32, 1.4e-45: there values are rounded by up to a half of it, whatever their
+    size."""
+    for seed, smallest in ((0, 1e-44), (1, 3e-45), (2, 1e-42), (3, 1e-44)):
+        planes = region_planes(9, 13, 11, seed=seed, noise=0.3) * smallest
+        assert torch.equal(semantic.class_map(planes, (150, 211)), by_the_call(planes, (150, 211)))
+
+
 def test_each_way_is_taken(monkeypatch):
     """Regions go by cells and decide near ties by torch's planes; noise goes by class."""
     taken = []
