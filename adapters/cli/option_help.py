@@ -18,7 +18,7 @@ OPTIONS = {
     "crops_n_layers": "layers of crops, each of more and smaller ones",
     "crops_nms_thresh": "masks whose boxes overlap more are one",
     "dataset_index": "the expert to ask, of models with several",
-    "decision_config": "options of the decision, as JSON",
+    "decision_config": "the folder with the settings of the decision; default: the model's",
     "decoder": "a beam search decoder for CTC models",
     "decoder_kwargs": "options of the decoder, as JSON",
     "delimiter": "what stands between words that come split",

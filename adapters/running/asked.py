@@ -121,7 +121,7 @@ class AskedOfPipelines:
         joined = None if self._task.collate is None else self._task.collate(loaded, rows)
         return collate(
             rows,
-            pad_values=pad_values(loaded),
+            pad_values=pad_values(loaded, rows),
             device=loaded.device,
             left=self._task.pad_left,
             dtype=loaded.dtype,

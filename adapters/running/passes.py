@@ -41,7 +41,7 @@ def launch(task: Task, loaded: Loaded, rows: Sequence[tuple[int, Row]], options:
     with torch.no_grad():
         batch = collate(
             own,
-            pad_values=pad_values(loaded),
+            pad_values=pad_values(loaded, own),
             device=loaded.device,
             left=task.pad_left,
             items=[item for item, _ in rows],
@@ -75,12 +75,8 @@ def may_pad(task: Task, loaded: Loaded, row: Row) -> bool:
     return loaded.tokenizer.pad_token_id is not None and "attention_mask" in row.inputs
 
 
-def pad_values(loaded: Loaded) -> dict[str, int]:
-    if loaded.tokenizer is None:
+def pad_values(loaded: Loaded, rows: Sequence[Row]) -> dict[str, int]:
+    """What fills the shorter rows up, as the tokenizer says now; nothing where a row is alone."""
+    if loaded.tokenizer is None or len(rows) < 2:
         return {}
-    found: dict[str, int] | None = loaded.findings.get("pad_values")
-    if found is None:
-        tokenizer = loaded.tokenizer
-        found = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-        loaded.findings["pad_values"] = found
-    return found
+    return {"input_ids": loaded.tokenizer.pad_token_id or 0, "token_type_ids": loaded.tokenizer.pad_token_type_id}

@@ -50,8 +50,8 @@ def lock_of(tokenizer: Any) -> Any:
 
 
 def tokenize(tokenizer: Any, /, *texts: Any, **options: Any) -> Any:
-    """``tokenizer(*texts, **options)``, one thread at a time."""
-    with lock_of(tokenizer):
+    """``tokenizer(*texts, **options)``, one thread at a time; so too of a processor that holds a tokenizer."""
+    with lock_of(getattr(tokenizer, "tokenizer", tokenizer)):
         return tokenizer(*texts, **options)
 
 

@@ -62,7 +62,7 @@ def config_of(loaded: Loaded, options: DecisionOptions) -> Any:
     given = options.decision_config
     key = f"decision_config {given if isinstance(given, str | Path) else id(given)}"
     if key not in loaded.findings:
-        loaded.findings[key] = _read_config(loaded, given)
+        loaded.findings[key] = _read_config(loaded, given)  # a configuration itself, whose address stays its own
     return loaded.findings[key]
 
 
@@ -94,6 +94,11 @@ def check(loaded: Loaded, options: DecisionOptions) -> DecisionOptions:
         hasattr(transformers, "AutoModelForDecision"),
         f"transformers must be a version that has decisions, such as 5.23; got {transformers.__version__}",
     )
+    from transformers.decision import DecisionConfig
+
+    given = options.decision_config
+    if not isinstance(given, DecisionConfig | str | Path | None):
+        raise TypeError(f"decision_config must be a DecisionConfig or the name of its folder; got {given!r:.80}")
     return options
 
 

@@ -20,6 +20,7 @@ from ...running.inputs import as_call
 from ...running.loaded import Loaded
 from ...running.options import require, require_count
 from ...running.task import Call, Prepared, Task
+from ...running.tokenising import tokenize
 from ..text.generating import generate_options, with_defaults
 from .document_inputs import DONUT, PageQuestion, encode_windows, kind_of, read_question, window_sizes
 from .results import PageAnswers
@@ -100,7 +101,7 @@ def _donut_row(loaded: Loaded, item: PageQuestion) -> Row:
     """The picture, and the question as tags that the model goes on from."""
     values = loaded.image_processor(images=item.picture, return_tensors="pt")["pixel_values"][0]
     prompt = f"<s_docvqa><s_question>{item.question}</s_question><s_answer>"
-    ids = loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = tokenize(loaded.tokenizer, prompt, add_special_tokens=False)["input_ids"]
     # Prompts of one length go together: the decoder knows no padding before a text.
     return Row({"pixel_values": values, "decoder_input_ids": ids}, values[0].numel(), None, {}, len(ids))
 

@@ -13,6 +13,7 @@ from ...running.batching import Batch, Row, WindowSizes
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.task import Prepared, Task
+from ...running.tokenising import tokenize
 from ...running.views import Texts
 from ..text.generating import must_keep_order, version_4_config
 from ..vision.images import ImageOptions, Picture, read_images, read_one
@@ -64,9 +65,10 @@ def _prompt(loaded: Loaded, options: ImageToTextOptions) -> dict[str, Tensor]:
     if options.prompt is None or kind == "pix2struct":
         return {}
     if kind == "git":
-        ids = [loaded.tokenizer.cls_token_id, *loaded.tokenizer(options.prompt, add_special_tokens=False)["input_ids"]]
-        return {"input_ids": torch.tensor(ids, device="cpu")}
-    return {name: value[0] for name, value in loaded.tokenizer(options.prompt, return_tensors="pt").items()}
+        ids = tokenize(loaded.tokenizer, options.prompt, add_special_tokens=False)["input_ids"]
+        return {"input_ids": torch.tensor([loaded.tokenizer.cls_token_id, *ids], device="cpu")}
+    found = tokenize(loaded.tokenizer, options.prompt, return_tensors="pt")
+    return {name: value[0] for name, value in found.items()}
 
 
 def _arguments(loaded: Loaded, options: ImageToTextOptions) -> dict[str, Any]:

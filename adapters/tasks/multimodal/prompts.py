@@ -14,6 +14,7 @@ from ...running.batching import Batch, Row
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.task import Prepared
+from ...running.tokenising import tokenize
 from ...running.views import Texts
 from ..text.generating import run_generate, with_defaults
 from ..text.text_generation import return_kind
@@ -143,7 +144,7 @@ def _encoded(loaded: Loaded, item: Prompt, options: PromptOptions) -> Mapping[st
         own = dict(given if options.processor_kwargs is None else options.processor_kwargs)
         if isinstance(item.text, list | tuple) and len(item.text) > 1:
             own.setdefault("padding", True)
-        found = processor(text=item.text, **item.media, return_tensors="pt", **own)
+        found = tokenize(processor, text=item.text, **item.media, return_tensors="pt", **own)
     cast: Mapping[str, Any] = found.to(dtype=loaded.dtype)
     return cast
 

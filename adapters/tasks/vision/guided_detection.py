@@ -16,7 +16,7 @@ from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
-from ...running.tokenising import checked
+from ...running.tokenising import checked, tokenize
 from .detection import DetectionOptions, detection_columns, detection_records, found_in
 from .families import family_of
 from .images import (
@@ -144,7 +144,7 @@ def encode_grounded(loaded: Loaded, items: Sequence[Described], options: Grounde
     rows = encode_images(loaded, [item.image for item in items])
     prepared = []
     for item, row in zip(items, rows, strict=True):
-        text = loaded.tokenizer(item.text, return_tensors="pt", return_token_type_ids=True)
+        text = tokenize(loaded.tokenizer, item.text, return_tensors="pt", return_token_type_ids=True)
         inputs = {**{name: values[0] for name, values in text.items()}, **row.inputs}
         prepared.append(Prepared([image_row(inputs, size=item.size)], Picture(None, item.source)))
     return prepared

@@ -15,6 +15,7 @@ from ...running.loaded import Loaded
 from ...running.options import require, require_choice
 from ...running.reading import Reading
 from ...running.task import Prepared, Task
+from ...running.tokenising import tokenize
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
 from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, read_images, read_one
@@ -91,8 +92,8 @@ def _encoded(loaded: Loaded, images: Sequence[Any], options: ImageSegmentationOp
     encoded = loaded.image_processor(images=list(images), return_tensors="pt", **given)
     if asks:
         length = loaded.config.task_seq_len
-        asked = loaded.tokenizer(encoded["task_inputs"], padding="max_length", max_length=length, return_tensors="pt")
-        encoded["task_inputs"] = asked["input_ids"]
+        padded = {"padding": "max_length", "max_length": length, "return_tensors": "pt"}
+        encoded["task_inputs"] = tokenize(loaded.tokenizer, encoded["task_inputs"], **padded)["input_ids"]
     return encoded
 
 

@@ -13,7 +13,7 @@ from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
-from ...running.tokenising import checked
+from ...running.tokenising import checked, tokenize
 from .images import (
     ImageOptions,
     Picture,
@@ -83,12 +83,14 @@ def _tokens(loaded: Loaded, options: ZeroShotImageOptions) -> dict[str, torch.Te
     if not loaded.compat:  # transformers takes this option and drops it
         given.update(options.tokenizer_kwargs or {})
     key = (texts, repr(given))
-    if loaded.findings.get("texts") != key:
-        encoded = loaded.tokenizer(list(texts), return_tensors="pt", **given)
-        loaded.findings["texts"] = key
-        loaded.findings["text_tokens"] = {name: values.to(loaded.device) for name, values in encoded.items()}
-    found: dict[str, torch.Tensor] = loaded.findings["text_tokens"]
-    return found
+    # Labels and their tokens are one entry: a thread with other labels replaces both at once or neither.
+    known, found = loaded.findings.get("label_tokens", (None, {}))
+    if known != key:
+        encoded = tokenize(loaded.tokenizer, list(texts), return_tensors="pt", **given)
+        found = {name: values.to(loaded.device) for name, values in encoded.items()}
+        loaded.findings["label_tokens"] = key, found
+    tokens: dict[str, torch.Tensor] = found
+    return tokens
 
 
 def finish(

@@ -17,6 +17,7 @@ from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
+from ...running.tokenising import tokenize
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, thresholds_of, tiles_of
 from .families import detect, family_of
 from .images import (
@@ -111,7 +112,7 @@ def _asked_apart(loaded: Loaded, row: Row, item: Asked) -> list[Row]:
     """The picture once for every label, with the label's tokens."""
     rows = []
     for number, label in enumerate(item.labels):
-        text = loaded.tokenizer(label, return_tensors="pt")
+        text = tokenize(loaded.tokenizer, label, return_tensors="pt")
         inputs = {**{name: values[0] for name, values in text.items()}, **row.inputs}
         rows.append(image_row(inputs, **row.facts, label=number))
     return rows
@@ -143,12 +144,14 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotDetectionOptions) -> 
 
 def _tokens(loaded: Loaded, labels: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """The tokens of all labels, padded together."""
-    if loaded.findings.get("labels") != labels:
-        encoded = loaded.tokenizer(list(labels), padding=True, return_tensors="pt")
-        loaded.findings["labels"] = labels
-        loaded.findings["label_tokens"] = {name: values.to(loaded.device) for name, values in encoded.items()}
-    found: dict[str, torch.Tensor] = loaded.findings["label_tokens"]
-    return found
+    # Labels and their tokens are one entry: a thread with other labels replaces both at once or neither.
+    known, found = loaded.findings.get("label_tokens", (None, {}))
+    if known != labels:
+        encoded = tokenize(loaded.tokenizer, list(labels), padding=True, return_tensors="pt")
+        found = {name: values.to(loaded.device) for name, values in encoded.items()}
+        loaded.findings["label_tokens"] = labels, found
+    tokens: dict[str, torch.Tensor] = found
+    return tokens
 
 
 def _lowest(options: ZeroShotDetectionOptions) -> float:

@@ -130,6 +130,20 @@ def test_what_was_found_out_of_a_part_is_forgotten_with_it():
     assert call(item) == pipeline("fill-mask", model=call.model, tokenizer=other, device="cpu")(item)
 
 
+def test_the_pad_token_can_be_set_between_calls():
+    """GPT-2's classifier reads the token before the first pad, by its configuration; the rows are padded with it."""
+    tokenizer = copy.deepcopy(wordpiece())
+    torch.manual_seed(0)
+    settings = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, num_labels=3)
+    model = transformers.GPT2ForSequenceClassification(settings).eval()
+    pipe = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    texts = ["the river is near the city and Ada works there", "the river", "Ada"]
+    expected = [pipe(text, top_k=3) for text in texts]
+    pipe.tokenizer.pad_token, model.config.pad_token_id = tokenizer.mask_token, tokenizer.mask_token_id
+    assert pipe(texts, top_k=3, batch_size=1) == expected
+    assert equal(pipe(texts, top_k=3, batch_size=3), expected)
+
+
 def test_attributes_that_programs_read():
     call = build("text-generation", num_workers=2)
     assert (call.framework, call.dtype, call.torch_dtype) == ("pt", torch.float32, torch.float32)

@@ -1,11 +1,13 @@
 """One pipeline, several threads with unlike options: every answer is the one the thread would get alone."""
 
 import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from afterlogits.adapters import pipeline
+from tests.builders import vision_models
 from tests.builders.text_models import WORDS, tiny_decoder, tiny_model, wordpiece
 
 pytestmark = pytest.mark.filterwarnings("ignore:Token indices sequence length")
@@ -55,6 +57,26 @@ def test_threads_with_unlike_options_get_their_own_answers(task):
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(lambda each: call(each[0], **each[1]), work))
     assert sum(a != b for a, b in zip(found, expected, strict=True)) == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("zero-shot-image-classification", "clip"), ("zero-shot-object-detection", "owlvit")]
+)
+def test_labels_of_one_thread_are_not_those_of_another(task, name):
+    """The labels' tokens are kept for the next picture; the threads change places as often as they can."""
+    call = pipeline(task, **vision_models.parts(name), device="cpu")
+    picture, labels = vision_models.picture(), [["cat"], ["dog", "red house"], ["a"], ["red", "dog", "cat"]]
+    options = {"threshold": 0.0} if "detection" in task else {}
+    expected = [call(picture, candidate_labels=each, **options) for each in labels]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(THREADS) as threads:
+            work = [number % len(labels) for number in range(120)]
+            found = list(threads.map(lambda each: call(picture, candidate_labels=labels[each], **options), work))
+    finally:
+        sys.setswitchinterval(before)
+    assert sum(one != expected[number] for one, number in zip(found, work, strict=True)) == 0
 
 
 def test_pipelines_that_share_a_tokenizer_share_its_lock():

@@ -101,3 +101,13 @@ def test_bad_requests_cost_no_other():
     assert found[0] == found[-1] == pipe([REQUEST, REQUEST])[0]
     for name, each, (_, message) in zip(REQUESTS, found[1:-1], REQUESTS.values(), strict=True):
         assert each["error"].startswith(message), (name, each)
+
+
+@only_5
+def test_settings_of_another_kind_are_refused():
+    model, tokenizer = decider()
+    pipe = pipeline("decision", model, tokenizer=tokenizer)
+    with pytest.raises(
+        TypeError, match=r"decision_config must be a DecisionConfig or the name of its folder; got \{\}"
+    ):
+        pipe(REQUEST, decision_config={})
