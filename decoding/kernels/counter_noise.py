@@ -22,11 +22,26 @@ _WORD, _LOW_63 = 2**64 - 1, 2**63 - 1
 
 
 def counter_keys(seeds: Array, steps: Array | int) -> Array:
-    """Where each row's counter starts: seeds [N] int64, steps an int or [N] -> [N, 1] int64."""
+    """Where each row's counter starts: seeds int64 [N], or [1, N] beside steps [S, 1]; steps an int or int64.
+
+    Returns [N, 1] or [S, N, 1] int64.
+    """
     moved = (steps * _STEP + 2**63) % 2**64 - 2**63 if isinstance(steps, int) else steps * _STEP
     key = seeds * _SEED + moved
     key ^= (key >> 32) & 0xFFFFFFFF
-    return (key * MIX2 + (key == 0) * _FOR_ZERO)[:, None]
+    return (key * MIX2 + (key == 0) * _FOR_ZERO)[..., None]
+
+
+def mixed(counters: Array) -> Array:
+    """The finaliser of int64 counters, which are overwritten: int64 from 0 to 2**63 - 1, of the same shape."""
+    z = counters
+    z ^= (z >> 30) & 0x3FFFFFFFF
+    z *= MIX1
+    z ^= (z >> 27) & 0x1FFFFFFFFF
+    z *= MIX2
+    z ^= (z >> 31) & 0x1FFFFFFFF
+    z &= 2**63 - 1
+    return z
 
 
 def counter_uniform(keys: Array, token_ids: Array) -> Array:
@@ -34,14 +49,7 @@ def counter_uniform(keys: Array, token_ids: Array) -> Array:
 
     keys: [N, 1] from ``counter_keys``. token_ids: [N, M] or [M] int64. Arrays or tensors.
     """
-    z = keys + token_ids * GOLDEN
-    z ^= (z >> 30) & 0x3FFFFFFFF
-    z *= MIX1
-    z ^= (z >> 27) & 0x1FFFFFFFFF
-    z *= MIX2
-    z ^= (z >> 31) & 0x1FFFFFFFF
-    z &= 2**63 - 1
-    uniform = double(z)
+    uniform = double(mixed(keys + token_ids * GOLDEN))
     uniform += 0.5
     uniform *= 2.0**-63
     return uniform

@@ -20,7 +20,6 @@ from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
 from ..options.validation import check_row_maxima, divided, on_device_of
 from ..triton_kernels.stream_state import put_back
-from .batch import keys_of
 from .draw_steps import DrawSteps
 from .kernel_draw import DoubtCount, LateDraw, kernel_draw
 from .reference_draw import divisor, filtered, noise_like, xtc_chance
@@ -49,7 +48,7 @@ class DevicePlan:
         self.flat: FlatRows | None = None
         proposing = _proposing(params) if may_be_flat(vocab_size) and not has_steps else False
         if proposing is not False:
-            self.flat = FlatRows(proposing, on_device_of(device, temperature) * WITHIN)
+            self.flat = FlatRows.of(proposing, on_device_of(device, temperature) * WITHIN)
         on_host = temperature.cpu() if isinstance(temperature, Tensor) else temperature
         self.divisors: Array = np.asarray(on_host, dtype=np.float32).reshape(-1)
         greedy = params.greedy
@@ -147,7 +146,7 @@ def _by_kernels(
     """What triton's kernels draw; None where they do not take these options, logits or stream."""
     if plan.kernel_options is None:
         return None
-    keys = None if noise is None else keys_of(noise.seeds, step, rows)
+    keys = None if noise is None else noise.keys(step, rows)
     return kernel_draw(plan, logits, keys, generator, rows, doubts, late)
 
 
@@ -193,7 +192,7 @@ def _from_seeds(
         params, flat = params.select_rows(rows), None if flat is None else flat.select_rows(rows)
     kept: Tensor | None = None
     if asked.drops:
-        keys = keys_of(noise.seeds, step, rows) if "xtc" in params.active else None
+        keys = noise.keys(step, rows) if "xtc" in params.active else None
         kept = filtered(logits, params, xtc_chance(params, keys, rows, plan.batch_size, plan.device, None))
         kept = steps.apply(kept, rows) if steps else kept
     return draw_seeded(logits, top, kept, noise.of(step, rows), None if steps else divisor(params), flat)
