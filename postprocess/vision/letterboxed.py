@@ -15,7 +15,8 @@ from ..transfers import received, sent
 from .boxes import Sizes
 from .instances import inner_shares, painted_over
 from .panoptic import _check
-from .segments import QuerySegments, Segmentations, larger_ratio, no_segments, segmentations
+from .segments import QuerySegments, Segmentations, larger_ratio, no_segments
+from .slots import Slots, painted
 from .upsampling import resize, resize_chosen
 
 
@@ -43,13 +44,12 @@ def letterboxed_panoptic_maps(
     """
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
-    (keep,) = received((labels != class_logits.shape[-1] - 1) & (scores > threshold))
-    found = []
-    for image, kept in enumerate(keep):
-        query = kept.nonzero()[:, 0]
-        if not len(query):
-            found.append(no_segments(torch.full(pairs[image], -1.0, device="cpu"), scores, fused=False))
-            continue
+    keep = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
+
+    def none_kept(image: int) -> QuerySegments:
+        return no_segments(torch.full(pairs[image], -1.0, device="cpu"), scores, fused=False)
+
+    def paint(image: int, query: Tensor, slots: Slots | None) -> QuerySegments:
         probs = _full_logits(mask_logits, image, query, square, shown[image], pairs[image]).sigmoid()
         query = sent(query, probs.device)
         score, label = scores[image].index_select(0, query), labels[image].index_select(0, query)
@@ -58,10 +58,11 @@ def letterboxed_panoptic_maps(
         own = reach.gather(0, winners[None])[0]  # whether the winner itself reaches it
         areas, held = _counts(winners, own, len(query))
         passed = (held > 0) & larger_ratio(areas, reach.sum(dim=(1, 2)), overlap_threshold)
-        ids, listed = _numbered(label, passed, fuse)
-        painted = torch.where(own, ids.index_select(0, winners.flatten()).view(winners.shape), -1)
-        found.append(QuerySegments(painted, listed, ids, label, score, query))
-    return segmentations(found)
+        ids, listed = _numbered(label, passed if slots is None else passed & slots.filled, fuse)
+        painting = torch.where(own, ids.index_select(0, winners.flatten()).view(winners.shape), -1)
+        return QuerySegments(painting, listed, ids, label, score, query)
+
+    return painted(keep, paint, none_kept, [*pairs, square])
 
 
 def _counts(winners: Tensor, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -90,22 +91,21 @@ def letterboxed_instance_maps(
     pairs = _sizes_of(class_logits, mask_logits, shown, sizes)
     scores, labels = class_logits.softmax(dim=-1)[..., :-1].max(dim=-1)
     # A mean of probabilities is at most 1, and a rounding step above: what is below cannot pass.
-    (possible,) = received(scores * (1 + 1e-5) >= threshold)
-    found = []
-    for image, kept in enumerate(possible):
-        query = kept.nonzero()[:, 0]
-        if not len(query):
-            empty = torch.full(pairs[image], -1.0, device=mask_logits.device)
-            found.append(no_segments(empty, scores, fused=False))
-            continue
+    possible = scores * (1 + 1e-5) >= threshold
+
+    def none_kept(image: int) -> QuerySegments:
+        return no_segments(torch.full(pairs[image], -1.0, device=mask_logits.device), scores, fused=False)
+
+    def paint(image: int, query: Tensor, slots: Slots | None) -> QuerySegments:
         logits = _full_logits(mask_logits, image, query, square, shown[image], pairs[image])
         masks, query = logits > 0, sent(query, logits.device)
         score = scores[image].index_select(0, query) * inner_shares(logits)
         passed = masks.flatten(1).any(dim=1) & (score >= threshold)
+        passed = passed if slots is None else passed & slots.filled
         label = labels[image].index_select(0, query)
-        painted = painted_over(masks, passed).float()
-        found.append(QuerySegments(painted, passed, passed.cumsum(0) - 1, label, score, query))
-    return segmentations(found)
+        return QuerySegments(painted_over(masks, passed).float(), passed, passed.cumsum(0) - 1, label, score, query)
+
+    return painted(possible, paint, none_kept, [*pairs, square])
 
 
 def _sizes_of(
@@ -127,10 +127,11 @@ def _full_logits(
 ) -> Tensor:
     """The mask logits of some queries at the size of the picture, as the resizes of all queries give them.
 
-    query: [K] int64, on the host.
+    query: [K] int64, on the host or where the masks are.
     """
     if mask_logits.device.type != "cpu":
-        return resize(resize_chosen(mask_logits[image], query.tolist(), square)[:, : shown[0], : shown[1]], size)
+        masks = resize(mask_logits[image].index_select(0, sent(query, mask_logits.device)), square)
+        return resize(masks[:, : shown[0], : shown[1]], size)
     if not mask_logits.is_contiguous():
         mask_logits = F.interpolate(mask_logits, size=square, mode="bilinear", align_corners=False)
         return resize(mask_logits[image][:, : shown[0], : shown[1]], size)[query]

@@ -20,9 +20,10 @@ from torch import Tensor
 from ..transfers import received, sent
 from .boxes import Sizes, size_pairs
 from .level_sets import count_above
-from .segments import QuerySegments, Segmentations, Shown, larger_ratio, no_segments, numbered, segmentations
+from .segments import QuerySegments, Segmentations, larger_ratio, no_segments, numbered, segmentations
 from .semantic import class_map, first_largest
-from .tiled_panoptic import in_tiles, tiled_queries, tiled_segments
+from .slots import Slots, painted
+from .tiled_panoptic import in_tiles, tiled_queries
 from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
 
 
@@ -59,43 +60,30 @@ def panoptic_maps(
     class_logits, mask_logits = class_logits.detach(), mask_logits.detach()
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
     chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
+    thresholds = {"mask_threshold": mask_threshold, "overlap_threshold": overlap_threshold}
+
+    def none_kept(image: int) -> QuerySegments:
+        return no_segments(_no_map((pairs[image] if pairs else None) or mask_size, mask_logits, compat), scores)
+
     if pairs is not None and in_tiles(class_logits, mask_logits, pairs, antialias):
-        found = tiled_queries(
-            mask_logits,
-            scores,
-            labels,
-            chosen,
-            pairs,
-            mask_threshold=mask_threshold,
-            overlap_threshold=overlap_threshold,
-            fuse=fuse,
-            mask_size=mask_size,
-            compat=compat,
-        )
-        return Shown(found, tiled_segments)
-    (keep,) = received(chosen)
-    found = []
-    for image, kept in enumerate(keep):
-        queries = kept.nonzero()[:, 0]
-        size = None if pairs is None else pairs[image]
-        if not len(queries):
-            found.append(no_segments(_no_map(size or mask_size, mask_logits, compat), scores))
-            continue
-        there = sent(queries, mask_logits.device)
+        planes, how = (mask_logits, scores, labels, chosen), {"mask_size": mask_size, "compat": compat}
+        return segmentations(tiled_queries(*planes, pairs, fuse=fuse, none_kept=none_kept, **how, **thresholds))
+
+    def paint(image: int, queries: Tensor, slots: Slots | None) -> QuerySegments:
         probs = kept_probabilities(mask_logits, image, queries, mask_size)
-        found.append(
-            KeptMasks(probs, scores[image].index_select(0, there)).segments(
-                labels[image].index_select(0, there),
-                there,
-                size=size,
-                mask_threshold=mask_threshold,
-                overlap_threshold=overlap_threshold,
-                fuse=fuse,
-                antialias=antialias,
-                compat=compat,
-            )
+        there = sent(queries, probs.device)
+        return KeptMasks(probs, scores[image].index_select(0, there)).segments(
+            labels[image].index_select(0, there),
+            there,
+            size=None if pairs is None else pairs[image],
+            fuse=fuse,
+            antialias=antialias,
+            compat=compat,
+            slots=slots,
+            **thresholds,
         )
-    return segmentations(found)
+
+    return painted(chosen, paint, none_kept, [*(pairs or ()), mask_size or _size_of(mask_logits)])
 
 
 def pair_maps(
@@ -119,29 +107,30 @@ def pair_maps(
     pairs = _check(class_logits, mask_logits, sizes)
     class_logits, mask_logits = class_logits.detach(), mask_logits.detach()
     classes = class_logits.shape[2] - 1
-    found = []
-    for image, (scores, pair) in enumerate(best_pairs(class_logits)):
-        if threshold is not None:
-            kept = scores > threshold
-            scores, pair = scores[kept], pair[kept]
-        size = None if pairs is None else pairs[image]
-        if not len(pair):
-            found.append(no_segments(_no_map(size, mask_logits, compat), scores.to(mask_logits.device)))
-            continue
-        query = sent(torch.div(pair, classes, rounding_mode="floor"), mask_logits.device)
+    best = best_pairs_there(class_logits)
+    scores, pair = (torch.stack(column) for column in zip(*best, strict=True)) if best else (class_logits[:, :, 0],) * 2
+    keep = torch.ones_like(scores, dtype=torch.bool) if threshold is None else scores > threshold
+
+    def none_kept(image: int) -> QuerySegments:
+        return no_segments(_no_map(pairs[image] if pairs else None, mask_logits, compat), scores)
+
+    def paint(image: int, places: Tensor, slots: Slots | None) -> QuerySegments:
+        there = sent(places, scores.device)
+        own = pair[image].index_select(0, there)
+        query = torch.div(own, classes, rounding_mode="floor")
         masks = mask_logits[image].index_select(0, query)
-        found.append(
-            KeptMasks(masks if compat else masks.sigmoid(), sent(scores, masks.device)).segments(
-                sent(pair % classes, masks.device),
-                query,
-                size=size,
-                mask_threshold=mask_threshold,
-                overlap_threshold=overlap_threshold,
-                antialias=antialias,
-                compat=compat,
-            )
+        return KeptMasks(masks if compat else masks.sigmoid(), scores[image].index_select(0, there)).segments(
+            own % classes,
+            query,
+            size=None if pairs is None else pairs[image],
+            mask_threshold=mask_threshold,
+            overlap_threshold=overlap_threshold,
+            antialias=antialias,
+            compat=compat,
+            slots=slots,
         )
-    return segmentations(found)
+
+    return painted(keep, paint, none_kept, [*(pairs or ()), _size_of(mask_logits)])
 
 
 def best_pairs(class_logits: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -167,6 +156,10 @@ def _check(class_logits: Tensor, mask_logits: Tensor, sizes: Sizes | None) -> li
         wanted = f"[{class_logits.shape[0]}, {class_logits.shape[1]}, h, w]"
         raise ValueError(f"mask_logits must be {wanted}; got shape {list(mask_logits.shape)}")
     return size_pairs(sizes, class_logits.shape[0])
+
+
+def _size_of(mask_logits: Tensor) -> tuple[int, int]:
+    return mask_logits.shape[2], mask_logits.shape[3]
 
 
 def _no_map(size: Sequence[int] | None, mask_logits: Tensor, compat: bool) -> Tensor:
@@ -197,16 +190,21 @@ class KeptMasks:
         fuse: Collection[int] = (),
         antialias: bool = False,
         compat: bool = True,
+        slots: Slots | None = None,
     ) -> QuerySegments:
-        """What the kept queries become. labels, queries: [K] int64."""
+        """What the kept queries become. labels, queries: [K] int64. slots: which of them are kept; None: all."""
         masks = self
         if antialias and size is not None:
             masks, size = self._smoothed(size), None
         winners, areas, covers = masks.areas(size, mask_threshold)
         passed = (areas > 0) & (covers > 0) & larger_ratio(areas, covers, overlap_threshold)
+        if slots is not None:
+            passed = passed & slots.filled
         ids, fused = numbered(labels, passed, fuse, compat)
-        painted = ids.to(torch.int32).index_select(0, winners.flatten()).view(winners.shape)
-        return QuerySegments(painted, passed, ids, labels, self.scores, queries, fused)
+        shown = ids.to(torch.int32).index_select(0, winners.flatten()).view(winners.shape)
+        if slots is not None and compat:
+            shown = torch.where(slots.kept > 0, shown, -1)
+        return QuerySegments(shown, passed, ids, labels, self.scores, queries, fused)
 
     def _smoothed(self, size: tuple[int, int]) -> KeptMasks:
         if size == (self.probs.shape[1], self.probs.shape[2]):
@@ -265,17 +263,17 @@ def _weighted(probs: Tensor, scores: Tensor) -> Tensor:
 def kept_probabilities(mask_logits: Tensor, image: int, queries: Tensor, mask_size: tuple[int, int] | None) -> Tensor:
     """Mask probabilities [K, h, w] of some queries, as the sigmoid of all queries of the batch gives them.
 
-    queries: [K] int64, on the host.
+    queries: [K] int64, on the host or where the masks are.
     """
-    device = mask_logits.device
-    if device.type == "cpu" and not mask_logits.is_contiguous():
+    if mask_logits.device.type != "cpu":
+        masks = mask_logits[image].index_select(0, sent(queries, mask_logits.device))
+        return (masks if mask_size is None else resize(masks, mask_size)).sigmoid()
+    if not mask_logits.is_contiguous():
         return _whole_probabilities(mask_logits, mask_size)[image, queries]
     if mask_size is not None:
         masks = resize_chosen(mask_logits[image], queries.tolist(), mask_size)
     else:
-        masks = mask_logits[image].index_select(0, sent(queries, device))
-    if device.type != "cpu":
-        return masks.sigmoid()
+        masks = mask_logits[image].index_select(0, queries)
     # Of a call on the CPU the last values, up to 31, are computed one by one, with other last bits than in a vector.
     short = -masks.numel() % 32
     padded = F.pad(masks.flatten(), (0, short)) if short else masks.flatten()

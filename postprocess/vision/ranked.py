@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..transfers import received, sent
+from ..transfers import sent
 from .boxes import Sizes, size_pairs
-from .segments import QuerySegments, Segmentations, segmentations
+from .segments import QuerySegments, Segmentations
+from .slots import Slots, painted
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
 
 
@@ -41,19 +42,23 @@ def ranked_maps(
     pairs = size_pairs(sizes, logits.shape[0])
     classes = logits.shape[2]
     count = min(logits.shape[1] if top_k is None else top_k, logits.shape[1] * classes)
-    scores, places = received(*logits.sigmoid().flatten(1).topk(count, dim=1))
-    found = []
-    for image, kept in enumerate(scores > threshold):
-        place, score = places[image][kept], scores[image][kept]
-        query = torch.div(place, classes, rounding_mode="floor")
+    scores, pair = logits.sigmoid().flatten(1).topk(count, dim=1)
+
+    def paint(image: int, places: Tensor, slots: Slots | None) -> QuerySegments:
+        there = sent(places, scores.device)
+        own, score = pair[image].index_select(0, there), scores[image].index_select(0, there)
+        query = torch.div(own, classes, rounding_mode="floor")
         size = (mask_logits.shape[2], mask_logits.shape[3]) if pairs is None else pairs[image]
-        taken = _taken(mask_logits[image], query, size, mask_threshold)
-        label, score, query = (sent(each, taken.device) for each in (place % classes, score, query))
+        taken = _taken(mask_logits[image], query, size, mask_threshold, None if slots is None else slots.filled)
         shown = _any_pixel(taken, len(query))
         ids = torch.where(shown, shown.cumsum(0), -1)
-        painted = F.pad(ids.to(torch.int32), (1, 0), value=-1).index_select(0, taken.flatten() + 1).view(taken.shape)
-        found.append(QuerySegments(painted, shown, ids, label, score, query))
-    return segmentations(found)
+        painting = F.pad(ids.to(torch.int32), (1, 0), value=-1).index_select(0, taken.flatten() + 1).view(taken.shape)
+        return QuerySegments(painting, shown, ids, own % classes, score, query)
+
+    def none_kept(image: int) -> QuerySegments:
+        return paint(image, torch.zeros(0, dtype=torch.int64, device="cpu"), None)
+
+    return painted(scores > threshold, paint, none_kept, pairs or [(mask_logits.shape[2], mask_logits.shape[3])])
 
 
 def _any_pixel(taken: Tensor, count: int) -> Tensor:
@@ -65,23 +70,45 @@ def _any_pixel(taken: Tensor, count: int) -> Tensor:
     return held.index_fill_(0, taken.flatten() + 1, True)[1:]
 
 
-def _taken(mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_threshold: float) -> Tensor:
-    """[H, W] int64: the first entry of ``query`` ([N], on the host) whose mask covers the pixel, -1 for none."""
-    device = mask_logits.device
-    taken = torch.full(size, -1, dtype=torch.int64, device=device)
+def _taken(
+    mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_threshold: float, filled: Tensor | None
+) -> Tensor:
+    """[H, W] int64: the first entry of ``query`` [N] whose mask covers the pixel, -1 for none.
+
+    filled: [N] bool, the entries that count, on a device; None: all of them.
+    """
+    if mask_logits.device.type == "cpu":
+        return _taken_on_host(mask_logits, query, size, mask_threshold)
+    taken = torch.full(size, -1, dtype=torch.int64, device=mask_logits.device)
+    step = max(1, DEVICE_CHUNK_BYTES // max(4 * size[0] * size[1], 1))
+    for first in range(0, len(query), step):
+        covered = _covered(mask_logits, query[first : first + step], size, mask_threshold)
+        if filled is not None:
+            covered = covered & filled[first : first + step, None, None]
+        best = covered.to(torch.uint8).argmax(dim=0)
+        taken = torch.where((taken < 0) & covered.any(dim=0), best + first, taken)
+    return taken
+
+
+def _taken_on_host(mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_threshold: float) -> Tensor:
+    """The same of each query once, until every pixel is taken."""
+    taken = torch.full(size, -1, dtype=torch.int64, device="cpu")
     rank = {number: place for place, number in reversed([*enumerate(query.tolist())])}
     distinct = sorted(rank, key=lambda number: rank[number])
-    budget = CHUNK_BYTES if device.type == "cpu" else DEVICE_CHUNK_BYTES
-    step = max(1, budget // (4 * size[0] * size[1]))
+    step = max(1, CHUNK_BYTES // max(4 * size[0] * size[1], 1))
     for first in range(0, len(distinct), step):
         chosen = distinct[first : first + step]
-        # A batch of single planes, as there: then no plane's last bits depend on the others.
-        planes = mask_logits.index_select(0, sent(torch.tensor(chosen, device="cpu"), device))[:, None].float()
-        covered = F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[:, 0] > mask_threshold
+        covered = _covered(mask_logits, torch.tensor(chosen, device="cpu"), size, mask_threshold)
         best = covered.to(torch.uint8).argmax(dim=0)
         free = (taken < 0) & covered.any(dim=0)
-        ranks = sent(torch.tensor([rank[number] for number in chosen], device="cpu"), device)
-        taken = torch.where(free, ranks[best], taken)
-        if device.type == "cpu" and bool((taken >= 0).all()):  # what asking saves there is less than the wait
+        taken = torch.where(free, torch.tensor([rank[number] for number in chosen], device="cpu")[best], taken)
+        if bool((taken >= 0).all()):
             break
     return taken
+
+
+def _covered(mask_logits: Tensor, query: Tensor, size: tuple[int, int], mask_threshold: float) -> Tensor:
+    """[N, H, W] bool: where the masks of ``query`` [N], upsampled, are above the threshold."""
+    # A batch of single planes, as there: then no plane's last bits depend on the others.
+    planes = mask_logits.index_select(0, query)[:, None].float()
+    return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[:, 0] > mask_threshold

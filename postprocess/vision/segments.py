@@ -74,7 +74,10 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class QuerySegments:
-    """What each of the K kept queries of an image becomes: a segment, or nothing where it is not ``shown``."""
+    """What each of the K kept queries of an image becomes: a segment, or nothing where it is not ``shown``.
+
+    otherwise: gives what the image is instead where no query was kept, or more than K, of that number.
+    """
 
     map: Tensor  # [H, W]; a segment's pixels hold its id
     shown: Tensor  # [K] bool
@@ -83,11 +86,16 @@ class QuerySegments:
     scores: Tensor  # [K] float
     queries: Tensor  # [K] int64
     fused: Tensor | None = None  # [K] bool
+    kept: Tensor | None = None  # [] int64, how many queries were kept, where that was not asked before
+    otherwise: Callable[[int], QuerySegments] | None = None
 
-    def tensors(self) -> list[Tensor]:
-        """The fields, in the order in which the class takes them."""
-        columns = (self.map, self.shown, self.ids, self.labels, self.scores, self.queries, self.fused)
-        return [column for column in columns if column is not None]
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that hold tensors, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def settled(self, kept: int) -> QuerySegments:
+        """Itself, or what it is instead where ``kept`` queries were kept."""
+        return self.otherwise(kept) if self.otherwise is not None and not 0 < kept <= len(self.shown) else self
 
     def segments(self, chosen: Tensor) -> Segmentation:
         """The segments of some queries. chosen: their places, [S] int64."""
@@ -107,8 +115,19 @@ def segmentations(found: Sequence[QuerySegments]) -> Segmentations:
 
 
 def shown_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:
-    """The segments of every image; on a device it waits once for all."""
-    return [each.segments(chosen) for each, chosen in zip(found, shown_places(found), strict=True)]
+    """The segments of every image; on a device it waits once for all, unless an image has more kept than slots."""
+    counted = [each for each in found if each.kept is not None]
+    read = received(*(each.shown for each in found), *(each.kept for each in counted if each.kept is not None))
+    shown, counts = read[: len(found)], dict(zip(map(id, counted), read[len(found) :], strict=True))
+    settled = [each.settled(int(counts[id(each)])) if id(each) in counts else each for each in found]
+    others = [each.shown for each, before in zip(settled, found, strict=True) if each is not before and len(each.shown)]
+    others = received(*others) if others else []
+    places = []
+    for each, before, own in zip(settled, found, shown, strict=True):
+        if each is not before:
+            own = others.pop(0) if len(each.shown) else torch.zeros(0, dtype=torch.bool, device="cpu")
+        places.append(sent(own.nonzero()[:, 0], each.ids.device))
+    return [each.segments(chosen) for each, chosen in zip(settled, places, strict=True)]
 
 
 def shown_places(found: Sequence[QuerySegments]) -> list[Tensor]:

@@ -5,16 +5,16 @@ Every query stands among the results, those that are not kept as queries that sh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..transfers import received, sent
 from ..triton_kernels.panoptic import panoptic_tiles, tiles_run
 from .boxes import Sizes
-from .segments import QuerySegments, Segmentation, larger_ratio, no_segments, numbered
+from .segments import QuerySegments, larger_ratio, numbered
 from .upsampling import resize
 
 
@@ -37,11 +37,13 @@ def tiled_queries(
     fuse: Collection[int],
     mask_size: tuple[int, int] | None,
     compat: bool,
+    none_kept: Callable[[int], QuerySegments],
 ) -> list[QuerySegments]:
     """What `panoptic_maps` makes of logits [B, Q, h, w] of which the queries ``keep`` [B, Q] are kept.
 
     scores, labels: [B, Q], of each query's best class. The map of an image without a kept query is int32, of -1
-    (``compat``) or 0. With ``fuse`` it waits.
+    (``compat``) or 0; ``none_kept``, given its number, says what it is for who reads the segments. With ``fuse`` it
+    waits.
     """
     # The kept ones first, in their order: as many as the count says.
     order = (~keep).to(torch.uint8).argsort(dim=1, stable=True)
@@ -58,22 +60,11 @@ def tiled_queries(
         ids, fused = numbered(label, passed, fuse, compat)
         shades = F.pad(ids.to(torch.int32), (1, 0), value=-1 if compat else 0)
         painted = shades.index_select(0, tiles.winners.flatten()).view(size)
-        found.append(QuerySegments(painted, passed, ids, label, score, own, fused))
+        columns = (painted, passed, ids, label, score, own, fused)
+        # Every query has a slot: only where none is kept it is asked what the image is.
+        found.append(QuerySegments(*columns, kept=count[image], otherwise=partial(_of_none, none_kept, image)))
     return found
 
 
-def tiled_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:
-    """The segments of every image, waited for once; an image in which no query is kept has a map of floats, as there.
-
-    Such a map is -1 everywhere, and no other holds it.
-    """
-    corners = [each.map[:1, :1].flatten() for each in found]
-    read = received(*(each.shown for each in found), *corners)
-    segments = []
-    for each, shown, corner in zip(found, read[: len(found)], read[len(found) :], strict=True):
-        if not (corner < 0).any():
-            segments.append(each.segments(sent(shown.nonzero()[:, 0], each.ids.device)))
-            continue
-        none = no_segments(each.map.float().cpu(), each.scores)
-        segments.append(none.segments(none.ids))
-    return segments
+def _of_none(none_kept: Callable[[int], QuerySegments], image: int, kept: int) -> QuerySegments:
+    return none_kept(image)

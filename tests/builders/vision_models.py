@@ -306,12 +306,12 @@ def detr_segmentation():
     return _with(hf.DetrForSegmentation(config), hf.DetrImageProcessor(size=EDGES))
 
 
-def eomt():
+def eomt(edge=64):
     config = hf.EomtConfig(
         hidden_size=32,
         num_hidden_layers=4,
         num_attention_heads=2,
-        image_size=64,
+        image_size=edge,
         patch_size=16,
         num_blocks=2,
         num_queries=10,
@@ -319,7 +319,7 @@ def eomt():
         num_labels=5,
         mlp_ratio=2,
     )
-    processor = hf.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True)
+    processor = hf.EomtImageProcessor(size={"shortest_edge": edge, "longest_edge": edge}, do_pad=True)
     return _with(hf.EomtForUniversalSegmentation(config), processor)
 
 

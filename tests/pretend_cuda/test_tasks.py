@@ -137,20 +137,13 @@ def compare(
 
 # A batch waits once: its answers are read, when the next batch has been launched. These wait more often.
 MOST: dict[str, float] = {
-    # Which queries are kept is waited for, so that only these are resized; then their maps are read. Not so with
-    # triton's kernel: KERNELS.
-    "maskformer": 2,
-    "mask2former": 2,
-    "detr_segmentation": 2,
-    "eomt": 2,
-    "panoptic-segmentation": 2,
     # Each group of points is a call of the model: which of its masks are good, then these.
     "mask-generation": 2,
     # Beams wait once a step, of which these calls have five and six.
     "text2text-generation": 6,
     "automatic-speech-recognition speech2text": 7,
 }
-# What waits once where triton's kernels run.
+# Whose maps triton's kernel makes.
 KERNELS = ("maskformer", "mask2former", "detr_segmentation")
 # torch runs an LSTM on CUDA by one operation that has no form for the host.
 LSTM = ("parakeet, tdt", "parakeet, rnn-t")
@@ -184,13 +177,19 @@ def test_vision_tasks(task: str, name: str, tmp_path: Any) -> None:
         labels = options.pop("candidate_labels")
         items = [{"image": item, "candidate_labels": labels} for item in items]
     parts = dict(vision_models.parts(name))
+    if name == "eomt":
+        # Planes so large that torch's last bits on the host do not depend on how many others a call resizes: slots
+        # hold other planes than the stack, and the maps of a random model are full of near ties.
+        torch.manual_seed(0)
+        parts = vision_models.eomt(80)
+        parts["model"].eval()
+        items = [vision_models.picture(80, 96, seed) for seed in range(4)]
     compare(task, parts.pop("model"), parts, items, options, _equal_pictures, name)
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_segmentation_by_kernels(name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a batch, with the twin in the place of triton's kernel."""
-    monkeypatch.setitem(MOST, name, 1)
     asked = twins_for_kernels(monkeypatch)
     test_vision_tasks("image-segmentation", name, tmp_path)
     assert asked

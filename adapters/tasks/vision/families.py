@@ -179,11 +179,22 @@ def segment_objects(
 
 def _on_host(found: Sequence[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
     """The maps, int16, and the segments as transformers lists them."""
-    parts = [replace(each, map=each.map.short()).tensors() for each in found]
-    held = iter((yield [column for columns in parts for column in columns]))
-    read = [QuerySegments(*(next(held) for _ in columns)) for columns in parts]
-    records = [each.records() for each in segmentations(read)]
+    read = yield from _read(found)
+    counts = [0 if each.kept is None else int(each.kept) for each in read]
+    left = [place for place, each in enumerate(read) if counts[place] > len(each.shown)]
+    if left:  # more queries are kept than there were slots for
+        others = yield from _read([found[place].settled(counts[place]) for place in left])
+        for place, other in zip(left, others, strict=True):
+            read[place] = other
+    records = [each.records() for each in segmentations([replace(each, kept=None) for each in read])]
     return [(each["segmentation"], each["segments_info"]) for each in records]
+
+
+def _read(found: Sequence[QuerySegments]) -> Reads[list[QuerySegments]]:
+    """The same on the host, their maps as int16."""
+    parts = [replace(each, map=each.map.short(), otherwise=None).tensors() for each in found]
+    held = iter((yield [value for part in parts for value in part.values()]))
+    return [QuerySegments(**{name: next(held) for name in part}) for part in parts]
 
 
 def depth_of(processor: Any, outputs: Any, sizes: list[tuple[int, int]], *, compat: bool = True) -> list[Tensor]:
