@@ -6,8 +6,8 @@ take, never a stack of masks at the size of the image. No torchvision is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..transfers import received, sent
 from ..triton_kernels.mask_levels import levels_run, mask_levels
 from .nms import nms
-from .run_lengths import RunLengths, encode_beside, encode_masks, join_run_lengths
+from .run_lengths import MaskChanges, RunLengths, encode_masks, join_run_lengths
 from .upsampling import CHUNK_BYTES, DEVICE_CHUNK_BYTES
 
 EDGE = 20.0  # pixels from the edge of a crop at which an object counts as cut off
@@ -147,7 +147,7 @@ def generate_masks(
         mask_threshold=mask_threshold,
         stability_score_offset=stability_score_offset,
     )
-    return found.on(logits.device)
+    return on_host(found).on(logits.device)
 
 
 def masks_on_host(
@@ -162,22 +162,36 @@ def masks_on_host(
     stability_score_thresh: float,
     mask_threshold: float,
     stability_score_offset: float,
-) -> MaskCandidates:
+    room: int | None = None,
+) -> MaskCandidates | LaunchedMasks:
     """`generate_masks` with scores and boxes on the host, where run lengths are anyway.
 
-    On a device it waits twice: for which masks are good enough, and for these, once more where they come in parts.
+    On a device it waits for which masks are good enough, and makes those; where ``room`` says how many these may be, so
+    many are upscaled and nothing is waited for.
     """
     scores = iou_scores.reshape(-1).to(logits.device)
     if len(scores) != logits.shape[0] * logits.shape[1]:
         raise ValueError(
             f"iou_scores must be one of each of {logits.shape[0] * logits.shape[1]} masks; got {len(scores)}"
         )
-    index = _by_quality(scores, pred_iou_thresh)
     left, top, right, bottom = _corners_of(crop_box, image_size)
     size = (bottom - top, right - left)
-    parts = upscaled_masks(logits, size, pad_size=pad_size, input_size=input_size, index=index)
     options = (stability_score_thresh, mask_threshold, stability_score_offset)
-    return _candidates(parts, scores.index_select(0, index), image_size, crop_box, options)
+
+    def of(index: Tensor, count: Tensor | None = None) -> MaskCandidates | LaunchedMasks:
+        parts = upscaled_masks(logits, size, pad_size=pad_size, input_size=input_size, index=index)
+        own = scores.index_select(0, index)
+        if scores.device.type == "cpu":
+            return _candidates(parts, own, image_size, crop_box, options)
+        launched = _launched(parts, own, image_size, crop_box, options, count)
+        return launched if count is None else replace(launched, again=lambda: of(_by_quality(scores, pred_iou_thresh)))
+
+    if room is None or not len(scores) or scores.device.type == "cpu" or pred_iou_thresh <= 0.0:
+        return of(_by_quality(scores, pred_iou_thresh))
+    good = scores > pred_iou_thresh
+    # The good ones first; an entry of the room beyond their number is one of them again, and does not pass.
+    order, count = (~good).to(torch.uint8).argsort(stable=True)[:room], good.sum()
+    return of(torch.where(torch.arange(len(order), device=good.device) < count, order, order[:1]), count)
 
 
 def _by_quality(scores: Tensor, threshold: float) -> Tensor:
@@ -209,7 +223,7 @@ def _candidates(
     stability, the level of a mask, the offset at which its stability is judged.
     """
     if scores.device.type != "cpu":
-        return _device_candidates(parts, scores, image_size, crop_box, options)
+        return on_host(_launched(parts, scores, image_size, crop_box, options))
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
     runs, boxes, kept, stable, first = [], [], [], 0, 0
@@ -234,38 +248,79 @@ def _candidates(
     return MaskCandidates(join_run_lengths(runs, image_size), scores[torch.cat(kept)], torch.cat(boxes))
 
 
-def _device_candidates(
+@dataclass(frozen=True)
+class LaunchedMasks:
+    """Masks of a device, made there and not waited for. K of them were upscaled."""
+
+    parts: Sequence[tuple[MaskChanges, list[Tensor]]]  # with which are stable, which passed, their boxes and scores
+    image_size: tuple[int, int]
+    room: int  # K
+    dtype: torch.dtype  # of scores
+    count: Tensor | None = None  # [] int64, how many masks are good enough, where that was not asked before
+    again: Callable[[], MaskCandidates | LaunchedMasks] | None = None  # makes all of them, with a wait
+
+    def tensors(self) -> list[Tensor]:
+        """What is to be sent to the host."""
+        found = [] if self.count is None else [self.count]
+        return found + [each for changes, beside in self.parts for each in (*changes.tensors(), *beside)]
+
+    def held(self) -> int:
+        """The bytes of the device that they take until they are read."""
+        return sum(changes.differ.numel() for changes, _ in self.parts) + sum(each.nbytes for each in self.tensors())
+
+    def candidates(self, read: Sequence[Tensor]) -> tuple[MaskCandidates, int]:
+        """Scores and boxes on the host, from ``tensors`` there, and how many masks were good enough."""
+        values = iter(read)
+        count = self.room if self.count is None else int(next(values))
+        if count > self.room and self.again is not None:
+            return on_host(self.again()), count
+        runs, boxes, kept, stable = [], [], [], 0
+        for changes, beside in self.parts:
+            lengths = changes.runs([next(values) for _ in changes.tensors()])
+            good, passed, box, own = (next(values) for _ in beside)
+            chosen = passed.nonzero()[:, 0]
+            stable += int(good.sum())
+            runs.append(lengths.select(chosen.tolist()))
+            boxes.append(box[chosen])
+            kept.append(own[chosen])
+        if not stable:
+            empty = torch.zeros(0, dtype=self.dtype, device="cpu")
+            return MaskCandidates(join_run_lengths([], self.image_size), empty, torch.zeros(0, 4, device="cpu")), count
+        return MaskCandidates(join_run_lengths(runs, self.image_size), torch.cat(kept), torch.cat(boxes)), count
+
+
+def on_host(found: MaskCandidates | LaunchedMasks) -> MaskCandidates:
+    """The candidates, waited for once where they are on a device."""
+    return found.candidates(received(*found.tensors()))[0] if isinstance(found, LaunchedMasks) else found
+
+
+def _launched(
     parts: Iterator[Tensor],
     scores: Tensor,
     image_size: tuple[int, int],
     crop_box: Sequence[float] | Tensor | None,
     options: tuple[float, float, float],
-) -> MaskCandidates:
-    """The same on a device, which is waited for once a part: masks that do not pass are read as empty ones.
+    count: Tensor | None = None,
+) -> LaunchedMasks:
+    """`_candidates` on a device, begun. Masks that do not pass are read as empty ones.
 
-    Scores and boxes are left on the host.
+    count: [] int64, how many of the masks are good enough, those first; None: all.
     """
     least, level, offset = options
     corners = _corners_of(crop_box, image_size)
     shift = sent(torch.tensor([corners[0], corners[1]] * 2, device="cpu"), scores.device)
-    runs, boxes, kept, stable, first = [], [], [], 0, 0
+    filled = None if count is None else torch.arange(len(scores), device=scores.device) < count
+    begun, first = [], 0
     for part in parts:
-        own = scores[first : first + len(part)]
+        places = slice(first, first + len(part))
         first += len(part)
         found, stability, box = _levels(part, level, offset)
         good = stability > least if least > 0.0 else torch.ones_like(found[:, 0, 0])
+        good = good if filled is None else good & filled[places]
         passed = good & ~_near_crop_edge(box, corners, image_size)
         shown = _padded(found & passed[:, None, None], corners, image_size)
-        lengths, (good, passed, box, own) = encode_beside(shown, good, passed, box + shift, own)
-        chosen = passed.nonzero()[:, 0]
-        stable += int(good.sum())
-        runs.append(lengths.select(chosen.tolist()))
-        boxes.append(box[chosen])
-        kept.append(own[chosen])
-    if not stable:
-        empty = torch.zeros(0, dtype=scores.dtype, device="cpu")
-        return MaskCandidates(join_run_lengths([], image_size), empty, torch.zeros(0, 4, device="cpu"))
-    return MaskCandidates(join_run_lengths(runs, image_size), torch.cat(kept), torch.cat(boxes))
+        begun.append((MaskChanges.of(shown), [good, passed, box + shift, scores[places]]))
+    return LaunchedMasks(begun, image_size, len(scores), scores.dtype, count)
 
 
 def _levels(logits: Tensor, level: float, offset: float) -> tuple[Tensor, Tensor, Tensor]:

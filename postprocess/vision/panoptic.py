@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,14 +61,15 @@ def panoptic_maps(
     class_logits, mask_logits = class_logits.detach(), mask_logits.detach()
     scores, labels = class_logits.softmax(dim=-1).max(dim=-1)
     chosen = (labels != class_logits.shape[-1] - 1) & (scores > threshold)
-    thresholds = {"mask_threshold": mask_threshold, "overlap_threshold": overlap_threshold}
+    thresholds: dict[str, Any] = {"mask_threshold": mask_threshold, "overlap_threshold": overlap_threshold}
 
     def none_kept(image: int) -> QuerySegments:
         return no_segments(_no_map((pairs[image] if pairs else None) or mask_size, mask_logits, compat), scores)
 
     if pairs is not None and in_tiles(class_logits, mask_logits, pairs, antialias):
-        planes, how = (mask_logits, scores, labels, chosen), {"mask_size": mask_size, "compat": compat}
-        return segmentations(tiled_queries(*planes, pairs, fuse=fuse, none_kept=none_kept, **how, **thresholds))
+        how: dict[str, Any] = {"fuse": fuse, "mask_size": mask_size, "compat": compat, "none_kept": none_kept}
+        how.update(thresholds)
+        return segmentations(tiled_queries(mask_logits, scores, labels, chosen, pairs, **how))
 
     def paint(image: int, queries: Tensor, slots: Slots | None) -> QuerySegments:
         probs = kept_probabilities(mask_logits, image, queries, mask_size)

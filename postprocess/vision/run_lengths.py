@@ -98,7 +98,8 @@ def encode_masks(masks: Tensor) -> RunLengths:
     if height * width == 0:
         raise ValueError(f"masks must have at least one pixel; got shape {list(masks.shape)}")
     if there.device.type != "cpu":
-        return encode_beside(there.detach())[0]
+        changes = MaskChanges.of(there.detach())
+        return changes.runs(received(*changes.tensors()))
     pixels = there.detach().contiguous().numpy().view(np.uint8)
     first = pixels[:, 0, 0].astype(np.int64)
     differ = pixels[:, 1:] ^ pixels[:, :-1]
@@ -113,29 +114,42 @@ def encode_masks(masks: Tensor) -> RunLengths:
     return _from_changes(keys, first, count, (height, width))
 
 
-def encode_beside(there: Tensor, *beside: Tensor) -> tuple[RunLengths, list[Tensor]]:
-    """The run lengths of masks [K, H, W] bool of a device, and what else of it the host is to have in the same wait."""
-    flat = there.transpose(1, 2).flatten(1)
-    differ = torch.cat((flat[:, :1], flat[:, 1:] ^ flat[:, :-1]), dim=1)  # a mask begins behind background
-    keys, found = _places(differ.flatten(), CHANGES_A_COLUMN * there.shape[0] * there.shape[2], beside)
-    owner, place = np.divmod(keys, flat.shape[1])
-    first = np.zeros(len(flat), dtype=np.int64)
-    first[owner[place == 0]] = 1
-    return _from_changes(keys[place > 0], first, len(there), (there.shape[1], there.shape[2])), found
+@dataclass(frozen=True)
+class MaskChanges:
+    """Where K masks of a device change, found there; what the host needs of it to write their run lengths."""
 
+    differ: Tensor  # [K, W * H] bool: where a mask changes, column after column
+    size: tuple[int, int]
+    room: int  # how many changes are sent
+    places: Tensor | None  # [room] int64; None where torch has no operation for that: before 2.6
 
-def _places(differ: Tensor, guess: int, beside: Sequence[Tensor]) -> tuple[Counts, list[Tensor]]:
-    """Where a long [N] bool of a device is True, ascending, on the host, with the tensors ``beside``: one wait, or more
-    where there are more places than ``guess``."""
-    size = min(guess, len(differ))
-    try:
-        found, count, *others = received(torch.nonzero_static(differ, size=size)[:, 0], differ.sum(), *beside)
-    except NotImplementedError:  # torch before 2.6 has it on the CPU alone
-        found, count, *others = torch.zeros(0, device="cpu"), torch.tensor(size + 1, device="cpu"), *received(*beside)
-    if int(count) > size:
-        (found,) = received(differ.nonzero()[:, 0])
-    places: Counts = found.numpy()[: int(count)]
-    return places, others
+    @classmethod
+    def of(cls, there: Tensor) -> MaskChanges:
+        """Of masks [K, H, W] bool."""
+        flat = there.transpose(1, 2).flatten(1)
+        differ = torch.cat((flat[:, :1], flat[:, 1:] ^ flat[:, :-1]), dim=1)  # a mask begins behind background
+        room = min(CHANGES_A_COLUMN * there.shape[0] * there.shape[2], differ.numel())
+        try:
+            places = torch.nonzero_static(differ.flatten(), size=room)[:, 0]
+        except NotImplementedError:
+            places = None
+        return cls(differ, (there.shape[1], there.shape[2]), room, places)
+
+    def tensors(self) -> list[Tensor]:
+        """What is to be sent to the host."""
+        return [] if self.places is None else [self.places, self.differ.sum()]
+
+    def runs(self, read: Sequence[Tensor]) -> RunLengths:
+        """The run lengths, from ``tensors`` on the host. Waits where masks change more often than there is room for."""
+        places, count = (read[0], int(read[1])) if self.places is not None else (None, 0)
+        if places is None or count > self.room:
+            (places,) = received(self.differ.flatten().nonzero()[:, 0])
+            count = len(places)
+        keys: Counts = places.numpy()[:count]
+        owner, place = np.divmod(keys, self.differ.shape[1])
+        first = np.zeros(len(self.differ), dtype=np.int64)
+        first[owner[place == 0]] = 1
+        return _from_changes(keys[place > 0], first, len(self.differ), self.size)
 
 
 def _from_changes(keys: Counts, first: Counts, count: int, size: tuple[int, int]) -> RunLengths:

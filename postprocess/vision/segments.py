@@ -116,17 +116,14 @@ def segmentations(found: Sequence[QuerySegments]) -> Segmentations:
 
 def shown_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:
     """The segments of every image; on a device it waits once for all, unless an image has more kept than slots."""
-    counted = [each for each in found if each.kept is not None]
-    read = received(*(each.shown for each in found), *(each.kept for each in counted if each.kept is not None))
-    shown, counts = read[: len(found)], dict(zip(map(id, counted), read[len(found) :], strict=True))
-    settled = [each.settled(int(counts[id(each)])) if id(each) in counts else each for each in found]
-    others = [each.shown for each, before in zip(settled, found, strict=True) if each is not before and len(each.shown)]
-    others = received(*others) if others else []
-    places = []
-    for each, before, own in zip(settled, found, shown, strict=True):
-        if each is not before:
-            own = others.pop(0) if len(each.shown) else torch.zeros(0, dtype=torch.bool, device="cpu")
-        places.append(sent(own.nonzero()[:, 0], each.ids.device))
+    none = torch.zeros((), dtype=torch.int64, device="cpu")
+    read = received(*(each.shown for each in found), *(none if each.kept is None else each.kept for each in found))
+    shown, counts = read[: len(found)], read[len(found) :]
+    settled = [each if each.kept is None else each.settled(int(kept)) for each, kept in zip(found, counts, strict=True)]
+    again = [place for place, (each, before) in enumerate(zip(settled, found, strict=True)) if each is not before]
+    for place, own in zip(again, received(*(settled[place].shown for place in again)), strict=True):
+        shown[place] = own
+    places = [sent(own.nonzero()[:, 0], each.ids.device) for each, own in zip(settled, shown, strict=True)]
     return [each.segments(chosen) for each, chosen in zip(settled, places, strict=True)]
 
 
@@ -139,7 +136,8 @@ def shown_places(found: Sequence[QuerySegments]) -> list[Tensor]:
 def no_segments(empty: Tensor, scores: Tensor, *, fused: bool = True) -> QuerySegments:
     """An image in which no query is kept. scores: any, for the type and the device."""
     none = torch.zeros(0, dtype=torch.int64, device=scores.device)
-    return QuerySegments(empty, none.bool(), none, none, scores.new_zeros(0), none, none.bool() if fused else None)
+    shown = torch.zeros(0, dtype=torch.bool, device="cpu")  # nothing of it is waited for
+    return QuerySegments(empty, shown, none, none, scores.new_zeros(0), none, none.bool() if fused else None)
 
 
 def larger_ratio(count: Tensor, whole: Tensor, least: float) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 
 from afterlogits.postprocess import vision
 from afterlogits.postprocess.audio.ctc import CtcTranscripts, collapse_ctc, ctc_alphabet, frame_ids
+from afterlogits.postprocess.transfers import received
 from afterlogits.postprocess.triton_kernels.panoptic import PanopticTiles, panoptic_twin
 from afterlogits.postprocess.vision import run_lengths, slots, tiled_panoptic
+from afterlogits.postprocess.vision.mask_generation import masks_on_host
 from afterlogits.postprocess.vision.nms import nms, soft_nms
 from afterlogits.postprocess.vision.upsampling import resize
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
@@ -150,6 +152,32 @@ def test_more_kept_than_slots(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
             waits = counts.waits.total() + counts.late
         torch.testing.assert_close(to_host(found), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
         assert 2 <= waits <= 4
+
+
+def test_good_masks_have_room() -> None:
+    """Room for too few masks of "segment everything" is another wait, room for more is none: the CPU's candidates."""
+    logits, scores = _smooth(3, 3, 20, 24), torch.linspace(0.5, 1.0, 9).view(3, 3)[:, [1, 2, 0]]
+    options = {
+        "image_size": (100, 90),
+        "crop_box": None,
+        "pad_size": None,
+        "input_size": None,
+        "pred_iou_thresh": 0.7,
+        "stability_score_thresh": 0.5,
+        "mask_threshold": 0.0,
+        "stability_score_offset": 1.0,
+    }
+    expected = masks_on_host(logits, scores, **options)
+    assert len(expected.scores) > 2
+    for room, most in ((None, 2), (2, 3), (6, 1), (9, 1)):
+        with pretend_cuda() as counts:
+            given = on_device(logits), on_device(scores)
+            counts.reset()
+            launched = masks_on_host(*given, **options, room=room)
+            found, good = launched.candidates(received(*launched.tensors()))
+            assert counts.waits.total() + counts.late <= most, {**counts.where, **counts.late_where}
+        assert good == 5 and found.runs.lists() == expected.runs.lists()
+        assert torch.equal(found.scores, expected.scores) and torch.equal(found.boxes, expected.boxes)
 
 
 def twins_for_kernels(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -137,8 +137,6 @@ def compare(
 
 # A batch waits once: its answers are read, when the next batch has been launched. These wait more often.
 MOST: dict[str, float] = {
-    # Each group of points is a call of the model: which of its masks are good, then these.
-    "mask-generation": 2,
     # Beams wait once a step, of which these calls have five and six.
     "text2text-generation": 6,
     "automatic-speech-recognition speech2text": 7,

@@ -194,7 +194,8 @@ def _read(found: Sequence[QuerySegments]) -> Reads[list[QuerySegments]]:
     """The same on the host, their maps as int16."""
     parts = [replace(each, map=each.map.short(), otherwise=None).tensors() for each in found]
     held = iter((yield [value for part in parts for value in part.values()]))
-    return [QuerySegments(**{name: next(held) for name in part}) for part in parts]
+    read: list[dict[str, Any]] = [{name: next(held) for name in part} for part in parts]
+    return [QuerySegments(**own) for own in read]
 
 
 def depth_of(processor: Any, outputs: Any, sizes: list[tuple[int, int]], *, compat: bool = True) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """Masks of everything in pictures, as the mask-generation pipeline of transformers 5.23, without torchvision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,25 @@ from torch import Tensor
 from ....postprocess.transfers import sent
 from ....postprocess.vision.connected import clean_masks
 from ....postprocess.vision.crops import plan_crops
-from ....postprocess.vision.mask_generation import MaskCandidates, mask_boxes, masks_on_host, merge_candidates
+from ....postprocess.vision.mask_generation import (
+    LaunchedMasks,
+    MaskCandidates,
+    mask_boxes,
+    masks_on_host,
+    merge_candidates,
+)
 from ....postprocess.vision.run_lengths import encode_masks
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.loaded import Loaded
 from ...running.options import require_count
+from ...running.reading import Reading, Reads
 from ...running.task import Prepared
 from .families import on_torchvision
 from .images import ImageOptions, Picture, encode_images, image_row, picture_task, read_images, read_one
 from .results import Masks, of_source
+
+HELD = 1 << 28  # bytes of a device that masks may take which have not been read
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,38 @@ def _side(size: Any, name: str) -> Any:
     return size.get(name) if hasattr(size, "get") else getattr(size, name, None)
 
 
-def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> list[list[MaskCandidates]]:
-    """Per crop the masks that its points give and that are good enough, a set for each group of points."""
+def forward(loaded: Loaded, batch: Batch, options: MaskGenerationOptions) -> Reading:
+    """Per crop the masks that its points give and that are good enough, a set for each group of points.
+
+    On a device groups are read together, as many as there is memory for.
+    """
     with loaded.in_pass(len(batch.rows)):
         embeddings = loaded.model.get_image_embeddings(batch.inputs["pixel_values"])
-    return [_crop_masks(loaded, row, _of_crop(embeddings, number), options) for number, row in enumerate(batch.rows)]
+    found: list[list[MaskCandidates]] = [[] for _ in batch.rows]
+    ahead: list[tuple[int, LaunchedMasks]] = []
+    for number, row in enumerate(batch.rows):
+        for masks in _crop_masks(loaded, row, _of_crop(embeddings, number), options):
+            if isinstance(masks, MaskCandidates):
+                found[number].append(masks)
+                continue
+            ahead.append((number, masks))
+            if sum(each.held() for _, each in ahead) > HELD:  # the last one may still be at work
+                yield from _settled(loaded, ahead[:-1], found)
+                ahead = ahead[-1:]
+    if ahead:
+        yield from _settled(loaded, ahead, found)
+    return found
+
+
+def _settled(
+    loaded: Loaded, launched: Sequence[tuple[int, LaunchedMasks]], found: list[list[MaskCandidates]]
+) -> Reads[None]:
+    """Read groups together, each into the list of its crop."""
+    values = iter((yield [each for _, masks in launched for each in masks.tensors()]))
+    for number, masks in launched:
+        read = [next(values) for _ in masks.tensors()]
+        candidates, loaded.findings["good_masks"] = masks.candidates(read)
+        found[number].append(candidates)
 
 
 def _of_crop(embeddings: Any, number: int) -> Any:
@@ -92,7 +128,9 @@ def _of_crop(embeddings: Any, number: int) -> Any:
     return type(embeddings)(_of_crop(each, number) for each in embeddings)
 
 
-def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerationOptions) -> list[MaskCandidates]:
+def _crop_masks(
+    loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerationOptions
+) -> Iterator[MaskCandidates | LaunchedMasks]:
     """The masks of one crop, some points at a time: no more masks are held than of those."""
     # SAM-HQ's encoder gives its early layers as well, which its decoder takes by another name.
     images = (
@@ -103,26 +141,32 @@ def _crop_masks(loaded: Loaded, row: Row, embeddings: Any, options: MaskGenerati
     points = sent(row.facts["points"], loaded.device)
     step = options.points_per_batch or len(points)
     pad = getattr(loaded.image_processor, "pad_size", None) if row.facts["seen"] is not None else None
-    found = []
     for first in range(0, len(points), step):
         asked = points[None, first : first + step, None]
         labels = torch.ones(asked.shape[:3], dtype=torch.long, device=loaded.device)
         outputs = loaded.run(input_points=asked, input_labels=labels, **images)
-        found.append(
-            masks_on_host(
-                outputs["pred_masks"][0],
-                outputs["iou_scores"][0],
-                image_size=row.facts["size"],
-                crop_box=row.facts["crop"],
-                pad_size=None if pad is None else (_side(pad, "height"), _side(pad, "width")),
-                input_size=None if row.facts["seen"] is None else tuple(row.facts["seen"]),
-                pred_iou_thresh=options.pred_iou_thresh,
-                stability_score_thresh=options.stability_score_thresh,
-                mask_threshold=options.mask_threshold,
-                stability_score_offset=options.stability_score_offset,
-            )
+        yield masks_on_host(
+            outputs["pred_masks"][0],
+            outputs["iou_scores"][0],
+            image_size=row.facts["size"],
+            crop_box=row.facts["crop"],
+            pad_size=None if pad is None else (_side(pad, "height"), _side(pad, "width")),
+            input_size=None if row.facts["seen"] is None else tuple(row.facts["seen"]),
+            pred_iou_thresh=options.pred_iou_thresh,
+            stability_score_thresh=options.stability_score_thresh,
+            mask_threshold=options.mask_threshold,
+            stability_score_offset=options.stability_score_offset,
+            room=_room(loaded, outputs["iou_scores"][0].numel()),
         )
-    return found
+
+
+def _room(loaded: Loaded, masks: int) -> int:
+    """How many of a group's masks may be good enough without a wait: half more than of the group before, at first half.
+
+    What is upscaled beyond those that are good is thrown away; where there are more, the host waits and all are made.
+    """
+    before: int | None = loaded.findings.get("good_masks")
+    return masks // 2 + 1 if before is None else min(masks, before + before // 2 + 8)
 
 
 def _merged(loaded: Loaded, crops: Sequence[Any], options: MaskGenerationOptions) -> MaskCandidates:

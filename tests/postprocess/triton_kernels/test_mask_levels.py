@@ -58,7 +58,7 @@ def test_mask_generation_is_the_same_by_the_kernel(monkeypatch: pytest.MonkeyPat
         given = (scores, (40, 60) if crop else (30, 40), crop, (0.4, 0.0, 1.0))
         expected = mask_generation._candidates(iter(logits.split(3)), *given)
         monkeypatch.setenv("AFTERLOGITS_KERNELS", "interpreter")
-        found = mask_generation._device_candidates(iter(logits.split(3)), *given)
+        found = mask_generation.on_host(mask_generation._launched(iter(logits.split(3)), *given))
         monkeypatch.delenv("AFTERLOGITS_KERNELS")
         assert found.runs.lists() == expected.runs.lists() and len(found.scores)
         assert torch.equal(found.scores, expected.scores) and torch.equal(found.boxes, expected.boxes)
