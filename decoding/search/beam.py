@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..kernels.counter_noise import counter_keys
 from ..kernels.device_race import StepNoise
+from ..kernels.late_flags import LateFlag
 from .beam_candidates import Candidates, kernel_candidates, top_candidates
 from .beam_draws import by_score, no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
 from .decode_loop import Process, process
@@ -145,21 +146,27 @@ class _Running:
         going_on = self.improvable.any() & ~ended.all()
         return going_on & ~self.pool.is_finished.all() if rule.early_stopping is True else going_on
 
-    def goes_on(self, ended: Tensor, rule: _Comparison, doubt: Tensor | None = None) -> bool | None:
-        """The same as a bool, in one read; raises for an item that could not be drawn on a device.
+    def told(self, ended: Tensor, rule: _Comparison, doubt: Tensor | None = None) -> Tensor:
+        """What the host needs of a step: how long what is found is, whether the search goes on, and what may fail.
 
-        doubt: [B], items whose candidates were not certain; None is returned where one was not.
+        doubt: [B], items whose candidates were not certain.
         """
-        # With it comes how long what is found is, so that nothing is left to be read at the end.
         told = [self.pool.step[:, : rule.returned].max(), self.going_on(ended, rule)]
         if doubt is not None:
             told.append(doubt.any())
-        if self.drawn is not None:
-            # Steps are far below 2**24, from where on float32 leaves whole numbers out.
-            told = [torch.stack([each.to(self.drawn.dtype) for each in told]), self.drawn]
-        longest, goes_on, *rest = (torch.cat(told) if self.drawn is not None else torch.stack(told)).tolist()
+        if self.drawn is None:
+            return torch.stack(told)
+        # Steps are far below 2**24, from where on float32 leaves whole numbers out.
+        return torch.cat([torch.stack([each.to(self.drawn.dtype) for each in told]), self.drawn])
+
+    def heard(self, told: Tensor, *, doubted: bool = False) -> bool | None:
+        """Whether the search goes on, from what it ``told``; None where it was ``doubted`` and something is in doubt.
+
+        Raises for an item that could not be drawn on a device.
+        """
+        longest, goes_on, *rest = told.tolist()
         self.longest = int(longest)
-        if doubt is not None:
+        if doubted:
             return None if rest[0] else bool(goes_on)
         item = next((item for item, score in enumerate(rest) if not isfinite(score)), None)
         if item is not None:
@@ -203,6 +210,7 @@ def beam_search(
     processors: Sequence[Process] = (),
     recorder: Recorder | None = None,
     seeds: Tensor | None = None,
+    late_stop: bool = False,
 ) -> Beams:
     """The best ``num_return_sequences`` hypotheses of every item.
 
@@ -213,8 +221,10 @@ def beam_search(
     are drawn without replacement instead of being the best; ranked_draws: those drawn are put in the order of their
     scores (transformers from 5.24 on) instead of staying as drawn, and the first K may end. seeds: [B] int64 for these
     draws, which then depend on the item's seed, step and beams alone; torch's own stream without them. fill_token_id:
-    what follows an end.
-    Reads one device value a step: whether the search is over, and with it whether an item could be drawn.
+    what follows an end. late_stop: on CUDA, whether the search goes on is heard while the next forward runs: the model
+    reads one token more than it needs to, and an item that cannot be drawn is named one step late.
+    Reads one device value a step, late or not: whether the search is over, and whether every item could be drawn.
+    Candidates of triton's kernels are never heard of late: those in doubt are taken again from the same logits.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32; the last
     places of scores may differ where a CUDA device's kernels give the candidates, which a close call does not let pass.
     """
@@ -226,7 +236,8 @@ def beam_search(
     noise: Tensor | StepNoise | None = seeds
     if seeds is not None and seeds.device.type != "cpu":
         noise = StepNoise(seeds, num_beams * logits.shape[1], proposals=False)
-    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise)
+    flag = LateFlag() if late_stop and recorder is None and prompt_ids.device.type == "cuda" else None
+    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise, flag)
     while True:
         beams, goes_on = step.taken(beams, logits)
         del logits  # the model may write the next step's where these are
@@ -242,6 +253,9 @@ def beam_search(
         for processor in processors:
             processor.advance(token_ids)
         logits = model.step(token_ids)
+        if not step.heard(beams):
+            getattr(model, "take_back", lambda: None)()
+            return _write_out(beams, num_return_sequences, fill_token_id)
 
 
 @dataclass(frozen=True)
@@ -256,9 +270,16 @@ class _Step:
     do_sample: bool
     ranked_draws: bool
     seeds: Tensor | StepNoise | None
+    flag: LateFlag | None  # where whether the search goes on is heard when the next forward has begun
+
+    def heard(self, beams: _Running) -> bool:
+        """Whether the search goes on, where that is heard late; else it does."""
+        told = None if self.flag is None else self.flag.receive()
+        return told is None or bool(beams.heard(told))
 
     def taken(self, beams: _Running, logits: Tensor) -> tuple[_Running, bool]:
-        """The search a step further, and whether it goes on; ``logits`` [B * K, V] may be written into."""
+        """The search a step further, and whether it goes on as far as is known; ``logits`` [B * K, V] may be written
+        into."""
         plain = not self.do_sample and not self.processors and self.recorder is None
         found = kernel_candidates(logits, beams.scores, self.count) if plain and not self.stopping.criteria else None
         if found is not None:
@@ -274,10 +295,15 @@ class _Step:
         return beams, bool(self._entered(beams, candidates))
 
     def _entered(self, beams: _Running, candidates: Candidates, doubt: Tensor | None = None) -> bool | None:
-        """Let the candidates be chosen from; see ``_Running.goes_on``."""
+        """Let the candidates be chosen from; see ``_Running.heard``."""
         ended = _ended(self.stopping, beams, candidates, self.recorder)
         beams.take(candidates, ended, self.rule)
-        return beams.goes_on(ended, self.rule, doubt)
+        told = beams.told(ended, self.rule, doubt)
+        over = self.stopping.everywhere(beams.prompt_ids.shape[1] + len(beams.tokens))
+        if self.flag is None or doubt is not None or over:
+            return beams.heard(told, doubted=doubt is not None)
+        self.flag.send(told)
+        return True
 
     def _candidates(self, beams: _Running, logits: Tensor) -> Candidates:
         """The continuations of every item by their log-probabilities, which processors and the recorder see."""

@@ -47,6 +47,7 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         processors=processors,
         seeds=seeds,
         recorder=call.recorder,
+        late_stop=call.may_stop_late(),
     )
     return call.beam_output(beams)
 
