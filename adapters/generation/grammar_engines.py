@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
@@ -20,6 +21,10 @@ __all__ = ["ENGINES", "GrammarEngine", "check_engine", "engine_of"]
 Constraint = tuple[str, Any]
 # Of two that are installed the first is taken: it makes a mask faster, releases Python's lock and needs nothing else.
 ENGINES = ("llguidance", "xgrammar")
+# How many are kept, those used last: grammars compiled for a vocabulary, and vocabularies read of a tokenizer, one for
+# each set of end tokens. One that was let go is compiled again where it is asked for again.
+COMPILED, VOCABULARIES = 128, 8
+Held = TypeVar("Held")
 
 
 class LlguidanceMatcher:
@@ -100,11 +105,11 @@ class XgrammarMatcher:
 
 
 class GrammarEngine:
-    """One vocabulary and the grammars compiled for it. name: one of ``ENGINES``."""
+    """One vocabulary and the ``COMPILED`` grammars that were used last with it. name: one of ``ENGINES``."""
 
     def __init__(self, name: str, tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> None:
         self.name, self.vocab_size, self.ends = name, vocab_size, frozenset(ends)
-        self._compiled: dict[str, Callable[[], GrammarMatcher]] = {}
+        self._compiled: OrderedDict[str, Callable[[], GrammarMatcher]] = OrderedDict()
         self._lock = Lock()
         self._compile = (_llguidance if name == "llguidance" else _xgrammar)(tokenizer, vocab_size, sorted(self.ends))
 
@@ -113,17 +118,16 @@ class GrammarEngine:
         kind, text = constraint
         key = f"{kind}:{text if isinstance(text, str) else json.dumps(text)}"
         with self._lock:
-            if key not in self._compiled:
-                try:
-                    self._compiled[key] = self._compile(kind, text)
-                except Exception as error:
-                    raise ValueError(
-                        f"{kind} must be one that {self.name} can read; got {_short(text)}: {error}"
-                    ) from error
-            return self._compiled[key]()
+            try:
+                first = _held(self._compiled, key, lambda: self._compile(kind, text), COMPILED)
+            except Exception as error:
+                raise ValueError(
+                    f"{kind} must be one that {self.name} can read; got {_short(text)}: {error}"
+                ) from error
+            return first()
 
 
-_ENGINES: WeakKeyDictionary[Any, dict[Any, GrammarEngine]] = WeakKeyDictionary()
+_ENGINES: WeakKeyDictionary[Any, OrderedDict[Any, GrammarEngine]] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -144,10 +148,18 @@ def engine_of(tokenizer: Any, vocab_size: int, ends: Sequence[int], name: str | 
         raise ImportError(f"{name or 'llguidance'} must be installed for grammars: pip install 'afterlogits[grammar]'")
     key = (installed[0], vocab_size, tuple(sorted(ends)), len(tokenizer))  # tokens may have been added to it
     with _lock:
-        made = _ENGINES.setdefault(tokenizer, {})
-        if key not in made:
-            made[key] = GrammarEngine(installed[0], tokenizer, vocab_size, ends)
-        return made[key]
+        made = _ENGINES.setdefault(tokenizer, OrderedDict())
+        return _held(made, key, lambda: GrammarEngine(installed[0], tokenizer, vocab_size, ends), VOCABULARIES)
+
+
+def _held(held: OrderedDict[Any, Held], key: Any, make: Callable[[], Held], most: int) -> Held:
+    """What is held under ``key``, made where there is none; of more than ``most`` the one used longest ago goes."""
+    found = held[key] if key in held else make()
+    held[key] = found
+    held.move_to_end(key)
+    if len(held) > most:
+        held.popitem(last=False)
+    return found
 
 
 def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str, Any], Callable[[], GrammarMatcher]]:
@@ -190,7 +202,7 @@ def _xgrammar(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[str
     import xgrammar
 
     vocabulary = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size, stop_token_ids=ends)
-    compiler = xgrammar.GrammarCompiler(vocabulary)
+    compiler = xgrammar.GrammarCompiler(vocabulary, cache_enabled=False)  # the engine holds what is compiled
 
     def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:
         if kind == "json_schema":

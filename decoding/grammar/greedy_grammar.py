@@ -1,10 +1,10 @@
 """Greedy choice inside a grammar a row, without a pass over the logits for the masks.
 
 The token is that of a mask and an argmax after it, the first of equals; most rows need no mask for it. A forced token
-is the only one allowed. Elsewhere the largest logits are tried from the top: first those that lead the groups of
-neighbours with the largest maxima, then, where one stands behind a leader or is equal to it, all from some bound up; so
-the first one the grammar allows is the best of all that it allows. Only where it allows none of the list is a mask
-made; a row that needed one is given one ahead of time, on the other thread, until a listed token serves it again.
+is the only one allowed. Elsewhere the largest logits are tried from the top: in the groups of neighbours with the
+largest maxima stands every logit above the maximum of the next group, so the first of these that the grammar allows is
+the best of all that it allows. Only where it allows none of them is a mask made; a row that needed one is given one
+ahead of time, on the other thread, until one of these serves it again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,11 @@ from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GreedyChoice", "GreedyGrammar", "Outlook"]
 
-_LEADERS = 16  # of the groups of a row, the largest logits of so many are tried first
-_LISTED = 32  # of the largest logits of a row, at least so many are tried
+_LEADERS = (16, 64)  # groups with the largest maxima, whose largest logits are tried; more where few are allowed
 _WIDTH, _LARGE = 128, 2**14  # logits to a group, from this vocabulary on
 
 
-@dataclass(frozen=True)
-class Outlook:
+class Outlook(NamedTuple):
     """What is known of a row's next token before its logits: the only one, or a mask, or nothing but the matcher.
 
     bits: the mask, int32 [W]. tokens: what it allows, where that is little.
@@ -70,21 +68,6 @@ class Outlook:
             if allows(token_id):
                 return place
         return None
-
-    def largest(self, values: Sequence[float], token_ids: Sequence[int]) -> tuple[int | None, int | None]:
-        """The place and the token of the largest that is allowed, the first of equals; Nones where none of them is.
-
-        values: largest first, all of the row from some bound up.
-        """
-        place = self.first(token_ids)
-        if place is None:
-            return None, None
-        if place + 1 == len(values) or values[place + 1] < values[place]:
-            return place, token_ids[place]
-        equal = sorted(token for value, token in zip(values, token_ids, strict=True) if value == values[place])
-        first = self.first(equal)
-        assert first is not None
-        return place, equal[first]
 
     def mask(self, vocab_size: int) -> Array:
         """The mask, made now where there is none yet."""
@@ -131,16 +114,13 @@ class GreedyChoice:
         if not reads:
             return tokens
         try:
-            read = GroupMaxima(logits, _LISTED, width=_WIDTH if logits.shape[1] >= _LARGE else None)
+            read = GroupMaxima(logits, _LEADERS[0], width=_WIDTH if logits.shape[1] >= _LARGE else None)
         except ValueError:
             return None
         others = [(row, outlook) for row in reads if (outlook := outlooks[row]) is not None]
         if not self._listing or len(others) < len(reads):
             others = self._take_tops(read, outlooks, reads, tokens)
-        deep = 0
-        if others and read.maxima.shape[1] > _LEADERS:
-            others, deep = _take_leaders(read, others, tokens)
-        deep += _take_listed(read, others, tokens) if others else 0
+        deep = _take_leading(read, others, tokens) if others else 0
         self._listing = 2 * deep > len(reads)
         return tokens
 
@@ -160,47 +140,39 @@ class GreedyChoice:
         return others
 
 
-def _take_leaders(
-    read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]
-) -> tuple[list[tuple[int, Outlook]], int]:
-    """Take the first leader that is allowed where nothing can come before it.
-
-    Returns the rows where something may, or no leader is allowed, and in how many of the others a later one was taken.
-    """
-    rows = torch.tensor([row for row, _ in others], device="cpu")
-    maxima, columns = read.maxima[rows].topk(_LEADERS + 1)
-    values, found = maxima.numpy(), columns[:, :-1].numpy()
-    groups = read.groups(rows.numpy().repeat(_LEADERS), found.reshape(-1))  # [n * L, width]
-    places = groups.argmax(1)
-    token_ids = (found * read.width + places.reshape(found.shape)).tolist()
-    np.put_along_axis(groups, places[:, None], -np.inf, axis=1)
-    # What stands behind the leaders so far, and the next leader, must be smaller: equals go by their token ids.
-    behind = np.maximum.accumulate(groups.max(1).reshape(found.shape), axis=1)
-    sure = (np.maximum(behind, values[:, 1:]) < values[:, :-1]).tolist()
-    left, deep = [], 0
-    for number, (row, outlook) in enumerate(others):
-        place = outlook.first(token_ids[number])
-        if place is None or not sure[number][place]:
-            left.append((row, outlook))
-            continue
-        tokens[row], outlook.history.likely = token_ids[number][place], True
-        deep += place != 0
-    return left, deep
+def _take_leading(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]) -> int:
+    """Take the first token that is allowed among a row's largest; returns in how many rows that is not the largest."""
+    deep, asked = 0, [0] * len(others)
+    for most in _LEADERS:
+        left, begins = [], []
+        for (row, outlook), begin, listed in zip(others, asked, _leading(read, others, most), strict=True):
+            found = outlook.first(listed[begin:])
+            outlook.history.likely = found is not None
+            if found is None:
+                left.append((row, outlook))
+                begins.append(len(listed))  # a longer list begins with this one
+            else:
+                tokens[row] = listed[begin + found]
+                deep += begin + found > 0
+        others, asked = left, begins
+        if not others:
+            break
+    return deep + len(others)
 
 
-def _take_listed(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]) -> int:
-    """Take the largest listed logit that is allowed; returns in how many rows that is not the largest of all."""
-    floor, rows = np.full_like(read.top, np.inf), [row for row, _ in others]
-    floor[rows] = read.floor()[rows]
-    large = read.listed(floor)
-    counts = (large.values > -np.inf).sum(1).tolist()
-    values, token_ids, deep = large.values.tolist(), large.token_ids.tolist(), 0
-    for row, outlook in others:
-        count = counts[row]
-        place, tokens[row] = outlook.largest(values[row][:count], token_ids[row][:count])
-        outlook.history.likely = place is not None
-        deep += place != 0
-    return deep
+def _leading(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], most: int) -> list[list[int]]:
+    """The largest logits' tokens of some rows, largest first, equals by their token ids: of the ``most`` groups that
+    lead, what is above the largest logit of the next group, and so of all groups behind them."""
+    rows, count = np.array([row for row, _ in others]), min(most, read.maxima.shape[1] - 1)
+    maxima, columns = (part.numpy() for part in read.maxima[torch.from_numpy(rows)].topk(count + 1))
+    groups = read.groups(rows.repeat(count), columns[:, :-1].reshape(-1)).reshape(len(rows), -1)
+    # On one axis numpy finds what is set five times faster.
+    line, place = np.divmod((groups > maxima[:, -1:]).ravel().nonzero()[0], max(groups.shape[1], 1))
+    token_ids = columns[line, place // read.width] * read.width + place % read.width
+    token_ids = token_ids[np.lexsort((token_ids, -groups[line, place], line))]
+    ends = np.bincount(line, minlength=len(rows)).cumsum().tolist()
+    listed = token_ids.tolist()
+    return [listed[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def masked_choice(logits: Tensor, outlooks: Sequence[Outlook | None]) -> Tensor:

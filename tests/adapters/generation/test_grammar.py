@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import GenerationMixin, LogitsProcessor
 
 from afterlogits.adapters import generate, generate_stream, install, pipeline
+from afterlogits.adapters.generation import grammar_engines
 from afterlogits.adapters.generation.grammar_engines import engine_of
 from afterlogits.decoding.grammar.bitmask import unpack_bits
 from tests.builders.text_models import bytelevel, tiny_decoder, tiny_seq2seq
@@ -368,6 +369,22 @@ def test_tokens_that_were_added_to_a_tokenizer_are_known(tokenizer: Any) -> None
     own.add_tokens(["<<word>>"])
     written = generate(model, **given, logit_bias={len(own) - 1: 100.0}, choices=["<<word>>"])
     assert len(own) - 1 in written[0].tolist()
+
+
+def test_grammars_and_vocabularies_used_last_are_kept(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than so many the one used longest ago goes, and is compiled again; the others are not."""
+    own, vocab = copy.deepcopy(tokenizer), len(tokenizer)
+    monkeypatch.setattr(grammar_engines, "COMPILED", 2)
+    monkeypatch.setattr(grammar_engines, "VOCABULARIES", 2)
+    made, compiled = engine_of(own, vocab, [0]), []
+    compile_one = made._compile
+    monkeypatch.setattr(made, "_compile", lambda kind, text: compiled.append(text) or compile_one(kind, text))
+    for text in ("a", "b", "a", "c", "a", "b"):
+        assert made.matcher(("regex", text)).accept(tokenizer.convert_tokens_to_ids(text))
+    assert compiled == ["a", "b", "c", "b"]
+    assert list(made._compiled) == ["regex:a", "regex:b"]
+    assert [engine_of(own, vocab, [end]) is made for end in (1, 0, 2, 0)] == [False, True, False, True]
+    assert engine_of(own, vocab, [1]) and engine_of(own, vocab, [2]) and engine_of(own, vocab, [0]) is not made
 
 
 def test_errors(model: Any, tokenizer: Any) -> None:
