@@ -1,6 +1,6 @@
 """Points of one picture found again in another, as the keypoint-matching pipeline of transformers 5.23."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,11 @@ def _is_picture(value: Any) -> bool:
 
 
 def parse(loaded: Loaded, item: Any, options: KeypointMatchingOptions) -> Pair:
-    is_pair = isinstance(item, Iterable) and not isinstance(item, str | bytes) and len(list(item)) == 2
-    require(is_pair, f"a pair must hold two pictures; got {type(item).__name__}")
-    first, second = (read_one(loaded, each, options) for each in item)
+    """The two pictures of an item: a pair, or the field ``image`` of a dict, as data sets have it."""
+    pair = item.get("image") if isinstance(item, Mapping) else item
+    listed = list(pair) if isinstance(pair, Iterable) and not isinstance(pair, str | bytes | Mapping) else []
+    require(len(listed) == 2, f"a pair must hold two pictures; got {type(item).__name__}")
+    first, second = (read_one(loaded, each, options) for each in listed)
     return Pair(first, second)
 
 

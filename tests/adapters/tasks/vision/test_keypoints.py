@@ -107,3 +107,6 @@ def test_wrong_boxes_and_pairs_are_refused():
     match = pipeline("keypoint-matching", **parts("superglue"), device="cpu")
     with pytest.raises(ValueError, match=r"^item 0: a pair must hold two pictures; got list$"):
         match([[PICTURES[0]] * 3, [PICTURES[0]] * 2])
+    assert match([{"image": PICTURES[:2]}]) == match([iter(PICTURES[:2])]) == match([PICTURES[:2]])
+    with pytest.raises(ValueError, match=r"^item 0: a pair must hold two pictures; got dict$"):
+        match([{"image": PICTURES[0], "name": "0"}])
