@@ -99,7 +99,9 @@ class RunningModel:
                 logits_to_keep=1,
                 **{CACHE: prefilled},
             )
-        if outputs.get(CACHE) is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
+        # A cache that is written and not returned serves as well: an encoder's configuration under a language model.
+        kept = prefilled if outputs.get(CACHE) is None and prefilled.get_seq_length() > 0 else outputs.get(CACHE)
+        if kept is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
             raise ValueError(f"{type(self.model).__name__} must keep keys and values in the cache it is given")
         self.cache.join(prefilled.layers, lengths)
         self.lengths += lengths

@@ -77,6 +77,8 @@ class AutoStepModel:
         prompts = {name: one_of_each(value, self.copies) for name, value in self.model_kwargs.items()}
         outputs = self._first_forward(self.history.ids[:: self.copies], prompts)
         cache = outputs.get(CACHE)
+        if cache is None and prompts[CACHE].get_seq_length() > 0:
+            cache = prompts[CACHE]  # written, though not returned: an encoder's configuration under a language model
         if cache is None:
             # The model was given a cache and keeps none, or keeps its state out of sight: run every row.
             self.shared_prefill = False

@@ -90,6 +90,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "bailing_hybrid": {"num_hidden_layers": 8, "num_key_value_heads": 4},
     "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8, "num_hidden_layers": 4, "attn_layer_indices": [1]},
     "codegen": {"rotary_dim": 4},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "deepseek_v2": {"num_key_value_heads": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
@@ -97,7 +98,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note_text": {"num_key_value_heads": 4},
+    "dots3_note_vision_encoder": {"pyramid_num_routed": [-1, 4], "adapter_in_dim": 32, "adapter_out_dim": 32},
+    "dots3_note_audio_encoder": {"adapter_input_size": 32, "adapter_out_dim": 32},
+    "encoder-decoder": {"decoder_start_token_id": BOS},
     "falcon": {"head_dim": ...},
+    "fun_asr_nano": {"adaptor_config": {"hidden_size": 32, "intermediate_size": 8}},
     "gemma3n_text": {"num_kv_shared_layers": 0, "laurel_rank": 8, "vocab_size_per_layer_input": VOCAB_SIZE},
     **{key: {"vocab_size_per_layer_input": VOCAB_SIZE} for key in ["gemma4_text", "gemma4_unified_text"]},
     "granitemoehybrid": {"mamba_n_heads": 8, "mamba_d_head": 8, "layer_types": ["linear_attention", "full_attention"]},
@@ -109,9 +114,17 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "marian": {"decoder_start_token_id": BOS, "forced_eos_token_id": None},
     "moonshine": {"encoder_num_key_value_heads": 4, "decoder_num_key_value_heads": 4},
+    "moonshine_streaming": {"num_key_value_heads": 4},
     "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
     "prophetnet": {"num_hidden_layers": ...},
-    "qwen4_exp_text": {"num_hidden_layers": 8},
+    "qwen4_exp_text": {
+        "num_hidden_layers": 8,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 4,
+        "indexer_compress_ratio": 2,
+    },
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {
         "hidden_size": 32,
@@ -123,11 +136,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "local_attn_chunk_length": 16,
         "is_decoder": True,
     },
+    "speech-encoder-decoder": {"decoder_start_token_id": BOS},
     "switch_transformers": {"decoder_start_token_id": PAD},
     "t5": {"decoder_start_token_id": PAD},
     "whisper": {"decoder_start_token_id": BOS, "num_mel_bins": 8},
     "xlnet": {"max_position_embeddings": ...},
-    "xlstm": {"v_head_dim": ..., "head_dim": ..., "qk_head_dim": ..., "hidden_size": 32, "num_heads": 2},
+    "xlstm": {"v_head_dim": ..., "head_dim": ..., "qk_head_dim": ..., "hidden_size": 128, "num_heads": 2},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "zamba": {
         "num_hidden_layers": 4,
@@ -174,7 +188,7 @@ def _shrink(config_class: Any, model_type: str, overrides: dict[str, Any] | None
             within = {} if overrides is None else overrides.get(name, {})
             kind = type(current) if hasattr(current, "to_dict") else sub
             fields[name] = _shrink(kind, model_type, within if isinstance(within, dict) else None).to_dict()
-    fields.update(OVERRIDES.get(config_class.model_type, {}))
+    _merge(fields, OVERRIDES.get(config_class.model_type, {}))
     _merge(fields, overrides or {})
     fields = {name: value for name, value in fields.items() if value is not ...}
     return config_class(**fields)
@@ -220,10 +234,14 @@ def tiny_inputs(model: Any, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """What ``generate`` of ``model`` takes for these prompts: ids and mask, or as many random audio clips."""
     batch_size = input_ids.shape[0]
     name = model.main_input_name
-    if name == "input_ids":
-        return {"input_ids": input_ids, "attention_mask": (input_ids != PAD).long()}
     generator = torch.Generator().manual_seed(int(input_ids.sum()))
-    if name == "input_values":
+    if name == "input_ids":
+        inputs = {"input_ids": input_ids, "attention_mask": (input_ids != PAD).long()}
+        if model.config.model_type == "voxtral_realtime":  # a piece of the sound with every token
+            bins = model.config.audio_config.num_mel_bins
+            inputs["input_features"] = torch.randn(batch_size, bins, 400, generator=generator)
+        return inputs
+    if name in ("input_values", "inputs"):
         return {name: torch.randn(batch_size, 4000, generator=generator)}
     if model.config.model_type == "whisper":
         frames = 2 * model.config.max_source_positions

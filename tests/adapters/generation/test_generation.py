@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BertLMHeadModel
 
-from afterlogits.adapters import custom_generate, generate, install, uninstall
+from afterlogits.adapters import custom_generate, generate, generate_stream, install, uninstall
 from afterlogits.adapters.generation.model_inputs import CACHE
 from tests.builders.architectures import EOS, PAD, tiny_inputs, tiny_model
 
@@ -339,6 +339,31 @@ def test_a_prompt_is_prefilled_once_for_all_its_rows(
         del decoder.forward
     shared = hasattr(model, "_prefill")  # transformers 4.57 prepares its prompts in another way: every row is run
     assert seen == [3 if shared else 12, 12, 12]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    """BERT with a head and without ``is_decoder``: it writes the cache it is given and returns none."""
+    config = copy.deepcopy(tiny_model("bert").config)
+    config.is_decoder = False
+    torch.manual_seed(0)
+    return BertLMHeadModel(config).float().eval()
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sample", "several samples", "beam", "beam-sample", "no cache"])
+def test_a_cache_that_is_written_and_not_returned(encoder: Any, mode: str) -> None:
+    """Prompts are read once for their beams and samples from it too."""
+    expected, actual = both(encoder, lambda **options: generate(encoder, **options), **MODES[mode])
+    assert actual.tolist() == expected.tolist()
+
+
+def test_prompts_join_a_batch_whose_cache_is_not_returned(encoder: Any) -> None:
+    """Each has the tokens it has alone."""
+    own = [row[row != PAD] for row in prompts()]
+    options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": PAD, "eos_token_id": None}
+    rows = list(generate_stream(encoder, own, max_rows=2, ordered=True, **options))
+    alone = [encoder.generate(row[None], **options)[0] for row in own]
+    assert [row.token_ids.tolist() for row in rows] == [row.tolist() for row in alone]
 
 
 @pytest.mark.parametrize("options", [{"repetition_penalty": 1.3}, {"num_beams": 2, "repetition_penalty": 1.3}])
