@@ -139,6 +139,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "speech-encoder-decoder": {"decoder_start_token_id": BOS},
     "switch_transformers": {"decoder_start_token_id": PAD},
     "t5": {"decoder_start_token_id": PAD},
+    "vibevoice": {name: {"num_filters": 2, "depths": [1] * 7} for name in ("audio_config", "semantic_model_config")},
     "whisper": {"decoder_start_token_id": BOS, "num_mel_bins": 8},
     "xlnet": {"max_position_embeddings": ...},
     "xlstm": {"v_head_dim": ..., "head_dim": ..., "qk_head_dim": ..., "hidden_size": 128, "num_heads": 2},
@@ -201,23 +202,27 @@ def _is_set(config: Any, name: str) -> bool:
         return False
 
 
+def class_name(model_type: str, encoder_decoder: bool) -> str:
+    """The class that generates text, of those that transformers' auto classes name."""
+    table = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if encoder_decoder:
+        speech, text = (
+            modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+            modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        )
+        table = {**speech, **text}
+    name = table[model_type]
+    return name[0] if isinstance(name, tuple) else name
+
+
 def tiny_model(model_type: str, *, encoder_decoder: bool = False, seed: int = 0) -> Any:
     """A random model of ``model_type`` in evaluation mode, float32, a few thousand parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = shrunk_config(model_type)
-        table = (
-            {
-                **modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
-                **modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-            }
-            if encoder_decoder
-            else modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        )
-        name = table[model_type]
         if not encoder_decoder and hasattr(config, "is_decoder"):
             config.is_decoder = True
-        model_class = getattr(transformers, name[0] if isinstance(name, tuple) else name)
+        model_class = getattr(transformers, class_name(model_type, encoder_decoder))
         if not isinstance(config, model_class.config_class):
             config = config.get_text_config()
         torch.manual_seed(seed)
