@@ -114,17 +114,23 @@ class Application:
         name = request.path_params.get("task", "")
         return f"/{name}" if name in self.names else "/unknown" if name else "/"
 
+    def _is_known(self, path: str) -> bool:
+        return path[1:] in self.names or path in ("/health", "/info", "/metrics")
+
     async def _unrouted(self, request: Request, error: Exception) -> Response:
         """What no route takes, in the form of the errors of those beside it."""
         start = time.monotonic()
         assert isinstance(error, HTTPException)
         path = request.url.path[:100]
-        refused = Refused(error.status_code, f"{path!r} does not take {request.method}", error_type="not_found")
-        if error.status_code == 404:
+        status = error.status_code
+        if status == 405 and path.count("/") == 1 and path != "/" and not self._is_known(path):
+            status = 404  # a task's address takes POST, whatever its name
+        refused = Refused(status, f"{path!r} does not take {request.method}", error_type="not_found")
+        if status == 404:
             refused.message = f"there is no {path!r} here"
         response = _refusal(refused, openai="/v1/" in path)
-        response.headers.update({**SAFETY, **(error.headers or {})})
-        self.metrics.request("/unknown", error.status_code, time.monotonic() - start)
+        response.headers.update({**SAFETY, **(error.headers or {} if status == 405 else {})})
+        self.metrics.request("/unknown", status, time.monotonic() - start)
         return response
 
     async def _health(self, request: Request) -> Response:

@@ -124,6 +124,8 @@ def test_what_no_route_takes_is_refused_in_the_form_of_its_neighbours(base):
     answer = send(base, "PUT", "/ner")
     assert answer.json == {"error": "'/ner' does not take PUT", "error_type": "not_found"}
     assert answer.status == 405 and answer.headers["allow"] == "POST"
+    answer = get(base, "/nothing")
+    assert answer.status == 404 and answer.json["error"] == "there is no '/nothing' here", "not 405: it takes no POST"
     assert get(base, "/v1/models/model").json["id"] == "model"
     assert get(base, "/v1/models/other").json["error"]["code"] == "model_not_found"
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -92,8 +93,8 @@ def test_texts_in_a_browser():
         choose(browser, "token-classification")
         answered(browser)
         marks = browser.run("[...document.querySelectorAll('#result mark')].map(m => m.firstChild.textContent)")
-        want = pipe_of("token-classification")(inputs_of("token-classification"), aggregation_strategy="simple")
-        text = inputs_of("token-classification")
+        text = browser.run("document.getElementById('field-text').value")
+        want = pipe_of("token-classification")(text, aggregation_strategy="simple")
         assert marks == [text[each["start"] : each["end"]] for each in want]
         assert browser.run("document.getElementById('stream-label').offsetParent") is None
         choose(browser, "question-answering")
@@ -149,6 +150,7 @@ def test_pictures_and_sounds_in_a_browser(tmp_path):
     )
     sounds = ("automatic-speech-recognition", "text-to-audio", "audio-classification")
     more = ("zero-shot-image-classification", "visual-question-answering", "video-classification", "image-to-image")
+    more += ("keypoint-matching", "document-question-answering")
     tasks = [task for task in (*wanted, *sounds, *more) if task in cases()]
     picture, sound, clip = tmp_path / "a.png", tmp_path / "a.wav", tmp_path / "a.mp4"
     picture.write_bytes(inputs_of("object-detection"))
@@ -158,13 +160,15 @@ def test_pictures_and_sounds_in_a_browser(tmp_path):
         browser.wait(f"document.querySelectorAll('#tasks a').length === {len(tasks)}")
         for task in tasks:
             choose(browser, task)
-            for name, path in (("image", picture), ("audio", sound), ("video", clip)):
+            for name, path in (("image", picture), ("query_image", picture), ("audio", sound), ("video", clip)):
                 if browser.run(f"!!document.getElementById('field-{name}')"):
                     browser.give_file(f"#field-{name}", path)
             for name, value in (("candidate_labels", "cat, dog"), ("question", "who works"), ("text", "hello there")):
                 browser.run(f"if ($('field-{name}')) $('field-{name}').value = {value!r}")
             if task == "object-detection":
                 browser.run("$('option-threshold').value = '0.1'")
+            words = [["who", [10, 10, 40, 20]], ["works", [60, 10, 100, 20]]]
+            browser.run(f"if ($('field-word_boxes')) $('field-word_boxes').value = {json.dumps(json.dumps(words))}")
             shown = answered(browser)
             drawn = browser.run("document.querySelectorAll('#result canvas, #result .fill, #result audio').length")
             assert drawn or (task == "automatic-speech-recognition" and shown), task
