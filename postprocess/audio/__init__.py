@@ -22,8 +22,9 @@ from .confidence import (
     token_word_confidences,
     word_confidences,
 )
-from .ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, collapse_ctc, ctc_alphabet, frame_ids
+from .ctc import collapse_chunks, collapse_ctc, frame_ids
 from .ctc_beams import CtcBeam, CtcBeams, search_ctc_beams
+from .ctc_transcripts import CtcAlphabet, CtcTranscripts, ctc_alphabet
 from .dtw import Warping, warp
 from .repairs import cut_chunk_loops, cut_loops, repair_chunks
 from .resample import resample

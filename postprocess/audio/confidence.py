@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ctc import CtcTranscripts
+from .ctc_transcripts import CtcTranscripts
 
 Array = np.ndarray[Any, Any]
 

@@ -6,10 +6,7 @@ groups equal token *strings*, so two ids with one string (all unknown ids, for e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,163 +14,12 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from ..records import by_row, collection_paused, untrack_young
+from .ctc_transcripts import CtcAlphabet, CtcTranscripts
 
 Array = np.ndarray[Any, Any]
 LARGE_VOCABULARY = 512  # below, argmax is about as fast
 LOGITS_AT_ONCE = 1 << 24  # of a block of frames: 64 MiB of float32
 GROUP = 128  # neighbours of which the largest is found first
-
-
-@dataclass(frozen=True)
-class CtcAlphabet:
-    """What the ids of a CTC model stand for. V ids, S different symbols."""
-
-    symbols: tuple[str, ...]  # [S], as they are written out: the delimiter is a space
-    symbol_of_id: Tensor  # [V + 1] int64; the last entry serves every id outside [0, V)
-    blank: int  # the symbol that is never written; -1 where there is none
-    spaces: Tensor  # [S] bool, the symbols that end a word
-
-    @cached_property
-    def distinct(self) -> bool:
-        """No two ids of the vocabulary have one string."""
-        ids = self.symbol_of_id[:-1]
-        return len(ids) == 0 or int(ids.max()) == len(ids) - 1
-
-    @cached_property
-    def written(self) -> Array:
-        """[S] the symbols as objects, so that a gather of them makes no new strings."""
-        return np.array([*self.symbols, None], dtype=object)[:-1]
-
-    @cached_property
-    def codes(self) -> Array:
-        """[S] the code point of every symbol of one character, -1 of the others."""
-        return np.array([ord(symbol) if len(symbol) == 1 else -1 for symbol in self.symbols], dtype=np.int32)
-
-
-def ctc_alphabet(
-    tokens: Sequence[str], *, blank: str | None, delimiter: str | None = "|", space: str = " ", unknown: str = "<unk>"
-) -> CtcAlphabet:
-    """The alphabet of a vocabulary.
-
-    tokens: the string of every id, in order. blank: the string that stands for "nothing" (transformers' pad token).
-    delimiter: the string between words, written as ``space``. unknown: what ids outside the vocabulary are written as.
-    >>> ctc_alphabet(["_", "a", "|"], blank="_").symbols
-    ('_', 'a', ' ', '<unk>')
-    """
-    place: dict[str, int] = {}
-    ids = [place.setdefault(token, len(place)) for token in (*tokens, unknown)]
-    symbols = tuple(space if token == delimiter else token for token in place)
-    return CtcAlphabet(
-        symbols,
-        torch.tensor(ids, device="cpu"),
-        place.get(blank, -1) if blank is not None else -1,
-        torch.tensor([symbol == space for symbol in symbols], device="cpu"),
-    )
-
-
-@dataclass(frozen=True)
-class CtcTranscripts:
-    """Emissions of a batch in one column, rows one after another. B rows, N emissions; frames are half-open."""
-
-    alphabet: CtcAlphabet
-    row_splits: Tensor  # [B + 1] int64: row b is emissions row_splits[b] to row_splits[b + 1]
-    symbols: Tensor  # [N] int64
-    starts: Tensor  # [N] int64, first frame within the row
-    ends: Tensor  # [N] int64, the frame after the last
-
-    @cached_property
-    def _pieces(self) -> Sequence[str]:
-        """What each emission writes: one string where every piece is one character, else a list."""
-        codes = self.alphabet.codes[self.symbols.numpy()]
-        if len(codes) and codes.min() >= 0:
-            text: str = codes.tobytes().decode("utf-32-le", "surrogatepass")
-            return text
-        pieces: list[str] = self.alphabet.written[self.symbols.numpy()].tolist()
-        return pieces
-
-    def texts(self) -> list[str]:
-        """The text of each row, stripped as transformers strips it; two delimiters stay two spaces."""
-        return [text.strip() for text in self._joined(pairwise(self.row_splits.tolist()))]
-
-    def _joined(self, spans: Iterable[tuple[int, int]]) -> list[str]:
-        pieces = self._pieces
-        if isinstance(pieces, str):
-            return [pieces[a:b] for a, b in spans]
-        return ["".join(pieces[a:b]) for a, b in spans]
-
-    def characters(self) -> list[list[dict[str, Any]]]:
-        """``{"char", "start_offset", "end_offset"}`` of each emission of each row; not stripped."""
-        columns = (self._pieces, self.starts.tolist(), self.ends.tolist())
-        with collection_paused():
-            records = [{"char": char, "start_offset": i, "end_offset": j} for char, i, j in zip(*columns, strict=True)]
-        return by_row(records, self.row_splits.tolist())
-
-    @cached_property
-    def word_runs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """First and last emission [M] of every word, and the splits [B + 1] of the words by row."""
-        letter = ~self.alphabet.spaces[self.symbols]
-        opens, closes = letter.clone(), letter.clone()
-        opens[1:] &= ~letter[:-1]
-        closes[:-1] &= ~letter[1:]
-        borders = self.row_splits[1:-1]
-        inner = borders[(borders > 0) & (borders < len(letter))]
-        opens[inner] = letter[inner]
-        closes[inner - 1] = letter[inner - 1]
-        first, last = opens.nonzero().flatten(), closes.nonzero().flatten()
-        return first, last, torch.searchsorted(first, self.row_splits)
-
-    def words(self) -> list[list[dict[str, Any]]]:
-        """``{"word", "start_offset", "end_offset"}`` of each word of each row: the runs between delimiters."""
-        first, last, splits = self.word_runs
-        columns = (self._word_pieces(), self.starts[first].tolist(), self.ends[last].tolist())
-        with collection_paused():
-            records = [{"word": word, "start_offset": i, "end_offset": j} for word, i, j in zip(*columns, strict=True)]
-        return by_row(records, splits.tolist())
-
-    def times(self, kind: str, samples_per_frame: float, sampling_rate: float) -> list[list[dict[str, Any]]]:
-        """``{"text", "timestamp": (start, end)}`` in seconds of every "char" or "word" (``kind``).
-
-        Frames are multiplied, then divided, as transformers does: the other order differs in the last bit.
-        """
-        if kind == "char":
-            pieces, starts, ends, splits = self._pieces, self.starts, self.ends, self.row_splits
-        else:
-            first, last, splits = self.word_runs
-            pieces, starts, ends = self._word_pieces(), self.starts[first], self.ends[last]
-        frames = int(ends.max()) if len(ends) else 0
-        # Each frame's seconds are one object, which all records share: floats of their own would double the work.
-        seconds = np.array([*(np.arange(frames + 1) * samples_per_frame / sampling_rate).tolist(), None], dtype=object)
-        with collection_paused():
-            spans = _spans(starts.numpy(), ends.numpy(), seconds)
-            untrack_young(len(spans))
-            records = [{"text": text, "timestamp": times} for text, times in zip(pieces, spans, strict=True)]
-        return by_row(records, splits.tolist())
-
-    def _word_pieces(self) -> list[str]:
-        first, last, _ = self.word_runs
-        return self._joined(zip(first.tolist(), (last + 1).tolist(), strict=True))
-
-
-def _spans(starts: Array, ends: Array, seconds: Array) -> list[tuple[float, float]]:
-    """``(seconds[start], seconds[end])`` of every emission. starts, ends: [N] int64, end at or after start.
-
-    Many rows of short emissions have most pairs several times: each is then made once, in a table of start and length.
-    """
-    lengths = ends - starts
-    width = int(lengths.max(initial=0)) + 1
-    if len(seconds) * width > 2 * len(starts):
-        return list(zip(seconds[starts].tolist(), seconds[ends].tolist(), strict=True))
-    codes = starts * width + lengths
-    used = np.zeros(len(seconds) * width, dtype=bool)
-    used[codes] = True
-    keys = np.flatnonzero(used)
-    first, length = np.divmod(keys, width)
-    pairs = zip(seconds[first].tolist(), seconds[first + length].tolist(), strict=True)
-    table = np.empty(len(used), dtype=object)
-    table[keys] = np.fromiter(pairs, dtype=object, count=len(keys))
-    spans: list[tuple[float, float]] = table[codes].tolist()
-    return spans
 
 
 def frame_ids(logits: Tensor) -> Tensor:
@@ -270,6 +116,10 @@ def collapse_frames(
     if dropped is not None:
         kept = ~dropped.numpy()[_symbols(ids, alphabet)]
         ids, splits = ids[kept], np.concatenate(([0], kept.cumsum()))[splits]
+    if group and alphabet.distinct:
+        columns = _emissions_of_ids(ids, splits, alphabet)
+        if columns is not None:
+            return _by_row(alphabet, splits, *columns)
     starts = _run_starts(ids, splits) if group else np.arange(len(ids))
     symbols = _symbols(ids[starts], alphabet)
     if group and not (alphabet.distinct and _all_known(ids[starts], alphabet)):
@@ -278,7 +128,26 @@ def collapse_frames(
         starts, symbols = starts[kept], symbols[kept]
     ends = np.append(starts[1:], len(ids))[: len(starts)]
     written = np.flatnonzero(symbols != alphabet.blank)
-    starts, ends, symbols = starts[written], ends[written], symbols[written]
+    return _by_row(alphabet, splits, symbols[written], starts[written], ends[written])
+
+
+def _emissions_of_ids(ids: Array, splits: Array, alphabet: CtcAlphabet) -> tuple[Array, Array, Array] | None:
+    """Symbols, starts and ends of all runs but blanks, where every id is a symbol of its own; else None.
+
+    Flags of a byte a frame are what is gone through; the ids themselves are read twice.
+    """
+    opens = _run_flags(ids, splits)
+    written = ids != alphabet.blank if alphabet.blank >= 0 else np.ones(len(ids), dtype=bool)
+    starts = np.flatnonzero(opens & written)
+    symbols = ids[starts]
+    if not _all_known(symbols, alphabet):
+        return None
+    written[:-1] &= opens[1:]  # the last frame of a run: the next one opens another
+    return symbols, starts, np.flatnonzero(written) + 1
+
+
+def _by_row(alphabet: CtcAlphabet, splits: Array, symbols: Array, starts: Array, ends: Array) -> CtcTranscripts:
+    """Emissions in frames of the whole column to emissions in frames of their rows."""
     row_splits = np.searchsorted(starts, splits)
     begin = np.repeat(splits[:-1], np.diff(row_splits))
     columns = (row_splits, symbols, starts - begin, ends - begin)
@@ -287,10 +156,15 @@ def collapse_frames(
 
 def _run_starts(ids: Array, splits: Array) -> Array:
     """Places where a value differs from the one before it, or a row begins."""
+    return np.flatnonzero(_run_flags(ids, splits))
+
+
+def _run_flags(ids: Array, splits: Array) -> Array:
+    """The same as flags [F]."""
     opens = np.empty(len(ids), dtype=bool)
     np.not_equal(ids[1:], ids[:-1], out=opens[1:])
     opens[splits[:-1][splits[:-1] < len(ids)]] = True
-    return np.flatnonzero(opens)
+    return opens
 
 
 def _symbols(ids: Array, alphabet: CtcAlphabet) -> Array:

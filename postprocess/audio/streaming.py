@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ctc import CtcAlphabet, CtcTranscripts, collapse_frames
+from .ctc import collapse_frames
+from .ctc_transcripts import CtcAlphabet, CtcTranscripts
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class CtcStream:
     The last frames of a chunk have heard too little of what follows, so the next chunk reads them again: ``feed`` takes
     the frames after the last final ones, and how many of them are final now. A word is settled when a delimiter after
     it is final; the words of ``settled`` over all calls are those of the whole recording at once.
-    >>> from .ctc import ctc_alphabet
+    >>> from .ctc_transcripts import ctc_alphabet
     >>> stream = CtcStream(ctc_alphabet(["_", "a", "b", "|"], blank="_"))
     >>> stream.feed(torch.tensor([1, 1, 3, 2]), final_frames=3).settled
     (('a', 0, 2),)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from afterlogits.postprocess import vision
-from afterlogits.postprocess.audio.ctc import CtcTranscripts, collapse_ctc, ctc_alphabet, frame_ids
+from afterlogits.postprocess.audio import CtcTranscripts, collapse_ctc, ctc_alphabet, frame_ids
 from afterlogits.postprocess.transfers import received
 from afterlogits.postprocess.triton_kernels.panoptic import PanopticTiles, panoptic_twin
 from afterlogits.postprocess.vision import run_lengths, slots, tiled_panoptic

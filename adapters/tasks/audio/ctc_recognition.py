@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ....postprocess.audio.confidence import character_confidences, frame_probabilities, word_confidences
-from ....postprocess.audio.ctc import CtcAlphabet, CtcTranscripts, collapse_chunks, ctc_alphabet, frame_ids
+from ....postprocess.audio.ctc import collapse_chunks, frame_ids
+from ....postprocess.audio.ctc_transcripts import CtcAlphabet, CtcTranscripts, ctc_alphabet
 from ....postprocess.audio.strides import rescale_stride
 from ...running.batching import Batch, Row
 from ...running.loaded import Loaded
