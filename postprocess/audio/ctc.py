@@ -79,7 +79,7 @@ def collapse_ctc(
     if ids.dim() != 2:
         raise ValueError(f"ids must be [B, T]; got shape {list(ids.shape)}")
     batch_size, frames = ids.shape
-    host = ids.detach().cpu().contiguous().numpy()
+    host = ids.numpy(force=True)
     splits = np.arange(batch_size + 1) * frames
     if lengths is None:
         return collapse_frames(host.reshape(-1), splits, alphabet, group=group, dropped=dropped)
@@ -113,6 +113,7 @@ def collapse_frames(
     ids: Array, splits: Array, alphabet: CtcAlphabet, *, group: bool = True, dropped: Tensor | None = None
 ) -> CtcTranscripts:
     """The same for frames in one column. ids: [F]; splits: [B + 1], row b is frames splits[b] to splits[b + 1]."""
+    ids = ids.astype(np.int64, copy=False)
     if dropped is not None:
         kept = ~dropped.numpy()[_symbols(ids, alphabet)]
         ids, splits = ids[kept], np.concatenate(([0], kept.cumsum()))[splits]
@@ -175,4 +176,5 @@ def _symbols(ids: Array, alphabet: CtcAlphabet) -> Array:
 
 
 def _all_known(ids: Array, alphabet: CtcAlphabet) -> bool:
-    return len(ids) == 0 or bool(ids.min() >= 0 and ids.max() < len(alphabet.symbol_of_id) - 1)
+    """Whether all ids [N] int64 are in the vocabulary: as unsigned numbers, negative ones are beyond it too."""
+    return len(ids) == 0 or bool(ids.view(np.uint64).max() < len(alphabet.symbol_of_id) - 1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..records import by_row, collection_paused
+from ..records import rows_of_records
 from .frame_times import frame_times
 
 Array = np.ndarray[Any, Any]
@@ -105,12 +104,11 @@ class CtcTranscripts:
         return self.alphabet.packed[symbols].tobytes().translate(None, b"\0").decode("latin-1"), bounds
 
     @cached_property
-    def _pieces(self) -> Sequence[str]:
-        """What each emission writes: one string where every piece is one character, else a list."""
+    def _pieces(self) -> str | Array:
+        """What each emission writes: one string where every piece is one character, else objects [N]."""
         if self._writing is not None and self._writing[1] is None:
             return self._writing[0]
-        pieces: list[str] = self.alphabet.written[self.symbols.numpy()].tolist()
-        return pieces
+        return self.alphabet.written.take(self.symbols.numpy())
 
     def texts(self) -> list[str]:
         """The text of each row, stripped as transformers strips it; two delimiters stay two spaces."""
@@ -120,7 +118,7 @@ class CtcTranscripts:
     def _joined(self, first: Array, end: Array) -> list[str]:
         """What the emissions from ``first`` to before ``end`` write together, for each of such runs."""
         if self._writing is None:
-            pieces = self._pieces
+            pieces = list(self._pieces)
             return ["".join(pieces[a:b]) for a, b in zip(first.tolist(), end.tolist(), strict=True)]
         text, bounds = self._writing
         if bounds is not None:
@@ -129,10 +127,8 @@ class CtcTranscripts:
 
     def characters(self) -> list[list[dict[str, Any]]]:
         """``{"char", "start_offset", "end_offset"}`` of each emission of each row; not stripped."""
-        columns = (self._pieces, self.starts.tolist(), self.ends.tolist())
-        with collection_paused():
-            records = [{"char": char, "start_offset": i, "end_offset": j} for char, i, j in zip(*columns, strict=True)]
-        return by_row(records, self.row_splits.tolist())
+        columns = (self._pieces, self.starts.numpy(), self.ends.numpy())
+        return rows_of_records(("char", "start_offset", "end_offset"), columns, self.row_splits.diff().tolist())
 
     @cached_property
     def word_runs(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,10 +147,8 @@ class CtcTranscripts:
     def words(self) -> list[list[dict[str, Any]]]:
         """``{"word", "start_offset", "end_offset"}`` of each word of each row: the runs between delimiters."""
         first, last, splits = self.word_runs
-        columns = (self._word_pieces(), self.starts[first].tolist(), self.ends[last].tolist())
-        with collection_paused():
-            records = [{"word": word, "start_offset": i, "end_offset": j} for word, i, j in zip(*columns, strict=True)]
-        return by_row(records, splits.tolist())
+        columns = (self._words, self.starts[first].numpy(), self.ends[last].numpy())
+        return rows_of_records(("word", "start_offset", "end_offset"), columns, splits.diff().tolist())
 
     def times(self, kind: str, samples_per_frame: float, sampling_rate: float) -> list[list[dict[str, Any]]]:
         """``{"text", "timestamp": (start, end)}`` in seconds of every "char" or "word" (``kind``)."""
@@ -162,13 +156,14 @@ class CtcTranscripts:
             pieces, starts, ends, splits = self._pieces, self.starts, self.ends, self.row_splits
         else:
             first, last, splits = self.word_runs
-            pieces, starts, ends = self._word_pieces(), self.starts[first], self.ends[last]
-        with collection_paused():
-            spans = frame_times(samples_per_frame, sampling_rate).spans(starts.numpy(), ends.numpy())
-            timed, counts = zip(pieces, spans, strict=True), np.diff(splits.numpy()).tolist()
-            # Rows are filled from one iterator: a list of all records, cut afterwards, would touch each of them again.
-            return [[{"text": text, "timestamp": times} for text, times in islice(timed, count)] for count in counts]
+            pieces, starts, ends = self._words, self.starts[first], self.ends[last]
+        spans = frame_times(samples_per_frame, sampling_rate).spans(starts.numpy(), ends.numpy())
+        return rows_of_records(("text", "timestamp"), (pieces, spans), splits.diff().tolist())
 
-    def _word_pieces(self) -> list[str]:
+    @cached_property
+    def _words(self) -> Array:
+        """[M] the words, as objects."""
         first, last, _ = self.word_runs
-        return self._joined(first.numpy(), last.numpy() + 1)
+        words = np.empty(len(first), dtype=object)
+        words[:] = self._joined(first.numpy(), last.numpy() + 1)
+        return words

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..records import untrack_young
-
 Array = np.ndarray[Any, Any]
 KEPT_FRAMES = 1 << 12  # 82 seconds in frames of 20 ms
 KEPT_LENGTHS = 16  # frames of a span; characters have few, words more
@@ -41,28 +39,23 @@ class FrameTimes:
             self._seconds = made
         return made
 
-    def spans(self, starts: Array, ends: Array) -> list[tuple[float, float]]:
-        """``(start, end)`` in seconds of every span. starts, ends: [N] int64 frames, end at or after start."""
-        if not len(starts):
-            return []
-        frames, lengths = int(ends.max()) + 1, ends - starts
-        long = lengths >= KEPT_LENGTHS
-        if frames > KEPT_FRAMES or long.mean() > 0.25:
-            made = self._made(starts, ends)
-            untrack_young(len(made))
-            return made
+    def spans(self, starts: Array, ends: Array) -> Array:
+        """[N] the tuple ``(start, end)`` in seconds of every span. starts, ends: [N] int64 frames, end not before start."""
+        frames, lengths = int(ends.max(initial=0)) + 1, ends - starts
+        long = np.flatnonzero(lengths >= KEPT_LENGTHS)
+        if frames > KEPT_FRAMES or len(long) > len(starts) // 4:
+            return self._made(starts, ends)
+        lengths[long] = 0  # theirs are put in afterwards
         codes = starts * KEPT_LENGTHS + lengths
-        codes[long] = starts[long] * KEPT_LENGTHS
-        spans: list[tuple[float, float]] = self._table(frames, codes)[codes].tolist()
-        if long.any():
-            places = np.flatnonzero(long)
-            for place, span in zip(places.tolist(), self._made(starts[places], ends[places]), strict=True):
-                spans[place] = span
+        spans = self._table(frames, codes).take(codes)
+        if len(long):
+            spans[long] = self._made(starts[long], ends[long])
         return spans
 
-    def _made(self, starts: Array, ends: Array) -> list[tuple[float, float]]:
-        seconds = self.seconds(int(ends.max()) + 1)
-        return list(zip(seconds[starts].tolist(), seconds[ends].tolist(), strict=True))
+    def _made(self, starts: Array, ends: Array) -> Array:
+        seconds = self.seconds(int(ends.max(initial=0)) + 1)
+        pairs = zip(seconds[starts].tolist(), seconds[ends].tolist(), strict=True)
+        return np.fromiter(pairs, dtype=object, count=len(starts))
 
     def _table(self, frames: int, codes: Array) -> Array:
         """The pairs by code, all of ``codes`` among them."""
@@ -77,9 +70,8 @@ class FrameTimes:
             asked[codes] = True
             keys = np.flatnonzero(asked & ~known)
             first, length = np.divmod(keys, KEPT_LENGTHS)
-            pairs[keys] = np.fromiter(self._made(first, first + length), dtype=object, count=len(keys))
+            pairs[keys] = self._made(first, first + length)
             known[keys] = True  # last: a thread that sees the flag finds the pair
-            untrack_young(len(codes))
         return pairs
 
 
@@ -93,6 +85,6 @@ def frame_times(samples_per_frame: float, sampling_rate: float) -> FrameTimes:
     """The seconds of a model's frames, shared by all of its calls.
 
     >>> frame_times(320, 16000).spans(np.array([2]), np.array([4]))
-    [(0.04, 0.08)]
+    array([(0.04, 0.08)], dtype=object)
     """
     return FrameTimes(samples_per_frame, sampling_rate)
