@@ -6,11 +6,12 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
 MANY = 1000  # records, from where on one look at the young objects costs less than what it saves
 SETTLED = 64  # instances after which CPython gives a class's instances room for their own attributes only
 
@@ -28,39 +29,40 @@ def collection_paused() -> Iterator[None]:
 
 
 def rows_of_records(
-    keys: tuple[str, ...], columns: Sequence[str | np.ndarray[Any, Any]], counts: Sequence[int]
+    keys: tuple[str, ...], columns: Sequence[str | Array], splits: Sequence[int]
 ) -> list[list[dict[str, Any]]]:
-    """A list of dicts for each row, one row after another. keys: two or three. columns: N values for each key, a string
-    for characters, else an array (of objects where the values are not numbers). counts: records of each row, N in all.
+    """A list of dicts for each row. keys: two or three. columns: N values for each key, a string where the values are
+    characters, else an array, of objects where they are not numbers. splits: [B + 1], row b is records splits[b] to
+    splits[b + 1].
 
     What costs is memory that nothing has touched lately, so there is little of it: the dicts are copies of one that
     shares its keys with them, half as large as others. The collector looks at the rows while they are empty, and at
     young tuples in the columns, which it then takes off its books; dicts that hold untracked values never are on them.
     So neither the collection that follows the build nor most later ones walk over the records.
-    >>> rows_of_records(("char", "place"), ["ab", np.array([3, 4])], [1, 1])
+    >>> rows_of_records(("char", "place"), ["ab", np.array([3, 4])], [0, 1, 2])
     [[{'char': 'a', 'place': 3}], [{'char': 'b', 'place': 4}]]
     """
-    rows: list[list[dict[str, Any]]] = [[] for _ in counts]
+    rows: list[list[dict[str, Any]]] = [[] for _ in splits[1:]]
     empty = _empty_record(keys)
     with collection_paused():
-        if sum(counts) >= MANY:
+        if splits[-1] >= MANY:
             gc.collect(0)
-        values = [iter(column if isinstance(column, str) else column.tolist()) for column in columns]
-        for row, count in zip(rows, counts, strict=True):
-            row.extend(map(dict.copy, repeat(empty, count)))
-            _write(row, keys, values)
+        for row, (first, end) in zip(rows, pairwise(splits), strict=True):
+            row.extend(map(dict.copy, repeat(empty, end - first)))
+            parts = (column[first:end] for column in columns)
+            _write(row, keys, [part if isinstance(part, str) else part.tolist() for part in parts])
     return rows
 
 
-def _write(row: list[dict[str, Any]], keys: tuple[str, ...], values: list[Iterator[Any]]) -> None:
-    """Give each record its next value of every column; a target of the loop costs less than a statement of its own."""
+def _write(row: list[dict[str, Any]], keys: tuple[str, ...], values: list[Any]) -> None:
+    """Give each record its value of every column; a target of the loop costs less than a statement of its own."""
     if len(keys) == 2:
         one, two = keys
-        for record, record[one], record[two] in zip(row, *values, strict=False):  # noqa: B007
+        for record, record[one], record[two] in zip(row, *values, strict=True):  # noqa: B007
             pass
     else:
         one, two, three = keys
-        for record, record[one], record[two], record[three] in zip(row, *values, strict=False):  # noqa: B007
+        for record, record[one], record[two], record[three] in zip(row, *values, strict=True):  # noqa: B007
             pass
 
 

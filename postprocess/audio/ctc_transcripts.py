@@ -128,7 +128,7 @@ class CtcTranscripts:
     def characters(self) -> list[list[dict[str, Any]]]:
         """``{"char", "start_offset", "end_offset"}`` of each emission of each row; not stripped."""
         columns = (self._pieces, self.starts.numpy(), self.ends.numpy())
-        return rows_of_records(("char", "start_offset", "end_offset"), columns, self.row_splits.diff().tolist())
+        return rows_of_records(("char", "start_offset", "end_offset"), columns, self.row_splits.tolist())
 
     @cached_property
     def word_runs(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +148,7 @@ class CtcTranscripts:
         """``{"word", "start_offset", "end_offset"}`` of each word of each row: the runs between delimiters."""
         first, last, splits = self.word_runs
         columns = (self._words, self.starts[first].numpy(), self.ends[last].numpy())
-        return rows_of_records(("word", "start_offset", "end_offset"), columns, splits.diff().tolist())
+        return rows_of_records(("word", "start_offset", "end_offset"), columns, splits.tolist())
 
     def times(self, kind: str, samples_per_frame: float, sampling_rate: float) -> list[list[dict[str, Any]]]:
         """``{"text", "timestamp": (start, end)}`` in seconds of every "char" or "word" (``kind``)."""
@@ -158,7 +158,7 @@ class CtcTranscripts:
             first, last, splits = self.word_runs
             pieces, starts, ends = self._words, self.starts[first], self.ends[last]
         spans = frame_times(samples_per_frame, sampling_rate).spans(starts.numpy(), ends.numpy())
-        return rows_of_records(("text", "timestamp"), (pieces, spans), splits.diff().tolist())
+        return rows_of_records(("text", "timestamp"), (pieces, spans), splits.tolist())
 
     @cached_property
     def _words(self) -> Array:

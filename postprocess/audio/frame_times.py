@@ -40,7 +40,7 @@ class FrameTimes:
         return made
 
     def spans(self, starts: Array, ends: Array) -> Array:
-        """[N] the tuple ``(start, end)`` in seconds of every span. starts, ends: [N] int64 frames, end not before start."""
+        """[N] the tuple ``(start, end)`` in seconds of every span. starts, ends: [N] int64 frames, half-open."""
         frames, lengths = int(ends.max(initial=0)) + 1, ends - starts
         long = np.flatnonzero(lengths >= KEPT_LENGTHS)
         if frames > KEPT_FRAMES or len(long) > len(starts) // 4:

@@ -88,6 +88,34 @@ def test_symbols_that_hold_the_fill_character():
     assert [item["word"] for item in found.words()[0]] == ["a\0bca\0"]
 
 
+@pytest.mark.parametrize(
+    "symbols",
+    [["\u00e9t\u00e9", "b", "cdefghij"], ["", "bc", "d"], ["<a long symbol>", "b", "cd"], ["\u4e2d\u6587", "b", "c"]],
+)
+def test_symbols_of_any_width_are_written(symbols):
+    """Packed in eight bytes or not, empty ones among them: texts, characters and words are joined symbols."""
+    alphabet = ctc_alphabet(["_", "|", *symbols], blank="_")
+    ids = torch.randint(0, 6, (20, 30), generator=torch.Generator().manual_seed(0))  # 5 is unknown
+    found = collapse_ctc(ids, alphabet)
+    for row, text, characters, words in zip(ids, found.texts(), found.characters(), found.words(), strict=True):
+        runs = by_hand(row.tolist(), alphabet)
+        assert offsets(characters, "char") == runs
+        assert text == "".join(symbol for symbol, *_ in runs).strip()
+        groups = [list(group) for space, group in itertools.groupby(runs, lambda run: run[0] == " ") if not space]
+        assert offsets(words, "word") == [("".join(r[0] for r in g), g[0][1], g[-1][2]) for g in groups]
+
+
+@pytest.mark.parametrize("blank", ["_", None, "elsewhere"])
+def test_ids_outside_the_vocabulary(blank):
+    """Negative and large ids are unknown symbols, with a blank and without."""
+    alphabet = ctc_alphabet(["_", "a", "b"], blank=blank)
+    ids = torch.randint(-3, 6, (20, 30), generator=torch.Generator().manual_seed(0))
+    for each in (ids, ids.int(), ids.clamp(0, 2)):
+        found = collapse_ctc(each, alphabet)
+        for row, characters in zip(each, found.characters(), strict=True):
+            assert offsets(characters, "char") == by_hand(row.tolist(), alphabet)
+
+
 def test_the_best_id_of_a_frame_is_argmax():
     logits = torch.randint(0, 4, (3, 50, 40), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(frame_ids(logits), logits.argmax(-1))
