@@ -74,4 +74,5 @@ def _empty_record(keys: tuple[str, ...]) -> dict[str, Any]:
         record = kind()
         for key in keys:
             setattr(record, key, None)
-    return vars(record)
+    empty: dict[str, Any] = vars(record)
+    return empty

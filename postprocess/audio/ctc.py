@@ -79,7 +79,7 @@ def collapse_ctc(
     if ids.dim() != 2:
         raise ValueError(f"ids must be [B, T]; got shape {list(ids.shape)}")
     batch_size, frames = ids.shape
-    host = ids.numpy(force=True)
+    host = (ids if ids.device.type == "cpu" else ids.cpu()).numpy()
     splits = np.arange(batch_size + 1) * frames
     if lengths is None:
         return collapse_frames(host.reshape(-1), splits, alphabet, group=group, dropped=dropped)

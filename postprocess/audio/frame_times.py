@@ -47,7 +47,7 @@ class FrameTimes:
             return self._made(starts, ends)
         lengths[long] = 0  # theirs are put in afterwards
         codes = starts * KEPT_LENGTHS + lengths
-        spans = self._table(frames, codes).take(codes)
+        spans: Array = self._table(frames, codes).take(codes)
         if len(long):
             spans[long] = self._made(starts[long], ends[long])
         return spans
@@ -63,7 +63,7 @@ class FrameTimes:
         size = _rounded_up(frames) * KEPT_LENGTHS
         if len(pairs) < size:
             pairs = np.concatenate((pairs, np.empty(size - len(pairs), dtype=object)))
-            known = np.not_equal(pairs, None).astype(bool)
+            known = np.concatenate((known, np.zeros(size - len(known), dtype=bool)))
             self._pairs, self._known = pairs, known
         if not known[codes].all():
             asked = np.zeros(len(known), dtype=bool)
