@@ -13,6 +13,14 @@ from torch import Tensor
 
 from .request import Pending, current_pending
 
+# Arguments that the encoder is not told, or makes nothing of, or that are asked about apart.
+_NOTHING_TO_ENCODER = frozenset(
+    [
+        *("input_features", "attention_mask", "use_cache", "cache_position", "past_key_values", "return_dict"),
+        *("output_attentions", "output_hidden_states"),
+    ]
+)
+
 
 class Heard:
     """The last windows [B, M, F] of a call, which encoder read them and how, and what it made of them [B, S, H]."""
@@ -42,7 +50,7 @@ class EncoderReuse:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """The model itself, with the states of its windows in place of a further run of its encoder."""
         windows = named.get("input_features")
-        if not arguments and windows is not None and named.get("encoder_outputs") is None:
+        if not (arguments or _tells_more(named)) and windows is not None and named.get("encoder_outputs") is None:
             states = self._states(windows)
             if states is not None:
                 named["encoder_outputs"] = _output(states)
@@ -68,7 +76,8 @@ class EncoderReuse:
 
     def _with_states(self, method: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         windows, model_kwargs, _, config = arguments
-        states = None if asks_for_layers(config, self.config) else self._states(windows)
+        more = asks_for_layers(config, self.config) or _tells_more(model_kwargs)
+        states = None if more else self._states(windows)
         if states is None:
             prepared: dict[str, Any] = getattr(super(), method)(*arguments)
             return prepared
@@ -113,6 +122,12 @@ def heard_in_call() -> Heard | None:
     return getattr(pending, "heard", None)
 
 
+def _tells_more(named: dict[str, Any]) -> bool:
+    """Whether the encoder would be told more than its windows, such as a ``head_mask``."""
+    others = (name for name, value in named.items() if value is not None and name not in _NOTHING_TO_ENCODER)
+    return not all(name.startswith(("decoder_", "cross_attn")) for name in others)
+
+
 def asks_for_layers(generation_config: Any, config: Any) -> bool:
     """Whether the encoder's attentions or the states of its layers are to be returned."""
     for name in ("output_attentions", "output_hidden_states"):
@@ -125,7 +140,7 @@ def asks_for_layers(generation_config: Any, config: Any) -> bool:
 def _as_ever(model: Any, encoder: Any) -> bool:
     """Whether a run of the encoder gives what the last one gave, and nobody counts the runs."""
     watched = encoder._forward_hooks or encoder._forward_pre_hooks or hasattr(model, "hf_device_map")
-    return not (model.training or watched or asks_for_layers(None, model.config))
+    return not (model.training or encoder.training or watched or asks_for_layers(None, model.config))
 
 
 def _output(states: Tensor) -> Any:

@@ -80,6 +80,20 @@ def test_states_of_the_layers_are_computed_where_they_are_returned() -> None:
     assert got == want and len(ours) == len(theirs)
 
 
+@pytest.mark.v4
+def test_what_the_encoder_is_told_beside_its_windows() -> None:
+    """A mask of its heads, which the run for the languages was not told of; transformers 5 refuses it."""
+    model, outcomes = tiny_whisper(), []
+    model.set_attn_implementation("eager")
+    options = {"head_mask": torch.zeros(model.config.encoder_layers, model.config.encoder_attention_heads)}
+    for call in (model.generate, lambda **given: generate(model, **given)):
+        try:
+            outcomes.append(answer(call, model, SHORT, options)[0])
+        except (TypeError, ValueError) as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1] != answer(model.generate, model, SHORT, {})[0]
+
+
 def test_another_attention_reads_again() -> None:
     """The first call for times of words switches the attention after the language has been detected."""
     model = tiny_whisper()
