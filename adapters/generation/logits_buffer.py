@@ -7,7 +7,7 @@ tensor looks into it any more, whoever kept one: a hook, a recorder, the caller.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ __all__ = ["HeadMemory"]
 
 _LEAST = 2**23  # logits: 32 MiB of float32, from where glibc's allocator returns what is freed to the system
 _ALIGNMENT = 64  # bytes, as torch aligns its own memory: matrix kernels may round by alignment
-_FREE = 3  # references to an array that no tensor holds: the list, the loop's variable, the count's own argument
 
 
 class HeadMemory(TorchFunctionMode):
@@ -69,16 +68,23 @@ class HeadMemory(TorchFunctionMode):
     def _take(self, rows: int, columns: int) -> Tensor:
         """An uninitialised tensor [rows, columns] over memory that nothing else looks into."""
         size = rows * columns
-        for array in self.arrays:
-            if array.size >= size and sys.getrefcount(array) <= _FREE:
-                break
-        else:
+        array = next((array for array, count in _counted(self.arrays) if array.size >= size and count <= _FREE), None)
+        if array is None:
             room = np.empty(size + _ALIGNMENT // 4, dtype=np.float32)
             first = -room.ctypes.data % _ALIGNMENT // 4
             array = room[first : first + size]
             self.arrays = [*self.arrays[-1:], array]  # a loop holds one step's logits while it asks for the next
         # The tensor keeps a reference to the array, and so does every view of the tensor.
         return torch.from_numpy(array)[:size].view(rows, columns)
+
+
+def _counted(arrays: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Arrays, each with how many references to it there are."""
+    return [(array, sys.getrefcount(array)) for array in arrays]
+
+
+# References to an array that nothing but its list holds: how many of Python's own are counted is its release's choice.
+_FREE = _counted([np.empty(1)])[0][1]
 
 
 def _is_plain(hidden: Any) -> bool:
