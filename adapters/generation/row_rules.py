@@ -5,8 +5,8 @@ Transformers is told one value, so that it builds its own processor where that b
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -99,32 +99,41 @@ def with_row_rules(
             grammar.check_rows(rows, copies)
     if "min_new_tokens" in request.rules:  # it overrides the least length, as in transformers
         processors = [one for one in processors if type(one) is not library.MinLengthLogitsProcessor]
-    eos = None
-    if request.eos_token_id is not None:
-        eos = per_row("eos_token_id", request.eos_token_id, rows, copies)
-    for kind, names in RULE_NAMES.items():
-        options = {name: request.rules[name] for name in names if name in request.rules}
-        if not options:
-            continue
-        own = frozenset(name for name, value in options.items() if has_rows(name, value))
-        options |= {name: per_row(name, options[name], rows, copies) for name in own}
-        place = next((index for index, one in enumerate(processors) if type(one).__name__ == kind), None)
-        ignored: Any = 0
+    eos = _own("eos_token_id", request.eos_token_id, rows, copies)
+    for kind, options, own in _asked_rules(request, rows, copies):
         if kind == "MinNewTokensLengthLogitsProcessor":
             options["eos_token_id"] = eos if eos is not None else _listed(config._eos_token_tensor)
             own |= frozenset() if eos is None else {"eos_token_id"}
-        elif kind == "RepetitionPenaltyLogitsProcessor":
-            ignored = _padding(None if place is None else processors[place], config, model_kwargs)
         SamplingParams(**options)  # what is wrong with the values is said before the model runs
-        rule = RowRule(kind, options, own, prompt_length, ignored)
-        if place is None:
-            processors.insert(_first_later(kind, processors), rule)
-        else:
-            processors[place] = rule
-    limits = request.max_new_tokens
-    if limits is not None:
-        limits = [prompt_length + limit for limit in per_row("max_new_tokens", limits, rows, copies)]
-    return [_with_own_ends(one, config, eos, limits) for one in processors]
+        _put(processors, RowRule(kind, options, own, prompt_length), model_kwargs)
+    limits = _own("max_new_tokens", request.max_new_tokens, rows, copies)
+    longest = None if limits is None else [prompt_length + limit for limit in limits]
+    return [_with_own_ends(one, config, eos, longest) for one in processors]
+
+
+def _own(name: str, values: Any, rows: int, copies: int) -> list[Any] | None:
+    return None if values is None else per_row(name, values, rows, copies)
+
+
+def _put(processors: list[Any], rule: RowRule, model_kwargs: Mapping[str, Any]) -> None:
+    """Put a rule in the place of the processor it stands for, or where it belongs if there is none."""
+    place = next((index for index, one in enumerate(processors) if type(one).__name__ == rule.kind), None)
+    replaced = None if place is None else processors[place]
+    if rule.kind == "RepetitionPenaltyLogitsProcessor":
+        rule = replace(rule, ignore_length=_padding(replaced, model_kwargs))
+    if place is None:
+        processors.insert(_first_later(rule.kind, processors), rule)
+    else:
+        processors[place] = rule
+
+
+def _asked_rules(request: Request, rows: int, copies: int) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
+    """The rules that a request asks for: the kind, its options, and the names of those with one value a row."""
+    for kind, names in RULE_NAMES.items():
+        options = {name: request.rules[name] for name in names if name in request.rules}
+        own = frozenset(name for name, value in options.items() if has_rows(name, value))
+        if options:
+            yield kind, options | {name: per_row(name, options[name], rows, copies) for name in own}, own
 
 
 def _with_own_ends(processor: Any, config: Any, eos: Any, limits: Any) -> Any:
@@ -168,7 +177,7 @@ def _place(processor: Any) -> int:
     return _PLACES.get(processor.kind if isinstance(processor, RowRule) else type(processor).__name__, _LAST)
 
 
-def _padding(processor: Any, config: Any, model_kwargs: Mapping[str, Any]) -> Any:
+def _padding(processor: Any, model_kwargs: Mapping[str, Any]) -> Any:
     """The leading tokens that a repetition penalty does not count: the padding in version 5, nothing in 4.57."""
     if processor is not None:
         ignored = getattr(processor, "prompt_ignore_length", None)

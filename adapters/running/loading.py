@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,16 @@ def load(
         raise ValueError("device and device_map must not both be given")
     if device_map is not None and (single := _single_place(device_map)) is not None:
         device, device_map = single, None
-    name, given = model if isinstance(model, str | Path) else None, model is not None
-    if not given:
-        name = _shipped(task)
-        dtype = torch.float32 if dtype is None else dtype
-    if name is not None:
-        if not Path(name).exists() and str(name)[:1] in ("/", ".", "~"):
-            raise ValueError(f"model must be a folder that exists or a name on the hub; got {str(name)!r}")
-        with nullcontext() if given else _quietly():
-            model = _model(task, str(name), config, dtype, device_map, {**(hub or {}), **(model_kwargs or {})})
-    elif dtype is not None and dtype != "auto":
-        model = model.to(_dtype(dtype))
+    name = _shipped(task) if model is None else model if isinstance(model, str | Path) else None
+    if name is None:
+        model = model if dtype in (None, "auto") else model.to(_dtype(dtype))
+    else:
+        arguments = {**(hub or {}), **(model_kwargs or {})}
+        if model is None:
+            with _quietly():
+                model = _model(task, name, config, dtype or torch.float32, device_map, arguments)
+        else:
+            model = _model(task, name, config, dtype, device_map, arguments)
     held = load_parts(task, parts or {}, name, hub or {})
     where = place(model, device)
     if hasattr(model, "eval"):
@@ -123,10 +122,13 @@ def _quietly() -> Iterator[None]:
                 logging.enable_progress_bar()
 
 
-def _model(task: Task, name: str, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:
-    """The model, by the first of the task's classes that takes its configuration."""
+def _model(task: Task, given: str | Path, config: Any, dtype: Any, device_map: Any, options: dict[str, Any]) -> Any:
+    """The model of a folder or a name, by the first of the task's classes that takes its configuration."""
     import transformers
 
+    name = str(given)
+    if not Path(name).exists() and name[:1] in ("/", ".", "~"):
+        raise ValueError(f"model must be a folder that exists or a name on the hub; got {name!r}")
     if config is not None:
         options["config"] = (
             transformers.AutoConfig.from_pretrained(str(config)) if isinstance(config, str | Path) else config
