@@ -95,6 +95,14 @@ def sigmoid(logits: Tensor) -> Tensor:
         return torch.from_numpy(1.0 / (1.0 + np.exp(-logits.detach().contiguous().numpy())))
 
 
+def few_probabilities(logits: np.ndarray[Any, Any], function: str) -> np.ndarray[Any, Any]:
+    """``function`` ("softmax", "sigmoid" or "none") of a few logits [B, C], the bits of ``softmax`` and ``sigmoid``;
+    numpy's warnings are the caller's."""
+    if function == "softmax":
+        return _softmax_of_shifted(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    return logits if function == "none" else 1.0 / (1.0 + np.exp(-logits))
+
+
 def largest(values: Tensor) -> tuple[Tensor, Tensor]:
     """The largest of each row of ``values`` [N, C], and its place, the first of equals: [N] and [N] int64.
 
@@ -123,12 +131,11 @@ def holds_nan(values: Tensor) -> bool:
     """Whether a CPU tensor may hold NaN: False is certain, other devices are not read and give False."""
     if values.device.type != "cpu" or values.numel() == 0:
         return False
-    # One pass that allocates nothing: a sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
-    wide = values.dtype in (torch.float32, torch.float64)
-    if wide and values.numel() > IN_CACHE:  # torch would share it out to threads, which costs more where others work
-        with np.errstate(invalid="ignore", over="ignore"):
-            return math.isnan(float(values.detach().numpy().sum()))
-    return math.isnan(values.sum(dtype=None if wide else torch.float32).item())
+    # One pass that allocates nothing and is not shared out to threads. numpy takes a NaN for the least of all values.
+    if values.dtype in (torch.float32, torch.float64):
+        return math.isnan(np.minimum.reduce(values.detach().numpy(), axis=None))
+    # A sum is NaN if any value is (or if +inf meets -inf, which the mask tells apart).
+    return math.isnan(values.sum(dtype=torch.float32).item())
 
 
 def check_shape(name: str, values: Tensor, axes: str, expected: tuple[int | None, ...]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise, repeat
 from typing import Any
@@ -16,15 +15,15 @@ MANY = 1000  # records, from where on one look at the young objects costs less t
 SETTLED = 64  # instances after which CPython gives a class's instances room for their own attributes only
 
 
-@contextmanager
-def collection_paused() -> Iterator[None]:
+class collection_paused:
     """No cyclic garbage collection inside: records hold no cycles, and passes over them cost a third of the build."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
+
+    def __enter__(self) -> None:
+        self._running = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._running:
             gc.enable()
 
 

@@ -73,7 +73,7 @@ def top_labels(logits: Tensor, top_k: int | None = None, *, function_to_apply: s
         # The softmax of all rows at once has the bits of each row's own, and so has the order of equal scores.
         scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": lambda: _sigmoid(logits), "none": lambda: logits}
         values, labels = _ranked(scores[function_to_apply](), count)
-    if logits.device.type == "cpu" and values.numel() and math.isnan(float(values[:, 0].sum())):
+    if logits.device.type == "cpu" and values.numel() and any(map(math.isnan, values[:, 0].tolist())):
         bad = torch.isnan(logits).any(dim=1)
         if bool(bad.any()):
             raise ValueError(f"logits must not be NaN; got NaN in row {int(bad.int().argmax())}")
@@ -87,7 +87,10 @@ def _ranked(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     row in which two of the scores are equal, so that their order is a matter of the algorithm, is left to torch.
     """
     if _plain(scores) and count >= MANY:
-        places = torch.from_numpy(np.argsort(-scores.numpy(), axis=1)[:, : count + 1])
+        order = np.argsort(-scores.numpy(), axis=1)
+        if np.isnan(scores.numpy()[np.arange(len(order)), order[:, -1]]).any():  # where there is one, it is last
+            return scores.topk(count)
+        places = torch.from_numpy(order[:, : count + 1])
         return _where_scores_fall(scores, scores.gather(1, places), places, count)
     if not _few_of_many(scores, count):
         return scores.topk(count)

@@ -90,11 +90,11 @@ def pixels_of(item: Any) -> int:
 
 def _rgb(picture: Any, source: Any, compat: bool) -> Any:
     """The picture as transformers' pipelines see it: turned as its camera says, RGB; not compat: 16 bits stay."""
-    from PIL import ImageOps
-
     try:
         picture.load()
         if picture.getexif().get(0x0112, 1) != 1:
+            from PIL import ImageOps
+
             picture = ImageOps.exif_transpose(picture)
         if picture.mode == "RGB":
             return picture

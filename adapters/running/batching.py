@@ -186,13 +186,19 @@ def _one_row(inputs: Mapping[str, Any]) -> dict[str, Tensor] | None:
 
 
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
-    return torch.stack(list(values)) if isinstance(values[0], Tensor) else pad_stack(values, pad, left=left)
+    if not isinstance(values[0], Tensor):
+        return pad_stack(values, pad, left=left)
+    if len(values) == 1 and values[0].is_contiguous():
+        return values[0].unsqueeze(0)
+    return torch.stack(list(values))
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return sent(value.to(dtype) if dtype is not None and value.is_floating_point() else value, device)
+    if dtype is not None and value.dtype != dtype and value.is_floating_point():
+        value = value.to(dtype)
+    return value if value.device == device else sent(value, device)
 
 
 def shapes(row: Row) -> tuple[Any, ...]:

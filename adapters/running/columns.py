@@ -49,6 +49,15 @@ class Columns:
         return [rows[a:b] for a, b in zip([0, *bounds[:-1]], bounds, strict=True)] if bounds else []
 
 
+def per_row(parts: Sequence[Part], work: Callable[[Any], Sequence[Any]]) -> list[Any]:
+    """The entry of each part, of what ``work`` gives for its batch; it is called once for each batch."""
+    worked: dict[int, Sequence[Any]] = {}
+    for part in parts:
+        if id(part.batch) not in worked:
+            worked[id(part.batch)] = work(part.batch)
+    return [worked[id(part.batch)][part.row] for part in parts]
+
+
 def join_parts(parts: Sequence[Part], read: Callable[[Any], Columns]) -> Columns:
     """The rows of ``parts`` in their order, a part an item. read: the columns of a batch, called once for each."""
     batches = {id(part.batch): part.batch for part in parts}

@@ -1,5 +1,6 @@
 """Packages that only some tasks need: each belongs to an extra, and a missing one is named with its command."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,9 @@ def need(module: str, extra: str, purpose: str) -> Any:
     >>> need("math", "vision", "a picture").pi
     3.141592653589793
     """
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return loaded
     try:
         return import_module(module)
     except ImportError:

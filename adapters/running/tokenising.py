@@ -1,18 +1,21 @@
 """Texts to rows of model input, a whole window of items in one call of the tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from threading import Lock, RLock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from ...postprocess.probabilities import holds_nan
 from .batching import Row
 from .direct_encoding import encode_one
 from .reading import Reads
+
+T = TypeVar("T")
 
 # Options of a tokenizer call that the text tasks forward.
 TOKENIZER_OPTIONS = frozenset(
@@ -122,12 +125,31 @@ def length_limit(tokenizer: Any) -> int | None:
 
 def take_logits(output: Any) -> Reads[Tensor]:
     """The logits of a model's output on the host (reading.py), refused where they hold NaN."""
-    (logits,) = yield [output["logits"] if isinstance(output, Mapping) else output[0]]
+    (logits,) = yield [logits_of(output)]
     return checked(logits)
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits of a model's output, wherever they are."""
+    found: Tensor = output["logits"] if isinstance(output, Mapping) else output[0]
+    return found
+
+
+def taken(kernel: Callable[..., T], output: Any, **options: Any) -> Reads[T]:
+    """What ``kernel`` makes of the logits of a model's output on the host. It finds a NaN among them itself, as it
+    goes, and ``checked`` says so for all tasks alike."""
+    (logits,) = yield [logits_of(output)]
+    try:
+        return kernel(logits, **options)
+    except ValueError:
+        checked(logits)
+        raise
 
 
 def checked(logits: Tensor) -> Tensor:
     """``logits`` themselves; ValueError if one is NaN. The caller names the item."""
-    if isnan(logits.sum(dtype=torch.float32).item()) and bool(torch.isnan(logits).any()):
+    here = logits.device.type == "cpu"
+    doubted = holds_nan(logits) if here else isnan(logits.sum(dtype=torch.float32).item())
+    if doubted and bool(torch.isnan(logits).any()):
         raise ValueError("logits must be numbers; the model returned NaN")
     return logits

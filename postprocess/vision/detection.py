@@ -170,17 +170,24 @@ def _detections(
     """The queries of a [B, Q] mask."""
     image, query = keep.nonzero(as_tuple=True)
     corners = _corners(boxes, image, query, sizes, square=square, as_float=as_float)
-    return Detections(scores[image, query], labels[image, query], corners, image, query, scores.shape[0])
+    chosen = [_of_queries(values, image, query) for values in (scores, labels)]
+    return Detections(*chosen, corners, image, query, scores.shape[0])
+
+
+def _of_queries(values: Tensor, image: Tensor, query: Tensor) -> Tensor:
+    """The values [N, ...] of chosen queries among [B, Q, ...]; of one image they need no second index."""
+    return values[0].index_select(0, query) if values.shape[0] == 1 else values[image, query]
 
 
 def _corners(
     boxes: Tensor, image: Tensor, query: Tensor, sizes: Sizes | None, *, square: bool = False, as_float: bool = False
 ) -> Tensor:
     """Boxes [N, 4] of chosen queries, as corners: only they are converted and scaled."""
-    chosen = convert_boxes(boxes[image, query], "cxcywh", "xyxy")
+    chosen = convert_boxes(_of_queries(boxes, image, query), "cxcywh", "xyxy")
     if sizes is None:
         return chosen
-    return chosen * box_scales(sizes, boxes.shape[0], square=square, as_float=as_float).to(boxes.device)[image]
+    scales = box_scales(sizes, boxes.shape[0], square=square, as_float=as_float).to(boxes.device)
+    return chosen * (scales if len(scales) == 1 else scales[image])
 
 
 def _check(logits: Tensor, boxes: Tensor) -> None:

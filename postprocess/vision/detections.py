@@ -59,7 +59,7 @@ class Detections:
                 {"score": score, "label": label, "box": {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}}
                 for score, label, left, top, right, bottom in zip(self.scores.tolist(), labels, *columns, strict=True)
             ]
-        return _cut(found, self.counts())
+        return [found] if self.num_images == 1 else _cut(found, self.counts())
 
     def coco(self, image_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """One COCO result ``{image_id, category_id, bbox: [left, top, width, height], score}`` per box."""

@@ -90,6 +90,17 @@ def test_few_sigmoids_of_many_labels(dtype, threads):
 # errors
 
 
+@pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("count", [3, 200, 3000])
+def test_a_nan_is_found_however_few_labels_are_kept(function, count):
+    """At any place, by each of the ways to rank."""
+    logits = torch.randn(2, count, generator=torch.Generator().manual_seed(0))
+    logits[1, count // 2] = torch.nan
+    for top_k in {1, min(70, count)}:
+        with pytest.raises(ValueError, match="logits must not be NaN; got NaN in row 1"):
+            top_labels(logits, top_k, function_to_apply=function)
+
+
 @pytest.mark.parametrize(
     ("logits", "options", "message"),
     [

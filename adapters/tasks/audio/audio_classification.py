@@ -9,12 +9,12 @@ import torch
 from ....postprocess.top_labels import FUNCTIONS, TopLabels, choose_audio_function, top_labels
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
-from ...running.columns import Columns, Part, join_parts
+from ...running.columns import Columns, Part, join_parts, per_row
 from ...running.loaded import Loaded
 from ...running.options import require_choice, require_count
 from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
-from ...running.tokenising import take_logits
+from ...running.tokenising import taken
 from ...running.views import Labels
 from ..text.text_classification import label_names
 from .features import batch_groups, extract, frames_of, pad_rows, require_frames
@@ -71,9 +71,9 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: AudioClassificationO
 
 def forward(loaded: Loaded, batch: Batch, options: AudioClassificationOptions) -> Reading:
     """Per row, its part of the batch's labels and scores, best first."""
-    logits = yield from take_logits(loaded.model(**batch.inputs))
+    output = loaded.model(**batch.inputs)
     function = choose_audio_function(getattr(loaded.config, "problem_type", None), options.function_to_apply)
-    labels = top_labels(logits, options.kept(loaded), function_to_apply=function)
+    labels = yield from taken(top_labels, output, top_k=options.kept(loaded), function_to_apply=function)
     return [Part(labels, row) for row in range(len(batch.rows))]
 
 
@@ -95,12 +95,15 @@ def columns(
 def finish(
     loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: AudioClassificationOptions
 ) -> list[Any]:
-    finished = []
-    for item, records in zip(items, columns(loaded, items, outputs, options).records(), strict=True):
-        found = Labels(records)
-        found.text = item.facts.name
-        finished.append(found)
-    return finished
+    names = loaded.config.id2label
+    rows = per_row([rows[0] for rows in outputs], lambda found: found.records(names))
+    return [_labels(records, item.facts.name) for item, records in zip(items, rows, strict=True)]
+
+
+def _labels(records: list[Any], text: str | None) -> Labels:
+    found = Labels(records)
+    found.text = text
+    return found
 
 
 def in_order(loaded: Loaded, options: AudioClassificationOptions) -> bool:

@@ -14,7 +14,7 @@ from ...running.loaded import Loaded
 from ...running.options import require_count
 from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
-from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, take_logits
+from ...running.tokenising import TOKENIZER_OPTIONS, encode_rows, taken
 from ...running.views import Label, Labels
 
 LEGACY = ""  # transformers' default of top_k: one dict, or for a single text a list of it
@@ -77,12 +77,13 @@ def encode(
 
 def forward(loaded: Loaded, batch: Batch, options: TextClassificationOptions) -> Reading:
     """Per row, its part of the batch's labels and scores: all that were asked for, best first, or the best alone."""
-    logits = yield from take_logits(loaded.run_tokens(**batch.inputs, **loaded.no_cache))
+    output = loaded.run_tokens(**batch.inputs, **loaded.no_cache)
     config = loaded.config
     # The names are counted, for every look into a configuration of transformers is a search of its own.
     function = choose_function(getattr(config, "problem_type", None), len(config.id2label), options.function)
     top_k = 1 if options.top_k == LEGACY else options.top_k
-    scores = classify(logits, function_to_apply=function, top_k=None if top_k is None else int(top_k))
+    kept = None if top_k is None else int(top_k)
+    scores = yield from taken(classify, output, function_to_apply=function, top_k=kept)
     return [Part(scores, row) for row in range(len(batch.rows))]
 
 

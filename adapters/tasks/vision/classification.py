@@ -4,26 +4,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ....postprocess.classification import ClassScores, classify
-from ...running.columns import Columns, Part, join_parts
+from ...running.columns import Columns, Part, join_parts, per_row
 from ...running.loaded import Loaded
 from ...running.options import require
+from ...running.reading import Reads
 from ...running.task import Prepared
-from .images import label_names, parts_of, per_row
+from ...running.tokenising import logits_of, taken
+from .images import label_names, parts_of
 from .results import ImageLabels, VideoLabels, of_source
 
 
-def best_labels(loaded: Loaded, logits: Tensor, function: str, top_k: int | None) -> list[Part]:
-    """The ``top_k`` best labels of every row, on the CPU. As in transformers None is 5, and a count below 0 is one
-    from the end; without ``compat`` it must be 1 or more."""
-    count = logits.shape[1]
+def best_labels(loaded: Loaded, output: Any, function: str, top_k: int | None) -> Reads[list[Part]]:
+    """The ``top_k`` best labels of every row of a model's output, on the CPU.
+
+    As in transformers None is 5, and a count below 0 is one from the end; without ``compat`` it must be 1 or more.
+    """
+    rows, count = logits_of(output).shape
     asked = min(5 if top_k is None else top_k, count)
     kept = asked if asked >= 0 else max(count + asked, 0)
     require(loaded.compat or kept == asked > 0, f"top_k must be at least 1; got {top_k}")
-    found = classify(logits, function_to_apply=function, top_k=max(kept, 1))
-    return parts_of(ClassScores(found.labels[:, :kept].cpu(), found.scores[:, :kept].cpu()), logits.shape[0])
+    found = yield from taken(classify, output, function_to_apply=function, top_k=max(kept, 1))
+    return parts_of(found if kept else ClassScores(found.labels[:, :0], found.scores[:, :0]), rows)
 
 
 def label_records(

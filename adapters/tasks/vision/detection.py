@@ -76,6 +76,9 @@ def tiles_of(picture: Picture, options: DetectionOptions) -> tuple[list[Any], li
 
 def gather(parts: Sequence[Part]) -> Detections:
     """The boxes of all parts in their order, those of part n as image n, on the CPU."""
+    if len(parts) == 1 and parts[0].batch.num_images == 1:
+        alone: Detections = parts[0].batch
+        return alone
     places: dict[int, tuple[Detections, list[int]]] = {}
     for number, part in enumerate(parts):
         found, numbers = places.setdefault(id(part.batch), (part.batch, [-1] * part.batch.num_images))
@@ -118,8 +121,10 @@ def detection_records(items: Sequence[Prepared], found: Detections, names: Calla
     named = [names(number) for number in range(len(items))]
     same = all(each is named[0] for each in named)
     records = found.records(named[0] if same and named else None)
-    counts = found.counts()
-    boxes, label_ids = torch.split(found.boxes, counts), torch.split(found.labels, counts)
+    counts = [len(own) for own in records]
+    alone = len(items) == 1
+    boxes = [found.boxes] if alone else found.boxes.split(counts)
+    label_ids = [found.labels] if alone else found.labels.split(counts)
     finished = []
     for number, item in enumerate(items):
         own = records[number]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from typing import Any
 
@@ -56,9 +56,14 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
 
 def family_of(processor: Any, method: str) -> str | None:
     """The family whose class defines ``method``: "Detr" for a YOLOS processor that inherits DETR's. None: no method."""
-    for kind in type(processor).__mro__:
-        if method in vars(kind) and "_afterlogits_plain" not in vars(kind):
-            return _SUFFIX.sub("", kind.__name__)
+    return _family(type(processor), method)
+
+
+@cache
+def _family(kind: type[Any], method: str) -> str | None:
+    for each in kind.__mro__:
+        if method in vars(each) and "_afterlogits_plain" not in vars(each):
+            return _SUFFIX.sub("", each.__name__)
     return None
 
 

@@ -11,7 +11,7 @@ import torch
 
 from ....postprocess.vision.guided import detect_grounded, detect_image_guided
 from ...running.batching import Batch
-from ...running.columns import Columns
+from ...running.columns import Columns, per_row
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
@@ -27,7 +27,6 @@ from .images import (
     image_row,
     own_or_shared,
     parts_of,
-    per_row,
     picture_task,
     read_one,
     sizes_of,

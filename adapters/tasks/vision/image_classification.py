@@ -12,7 +12,6 @@ from ...running.batching import Batch
 from ...running.loaded import Loaded
 from ...running.reading import Reading
 from ...running.task import Prepared
-from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
 
@@ -45,10 +44,10 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificatio
 
 
 def forward(loaded: Loaded, batch: Batch, options: ImageClassificationOptions) -> Reading:
-    logits = yield from take_logits(loaded.run(**batch.inputs))
+    output = loaded.run(**batch.inputs)
     config = loaded.config
     function = choose_function(getattr(config, "problem_type", None), len(config.id2label), options.function)
-    return best_labels(loaded, logits, function, options.top_k)
+    return (yield from best_labels(loaded, output, function, options.top_k))
 
 
 TASK = picture_task(

@@ -19,6 +19,7 @@ from ...running.tokenising import tokenize
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
 from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, read_images, read_one
+from .quick_processors import quick
 from .results import Segments, from_mask, of_source
 
 SUBTASKS = ("panoptic", "instance", "semantic")
@@ -89,7 +90,8 @@ def _encoded(loaded: Loaded, images: Sequence[Any], options: ImageSegmentationOp
     asks = type(loaded.config).__name__ == "OneFormerConfig"
     if asks:
         given["task_inputs"] = [options.subtask] * len(images)
-    encoded = loaded.image_processor(images=list(images), return_tensors="pt", **given)
+    processor = loaded.image_processor if given else quick(loaded.image_processor)
+    encoded = processor(images=list(images), return_tensors="pt", **given)
     if asks:
         length = loaded.config.task_seq_len
         padded = {"padding": "max_length", "max_length": length, "return_tensors": "pt"}

@@ -1,7 +1,7 @@
 """What the tasks over pictures share: their call, reading, encoding by size, and answers picked from whole batches."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -19,6 +19,7 @@ from ...running.columns import Part
 from ...running.inputs import as_call, field_of
 from ...running.loaded import Loaded
 from ...running.task import Call, Task
+from .quick_processors import quick
 
 # Pictures are encoded in few at a time: the next ones beside the model's work on these.
 PICTURE_WINDOWS = WindowSizes(4, 8, 32)
@@ -109,8 +110,9 @@ def _kept(source: Any) -> bool:
 def encode_images(loaded: Loaded, images: Sequence[Any], **given: Any) -> list[Row]:
     """A row a picture, in one call of the image processor for those of one size: none is padded for another."""
     rows: list[Any] = [None] * len(images)
+    processor = loaded.image_processor if given else quick(loaded.image_processor)
     for chosen in by_size(images):
-        encoded = loaded.image_processor(images=[images[index] for index in chosen], return_tensors="pt", **given)
+        encoded = processor(images=[images[index] for index in chosen], return_tensors="pt", **given)
         for place, index in enumerate(chosen):
             rows[index] = image_row({name: values[place] for name, values in encoded.items()})
     return rows
@@ -118,6 +120,8 @@ def encode_images(loaded: Loaded, images: Sequence[Any], **given: Any) -> list[R
 
 def by_size(images: Sequence[Any]) -> list[list[int]]:
     """The numbers of the pictures or arrays of each size, in the order the sizes first come."""
+    if len(images) == 1:
+        return [[0]]
     groups: dict[Any, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         size = (tuple(image.shape), str(image.dtype)) if isinstance(image, np.ndarray | Tensor) else image.size
@@ -140,15 +144,6 @@ def with_sizes(rows: Sequence[Row], pictures: Sequence[Picture]) -> list[Row]:
 def parts_of(found: Any, count: int) -> list[Part]:
     """What a forward pass found for a whole batch, as the output of each of its rows."""
     return [Part(found, row) for row in range(count)]
-
-
-def per_row(parts: Sequence[Part], work: Callable[[Any], Sequence[Any]]) -> list[Any]:
-    """The entry of each part, of what ``work`` gives for its batch; it is called once for each batch."""
-    worked: dict[int, Sequence[Any]] = {}
-    for part in parts:
-        if id(part.batch) not in worked:
-            worked[id(part.batch)] = work(part.batch)
-    return [worked[id(part.batch)][part.row] for part in parts]
 
 
 def label_names(loaded: Loaded) -> Mapping[int, str]:

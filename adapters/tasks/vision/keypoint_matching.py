@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ...running.batching import Batch
-from ...running.columns import Columns, join_parts
+from ...running.columns import Columns, join_parts, per_row
 from ...running.inputs import as_call
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
 from .families import match_points
-from .images import ImageOptions, Picture, image_row, parts_of, per_row, picture_task, read_one
+from .images import ImageOptions, Picture, image_row, parts_of, picture_task, read_one
 from .results import Matches, of_source
 
 

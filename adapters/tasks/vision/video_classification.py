@@ -14,7 +14,6 @@ from ...running.loaded import Loaded
 from ...running.options import require_choice, require_count
 from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
-from ...running.tokenising import take_logits
 from .classification import best_labels, label_columns, label_records
 from .images import ImageOptions, Picture, image_row
 
@@ -71,10 +70,10 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificatio
 
 
 def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> Reading:
-    logits = yield from take_logits(loaded.run(**batch.inputs))
+    output = loaded.run(**batch.inputs)
     kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
     function = options.function_to_apply or kinds.get(loaded.config.problem_type, "softmax")
-    return best_labels(loaded, logits, function, options.top_k)
+    return (yield from best_labels(loaded, output, function, options.top_k))
 
 
 TASK = Task(

@@ -8,19 +8,18 @@ import torch
 
 from ....postprocess.classification import ClassScores, classify
 from ...running.batching import Batch
-from ...running.columns import Columns, join_parts
+from ...running.columns import Columns, join_parts, per_row
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
-from ...running.tokenising import checked, tokenize
+from ...running.tokenising import taken, tokenize
 from .images import (
     ImageOptions,
     Picture,
     as_image_call,
     encode_images,
     parts_of,
-    per_row,
     picture_task,
     read_one,
 )
@@ -65,8 +64,8 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ZeroShotImageOptio
 def forward(loaded: Loaded, batch: Batch, options: ZeroShotImageOptions) -> Reading:
     """Scores of all labels, which are read once for the whole batch."""
     output = loaded.run(**_tokens(loaded, options), **batch.inputs)
-    (logits,) = yield [output["logits_per_image"]]
-    found = classify(checked(logits), function_to_apply="sigmoid" if _siglip(loaded) else "softmax")
+    function = "sigmoid" if _siglip(loaded) else "softmax"
+    found = yield from taken(classify, [output["logits_per_image"]], function_to_apply=function)
     return parts_of(found, len(batch.rows))
 
 

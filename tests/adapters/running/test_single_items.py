@@ -7,6 +7,7 @@ import torch
 
 from afterlogits.adapters import pipeline
 from afterlogits.adapters.running import pipeline_object, runner
+from afterlogits.adapters.running.batching import Row, collate
 from tests.adapters.running.test_pipeline_object import TASKS, build
 from tests.builders.text_models import tiny_model, wordpiece
 
@@ -81,3 +82,29 @@ def test_a_list_within_one_window_starts_no_thread(monkeypatch):
     with pytest.raises(TypeError, match="not callable"):  # two windows
         monkeypatch.setattr(runner, "windows", lambda items, *_, **__: ([item] for item in items))
         call(["the river", "near"])
+
+
+def test_the_type_is_that_of_the_model(monkeypatch):
+    """As the property of transformers tells it, after every change: of weights, of parts, of a model of whole numbers
+    alone; a model with a property of its own is asked."""
+    call = build("text-classification")
+    assert call.loaded.dtype is call.model.dtype is torch.float32
+    call.model.half()
+    assert call.loaded.dtype is call.model.dtype is torch.float16
+    call.model.bert.embeddings.double()
+    assert call.loaded.dtype is call.model.dtype is torch.float64
+    first = call.model.bert.embeddings.word_embeddings
+    first.weight = torch.nn.Parameter(torch.zeros(first.weight.shape, dtype=torch.int8), requires_grad=False)
+    assert call.loaded.dtype is call.model.dtype is torch.float64
+    monkeypatch.setattr(type(call.model), "dtype", property(lambda model: torch.bfloat16), raising=False)
+    assert call.loaded.dtype is torch.bfloat16
+
+
+def test_one_row_of_tensors_is_not_copied():
+    """A view where the memory is in order, a copy in order where it is not; the numbers of several rows stacked."""
+    values = torch.arange(6.0).reshape(2, 3)
+    for own, shared in ((values, True), (values.T, False)):
+        batch = collate([Row({"pixel_values": own}, 6)], pad_values={}, device=torch.device("cpu"))
+        found = batch.inputs["pixel_values"]
+        assert torch.equal(found, torch.stack([own])) and found.stride() == torch.stack([own]).stride()
+        assert (found.data_ptr() == own.data_ptr()) is shared
