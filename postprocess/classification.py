@@ -80,10 +80,9 @@ def classify(
     if top_k is not None:
         check_positive("top_k", top_k)
     logits = as_computed(logits)
-    if ordered and logits.device.type == "cpu" and 0 < logits.numel() <= FEW:
-        found = _classify_few(logits, function, top_k)
-        if found is not None:
-            return found
+    few = _classify_few(logits, function, top_k) if ordered else None
+    if few is not None:
+        return few
     scores = softmax(logits) if function == "softmax" else sigmoid(logits) if function == "sigmoid" else logits
     if holds_nan(scores):  # where a logit is one, and for a row of -inf alone
         refuse_nan("logits", logits)
@@ -95,7 +94,9 @@ def classify(
 
 
 def _classify_few(logits: Tensor, function: str, top_k: int | None) -> ClassScores | None:
-    """The same by numpy alone, for what a call or two of torch would take longer; None where a score may be NaN."""
+    """The same by numpy alone, where torch's calls cost more than the work; None elsewhere and where one may be NaN."""
+    if logits.device.type != "cpu" or not 0 < logits.numel() <= FEW:
+        return None
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         scores = few_probabilities(logits.detach().numpy(), function)
         if math.isnan(np.add.reduce(scores, axis=None)):

@@ -170,8 +170,8 @@ def _detections(
     """The queries of a [B, Q] mask."""
     image, query = keep.nonzero(as_tuple=True)
     corners = _corners(boxes, image, query, sizes, square=square, as_float=as_float)
-    chosen = [_of_queries(values, image, query) for values in (scores, labels)]
-    return Detections(*chosen, corners, image, query, scores.shape[0])
+    scores, labels = (_of_queries(values, image, query) for values in (scores, labels))
+    return Detections(scores, labels, corners, image, query, boxes.shape[0])
 
 
 def _of_queries(values: Tensor, image: Tensor, query: Tensor) -> Tensor:

@@ -123,8 +123,8 @@ def detection_records(items: Sequence[Prepared], found: Detections, names: Calla
     records = found.records(named[0] if same and named else None)
     counts = [len(own) for own in records]
     alone = len(items) == 1
-    boxes = [found.boxes] if alone else found.boxes.split(counts)
-    label_ids = [found.labels] if alone else found.labels.split(counts)
+    boxes = [found.boxes] if alone else torch.split(found.boxes, counts)
+    label_ids = [found.labels] if alone else torch.split(found.labels, counts)
     finished = []
     for number, item in enumerate(items):
         own = records[number]

@@ -56,11 +56,12 @@ QUERIES: Mapping[str, Mapping[str, Any]] = {
 
 def family_of(processor: Any, method: str) -> str | None:
     """The family whose class defines ``method``: "Detr" for a YOLOS processor that inherits DETR's. None: no method."""
-    return _family(type(processor), method)
+    kind: Any = type(processor)
+    return _family(kind, method)
 
 
 @cache
-def _family(kind: type[Any], method: str) -> str | None:
+def _family(kind: Any, method: str) -> str | None:
     for each in kind.__mro__:
         if method in vars(each) and "_afterlogits_plain" not in vars(each):
             return _SUFFIX.sub("", each.__name__)

@@ -36,7 +36,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageFeatureOptions) -> Readi
         f"pool must be False for a model without a pooler; got {options.pool} for {type(loaded.model).__name__}",
     )
     (found,) = yield [output["pooler_output"] if options.pool else output[0]]
-    return list(checked(found).split(1)) if len(batch.rows) > 1 else [checked(found)]
+    return list(torch.split(checked(found), 1)) if len(batch.rows) > 1 else [checked(found)]
 
 
 def finish(

@@ -19,7 +19,8 @@ def quick(processor: Any) -> Any:
 
     A change of the processor's attributes shows in both; the processor itself and transformers stay as they are.
     """
-    own = _unchecked(type(processor))
+    kind: Any = type(processor)
+    own = _unchecked(kind)
     if own is None:
         return processor
     found = _quick.get(processor)
@@ -31,7 +32,7 @@ def quick(processor: Any) -> Any:
 
 
 @cache
-def _unchecked(kind: type[Any]) -> type[Any] | None:
+def _unchecked(kind: Any) -> type[Any] | None:
     """A subclass in whose line ``BaseImageProcessor.preprocess``, which all kinds call in the end, checks less.
 
     None for what is no image processor of transformers, or compares by anything but identity.
