@@ -14,6 +14,7 @@ from ...decoding.search.row_requests import FinishedRow, RowRequest
 from ...decoding.search.running_batch import AdmittingStepModel, RunningBatch
 from .capturing import capture
 from .request import Request
+from .rotary_lengths import longest_in_company
 from .row_plans import RowPlans, options_of
 from .running_model import BatchAfterBatch, RunningModel, why_rows_cannot_join
 from .step_model import AutoStepModel
@@ -100,7 +101,8 @@ def running_model(
         found = capture(model, Request(), ids, {**cache, "max_new_tokens": 1, "pad_token_id": pad}, mask)
         return AutoStepModel(model, found.input_ids, found.model_kwargs, found.prepared["generation_config"])
 
-    return BatchAfterBatch(open_batch, model.device, pad, reads_source=model.config.is_encoder_decoder)
+    longest = longest_in_company(model.config)
+    return BatchAfterBatch(open_batch, model.device, pad, reads_source=model.config.is_encoder_decoder, longest=longest)
 
 
 def stream_rows(batch: RunningBatch, requests: Iterable[RowRequest]) -> Iterator[FinishedRow]:

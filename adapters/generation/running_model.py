@@ -14,6 +14,7 @@ from ..running.onednn_products import OneDnnProducts, gains_by_onednn
 from .logits_buffer import HeadMemory
 from .model_inputs import CACHE
 from .packed_step import added_mask
+from .rotary_lengths import longest_in_company, switches_to_long
 from .row_hooks import sees_rows
 from .running_cache import RunningCache
 from .step_model import AutoStepModel
@@ -22,6 +23,10 @@ from .verifying_model import RAGGED
 __all__ = ["BatchAfterBatch", "RunningModel", "why_rows_cannot_join"]
 
 _HELD = (DynamicLayer, DynamicSlidingWindowLayer)
+# Kinds whose own prepare_inputs_for_generation hands on pictures and sounds, which no prompt here has, and
+# kinds where it reads a prompt again as the rotary factors switch.
+_FOR_PICTURES = frozenset({"gemma3", "gemma4"})
+_FOR_LONG_ROWS = frozenset({"phi3", "phimoe"})
 # What the forward of a prompt may be told beside its tokens: all of it is made here.
 _TOLD = ("attention_mask", "position_ids", "logits_to_keep", "cache_position", "use_cache", "return_dict")
 
@@ -41,11 +46,19 @@ def why_rows_cannot_join(model: Any) -> str | None:
     if sees_rows(model):
         return "a hook of its forward may count rows"
     for name in ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation"):
-        if getattr(plain, name) is not getattr(GenerationMixin, name):
+        if getattr(plain, name) is not getattr(GenerationMixin, name) and not _prepares_texts_plainly(model, name):
             return f"it has its own {name}"
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     other = next((type(layer).__name__ for layer in cache.layers if type(layer) not in _HELD), None)
     return None if other is None else f"its cache has a {other}"
+
+
+def _prepares_texts_plainly(model: Any, name: str) -> bool:
+    """Whether a model's own way to prepare a step gives what the common one gives, for prompts of text alone."""
+    if name != "prepare_inputs_for_generation":
+        return False
+    kind = model.config.model_type
+    return kind in _FOR_PICTURES or (kind in _FOR_LONG_ROWS and not switches_to_long(model.config))
 
 
 class RunningModel:
@@ -66,6 +79,7 @@ class RunningModel:
             raise ValueError(f"model must be one whose rows can join; got {type(model).__name__}: {reason}")
         self.model, self.max_rows, self.pad_token_id = model, max_rows, pad_token_id
         self.device: torch.device = model.device
+        self.longest = longest_in_company(model.config)
         self.names = frozenset(inspect.signature(model.forward).parameters)
         self.cache = RunningCache(max_rows)
         self.lengths: list[int] = []  # tokens of each row in the cache
@@ -216,7 +230,7 @@ class BatchAfterBatch:
     """A model whose rows only leave: prompts are taken in where none runs, as one batch of ``generate``.
 
     open: an AutoStepModel for left-padded ids and their mask, as ``generate`` prepares it.
-    reads_source: whether the prompts are an encoder's, which pads on the right.
+    reads_source: whether the prompts are an encoder's, which pads on the right. longest: see ``RunningBatch``.
     """
 
     joins = False
@@ -228,7 +242,9 @@ class BatchAfterBatch:
         pad: int,
         *,
         reads_source: bool = False,
+        longest: int | None = None,
     ) -> None:
+        self.longest = longest
         self.open, self.device, self.pad_token_id, self.reads_source = open_batch, device, pad, reads_source
         self.stepper: AutoStepModel | None = None
         self._alive: list[int] = []  # places in the stepper's batch

@@ -63,6 +63,8 @@ class RunningBatch:
     A row has the tokens it has alone, up to near ties that other matrix sizes may round differently.
     join_share: prompts join once this share of the rows is free (or as many as wait), so that a prompt's forward is
     shared; 0 joins at once. Into a model that ``packs`` they always join at once, in the forward of the rows that run.
+    A model whose ``longest`` is a number computes all its rows differently once one is longer: a prompt that may grow
+    beyond it runs with no other.
     prefill_tokens: at most so many, padding included, go through one prefill, unless one prompt has more. Not safe for
     threads; see ``adapters.LiveBatch``.
     Cost: one forward a step over the rows that run, one a group of joining prompts where the model does not pack, one
@@ -86,6 +88,7 @@ class RunningBatch:
     ) -> None:
         if max_rows < 1:
             raise ValueError(f"max_rows must be an integer >= 1; got {max_rows}")
+        self._longest: int | None = getattr(model, "longest", None)
         self.model = model
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
         self.join_count = max(1, round(max_rows * join_share))
@@ -146,11 +149,13 @@ class RunningBatch:
     def _joining(self) -> list[RowRequest]:
         """The prompts that join now, as many as one forward reads."""
         free, packs = self.max_rows - len(self.rows), self._packs() and bool(self.rows)
-        if self.rows and not packs and self._waits(free):
+        if self.rows and self._waits(free, packs):
             return []
         prompts: list[RowRequest] = []
         longest = total = 0
         while self.waiting and len(prompts) < free:
+            if (self.rows or prompts) and any(map(self._runs_alone, (self.waiting[0], *prompts[:1]))):
+                break
             length = self.waiting[0].read_ids.shape[0]
             longest, total = max(longest, length), total + length
             # In the rows' forward there is no padding.
@@ -159,8 +164,21 @@ class RunningBatch:
             prompts.append(self.waiting.popleft())
         return prompts
 
-    def _waits(self, free: int) -> bool:
-        """Whether prompts with a forward of their own wait until more rows are free to share it."""
+    def _runs_alone(self, request: RowRequest) -> bool:
+        """Whether a row may grow so long that all rows beside it would be computed differently."""
+        if self._longest is None:
+            return False
+        limit = request.max_new_tokens
+        return limit is None or request.read_ids.shape[0] + limit > self._longest
+
+    def _waits(self, free: int, packs: bool) -> bool:
+        """Whether prompts wait: for the end of a row that runs alone, those with a forward of their own until more rows
+        are free to share it."""
+        if self._runs_alone(self.rows[0].request):
+            return True
+        return not packs and self._joins_later(free)
+
+    def _joins_later(self, free: int) -> bool:
         return not self.model.joins or free < min(len(self.waiting), self.join_count)
 
     def _begun(self, prompts: Sequence[RowRequest]) -> list[RunningRow]:
