@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LEAST_KEYS = 256  # and queries: torch's own attention over fewer is as fast
+LEAST_KEYS = 256  # and queries: torch's own attention over fewer is as fast,
+LEAST_WIDTH = 32  # and that of narrower heads,
+LEAST_HEAD = 1 << 22  # and of heads whose queries * keys * width are fewer
 LEAST_SHARED = 1 << 27  # heads * queries * keys * width from which several threads gain by more than they are told
 MOST_QUERIES = 384  # of a block, and as many as keep its scores at 2 MB
 MOST_SCORES = 1 << 19
@@ -35,9 +37,10 @@ def may_attend(query: Any, key: Any, value: Any, **options: Any) -> bool:
             return False
     if key.shape != value.shape or query.shape[:2] != key.shape[:2] or query.shape[3] != key.shape[3]:
         return False
-    if min(query.shape[2], key.shape[2]) < LEAST_KEYS:
+    (length, width), keys = query.shape[2:], key.shape[2]
+    if min(length, keys) < LEAST_KEYS or width < LEAST_WIDTH or length * keys * width < LEAST_HEAD:
         return False
-    return torch.get_num_threads() == 1 or (query.numel() * key.shape[2] >= LEAST_SHARED and threads_stay_alone())
+    return torch.get_num_threads() == 1 or (query.numel() * keys >= LEAST_SHARED and threads_stay_alone())
 
 
 def attend(

@@ -43,7 +43,7 @@ def drawn(batch, heads, queries, keys, width, seed=0):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("shape", [(1, 3, 400, 400, 64), (2, 2, 257, 700, 16), (1, 1, 900, 300, 8)])
+@pytest.mark.parametrize("shape", [(1, 3, 400, 400, 64), (2, 2, 257, 700, 32), (1, 1, 900, 300, 32)])
 @pytest.mark.parametrize("scale", [None, 0.5])
 def test_attention_is_torch_s_but_for_rounding(threads, calls, shape, mode, scale):
     """Means of values of about 1: a few steps of float32 at 1."""
@@ -62,7 +62,7 @@ def test_attention_is_torch_s_but_for_rounding(threads, calls, shape, mode, scal
 
 def test_threads_end_with_the_pass_and_leave_torch_s_number(threads):
     with torch.no_grad(), OneDnnProducts():
-        F.scaled_dot_product_attention(*drawn(1, 2, 300, 300, 8))
+        F.scaled_dot_product_attention(*drawn(1, 2, 300, 300, 64))
         running = [each for each in threading.enumerate() if "afterlogits-attend" in each.name]
         assert bool(running) == (threads > 1)
         assert torch.get_num_threads() == threads
@@ -76,11 +76,11 @@ def test_a_failure_in_a_thread_is_raised(threads, monkeypatch):
 
     monkeypatch.setattr(onednn_attention, "_attend_head", failing)
     with pytest.raises(MemoryError, match="no room for scores"), torch.no_grad(), OneDnnProducts():
-        F.scaled_dot_product_attention(*drawn(1, 2, 300, 300, 8))
+        F.scaled_dot_product_attention(*drawn(1, 2, 300, 300, 64))
 
 
 def test_nan_stays_in_its_row(threads):
-    query, key, value = drawn(1, 2, 300, 300, 8)
+    query, key, value = drawn(1, 2, 300, 300, 64)
     query[0, 1, 7, 3] = torch.nan
     with torch.no_grad(), OneDnnProducts():
         found = F.scaled_dot_product_attention(query, key, value)
@@ -88,7 +88,7 @@ def test_nan_stays_in_its_row(threads):
 
 
 def test_others_are_left_to_torch(monkeypatch):
-    query, key, value = drawn(1, 2, 300, 300, 8)
+    query, key, value = drawn(1, 2, 300, 300, 64)
     with torch.no_grad():
         monkeypatch.setattr(onednn_attention, "threads_stay_alone", lambda: True)
         monkeypatch.setattr(onednn_attention, "LEAST_SHARED", 1)
@@ -103,6 +103,7 @@ def test_others_are_left_to_torch(monkeypatch):
         assert not may_attend(query, key[:, :1], value[:, :1])
         assert not may_attend(query[:, :, :255], key, value)
         assert not may_attend(query[0], key[0], value[0])
+        assert not may_attend(*drawn(1, 2, 600, 600, 16)) and not may_attend(*drawn(1, 2, 256, 256, 32))
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
         monkeypatch.setattr(onednn_attention, "threads_stay_alone", lambda: False)
         assert not may_attend(query, key, value)
