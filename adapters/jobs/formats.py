@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .errors import UsageError
 
-INPUT_FORMATS = ("auto", "jsonl", "json", "csv", "tsv", "text", "parquet", "arrow", "dataset", "files")
+INPUT_FORMATS = ("auto", "jsonl", "json", "csv", "tsv", "text", "parquet", "arrow", "dataset", "files", "films")
 OUTPUT_FORMATS = ("auto", "jsonl", "json", "csv", "tsv", "text", "parquet", "arrow", "dataset")
 TABLES = ("parquet", "arrow", "dataset")
 
@@ -79,8 +79,8 @@ def output_format(name: str, asked: str) -> Format:
 
 
 def folder_format(folder: str, asked: str) -> Format:
-    """What a folder holds: a data set as ``datasets`` saves it, or files that are an item each."""
-    if asked not in ("auto", "dataset", "files"):
+    """What a folder holds: a data set as ``datasets`` saves it, or files (or films) that are an item each."""
+    if asked not in ("auto", "dataset", "files", "films"):
         raise UsageError(f"cannot read {folder}: it is a directory")
     if os.path.exists(os.path.join(folder, "dataset_dict.json")):
         raise UsageError(f"cannot read {folder}: it holds several splits; name the folder of one")
@@ -88,7 +88,7 @@ def folder_format(folder: str, asked: str) -> Format:
         return Format("dataset")
     if asked == "dataset":
         raise UsageError(f"cannot read {folder}: no state.json in it, which a saved data set has")
-    return Format("files")
+    return Format("films" if asked == "films" else "files")
 
 
 def input_format(name: str, asked: str, opening: bytes) -> Format:

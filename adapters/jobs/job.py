@@ -10,11 +10,13 @@ from typing import Any
 from ..tasks.table import find_task
 from .entries import Entry, check_columns, entries, read_columns, read_keep
 from .errors import UsageError, cannot
+from .files import holds_frames
 from .formats import Format
 from .model import load_pipeline
 from .source import Source, check_distinct
 
 COMMIT_SECONDS = 1.0
+_FOLDERS = ("files", "films")
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,18 @@ def job_pipeline(job: Job, source: Source, target: Path | None) -> Any:
     return load_pipeline(job)
 
 
+def asked_format(job: Job) -> str:
+    """The format to read: in a folder that is given to a task of films, folders of frames are a film each."""
+    if job.format == "auto" and job.task == "video-classification" and os.path.isdir(job.input):
+        return (
+            "films" if not os.path.exists(os.path.join(job.input, "state.json")) and holds_frames(job.input) else "auto"
+        )
+    return job.format
+
+
 def job_entries(job: Job, source: Source) -> Iterator[Entry]:
     """The entries of a job, as its columns say."""
-    wrap = item_of_file if source.format.name == "files" else None
+    wrap = item_of_file if source.format.name in _FOLDERS else None
     return entries(source.records(), read_columns(job.columns), read_keep(job.keep), wrap)
 
 
@@ -99,7 +110,7 @@ def check_input(job: Job, source: Source) -> None:
     """Refuse what is known to be wrong of an input before a model is loaded."""
     check_columns(source.columns, read_columns(job.columns), read_keep(job.keep), job.input)
     _check_beside(job)
-    if source.format.name == "files":
+    if source.format.name in _FOLDERS:
         try:
             needs = set(find_task(job.task).needs)
         except ValueError as error:

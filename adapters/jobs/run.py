@@ -5,7 +5,7 @@ import sys
 from .dry_run import rehearse
 from .errors import OK, SOME_FAILED, Stopped, UsageError
 from .formats import Format, output_format
-from .job import Job, check_input, target_of
+from .job import Job, asked_format, check_input, target_of
 from .progress import Progress
 from .source import Source
 from .streamed import run_streamed
@@ -20,7 +20,7 @@ def run_job(job: Job) -> int:
     if job.max_line < 1:
         raise UsageError(f"--max-line must be at least 1; got {job.max_line}")
     written = output_format(job.output, job.output_format)
-    source = Source(job.input, job.format, job.max_line)
+    source = Source(job.input, asked_format(job), job.max_line)
     try:
         check_input(job, source)
         if job.dry_run:

@@ -33,6 +33,7 @@ _NOUNS = {
     "arrow": "row",
     "dataset": "row",
     "files": "file",
+    "films": "film",
 }
 
 
@@ -134,6 +135,10 @@ class Source:
             from .files import file_records
 
             return file_records(self.name)
+        if name == "films":
+            from .files import film_records
+
+            return film_records(self.name)
         if name == "json":
             return (parsed_record(piece, limit, as_json=True) for piece in array_elements(self._bytes, limit))
         return (parsed_record(piece, limit, as_json=name == "jsonl") for piece in bounded_lines(self._bytes, limit))

@@ -104,5 +104,5 @@ class AnswerBlocks:
             (Failure(ValueError(error)) if record is None else json.loads(record), b"")
             for record, error in zip(block["record"].to_pylist(), block["error"].to_pylist(), strict=True)
         )
-        wrap = item_of_file if self._noun == "file" else None
+        wrap = item_of_file if self._noun in ("file", "film") else None
         return entries(records, self._mapping, self._keep, wrap, numbers=numbers)

@@ -17,7 +17,7 @@ from ..jobs.entries import read_columns, read_keep
 from ..jobs.errors import OK, SOME_FAILED, UsageError, one_line
 from ..jobs.fingerprint import fingerprint_of
 from ..jobs.formats import output_format
-from ..jobs.job import Job, check_input, target_of
+from ..jobs.job import Job, asked_format, check_input, target_of
 from ..jobs.model import load_pipeline
 from ..jobs.progress import Progress
 from ..jobs.signals import stopping
@@ -69,7 +69,7 @@ def run_on_ray(job: Job, *, workers: int | None, gpus_per_worker: float | None, 
 
 def _splits(job: Job) -> tuple[list[Split], str, str, dict[str, Any], dict[str, Any]]:
     """The parts of the input, its digest, what an item is called, the types of carried columns, how it is read."""
-    source = Source(job.input, job.format, job.max_line)
+    source = Source(job.input, asked_format(job), job.max_line)
     try:
         check_input(job, source)
         return *cut(source), source.noun, carried_types(source.schema, read_keep(job.keep)), source.reading

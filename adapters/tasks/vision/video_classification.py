@@ -45,7 +45,7 @@ def read_videos(inputs: Any = None, *, videos: Any = None, **options: Any) -> Ca
 def parse(loaded: Loaded, item: Any, options: VideoClassificationOptions) -> Picture:
     """Its chosen frames [T] of arrays [H, W, 3]."""
     source = item["video"] if isinstance(item, Mapping) and "video" in item else item
-    count = options.num_frames or loaded.config.num_frames
+    count = _frames_asked(loaded, options)
     indices = np.linspace(0, count * (options.frame_sampling_rate or 1) - 1, num=count, dtype=np.int64)
     frames = read_frames(
         source,
@@ -69,8 +69,19 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: VideoClassificatio
     return prepared
 
 
+def _frames_asked(loaded: Loaded, options: VideoClassificationOptions) -> int:
+    return int(options.num_frames or loaded.config.num_frames)
+
+
 def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -> Reading:
-    output = loaded.run(**batch.inputs)
+    """Scores of the best labels. A film with too few frames is an error only where the model makes one of it."""
+    try:
+        output = loaded.run(**batch.inputs)
+    except RuntimeError as error:
+        trained, shown = int(loaded.config.num_frames), batch.inputs["pixel_values"].shape[1]
+        if shown == trained:
+            raise
+        raise ValueError(f"video must have {trained} frames for this model; got {shown}") from error
     kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
     function = options.function_to_apply or kinds.get(loaded.config.problem_type, "softmax")
     return (yield from best_labels(loaded, output, function, options.top_k))

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from afterlogits.adapters.cli.commands import main
+from afterlogits.adapters.jobs.files import film_records
 from tests.builders.vision_models import parts, picture
 
 
@@ -68,3 +69,40 @@ def test_a_drawing_that_cannot_be_written_is_one_line(pictures, model, tmp_path,
         run(pictures, model, tmp_path, "--pictures", str(tmp_path / "drawn"))
     err = capsys.readouterr().err
     assert err == f"afterlogits: cannot write {tmp_path / 'drawn' / '000001-a-b.png'}: Is a directory\n"
+
+
+@pytest.fixture
+def films(tmp_path):
+    """A square that moves to the right, and one of a single frame, a folder each."""
+    folder = tmp_path / "films"
+    for name, count in (("right", 8), ("short", 1)):
+        (folder / name).mkdir(parents=True)
+        for place in range(count):
+            frame = Image.new("RGB", (32, 32), (90, 110, 90))
+            frame.paste((210, 40, 40), (2 + 2 * place, 10, 10 + 2 * place, 18))
+            frame.save(folder / name / f"{place}.png")
+    return folder
+
+
+def test_a_folder_of_frames_is_one_film(films, tmp_path):
+    output, drawn = tmp_path / "found.jsonl", tmp_path / "drawn"
+    given = ["run", "video-classification", "--input", str(films), "--output", str(output), "--quiet"]
+    assert main([*given, "--pictures", str(drawn)]) == 3
+    moving, short = (json.loads(line) for line in output.read_text().splitlines())
+    assert (moving["id"], moving["result"][0]["label"]) == ("right", "right")
+    assert short == {"id": "short", "error": "film 2: video must have 8 frames for this model; got 1"}
+    assert [path.name for path in drawn.iterdir()] == ["000001-right.png"]
+    single = tmp_path / "single.jsonl"
+    assert main([*given[:3], str(films / "right"), "--output", str(single), "--quiet"]) == 0
+    assert json.loads(single.read_text()) == {**moving, "id": "."}
+
+
+def test_a_frame_that_changes_changes_its_film(films):
+    (films / "a.mp4").write_bytes(b"a film of its own")
+    (films / "b.gif").write_bytes(b"another")
+    before = list(film_records(str(films)))
+    assert [fields["id"] for fields, _ in before] == ["a.mp4", "b.gif", "right", "short"]
+    assert before[2][0]["file"] == str(films / "right")
+    Image.new("RGB", (32, 32)).save(films / "right" / "7.png")
+    after = list(film_records(str(films)))
+    assert [own == other for own, other in zip(before, after, strict=True)] == [True, True, False, True]
