@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ...media.videos import read_frames
@@ -79,7 +80,7 @@ def forward(loaded: Loaded, batch: Batch, options: VideoClassificationOptions) -
         output = loaded.run(**batch.inputs)
     except RuntimeError as error:
         trained, shown = int(loaded.config.num_frames), batch.inputs["pixel_values"].shape[1]
-        if shown == trained:
+        if shown == trained or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         raise ValueError(f"video must have {trained} frames for this model; got {shown}") from error
     kinds = {"regression": "none", "multi_label_classification": "sigmoid"}
