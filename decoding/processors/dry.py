@@ -232,6 +232,9 @@ def _of_row(option: Tensor, rows: Tensor | None) -> Tensor:
     return option[rows] if option.dim() else option
 
 
+_PAIRS = 1 << 22  # of a token and a breaker that a device compares at once
+
+
 class _BreakerTable:
     """Sequence breakers by length. A position packs the first token of the breaker and how many follow it."""
 
@@ -249,7 +252,11 @@ class _BreakerTable:
 
     def is_single(self, tokens: Tensor) -> Tensor:
         singles = self.by_length.get(1)
-        return torch.zeros_like(tokens, dtype=torch.bool) if singles is None else torch.isin(tokens, singles)
+        if singles is None:
+            return torch.zeros_like(tokens, dtype=torch.bool)
+        if tokens.device.type == "cpu" or tokens.numel() * singles.numel() > _PAIRS:
+            return torch.isin(tokens, singles)
+        return (tokens[..., None] == singles).any(dim=-1)  # a device's isin waits where singles are many
 
     def ending(self, recent: Tensor, length: int) -> Tensor:
         """The packed position of the longest breaker that the last token completes, -1 without one: [N]."""

@@ -24,7 +24,10 @@ def hits_token(token_ids: Tensor, stop_ids: Tensor) -> Tensor:
     """
     if stop_ids.numel() == 1:
         return token_ids == stop_ids
-    return torch.isin(token_ids, stop_ids)
+    if token_ids.device.type == "cpu":
+        return torch.isin(token_ids, stop_ids)
+    # There it launches four operations for a few ids, and sorts and waits for more.
+    return (token_ids[..., None] == stop_ids).any(dim=-1)
 
 
 def read_verdict(verdict: Verdict, like: Tensor) -> Tensor:

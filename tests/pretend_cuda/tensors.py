@@ -30,8 +30,8 @@ _WAITS = frozenset(
 _INDEXING = frozenset(["index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"])
 _MAY_MIX = _INDEXING | {"copy_", "_to_copy", "set_"}
 # torch.multinomial of one sample (ATen/native/Distributions.cpp): max, <, min, >=, and, item; a sum, ==, a sum, item;
-# exponential_, a division and an argmax.
-_KERNELS = {"multinomial": 11}
+# exponential_, a division and an argmax. torch.isin of few: a fill, a comparison of every pair, any, and a copy.
+_KERNELS = {"multinomial": 11, "isin": 4}
 
 
 class DeviceError(RuntimeError):
@@ -136,7 +136,7 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return _copy_later(*args[:2])
         _count_copy(name, args, kwargs, to_cuda)
     else:
-        _count_waits(name, args)
+        _count_waits(name, args, kwargs)
     if name not in _VIEWS:
         COUNTS.launch(name, _KERNELS.get(name, 1))
     plain_args, plain = _mapped(_inner, args), _mapped(_inner, kwargs)
@@ -218,9 +218,21 @@ def _refuse(func: Any, name: str, args: Any, kwargs: dict[str, Any], tensors: li
             raise DeviceError(f"{func} must be given values on the tensor's own device: {site()}")
 
 
-def _count_waits(name: str, args: Any) -> None:
+def _sorts(elements: Any, tests: Any) -> bool:
+    """Whether ``torch.isin`` sorts and makes both unique: where what is asked for is many (ATen/native/TensorCompare.cpp)."""
+    sizes = [each.numel() if isinstance(each, Tensor) else 1 for each in (elements, tests)]
+    return sizes[1] >= int(10.0 * sizes[0] ** 0.145)
+
+
+def _count_waits(name: str, args: Any, kwargs: dict[str, Any]) -> None:
     if name in _WAITS:
         COUNTS.wait("item" if name == "_local_scalar_dense" else name)
+        arrive(PENDING[:])
+    elif name == "repeat_interleave" and kwargs.get("output_size") is None:
+        COUNTS.wait("repeat_interleave without a size")
+        arrive(PENDING[:])
+    elif name == "isin" and _sorts(*args[:2]) and not kwargs.get("assume_unique"):
+        COUNTS.wait("isin's unique values", 2)
         arrive(PENDING[:])
     elif name == "multinomial":
         COUNTS.wait("multinomial's checks", 2)
