@@ -153,7 +153,7 @@ def _planned(token_ids: Tensor, found: Captured, request: Request) -> _Plan:
     if config.do_sample:
         processors, select = build_sampler(processors, request, 1)
         params = select.params
-    stopping, _ = read_criteria(found.prepared["stopping_criteria"])
+    stopping, _ = read_criteria(found.prepared["stopping_criteria"], found.input_ids.device)
     ends = () if stopping.eos_token_id is None else tuple(stopping.eos_token_id.reshape(-1).tolist())
     length = token_ids.shape[0]
     row = RowRequest(

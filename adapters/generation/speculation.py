@@ -201,7 +201,7 @@ def _open(
     prompt_mask = model_kwargs.get("attention_mask")  # the model's inputs are changed by its steps
     copies = config.num_return_sequences or 1
     rules, draw = with_row_rules(logits_processor, request, config, input_ids, model_kwargs, copies), None
-    stopping, has_eos = read_criteria(stopping_criteria)
+    stopping, has_eos = read_criteria(stopping_criteria, input_ids.device)
     add_row_limits(stopping, request, config, input_ids)
     stepper = VerifyingAutoStepModel(model, input_ids, model_kwargs, config, max_length=config.max_length)
     recorder = OutputRecorder(stepper, config) if config.return_dict_in_generate else None

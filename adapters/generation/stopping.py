@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 from transformers.generation import stopping_criteria as criteria
 
+from ...decoding.options.numpy_or_torch import sent
 from ...decoding.search.stopping import Stopping
 from .request import Request, per_row
 
 __all__ = ["add_row_limits", "read_criteria"]
+
+
+# Criteria that are functions of what they are given.
+_OF_IDS = (criteria.EosTokenCriteria, criteria.MaxLengthCriteria, criteria.MaxTimeCriteria, criteria.StopStringCriteria)
 
 
 def add_row_limits(stopping: Stopping, request: Request, config: Any, input_ids: Tensor) -> bool:
@@ -32,8 +37,11 @@ def add_row_limits(stopping: Stopping, request: Request, config: Any, input_ids:
     return added
 
 
-def read_criteria(stopping_criteria: Any) -> tuple[Stopping, bool]:
-    """Transformers' criteria as a Stopping, and whether finished rows are padded (some criterion knows an EOS)."""
+def read_criteria(stopping_criteria: Any, device: torch.device) -> tuple[Stopping, bool]:
+    """Transformers' criteria as a Stopping, and whether finished rows are padded (some criterion knows an EOS).
+
+    A caller's own criterion may keep its tokens on the host: they are sent to ``device`` once.
+    """
     stopping = Stopping()
     others = []
     has_eos = False
@@ -43,10 +51,11 @@ def read_criteria(stopping_criteria: Any) -> tuple[Stopping, bool]:
             shorter = stopping.max_length is None or criterion.max_length < stopping.max_length
             stopping.max_length = criterion.max_length if shorter else stopping.max_length
         elif type(criterion) is criteria.EosTokenCriteria and stopping.eos_token_id is None:
-            stopping.eos_token_id = criterion.eos_token_id
+            stopping.eos_token_id = sent(criterion.eos_token_id, device)
         elif type(criterion) is criteria.MaxTimeCriteria and stopping.deadline is None:
             stopping.deadline = criterion.initial_timestamp + criterion.max_time
         else:
             others.append(criterion)
     stopping.criteria = tuple(others)
+    stopping.repeatable = all(type(criterion) in _OF_IDS for criterion in others)
     return stopping, has_eos

@@ -14,6 +14,8 @@ from afterlogits.benchmarks.gpu.findings import Check
 
 CACHE = 64 << 20
 """Bytes that the second-level cache of an H100 or H200 may hold."""
+CYCLES, LONGEST_SLEEP = 2e9, 0.05
+"""Cycles of a second, and the seconds that a call is held up for at most."""
 
 
 def inputs(make: Callable[[int], Tensor]) -> list[Tensor]:
@@ -23,30 +25,62 @@ def inputs(make: Callable[[int], Tensor]) -> list[Tensor]:
     return [first, *(make(i) for i in range(1, min(8, max(2, 2 * CACHE // size))))]
 
 
-def microseconds(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor], rounds: int = 60) -> float:
-    """The median time of a call, in microseconds: between two events of the stream, with the host's part in it.
+def microseconds(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor], rounds: int = 40) -> float:
+    """The median time of a call on the device, in microseconds, as in a loop whose forward takes longer than launching.
 
-    Warm-up first. On the CPU, where nothing is measured, one call by the clock.
+    A kernel that only sleeps stands for the forward: while it does, the host launches the call and hears what the one
+    before has sent late. A call that waits itself has the host's part in it. Warm-up first. On the CPU, where nothing
+    is measured, one call by the clock.
     """
+    return _median(check, run, given, rounds, asleep=True)
+
+
+def alone(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor], rounds: int = 20) -> float:
+    """The median time of a call that the device has nothing else to do beside, with the host's part in it."""
+    return _median(check, run, given, rounds, asleep=False)
+
+
+def _median(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor], rounds: int, *, asleep: bool) -> float:
     if check.device.type != "cuda":
-        start = time.perf_counter()
-        run(given[0])
-        return 1e6 * (time.perf_counter() - start)
-    for i in range(3):
-        run(given[i % len(given)])
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run(given[0])
-    torch.cuda.synchronize()
-    rounds = max(5, min(rounds, int(1.5 / max(time.perf_counter() - start, 1e-6))))
-    event: Any = torch.cuda.Event
-    marks = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(rounds)]
-    for i, (before, after) in enumerate(marks):
+        return _by_the_clock(run, given)
+    sleep: Any = torch.cuda._sleep
+    host = _launching(run, given)
+    found = []
+    for i in range(max(5, min(rounds, int(1.5 / host)))):
+        if asleep and host < LONGEST_SLEEP:
+            sleep(int(1.5 * host * CYCLES))
+        before, after = _event(), _event()
         before.record()
         run(given[i % len(given)])
         after.record()
+        if not asleep:
+            torch.cuda.synchronize()
+        found.append((before, after))
     torch.cuda.synchronize()
-    return float(statistics.median(1e3 * before.elapsed_time(after) for before, after in marks))
+    return float(statistics.median(1e3 * before.elapsed_time(after) for before, after in found))
+
+
+def _by_the_clock(run: Callable[[Tensor], Any], given: Sequence[Tensor]) -> float:
+    start = time.perf_counter()
+    run(given[0])
+    return 1e6 * (time.perf_counter() - start)
+
+
+def _launching(run: Callable[[Tensor], Any], given: Sequence[Tensor]) -> float:
+    """Seconds that the host takes for a call, the longest of a few, once what is compiled and allocated once is."""
+    longest = 0.0
+    for i in range(6):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run(given[i % len(given)])
+        longest = max(longest, time.perf_counter() - start) if i > 2 else 0.0
+    torch.cuda.synchronize()
+    return longest
+
+
+def _event() -> Any:
+    event: Any = torch.cuda.Event
+    return event(enable_timing=True)
 
 
 def in_a_graph(check: Check, run: Callable[[Tensor], Any], given: Sequence[Tensor]) -> float | None:

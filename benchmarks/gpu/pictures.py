@@ -16,7 +16,7 @@ from afterlogits.postprocess.triton_kernels.mask_levels import levels_run, mask_
 from afterlogits.postprocess.triton_kernels.panoptic import Fusion, fusion_of, tiles_run, upsampled_planes
 from afterlogits.postprocess.vision import mask_generation
 from afterlogits.postprocess.vision.panoptic import panoptic_maps
-from afterlogits.postprocess.vision.segments import QuerySegments
+from afterlogits.postprocess.vision.segments import Segmentation
 
 SIZES = (((100, 134), (480, 640)), ((120, 160), (479, 641)), ((200, 334), (1080, 1801)), ((160, 160), (120, 300)))
 QUERIES, CLASSES = 100, 133  # of DETR and MaskFormer on COCO
@@ -66,12 +66,11 @@ def maps(check: Check) -> None:
             found = {}
             for on in (True, False):
                 with kernels(on):
-                    found[on] = panoptic_maps(*given, sizes=[size] * 2, threshold=0.5, overlap_threshold=0.3).queries
-            unlike = sum(_unlike(*pair) for pair in zip(found[True], found[False], strict=True))
+                    found[on] = list(panoptic_maps(*given, sizes=[size] * 2, threshold=0.5, overlap_threshold=0.3))
+            pairs = list(zip(found[True], found[False], strict=True))
+            unlike = sum(_unlike(*pair) for pair in pairs)
             same = unlike == 0 and all(
-                one.segments(one.shown.nonzero()[:, 0]).records()["segments_info"]
-                == other.segments(other.shown.nonzero()[:, 0]).records()["segments_info"]
-                for one, other in zip(found[True], found[False], strict=True)
+                one.records()["segments_info"] == other.records()["segments_info"] for one, other in pairs
             )
             check.equal(f"panoptic, {source} to {size}, {kept} kept", same or INTERPRETED, f"{unlike} pixels unlike")
 
@@ -88,13 +87,13 @@ def levels(check: Check) -> None:
     check.equal(f"mask_levels, {count} masks of {size}", all(torch.equal(one, other) for one, other in pairs))
 
 
-def _unlike(one: QuerySegments, other: QuerySegments) -> int:
+def _unlike(one: Segmentation, other: Segmentation) -> int:
     """Pixels with another id."""
     return int((one.map.cpu().int() != other.map.cpu().int()).sum())
 
 
 def times(check: Check) -> None:
-    """A panoptic map by torch, which waits for what is kept, and by the kernel; levels of masks by both."""
+    """A panoptic map by torch and by the kernel, its answers left on the device; levels of masks by both."""
     logits = torch.randn(2 if check.dry else 12, *sizes(check)[-2 if len(sizes(check)) > 1 else 0][1]).to(check.device)
     for on in (False, True):
         with kernels(on):

@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 
 from afterlogits.benchmarks import library, workloads
-from afterlogits.benchmarks.gpu.clock import in_a_graph, inputs, microseconds, shown
+from afterlogits.benchmarks.gpu.clock import alone, in_a_graph, inputs, microseconds, shown
 from afterlogits.benchmarks.gpu.findings import Check
 from afterlogits.benchmarks.gpu.tokens import kernels
 from afterlogits.decoding import Sampler, SamplingParams
-from afterlogits.decoding.kernels.counter_noise import counter_keys
 from afterlogits.decoding.search.beam_candidates import top_candidates
 from afterlogits.decoding.triton_kernels import beam_select, row_stats
-from afterlogits.decoding.triton_kernels.draw import draw_rows, may_run
-from afterlogits.decoding.triton_kernels.row_options import RowOptions
+from afterlogits.decoding.triton_kernels.draw import may_run
 
 VOCABULARY = 151_936
 FILTERS: dict[str, dict[str, Any]] = {
@@ -60,9 +58,12 @@ def drawing(
     its = torch.arange(rows, device=check.device) if seeds else None
     params = SamplingParams(**options)
     sampler = Sampler(params, batch_size=rows, vocab_size=vocab_size, device=check.device, seeds=its)
+    sampler.settles_late = not seeds
     step: Any = torch.ones(rows, dtype=torch.int64, device=check.device) if in_graph else 1
 
     def run(logits: Tensor) -> Tensor:
+        if sampler.settles_late:  # what the draw before has left to be heard
+            sampler.settle()
         tokens = sampler.select(logits, step=step)
         if in_graph and not torch.cuda.is_current_stream_capturing():
             sampler.finish()
@@ -88,6 +89,11 @@ def draws(check: Check) -> None:
                     run = drawing(check, options, rows, vocab_size, seeds=True)
                 ours = microseconds(check, run, logits)
                 check.add(f"ours in torch, seeds, {name}, {head}", shown(ours), "transformers", ours <= theirs)
+                if dtype == torch.float32:
+                    single = alone(check, partial(_transformers, warp), logits), alone(check, run, logits)
+                    check.add(
+                        f"called alone, transformers / ours in torch, {name}, {head}", " / ".join(map(shown, single))
+                    )
                 if may_run(check.device):
                     _by_kernels(check, options, rows, logits, f"seeds, {name}, {head}", dtype)
 
@@ -105,16 +111,8 @@ def _by_kernels(
     ):
         met = None if goal is None or time is None else time <= goal
         check.add(f"{what}, {name}", shown(time), "" if goal is None else f"{goal:g} us", met)
-
-
-def _kernels_alone(check: Check, options: dict[str, Any], rows: int, vocab_size: int) -> Callable[[Tensor], Any]:
-    """The kernels without what a sampler does around them: the noise's keys, then the draw."""
-    params = SamplingParams(**options).compiled(rows, check.device)
-    asked = RowOptions.of(params, rows, vocab_size, check.device)
-    if asked is None:
-        raise RuntimeError(f"kernels draw with {options}")
-    seeds, step = torch.arange(rows, device=check.device), 1
-    return lambda logits: draw_rows(logits, asked, keys=counter_keys(seeds, step)[:, 0])
+    if dtype == torch.float32:
+        check.add(f"called alone, kernels, {name}", shown(alone(check, run, logits)))
 
 
 def _graph(check: Check, run: Callable[[Tensor], Any], logits: Sequence[Tensor]) -> float | None:

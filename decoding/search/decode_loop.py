@@ -69,7 +69,8 @@ def decode(
     pad_token_id: what finished rows are given; None lets them go on with real tokens, as transformers does without an
     EOS criterion. on_tokens: called with each step's tokens [B]. compact: finished rows leave the model, the
     processors and the selection; their tokens are pads from then on. late_stop: on CUDA, whether any row goes on is
-    heard while the next forward runs, so that the model reads one token more than it needs to; see ``Progress``.
+    heard while the next forward runs, so that the model reads one token more than it needs to, and ``on_tokens`` is
+    called then; see ``Progress``.
     ahead: the one of the processors that knows tokens before the model is asked; where it knows all rows' they are not
     chosen, and the model reads them at once, if it ``takes_several``.
     Reads one device value a step, late or not, where rows may end before all do: whether any is still unfinished.
@@ -89,6 +90,7 @@ def decode(
         token_ids = doubt.extend(select(logits, step=step, rows=progress.rows), several)
         if progress.over:
             doubt.end()
+            progress.tell()
             break
         step += token_ids[0].numel()
         if compact and not progress.late and (keep := progress.leave()) is not None:

@@ -32,7 +32,7 @@ class LateDoubt:
     """What a loop asks of ``select``, ``model`` and its ``processors`` around a step.
 
     select: a ``SettlesLate``, or another that is never asked. model: may step back where its ``may_step_back`` says so.
-    progress: tells nobody of a step's tokens. Processors are told of them once they are settled.
+    progress: may replace a step's tokens. Who listens, processors among them, is told of them once they are settled.
     """
 
     def __init__(self, select: Any, model: Any, progress: Progress, processors: Sequence[Any]):

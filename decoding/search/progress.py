@@ -32,9 +32,10 @@ class Progress:
     """The rows [B] of a loop over single tokens, and what every step of it does with the tokens it chose.
 
     pad_token_id: what finished rows are given; None lets them go on with real tokens, as transformers does without an
-    EOS criterion. on_tokens: called with each step's tokens [B].
+    EOS criterion. on_tokens: called with each step's tokens [B], late with a copy on the host.
     late: on CUDA, which rows are still unfinished is read one step late, by ``hear``, once the next forward is on its
-    way; what leaves then leaves a batch whose size is a power of two, some finished rows among it.
+    way, and so are the step's tokens for ``on_tokens``; what leaves then leaves a batch whose size is a power of two,
+    some finished rows among it.
     ``rows`` [N] are the original rows still in the model once some have left, None before; ``num_alive`` how many go
     on; ``over`` says that none does. Else reads one device value a step: how many rows are still unfinished; none where
     only a length or a moment ends them.
@@ -52,6 +53,7 @@ class Progress:
     ):
         self.history, self.stopping, self.recorder = history, stopping, recorder
         self.pad_token_id, self.on_tokens = pad_token_id, on_tokens
+        self._untold = LateFlag() if late and on_tokens is not None and history.ids.device.type == "cuda" else None
         self.rows: Tensor | None = None
         self.over = False
         self._alive = torch.ones(history.batch_size, dtype=torch.bool, device=history.ids.device)  # [N], in the model
@@ -69,7 +71,10 @@ class Progress:
             token_ids = torch.where(self._alive, token_ids, self.pad_token_id)
         appended = token_ids if self.rows is None else self._with_pads(token_ids, self.rows)
         self.history.append(appended)
-        if self.on_tokens is not None:
+        if self._untold is not None:
+            self.tell()  # of a token before it in the same step
+            self._untold.send(appended)
+        elif self.on_tokens is not None:
             self.on_tokens(appended)
         if self.stopping.may_end_rows:
             self._end(token_ids)
@@ -78,13 +83,16 @@ class Progress:
 
     @property
     def may_replace(self) -> bool:
-        """Whether ``replace`` can be asked for: nobody is told of a step's tokens, and their ends are heard late."""
-        told = self.recorder is not None or self.on_tokens is not None or self.stopping.criteria
+        """Whether ``replace`` can be asked for: who is told of a step's tokens and their ends hears of them late."""
+        told = self.on_tokens is not None and self._untold is None
+        told = told or (bool(self.stopping.criteria) and not self.stopping.repeatable)
         return not told and (self.late or not self.stopping.may_end_rows)
 
     def replace(self, token_ids: Tensor) -> Tensor:
         """Append other tokens [N] in the place of the last ones, of which nobody has heard; see ``append``."""
-        self._flag.receive()
+        for flag in (self._flag, self._untold):
+            if flag is not None:
+                flag.receive()
         self.history.crop(self.history.length - 1)
         self._alive = self._before
         return self.append(token_ids)
@@ -95,11 +103,18 @@ class Progress:
         return alive
 
     def hear(self) -> None:
-        """Hear late whether a row goes on; called when the model has been given the tokens of the step."""
+        """Hear late whether a row goes on, and tell of its tokens; called when the model has been given these."""
+        self.tell()
         self._heard = self._flag.receive()
         if self._heard is not None:
             self.num_alive = int(self._heard.sum())
             self.over = self.num_alive == 0
+
+    def tell(self) -> None:
+        """Tell of the last step's tokens, where that was left for later."""
+        token_ids = None if self._untold is None else self._untold.receive()
+        if token_ids is not None and self.on_tokens is not None:
+            self.on_tokens(token_ids)
 
     def leave(self) -> Tensor | None:
         """Let finished rows leave: the places [M] among the N rows that stay, or None where all stay."""

@@ -61,7 +61,8 @@ class Stopping:
     max_length: total length (prompt included) at which every row ends. eos_token_id: [E], any of them ends a row.
     deadline: ``time.time()`` after which every row ends. row_max_length [B] and row_eos_token_id [B, E] (filled with
     -1) are the same per row of the original batch. criteria: functions of (ids [N, T], scores) giving [N] bools or one,
-    as transformers' StoppingCriteria are; they see every row, so they keep finished rows in the batch.
+    as transformers' StoppingCriteria are; they see every row, so they keep finished rows in the batch. repeatable:
+    whether they may be asked about a step a second time, with other tokens: they remember nothing.
     """
 
     max_length: int | None = None
@@ -70,6 +71,7 @@ class Stopping:
     row_max_length: Tensor | None = None
     row_eos_token_id: Tensor | None = None
     criteria: Sequence[Criterion] = field(default=())
+    repeatable: bool = False
 
     @property
     def needs_ids(self) -> bool:

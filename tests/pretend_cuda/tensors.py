@@ -219,9 +219,9 @@ def _refuse(func: Any, name: str, args: Any, kwargs: dict[str, Any], tensors: li
 
 
 def _sorts(elements: Any, tests: Any) -> bool:
-    """Whether ``torch.isin`` sorts and makes both unique: where what is asked for is many (ATen/native/TensorCompare.cpp)."""
-    sizes = [each.numel() if isinstance(each, Tensor) else 1 for each in (elements, tests)]
-    return sizes[1] >= int(10.0 * sizes[0] ** 0.145)
+    """Whether ``torch.isin`` sorts both: where what is asked for is many (ATen/native/TensorCompare.cpp)."""
+    count, asked = (each.numel() if isinstance(each, Tensor) else 1 for each in (elements, tests))
+    return bool(asked >= int(10.0 * count**0.145))
 
 
 def _count_waits(name: str, args: Any, kwargs: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from afterlogits.benchmarks.gpu.check import STEPS
 from afterlogits.benchmarks.gpu.findings import Check
-from tests.pretend_cuda.device import pretend_cuda
+from tests.pretend_cuda.device import PretendEvent, pretend_cuda
 
 PROCESSORS = SimpleNamespace(
     multi_processor_count=132, max_threads_per_multi_processor=2048, name="none", total_memory=2**37
@@ -23,6 +23,10 @@ RUN = (
     "replays",
     "upsampling",
     "maps",
+    "limits",
+    "draws",
+    "streams",
+    "beams",
 )
 
 
@@ -35,8 +39,11 @@ def test_steps_of_the_check_run_on_a_device(name: str) -> None:
         pretend_cuda(),
         mock.patch.object(torch.cuda, "get_device_properties", lambda device: PROCESSORS),
         mock.patch.object(torch.cuda, "set_sync_debug_mode", lambda mode: None),
+        mock.patch.object(torch.cuda, "synchronize", lambda: None),
+        mock.patch.object(torch.cuda, "_sleep", lambda cycles: None),
+        mock.patch.object(PretendEvent, "elapsed_time", lambda event, later: 1e-3, create=True),
     ):
-        check = Check(torch.device("cuda:0"), dry=True)
+        check = Check(torch.device("cuda"), dry=True)
         check.run(name, step, 0)
     assert [finding.name for finding in check.findings if finding.met is False] == []
     assert check.findings[-1].name == "took"

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers.generation.stopping_criteria import EosTokenCriteria
+from transformers.generation.streamers import BaseStreamer
 
+from afterlogits.adapters import generate
 from afterlogits.decoding import Sampler, SamplingParams
 from afterlogits.decoding.sampling import device_draw, kernel_draw
 from afterlogits.decoding.sampling.reference_draw import noise_like
@@ -38,8 +41,13 @@ STREAM: dict[str, dict[str, Any]] = {
         "compact": True,
     },
     "DoLa": {"do_sample": True, "top_k": 0, "dola_layers": "low"},
-    # Read in the step: somebody is told of the token.
+    # Somebody looks on, who hears of a step once it is settled.
     "returned": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True},
+    "a criterion": {"do_sample": True, "top_k": 0, "stopping_criteria": [EosTokenCriteria([9, 17, 23, 31, 40])]},
+    # One that may remember what it was shown is asked once a step: each draw waits.
+    "its own": {"do_sample": True, "top_k": 0, "stopping_criteria": [lambda ids, scores: ids[:, -1] == 9]},
+    "scores": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True, "output_scores": True},
+    "hidden states": {"do_sample": True, "top_k": 0, "return_dict_in_generate": True, "output_hidden_states": True},
 }
 
 
@@ -103,27 +111,74 @@ def test_tokens_are_transformers_whatever_is_in_doubt(kind: str, name: str, monk
         assert stand_in.draws
         spoils += stand_in.spoils
         assert torch.equal(actual["sequences"], expected["sequences"]), (seed, stand_in.spoils)
+        torch.testing.assert_close(actual.get("scores"), expected.get("scores"))
     assert spoils or name == "one token"
 
 
+class Heard(BaseStreamer):
+    """What a streamer is told, and whether it ended."""
+
+    def __init__(self) -> None:
+        self.told, self.ended = list[list[int]](), False
+
+    def put(self, value: Tensor) -> None:
+        self.told.append(value.flatten().tolist())
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize("options", [{}, {"do_sample": True, "top_k": 0}], ids=["greedy", "sampling"])
+@pytest.mark.parametrize("ends", [None, [2, 9, 17, 23, 31, 40, 5, 6, 7]], ids=["length", "ends"])
+def test_a_streamer_hears_the_settled_tokens(
+    options: dict[str, Any], ends: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row to its length and to an end: each token once, in order, as on the CPU, spoiled draws among them."""
+    model = seeded_model("llama")
+    inputs = {name: value[:1] for name, value in padded().items()}
+    given = {**options, "max_new_tokens": 12} | ({} if ends is None else {"eos_token_id": ends})
+    told = list[list[list[int]]]()
+    for there in (False, True):
+        with pretend_cuda(), monkeypatch.context() as patch:
+            StandIn(0.34, 1.0).install(patch)
+            streamer = Heard()
+            torch.manual_seed(1)
+            made = (on_device(model), on_device(inputs)) if there else (model, inputs)
+            generate(made[0], **made[1], **given, streamer=streamer)
+        assert streamer.ended
+        told.append(streamer.told)
+    assert told[0] == told[1] and len(told[0]) > 2
+
+
+LOOKING_ON: dict[str, dict[str, Any]] = {
+    "nobody": {},
+    # Of transformers' own, which remember nothing.
+    "a criterion": {"stopping_criteria": [EosTokenCriteria([2]), EosTokenCriteria([3])]},
+    "scores": {"return_dict_in_generate": True, "output_scores": True, "output_logits": True},
+}
+
+
 @pytest.mark.skipif(V4, reason="transformers 4 makes the inputs of a step itself: none is undone, each draw waits")
-def test_a_step_waits_for_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("who", [*LOOKING_ON, "a streamer"])
+def test_a_step_waits_for_no_doubt(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the steps of this package, which the model's own look at the padding is not; late: the bad rows, the
-    doubt, and whether a row goes on."""
+    doubt, whether a row goes on, and what a streamer is told."""
     model, inputs = seeded_model("llama"), padded()
+    rows = slice(0, 1 if who == "a streamer" else 3)
     found, late = list[int](), list[int]()
     with pretend_cuda() as counts, monkeypatch.context() as patch:
         StandIn(0.0).install(patch)
-        there, given = on_device(model), on_device(inputs)
+        there, given = on_device(model), on_device({name: value[rows] for name, value in inputs.items()})
         for new in (12, 24):
-            patch.setitem(MODES, "counted", {"do_sample": True, "top_k": 0, "max_new_tokens": new})
+            options = LOOKING_ON.get(who, {"streamer": Heard()})
+            patch.setitem(MODES, "counted", {"do_sample": True, "top_k": 0, "max_new_tokens": new, **options})
             counts.reset()
             call(there, None, given, "counted")
             own = ("decoding/", "adapters/")
             found.append(sum(times for (_, where), times in counts.where.items() if where.startswith(own)))
             late.append(counts.late)
-    assert found[0] == found[1]
-    assert late[1] - late[0] <= 3 * 12
+    assert found[0] == found[1], counts.where
+    assert late[1] - late[0] <= (4 if who == "a streamer" else 3) * 12
 
 
 def test_doubts_of_seeded_draws_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,10 @@ def run_contrastive(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         pad_token_id=call.pad_token_id,
         recorder=call.recorder,
         on_tokens=call.on_tokens,
-        late_stop=call.recorder is None and call.may_stop_late() and all(map(_may_run_on, call.processors)),
+        late_stop=call.recorder is None
+        and call.streamer is None
+        and call.may_stop_late()
+        and all(map(_may_run_on, call.processors)),
     )
     if call.recorder is not None and hasattr(call.stepper.cache, "crop"):
         call.stepper.cache.crop(-1)  # the model is one token ahead of the sequences

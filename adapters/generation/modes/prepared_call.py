@@ -67,11 +67,11 @@ class PreparedCall:
     streamer: Any
 
     def may_stop_late(self) -> bool:
-        """Whether the model may read a token more than is needed: nobody listens to its steps or sees its cache.
+        """Whether the model may read a token more than is needed: nobody sees its cache.
 
         On the CPU nothing would be gained by it.
         """
-        if self.input_ids.device.type == "cpu" or self.streamer is not None:
+        if self.input_ids.device.type == "cpu":
             return False
         return bool(self.stepper.may_take_back()) and not sees_rows(self.model)
 
@@ -144,7 +144,7 @@ def open_call(
             shared_prefill=request.shared_prefill and copies > 1 and not sees_rows(model),
             keep_outputs=needs_outputs,
         )
-    stopping, has_eos = read_criteria(stopping_criteria)
+    stopping, has_eos = read_criteria(stopping_criteria, input_ids.device)
     has_row_limits = add_row_limits(stopping, request, config, input_ids)
     pad = config._pad_token_tensor if has_eos or has_row_limits else None
     return PreparedCall(
