@@ -224,7 +224,7 @@ def test_a_beam_s_step_is_captured_but_for_its_one_read(do_sample: bool) -> None
         with torch.cuda.graph(graph):
             captured = step(running, logits)
         with pytest.raises(CaptureError), torch.cuda.graph(torch.cuda.CUDAGraph()):
-            running.goes_on(on_device(torch.zeros(2, 8, dtype=torch.bool)), rule)
+            running.heard(running.told(on_device(torch.zeros(2, 8, dtype=torch.bool)), rule))
         logits.copy_(steps[1])
         torch.manual_seed(5)
         graph.replay()
