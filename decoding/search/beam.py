@@ -233,9 +233,7 @@ def beam_search(
     num_candidates = max(2, 1 + num_eos) * num_beams
     reorder = getattr(model, "reorder_beams", model.select_rows)
     logits = model.prefill()
-    noise: Tensor | StepNoise | None = seeds
-    if seeds is not None and seeds.device.type != "cpu":
-        noise = StepNoise(seeds, num_beams * logits.shape[1], proposals=False)
+    noise = _noise_of(seeds, num_beams * logits.shape[1])
     flag = LateFlag() if late_stop and recorder is None and prompt_ids.device.type == "cuda" else None
     step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise, flag)
     while True:
@@ -317,6 +315,11 @@ class _Step:
         drawn = _draw(log_probs, beams.scores, self.count, self.seeds, len(beams.tokens))
         beams.drawn = None if log_probs.device.type == "cpu" else drawn[0][:, 0]
         return by_score(drawn) if self.ranked_draws else drawn
+
+
+def _noise_of(seeds: Tensor | None, width: int) -> Tensor | StepNoise | None:
+    """Seeds, or on a device their noise step after step."""
+    return seeds if seeds is None or seeds.device.type == "cpu" else StepNoise(seeds, width, proposals=False)
 
 
 def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | StepNoise | None, step: int) -> Candidates:
