@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
-from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 from warnings import warn
+
+from .option_kinds import require_kinds, require_tokenizing
 
 Options = TypeVar("Options")
 
@@ -34,34 +35,6 @@ def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in listed if field.name != FORWARDED)
 
 
-# What every task's option of a name must be: a value of another kind fails wherever it is used, under no name.
-_NUMBERS = (
-    *("threshold", "iou_threshold", "mask_threshold", "overlap_threshold", "overlap_mask_area_threshold", "overlap"),
-    "chunk_length_s",
-)
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "add_special_tokens": ((bool,), "True or False"),
-    "padding": ((bool, str, Enum), "True, False or the name of a strategy"),
-    "truncation": ((bool, str, Enum), "True, False or the name of a strategy"),
-    "prefix": ((str,), "a text"),
-    "stop_sequence": ((str, list, tuple), "a text or a list of texts"),
-}
-
-
-def _require_kinds(values: Mapping[str, Any]) -> None:
-    """Raise TypeError for a value of a kind that the option of its name has in no task; None is left to the task."""
-    for name, value in values.items():
-        kinds, what = _KINDS.get(name, ((), ""))
-        if name in _NUMBERS:
-            right, what = not isinstance(value, str | bytes | list | tuple | set | Mapping), "a number"
-        elif name.endswith("_kwargs"):
-            right, what = isinstance(value, Mapping), "a dict"
-        else:
-            right = not kinds or isinstance(value, kinds)
-        if not right and value is not None:
-            raise TypeError(f"{name} must be {what}; got {value!r:.60}")
-
-
 @cache
 def _forwards(kind: Any) -> bool:
     return any(field.name == FORWARDED for field in fields(kind))
@@ -82,13 +55,15 @@ def build_options(
     """
     own: tuple[str, ...] = _names(kind)  # type: ignore[arg-type]
     values = {name: value for name, value in given.items() if name in own}
-    _require_kinds(values)
+    require_kinds(values)
     if len(values) < len(given):
         unknown = next((name for name in given if name not in own and name not in forwarded), None)
         if unknown is not None:
             raise TypeError(unknown_option(unknown, task, own, [*sorted(forwarded), *beside]))
     if _forwards(kind):  # type: ignore[arg-type]
         values[FORWARDED] = {name: value for name, value in given.items() if name not in own}
+        if "num_beams" not in forwarded:  # what goes to generate is checked there
+            require_tokenizing(values[FORWARDED])
     return kind(**values)
 
 

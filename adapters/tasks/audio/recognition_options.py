@@ -95,6 +95,8 @@ def timestamps_of(loaded: Loaded, options: RecognitionOptions) -> Any:
 
 def check(loaded: Loaded, options: RecognitionOptions) -> RecognitionOptions:
     kind, times = kind_of(loaded, options), timestamps_of(loaded, options)
+    if kind == CTC_WITH_LM and not hasattr(options.decoder, "decode_beams"):
+        raise TypeError(f"decoder must have decode_beams, as pyctcdecode's have it; got {options.decoder!r:.60}")
     allowed = {
         CTC: ("char", "word"),
         CTC_WITH_LM: ("word",),

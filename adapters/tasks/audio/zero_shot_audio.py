@@ -1,6 +1,6 @@
 """Sounds to labels that the call names, as the zero-shot-audio-classification pipeline of transformers 5.23."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,11 @@ class ZeroShotAudioOptions:
     def __post_init__(self) -> None:
         labels = self.candidate_labels
         require(
-            labels is None or (not isinstance(labels, str) and len(labels) > 0),
+            labels is None or (isinstance(labels, Collection) and not isinstance(labels, str) and len(labels) > 0),
             f"candidate_labels must be a list of labels; got {labels!r}",
         )
+        if not isinstance(self.hypothesis_template, str):
+            raise TypeError(f"hypothesis_template must be a string; got {type(self.hypothesis_template).__name__}")
 
     @property
     def hypotheses(self) -> list[str]:

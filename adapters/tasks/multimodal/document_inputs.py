@@ -111,7 +111,7 @@ def encode_windows(loaded: Loaded, items: Sequence[PageQuestion], options: Any) 
     """The windows of every question, all of them in one call of the tokenizer."""
     longest, stride = window_sizes(loaded, options)
     fixed = {
-        "padding": options.padding,
+        "padding": "do_not_pad" if options.padding is None else options.padding,
         "max_length": longest,
         "stride": stride,
         "return_token_type_ids": True,

@@ -81,7 +81,7 @@ def encode(loaded: Loaded, items: Sequence[PictureQuestion], options: VisualQues
     texts = encode_rows(
         loaded.tokenizer,
         [item.question for item in items],
-        padding=options.padding,
+        padding=False if options.padding is None else options.padding,
         truncation=options.truncation,
     )
     prepared = []

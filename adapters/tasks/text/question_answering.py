@@ -143,7 +143,7 @@ def encode(loaded: Loaded, items: Sequence[tuple[str, str]], options: QuestionAn
             truncation="only_second" if question_first else "only_first",
             max_length=longest,
             stride=stride,
-            padding=options.padding,
+            padding="do_not_pad" if options.padding is None else options.padding,
             return_overflowing_tokens=True,
         )
     except BaseException as error:

@@ -75,7 +75,11 @@ def encode(loaded: Loaded, items: Sequence[tuple[Any, list[str]]], options: Tabl
         truncation = "drop_rows_to_fit" if is_tapas(loaded) else "do_not_truncate"
     prepared = []
     for table, queries in items:
-        given = {"return_tensors": "pt", "truncation": truncation, "padding": options.padding}
+        given = {
+            "return_tensors": "pt",
+            "truncation": truncation,
+            "padding": options.padding is None or options.padding,
+        }
         encoded = tokenize(loaded.tokenizer, table, queries, **given)
         tensors = {name: value for name, value in encoded.items() if isinstance(value, torch.Tensor)}
         length = tensors["input_ids"].shape[1]

@@ -123,7 +123,7 @@ def _scores(
         torch.stack([logits for rows in outputs for logits in rows]),
         [len(item.facts.labels) for item in items],
         entailment=entailment_id(loaded.config.label2id),
-        multi_label=options.multi_label,
+        multi_label=bool(options.multi_label),  # whatever it is, as in transformers
         compat=loaded.compat,
     )
 

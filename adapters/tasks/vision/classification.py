@@ -16,6 +16,12 @@ from .images import label_names, parts_of
 from .results import ImageLabels, VideoLabels, of_source
 
 
+def require_top_k(top_k: Any) -> None:
+    """TypeError unless it is an int, of any sign as in transformers, or None."""
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int)):
+        raise TypeError(f"top_k must be an int or None; got {top_k!r:.60}")
+
+
 def best_labels(loaded: Loaded, output: Any, function: str, top_k: int | None) -> Reads[list[Part]]:
     """The ``top_k`` best labels of every row of a model's output, on the CPU.
 

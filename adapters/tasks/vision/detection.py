@@ -12,6 +12,7 @@ from ....postprocess.vision.fusion import fuse, plan_tiles
 from ....postprocess.vision.nms import suppress
 from ...running.columns import Columns, Part
 from ...running.loaded import Loaded
+from ...running.option_kinds import require_number
 from ...running.options import require, require_choice, require_count
 from ...running.task import Prepared
 from .images import ImageOptions, Picture
@@ -35,6 +36,8 @@ class DetectionOptions(ImageOptions):
     merge: str = "nms"
 
     def __post_init__(self) -> None:
+        require_number("threshold", self.threshold)
+        require_number("overlap", self.overlap)
         require_count("tile", self.tile, optional=True)
         require(0 <= self.overlap < 1, f"overlap must be in [0, 1); got {self.overlap}")
         require_choice("merge", self.merge, ("nms", "fusion"))

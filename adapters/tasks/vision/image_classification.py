@@ -12,7 +12,7 @@ from ...running.batching import Batch
 from ...running.loaded import Loaded
 from ...running.reading import Reading
 from ...running.task import Prepared
-from .classification import best_labels, label_columns, label_records
+from .classification import best_labels, label_columns, label_records, require_top_k
 from .images import ImageOptions, Picture, encode_images, picture_task, read_images, read_one
 
 
@@ -22,6 +22,7 @@ class ImageClassificationOptions(ImageOptions):
     function_to_apply: Any = None
 
     def __post_init__(self) -> None:
+        require_top_k(self.top_k)
         if self.function_to_apply is not None:
             choose_function(None, 2, self.function)
 

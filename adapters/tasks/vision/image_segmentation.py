@@ -12,6 +12,7 @@ from ....postprocess.vision.maps import id_masks, id_statistics, map_ids
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.loaded import Loaded
+from ...running.option_kinds import require_number
 from ...running.options import require, require_choice
 from ...running.reading import Reading
 from ...running.task import Prepared, Task
@@ -41,6 +42,7 @@ class ImageSegmentationOptions(ImageOptions):
     masks: str = "pil"
 
     def __post_init__(self) -> None:
+        require_number("threshold", self.threshold)
         require_choice("subtask", self.subtask, (None, *SUBTASKS))
         require_choice("masks", self.masks, ("pil", "array", "none"))
 

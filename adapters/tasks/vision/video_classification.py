@@ -15,7 +15,7 @@ from ...running.loaded import Loaded
 from ...running.options import require_choice, require_count
 from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
-from .classification import best_labels, label_columns, label_records
+from .classification import best_labels, label_columns, label_records, require_top_k
 from .images import ImageOptions, Picture, image_row
 
 
@@ -27,6 +27,7 @@ class VideoClassificationOptions(ImageOptions):
     function_to_apply: str | None = None
 
     def __post_init__(self) -> None:
+        require_top_k(self.top_k)
         require_count("num_frames", self.num_frames, optional=True)
         require_count("frame_sampling_rate", self.frame_sampling_rate, optional=True)
         require_choice("function_to_apply", self.function_to_apply, (None, "softmax", "sigmoid", "none"))

@@ -1,6 +1,6 @@
 """Labels named by the caller for pictures, as the zero-shot-image-classification pipeline of transformers 5.23."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,12 @@ class ZeroShotImageOptions(ImageOptions):
     candidate_labels: Any = None
     hypothesis_template: str = "This is a photo of {}."
     tokenizer_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hypothesis_template, str):
+            raise TypeError(f"hypothesis_template must be a string; got {type(self.hypothesis_template).__name__}")
+        if self.candidate_labels is not None and not isinstance(self.candidate_labels, Iterable):
+            raise TypeError(f"candidate_labels must be labels; got {type(self.candidate_labels).__name__}")
 
 
 def read(image: Any = None, candidate_labels: Any = None, *, images: Any = None, **options: Any) -> Call:

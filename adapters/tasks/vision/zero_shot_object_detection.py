@@ -4,7 +4,7 @@ Where the model scores labels independently (OWL-ViT, OWLv2), one forward pass a
 where they meet in the model (Grounding DINO), every label is a row of its own, as in transformers, in batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
 from ...running.tokenising import tokenize
+from .classification import require_top_k
 from .detection import DetectionOptions, detection_columns, detection_records, found_in, thresholds_of, tiles_of
 from .families import detect, family_of
 from .images import (
@@ -40,6 +41,10 @@ class ZeroShotDetectionOptions(DetectionOptions):
     threshold: float = 0.1
     top_k: int | None = None
     candidate_labels: Any = None  # for every picture that comes without its own
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_top_k(self.top_k)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ def parse(loaded: Loaded, item: Any, options: ZeroShotDetectionOptions) -> Asked
         raise ValueError("candidate_labels must be given, with the picture or for all; got None")
     if isinstance(labels, str):
         labels = [label if loaded.compat else label.strip() for label in labels.split(",")]
+    if not isinstance(labels, Collection):
+        raise TypeError(f"candidate_labels must be strings; got {type(labels).__name__}")
     require(len(labels) > 0, "candidate_labels must hold at least one label; got none")
     for label in labels:
         if not isinstance(label, str):

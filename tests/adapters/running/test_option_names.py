@@ -187,8 +187,23 @@ def test_an_xlnet_goes_on_from_the_library_s_passage(built, length, call):
         ("question-answering", {"padding": -1}, "padding must be True, False or the name of a strategy; got -1"),
         ("fill-mask", {"tokenizer_kwargs": [1]}, "tokenizer_kwargs must be a dict; got [1]"),
         ("token-classification", {"iou_threshold": "x"}, "unknown option 'iou_threshold' for token-classification; "),
+        ("token-classification", {"ignore_labels": 5}, "ignore_labels must be a list of labels; got 5"),
+        ("fill-mask", {"targets": 5}, "targets must be a word or a list of words; got 5"),
+        ("fill-mask", {"targets": ["the", 5]}, "targets must be words; got 5"),
+        (
+            "fill-mask",
+            {"tokenizer_kwargs": {"padding": None}},
+            "padding must be True, False or the name of a strategy; ",
+        ),
+        ("text-classification", {"padding": 5}, "padding must be True, False or the name of a strategy; got 5"),
+        ("text-classification", {"max_length": "x"}, "max_length must be an int; got 'x'"),
+        (
+            "feature-extraction",
+            {"tokenize_kwargs": {"truncation": ["x"]}},
+            "truncation must be True, False or the name",
+        ),
     ],
-    ids=range(7),
+    ids=range(14),
 )
 def test_a_value_of_another_kind_is_refused_by_its_name(task, options, message):
     """Before anything runs, at a call and at construction; None stays the task's own to take."""
@@ -202,8 +217,67 @@ def test_thresholds_are_numbers_of_any_kind():
     from afterlogits.adapters.running.options import build_options
     from afterlogits.adapters.tasks.vision.detection import DetectionOptions
 
-    for value in (0.5, 1, np.float32(0.5), torch.tensor([0.5]), None):
+    for value in (0.5, 1, np.float32(0.5), torch.tensor([0.5])):
         assert build_options(DetectionOptions, {"threshold": value}, task="object-detection").threshold is value
-    for value in ("0.5", [0.5], {}):
+    for value in ("0.5", [0.5], {}, None):
         with pytest.raises(TypeError, match=re.escape(f"threshold must be a number; got {value!r}")):
             build_options(DetectionOptions, {"threshold": value}, task="object-detection")
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (
+            "question-answering",
+            {"padding": "longst"},
+            "padding must be True, False or one of 'longest', 'max_length', ",
+        ),
+        (
+            "text-classification",
+            {"truncation": "max_length"},
+            "truncation must be True, False or one of 'only_first', ",
+        ),
+        ("fill-mask", {"tokenizer_kwargs": {"padding": "x"}}, "padding must be True, False or one of 'longest', "),
+        ("text-classification", {"max_length": -1}, "max_length must be at least 0; got -1"),
+    ],
+    ids=range(4),
+)
+def test_a_name_of_no_strategy_is_refused(task, options, message):
+    """At a call and at construction, with the names that there are."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        pipe(task)(FOR_ONE_ITEM.get(task, "the river"), **options)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        pipe(task, **options)
+
+
+def test_the_names_of_strategies_are_those_of_tokenizers():
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils import PaddingStrategy
+
+    from afterlogits.adapters.running.option_kinds import _STRATEGIES
+
+    kinds = {"padding": PaddingStrategy, "truncation": TruncationStrategy}
+    assert {name: {each.value for each in kind} for name, kind in kinds.items()} == {
+        name: set(values) for name, values in _STRATEGIES.items()
+    }
+    call = pipe("text-classification")
+    assert call("the river", padding=PaddingStrategy.LONGEST) == call("the river")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.5, "label_thresholds must be a dict of numbers by label; got 0.5"),
+        ("LABEL_0", "label_thresholds must be a dict of numbers by label; got 'LABEL_0'"),
+        ({"LABEL_0": "x"}, "label_thresholds of 'LABEL_0' must be a number; got 'x'"),
+        ({"LABEL_0": None}, "label_thresholds of 'LABEL_0' must be a number; got None"),
+    ],
+)
+def test_label_thresholds_are_numbers_by_label(value, message):
+    from afterlogits.adapters.running.options import build_options
+    from afterlogits.adapters.tasks.vision.detection import DetectionOptions
+    from afterlogits.adapters.tasks.vision.image_segmentation import ImageSegmentationOptions
+
+    for kind in (DetectionOptions, ImageSegmentationOptions):
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+            build_options(kind, {"label_thresholds": value}, task="a task")

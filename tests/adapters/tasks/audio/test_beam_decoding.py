@@ -66,3 +66,16 @@ def test_pyctcdecode(options, build_decoder):
     decoder = build_decoder(letters())
     assert _searchable(decoder, options.get("decoder_kwargs", {})) == ("prune_history" not in str(options))
     check(TASK, *parts(), CLIPS, build={"decoder": decoder}, **options)
+
+
+def test_a_decoder_of_another_kind_is_refused():
+    """Before a sound is read."""
+    from types import SimpleNamespace
+
+    from afterlogits.adapters.tasks.audio.recognition_options import RecognitionOptions, check
+
+    loaded = SimpleNamespace(config=SimpleNamespace(model_type="wav2vec2"), model=object())
+    for decoder in (5, "pyctcdecode", [1]):
+        with pytest.raises(TypeError) as caught:
+            check(loaded, RecognitionOptions(decoder=decoder))
+        assert str(caught.value) == f"decoder must have decode_beams, as pyctcdecode's have it; got {decoder!r}"
