@@ -7,6 +7,7 @@ device kernels            rows of a CUDA device with temperature, top-k, top-p a
 small batch               up to 8 rows of float32, one number an option: in plain Python
 proposals                 flat rows with seeds: temperature, top-p from 0.5 up, min-p
 largest logits            rows whose top-k, top-p or min-p a list of their largest logits settles
+few tokens                rows without filters that have lost most of their tokens, as inside a grammar
 whole rows                rows with these filters, typical-p or none, on the CPU: the race of every token
 filtered rows             other filters and steps, on the CPU: the race of what they leave
 transformers' operations  what is left
@@ -29,6 +30,7 @@ from ..kernels.counter_noise import counter_exponential
 from ..kernels.decision import RowFilters, keep
 from ..kernels.error_bounds import RACE_MARGIN
 from ..kernels.exponential_race import full_winner, listed_winners
+from ..kernels.large_logits import GroupMaxima
 from ..kernels.rejection import LEAST, PART, draw_flat, flat_rows
 from ..kernels.row_noise import CounterNoise, RestoredNoise, StreamNoise
 from ..kernels.torch_stream import exponentials_at, stream_is_known
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = ["LADDER", "Way", "draw"]
+
+_LARGE = 2**14  # logits of a row, from where a look at some of them costs little beside a race of all
+_SAMPLE, _LOST = 128, 0.9  # logits of a row that are looked at, and the share of them at -inf where few tokens are left
 
 
 class Way(NamedTuple):
@@ -163,6 +168,28 @@ def _largest_logits(batch: Batch) -> None:
         batch.put(*listed_winners(keep(large, filters, batch.vocab_size), noise, filters, greedy, seeded))
 
 
+def _few_tokens(batch: Batch) -> None:
+    """Rows of which little is above -inf, as inside a grammar: the race of that alone."""
+    filters, every = batch.filters, batch.vocab_size // _SAMPLE
+    if filters is None or batch.states or not batch.covered:
+        return
+    batch.top()  # names the rows that may not be drawn
+    lost = (batch.logits[:, ::every] == -math.inf).float().mean(1) >= _LOST
+    some = [row for row in lost.nonzero()[:, 0].tolist() if row in batch.left]
+    if not some:
+        return
+    known = GroupMaxima(batch.logits[some], 1)
+    large = known.listed(np.full_like(known.top, -np.inf))
+    if batch.seeds is None:
+        places = np.array([batch.original[row] for row in some])[:, None] * batch.vocab_size
+        noise = _stream_at(batch, places + large.token_ids)
+    else:
+        noise = counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy()[some], large.token_ids)
+    greedy, own = batch.params.arrays.get("greedy"), filters.rows(some)
+    greedy = greedy[some] if isinstance(greedy, np.ndarray) else None
+    batch.put(*listed_winners(keep(large, own, batch.vocab_size), noise, own, greedy, batch.seeds is not None), some)
+
+
 def _whole_rows(batch: Batch) -> None:
     """Rows of any other shape: the race of every token, the filters asked about the winner."""
     if batch.filters is None or not batch.covered:
@@ -264,6 +291,13 @@ def _is_raced(plan: Plan) -> bool:
     return plan.filters is not None and plan.filters.keep == 1
 
 
+def _is_bare(plan: Plan) -> bool:
+    """Whether nothing is on but a temperature, over a vocabulary whose whole race costs more than a look at the row."""
+    filters = plan.filters
+    plain = filters is not None and filters.keep == 1 and not filters.listable and filters.typical is None
+    return plain and plan.vocab_size >= _LARGE
+
+
 LADDER: tuple[Way, ...] = (
     Way("greedy", "every row takes its largest logit", lambda plan, _: plan.params.greedy is True, _greedy),
     Way(
@@ -290,6 +324,12 @@ LADDER: tuple[Way, ...] = (
         "rows whose top-k, top-p or min-p a list of their largest logits settles",
         lambda plan, _: plan.filters is not None and plan.filters.listable,
         _largest_logits,
+    ),
+    Way(
+        "few tokens",
+        "rows without filters that have lost most of their tokens, as inside a grammar",
+        lambda plan, _: _is_bare(plan),
+        _few_tokens,
     ),
     Way(
         "whole rows",
