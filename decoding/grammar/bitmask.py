@@ -19,7 +19,10 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 
-__all__ = ["Kept", "allowed", "few_allowed", "inside", "mask_tokens_", "on_host", "prepared", "put", "unpack_bits"]
+__all__ = [
+    *("Kept", "allowed", "few_allowed", "inside", "mask_tokens_", "often_allowed", "on_host", "prepared", "put"),
+    "unpack_bits",
+]
 
 # The eight bits of every byte as eight bytes of 0 or 1, lowest bit first, read as one int64.
 _BYTE_BITS = (
@@ -42,6 +45,7 @@ _SHORT = 8192  # words of which all bits are read at once
 _FULL_PAIR = np.uint64(2**64 - 1)
 # By the bytes of a word: the float that holds its powers of two, its bits as an integer, their place and their bias.
 _EXPONENTS = {4: (np.float32, np.int32, 23, 127), 8: (np.float64, np.int64, 52, 1023)}
+_OFTEN = 1 / 8  # of the tokens, as the least that is often allowed
 _FEW_ALLOWED = 1 / 16  # of a mask's words other than 0, as the most that is listed as tokens
 
 
@@ -142,6 +146,12 @@ def few_allowed(bits: Array, vocab_size: int) -> Array | None:
         return None
     tokens = _ones(bits[words], words)
     return tokens[: int(np.searchsorted(tokens, vocab_size))]
+
+
+def often_allowed(bits: Array) -> bool:
+    """Whether each row of bits int32 [N, W] allows a good part of the tokens, by a sample of its words."""
+    sample = np.ascontiguousarray(bits[:, :: bits.shape[1] // _SAMPLE + 1])
+    return bool((np.unpackbits(sample.view(np.uint8), axis=1).mean(1) >= _OFTEN).all())
 
 
 def put(row: Array, mask: Array | Kept | None) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..options.numpy_or_torch import Array
-from .bitmask import Kept, inside, mask_tokens_, on_host, prepared, put
+from .bitmask import Kept, inside, mask_tokens_, often_allowed, on_host, prepared, put
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GrammarRows", "GrammarStep", "go_on_together"]
@@ -146,7 +146,8 @@ class GrammarStep(GrammarRows[list[int]]):
     """Masks the logits of each row by its grammar; a step of a loop, see ``chain.LogitsStep``.
 
     matchers: one a row, None for a row that is free.
-    Masks are made on another thread, and what is written into the logits is prepared there.
+    Masks are made on another thread, and what is written into the logits is prepared there. A loop that needs a few
+    tokens of each row may ask about them instead, best first (``asks``, ``allows``); where that fails it masks.
     """
 
     def __init__(self, matchers: Sequence[GrammarMatcher | None], vocab_size: int) -> None:
@@ -156,10 +157,30 @@ class GrammarStep(GrammarRows[list[int]]):
         self._on_host = False  # whether the thread also prepares what is written into the logits
         self._prepared: list[Array | Kept | None] = []
         self._rooms: dict[int, Array] = {}
+        self._quick = all(one is None or one.quick for one in matchers)
+        self._asked, self._often, self._masked = False, self._quick, False
+
+    def asks(self) -> bool:
+        """Whether the rows are to be asked about single tokens: where a good part of all was allowed of late."""
+        self._asked = True
+        if self._often:
+            self._found()
+        return self._often
+
+    def allows(self, row: int, token_id: int) -> bool:
+        """Whether a row may go on with a token; after ``asks``."""
+        one = self.rows[row]
+        if one is None or not one.constrains:
+            return True
+        forced = one.forced()
+        return token_id == forced[0] if forced else one.matcher.allows(token_id)
 
     def apply(self, logits: Tensor) -> Tensor:
         """Mask the logits [N, V] in place."""
         rows = self._found()
+        if not self._masked:  # the rows were asked, in vain
+            self._often = False
+            rows = self._look()
         if not rows:
             return logits
         if not on_host(logits):
@@ -176,6 +197,9 @@ class GrammarStep(GrammarRows[list[int]]):
     def _look(self) -> list[int]:
         """Masks for the rows that have a say, one after the other; returns these rows."""
         rows = [row for row, one in enumerate(self.rows) if one is not None and one.constrains]
+        self._masked = not (self._asked and self._often)
+        if not self._masked:
+            return rows
         if self._bitmask.shape[0] < len(rows):
             self._bitmask = self._bitmask.new_zeros((len(rows), self._bitmask.shape[1]))
         for place, row in enumerate(rows):
@@ -184,6 +208,8 @@ class GrammarStep(GrammarRows[list[int]]):
             one.matcher.fill(self._bitmask, place)
         if self._on_host:
             self._prepare(len(rows))
+        if self._asked and self._quick:
+            self._often = often_allowed(self._bitmask[: len(rows)].numpy())
         return rows
 
     def _prepare(self, count: int) -> None:

@@ -12,9 +12,11 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from ..grammar.grammar_step import GrammarStep
 from ..kernels.counter_noise import counter_keys
 from ..kernels.device_race import StepNoise
 from ..kernels.late_flags import LateFlag
+from .allowed_candidates import allowed_candidates
 from .beam_candidates import Candidates, kernel_candidates, top_candidates
 from .beam_draws import by_score, no_probabilities, raced_candidates, sampled_candidates, seeded_candidates
 from .decode_loop import Process, process
@@ -307,7 +309,13 @@ class _Step:
         """The continuations of every item by their log-probabilities, which processors and the recorder see."""
         if self.recorder is not None:
             logits = self.recorder.logits(logits)
-        log_probs = process(torch.log_softmax(logits, dim=-1, out=logits), self.processors, None)
+        grammar, others = self._asked(), self.processors[:-1]
+        if grammar is not None and not others:
+            return allowed_candidates(logits, beams.scores, self.count, grammar, normalized=False)
+        log_probs = torch.log_softmax(logits, dim=-1, out=logits)
+        if grammar is not None:
+            return allowed_candidates(process(log_probs, others, None), beams.scores, self.count, grammar)
+        log_probs = process(log_probs, self.processors, None)
         if self.recorder is not None:
             self.recorder.step(log_probs)
         if not self.do_sample:
@@ -315,6 +323,11 @@ class _Step:
         drawn = _draw(log_probs, beams.scores, self.count, self.seeds, len(beams.tokens))
         beams.drawn = None if log_probs.device.type == "cpu" else drawn[0][:, 0]
         return by_score(drawn) if self.ranked_draws else drawn
+
+    def _asked(self) -> GrammarStep | None:
+        """The grammar at the end of the processors, where nobody sees what it leaves but the choice of the best."""
+        last = self.processors[-1] if self.processors else None
+        return last if isinstance(last, GrammarStep) and self.recorder is None and not self.do_sample else None
 
 
 def _noise_of(seeds: Tensor | None, width: int) -> Tensor | StepNoise | None:

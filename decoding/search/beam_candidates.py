@@ -20,7 +20,7 @@ from ..triton_kernels.beam_select import MOST, beam_select
 from ..triton_kernels.draw import may_run
 from ..triton_kernels.row_stats import empty_stats, row_stats
 
-__all__ = ["Candidates", "kernel_candidates", "top_candidates"]
+__all__ = ["Candidates", "kernel_candidates", "listed_candidates", "may_list", "top_candidates"]
 
 # scores, parent beam and token of each candidate, all [B, C]
 Candidates = tuple[Tensor, Tensor, Tensor]
@@ -37,38 +37,51 @@ def top_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bo
     Cost: one read of the logits, and the log-softmax of rows in cache unless ``normalized``; then C groups of 64 per
     item. On another device than the CPU it is transformers' own operations, which wait for nothing.
     """
-    rows, vocab_size = logits.shape
-    batch_size, num_beams = scores.shape
-    if (
-        vocab_size < _SMALL
-        or logits.device.type != "cpu"
-        or (count + 1) * _WIDTH * 4 > num_beams * vocab_size
-        or {logits.dtype, scores.dtype} != {torch.float32}
-        or not (normalized or _subtracts_in_order())
-    ):
+    if not may_list(logits, scores, count + 1, normalized=normalized):
         return _by_the_book(logits, scores, count, normalized)
+    found = listed_candidates(logits, scores, count + 1, normalized=normalized)
+    best = found[0]
+    tied = (best[:, 1:] == best[:, :-1]).any(dim=1) | best[:, 0].isnan()
+    best, parent, token = (part[:, :count].contiguous() for part in found)
+    if bool(tied.any()):
+        again = tied.nonzero().squeeze(1)
+        its_rows = logits.view(*scores.shape, logits.shape[1])[again].flatten(0, 1)
+        best[again], parent[again], token[again] = _by_the_book(its_rows, scores[again], count, normalized)
+    return best, parent, token
+
+
+def may_list(logits: Tensor, scores: Tensor, count: int, *, normalized: bool = True) -> bool:
+    """Whether ``listed_candidates`` may be asked: long rows of float32 on the CPU, few candidates."""
+    return (
+        logits.shape[1] >= _SMALL
+        and logits.device.type == "cpu"
+        and count * _WIDTH * 4 <= scores.shape[1] * logits.shape[1]
+        and {logits.dtype, scores.dtype} == {torch.float32}
+        and (normalized or _subtracts_in_order())
+    )
+
+
+def listed_candidates(logits: Tensor, scores: Tensor, count: int, *, normalized: bool = True) -> Candidates:
+    """The ``count`` best continuations of each item, best first, where ``may_list`` allows it.
+
+    Equals stand in any order, and of those equal to the last one some may be missing.
+    """
+    rows, batch_size, num_beams = logits.shape[0], *scores.shape
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     maxima = group_maxima(logits, _WIDTH)  # [B * K, G]
     groups = maxima.shape[1]
     shifts = None if normalized else _normalizers(logits, maxima)
     keys = _accumulate(maxima, scores.view(rows, 1), shifts).view(batch_size, num_beams * groups)
-    group = keys.topk(count + 1, sorted=False).indices  # [B, C + 1], beam by beam
+    group = keys.topk(count, sorted=False).indices  # [B, C], beam by beam
     row = group // groups + torch.arange(0, rows, num_beams, device=logits.device)[:, None]
     found = _accumulate(
         _members(logits, row, group % groups),
         scores.view(rows)[row][:, :, None],
         None if shifts is None else (shifts[0][row], shifts[1][row]),
     )
-    best, where = found.flatten(1).topk(count + 1)
-    tied = (best[:, 1:] == best[:, :-1]).any(dim=1) | best[:, 0].isnan()
-    group = group.gather(1, where[:, :count] // _WIDTH)
-    parent, token = group // groups, group % groups * _WIDTH + where[:, :count] % _WIDTH
-    best = best[:, :count].contiguous()
-    if bool(tied.any()):
-        again = tied.nonzero().squeeze(1)
-        its_rows = logits.view(batch_size, num_beams, vocab_size)[again].flatten(0, 1)
-        best[again], parent[again], token[again] = _by_the_book(its_rows, scores[again], count, normalized)
-    return best, parent, token
+    best, where = found.flatten(1).topk(count)
+    group = group.gather(1, where // _WIDTH)
+    return best, group // groups, group % groups * _WIDTH + where % _WIDTH
 
 
 def kernel_candidates(logits: Tensor, scores: Tensor, count: int) -> tuple[Candidates, Tensor] | None:

@@ -9,6 +9,7 @@ import transformers
 from torch import Tensor
 
 from ....decoding.search.beam import beam_search
+from ..grammar import GrammarProcessor
 from ..processors import translate
 from ..request import per_row
 from ..selection import BeamFilters, build_sampler, require_draws
@@ -77,7 +78,10 @@ def _draws(call: PreparedCall) -> tuple[list[Any], Tensor | None]:
     request, history, num_beams = call.request, call.stepper.history, call.copies
     rows = history.batch_size
     seeds = None if request.seeds is None else per_row("seeds", request.seeds, rows // num_beams, 1)
-    stages, select = build_sampler(call.processors, replace(request, seeds=None), rows, num_beams)
-    filters = [BeamFilters(select)] if request.rows or len(stages) < len(call.processors) else []
+    own, select = build_sampler(call.processors, replace(request, seeds=None), rows, num_beams)
+    filters = [BeamFilters(select)] if request.rows or len(own) < len(call.processors) else []
+    stages = translate(own, history)
+    if own and type(own[-1]) is GrammarProcessor:  # itself, which the search asks about candidates
+        stages[-1] = own[-1].step(rows, own[-1].engine.vocab_size)
     keys = None if seeds is None else torch.tensor(seeds, device=history.ids.device)
-    return [*translate(stages, history), *filters], keys
+    return [*stages, *filters], keys
