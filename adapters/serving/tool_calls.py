@@ -6,8 +6,7 @@ What is no call of a tool that the request has stays text.
 """
 
 import json
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from .errors import Refused
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-_TAGGED = re.compile(re.escape(_OPEN) + r"(.*?)(?:" + re.escape(_CLOSE) + r"|\Z)", re.DOTALL)
 _MOST = 128
 
 
@@ -47,14 +45,34 @@ def read_calls(text: str, names: Collection[str]) -> tuple[str, list[ToolCall]]:
     if whole:
         return "", whole
     found: list[ToolCall] = []
+    rest, done = "", 0
+    for begin, end, value in _tagged(text):
+        calls = _named_calls(value, names)
+        if calls:
+            found += calls
+            rest, done = rest + text[done:begin], end
+    return ((rest + text[done:]).strip(), found) if found else (text, [])
 
-    def take(match: "re.Match[str]") -> str:
-        calls = _calls_of(match[1], names)
-        found.extend(calls)
-        return "" if calls else match[0]
 
-    rest = _TAGGED.sub(take, text)
-    return (rest.strip(), found) if found else (text, [])
+def _tagged(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Where JSON stands between tags, or behind the first of them at the end of the text, and what it says.
+
+    Its own end is where the JSON ends: a string of it may hold the closing tag.
+    """
+    at = text.find(_OPEN)
+    while at >= 0:
+        end = at + len(_OPEN)
+        begin = len(text) - len(text[end:].lstrip())
+        try:
+            value, until = _JSON.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            behind = text[until:].lstrip()
+            if not behind or behind.startswith(_CLOSE):
+                end = len(text) - len(behind) + len(_CLOSE) * bool(behind)
+                yield at, end, value
+        at = text.find(_OPEN, end)
 
 
 def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
@@ -65,6 +83,11 @@ def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return []
+    return _named_calls(value, names)
+
+
+def _named_calls(value: Any, names: Collection[str]) -> list[ToolCall]:
+    """The calls of an object or a list of them; none where one of these is no call."""
     calls = [_call_of(each, names) for each in (value if isinstance(value, list) else [value])]
     return [call for call in calls if call is not None] if all(calls) else []
 
@@ -72,6 +95,9 @@ def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
 def _refuse(constant: str) -> None:
     """NaN and Infinity, which Python reads and JSON does not have."""
     raise ValueError(f"text must be JSON; got {constant}")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _call_of(value: Any, names: Collection[str]) -> ToolCall | None:

@@ -19,6 +19,7 @@ needs_grammar = pytest.mark.skipif(
 )
 ADD = '{"name": "add", "arguments": {"a": 1, "b": "ü"}}'
 CALL = ToolCall("add", '{"a": 1, "b": "ü"}')
+TAGS = '{"name": "add", "arguments": {"a": "</tool_call><tool_call>{"}}'
 TOOLS = [
     {
         "type": "function",
@@ -51,6 +52,9 @@ TOOLS = [
             "",
             [ToolCall("add", '{"a": 1}')],
         ),
+        (f"<tool_call>{TAGS}</tool_call> so", "so", [ToolCall("add", '{"a": "</tool_call><tool_call>{"}')]),
+        (f"<tool_call>{TAGS}", "", [ToolCall("add", '{"a": "</tool_call><tool_call>{"}')]),
+        (f"<tool_call>{ADD} and</tool_call>", f"<tool_call>{ADD} and</tool_call>", []),
         ("a<tool_call>{}</tool_call>", "a<tool_call>{}</tool_call>", []),
         ('<tool_call>{"name": "add", "argu', '<tool_call>{"name": "add", "argu', []),
         ('{"name": "rm", "arguments": {}}', '{"name": "rm", "arguments": {}}', []),
@@ -61,7 +65,7 @@ TOOLS = [
         ("{}", "{}", []),
         ("", "", []),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_what_is_a_call_and_what_is_text(text, rest, calls):
     assert read_calls(text, ("add",)) == (rest, calls)
