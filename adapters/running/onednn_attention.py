@@ -30,7 +30,7 @@ def may_attend(query: Any, key: Any, value: Any, **options: Any) -> bool:
     """Whether it is plain attention over enough keys: no mask, no dropout, as many heads of keys as of queries."""
     if any(options.get(name) for name in ("dropout_p", "is_causal", "enable_gqa")):
         return False
-    if options.get("attn_mask") is not None or options.keys() - OPTIONS or torch.is_grad_enabled():
+    if options.get("attn_mask") is not None or options.keys() - OPTIONS:
         return False
     for each in (query, key, value):
         if type(each) is not Tensor or each.dtype != torch.float32 or each.device.type != "cpu" or each.dim() != 4:

@@ -50,16 +50,15 @@ class OneDnnProducts(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, arguments: Sequence[Any] = (), options: Any = None
     ) -> Any:
+        options = options or {}
+        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return function(*arguments, **options)
         if function is F.linear and not options and _suits(self._least, *arguments):
             return linear(*arguments)
-        if (
-            function is F.scaled_dot_product_attention
-            and len(arguments) == 3
-            and may_attend(*arguments, **(options or {}))
-        ):
+        if function is F.scaled_dot_product_attention and len(arguments) == 3 and may_attend(*arguments, **options):
             query, key, value = arguments
-            return attend(query, key, value, (options or {}).get("scale"), self._alone())
-        return function(*arguments, **(options or {}))
+            return attend(query, key, value, options.get("scale"), self._alone())
+        return function(*arguments, **options)
 
     def _alone(self) -> ThreadPoolExecutor | None:
         """The threads that share an attention out, made for the first one of a pass; None where torch has but one."""
@@ -69,12 +68,10 @@ class OneDnnProducts(TorchFunctionMode):
 
 
 def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:
-    """Whether these are plain float32 tensors on the CPU whose product is large enough, and no gradient is wanted."""
+    """Whether these are plain float32 tensors on the CPU whose product is large enough."""
     for each in (rows, weight) if bias is None else (rows, weight, bias):
         if type(each) not in (Tensor, Parameter) or each.dtype != torch.float32 or each.device.type != "cpu":
             return False
-    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-        return False
     if weight.dim() != 2 or rows.dim() < 2 or rows.shape[-1] != weight.shape[1] or not weight.is_contiguous():
         return False
     # A bias is read as one number an output that lies behind the other, whatever its shape and strides say.

@@ -59,12 +59,15 @@ def test_a_bias_that_lies_apart_in_memory_is_torch_s(bias, counted):
     torch.testing.assert_close(found, rows @ weight.T + bias)
 
 
-def test_autocast_is_torch_s(counted):
-    rows, weight = torch.randn(64, 64), torch.randn(128, 64)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+@pytest.mark.parametrize("context", [torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad()])
+def test_autocast_and_gradients_are_torch_s(context, counted):
+    """Under autocast the results are bfloat16, whatever comes in."""
+    rows, weight, heads = torch.randn(64, 64), torch.randn(128, 64), torch.randn(1, 2, 300, 8)
+    with torch.no_grad(), context:
         with OneDnnProducts(least=1):
-            found = F.linear(rows, weight)
-        assert found.dtype == torch.bfloat16 and torch.equal(found, F.linear(rows, weight))
+            found = F.linear(rows, weight), F.scaled_dot_product_attention(heads, heads, heads)
+        expected = F.linear(rows, weight), F.scaled_dot_product_attention(heads, heads, heads)
+    assert all(one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not counted
 
 
