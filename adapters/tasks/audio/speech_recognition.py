@@ -17,7 +17,7 @@ from ...running.loaded import Loaded
 from ...running.reading import Reading
 from ...running.task import Prepared, Task
 from . import ctc_recognition, transducer_recognition, whisper_recognition
-from .features import batch_groups, extract, frames_of, main_input, pad_rows, require_frames
+from .features import LEAST_DOUBTED, batch_groups, extract, frames_of, main_input, pad_rows, require_frames
 from .recognition_options import (
     CTC,
     CTC_WITH_LM,
@@ -58,7 +58,8 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) 
     if not options.skip_silence:
         return _encoded(loaded, items, options)
     parts = [
-        [part for part in spoken_parts(sound, options.skip_silence) if _long_enough(loaded, part)] for sound in items
+        [part for part in spoken_parts(sound, options.skip_silence) if _long_enough(loaded, part, options)]
+        for sound in items
     ]
     encoded = iter(_encoded(loaded, [part.sound for own in parts for part in own], options))
     prepared = []
@@ -70,13 +71,17 @@ def encode(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) 
     return prepared
 
 
-def _long_enough(loaded: Loaded, part: Part) -> bool:
-    """Whether the model makes a frame of a part at all."""
+def _long_enough(loaded: Loaded, part: Part, options: RecognitionOptions) -> bool:
+    """Whether the model, and its feature extractor, make a frame of a part at all."""
+    samples = part.sound.samples
+    if not 0 < len(samples) <= LEAST_DOUBTED:
+        return len(samples) > 0
     try:
-        require_frames(loaded, part.sound.samples)
+        require_frames(loaded, samples)
+        _inputs(loaded, samples, kind_of(loaded, options), chunked=bool(options.chunk_length_s))
     except ValueError:
         return False
-    return len(part.sound.samples) > 0
+    return True
 
 
 def _encoded(loaded: Loaded, items: Sequence[Sound], options: RecognitionOptions) -> list[Prepared]:

@@ -1,7 +1,7 @@
 """Recordings without their silences: only what is spoken goes through the model, and times stay those of the whole."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,7 +44,10 @@ def spoken_parts(sound: Sound, skip_silence: Any) -> list[Part]:
     require(sound.stride is None, "stride must be left out with skip_silence, which cuts the recording itself")
     rate = sound.rate
     if callable(skip_silence):
-        spans = [_checked(span, rate, len(sound.samples)) for span in skip_silence(sound.samples, rate)]
+        given = skip_silence(sound.samples, rate)
+        if not isinstance(given, Iterable):
+            raise TypeError(f"skip_silence must give (start, end) of every spoken part in seconds; got {given!r}")
+        spans = [_checked(span, rate, len(sound.samples)) for span in given]
         require(
             all(after[0] >= before[1] for before, after in pairwise(spans)),
             f"skip_silence must give spoken parts in order; got {[(a / rate, b / rate) for a, b in spans]}",
@@ -53,17 +56,23 @@ def spoken_parts(sound: Sound, skip_silence: Any) -> list[Part]:
         levels = np.asarray(sound.samples, dtype=np.float32)
         if sound.samples.dtype.kind in "iu":  # taken as they are, and full scale is that of their type
             levels = levels / float(np.iinfo(sound.samples.dtype).max)
+        if not np.isfinite(levels).all():  # what is loud beside them nobody can say
+            raise ValueError("audio must hold finite numbers for skip_silence=True; got NaN or infinity")
         [spans] = sound_spans(torch.from_numpy(levels)[None], rate, min_silence=LEAST_SILENCE, pad=AROUND)
     return [Part(first / rate, Sound(sound.samples[first:last], rate, name=sound.name)) for first, last in spans]
 
 
 def _checked(span: Any, rate: int, count: int) -> tuple[int, int]:
     """The samples of a spoken part."""
-    fits = isinstance(span, list | tuple | np.ndarray) and len(span) == 2
+    fits = isinstance(span, list | tuple | np.ndarray) and len(span) == 2 and all(map(_is_number, span))
     start, end = (float(span[0]), float(span[1])) if fits else (math.nan, math.nan)
     if not 0 <= start < end < math.inf:
         raise ValueError(f"skip_silence must give (start, end) of every spoken part in seconds; got {span!r}")
     return min(round(start * rate), count), min(round(end * rate), count)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) or (isinstance(value, torch.Tensor) and value.numel() == 1)
 
 
 def join_parts(records: Sequence[Mapping[str, Any]], parts: Sequence[Part], *, timed: bool) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def test_words_of_the_model_that_ships():
 WRONG = [
     (3, {}, "skip_silence must be True, False or a function of samples and their rate; got 3"),
     (lambda samples, rate: [(1, 2, 3)], {}, "skip_silence must give (start, end) of every spoken part in seconds"),
+    (lambda samples, rate: [("a", "b")], {}, "skip_silence must give (start, end) of every spoken part in seconds"),
     (lambda samples, rate: [(2, 1)], {}, "skip_silence must give (start, end) of every spoken part in seconds"),
     (lambda samples, rate: [(1, 2), (0, 1)], {}, "skip_silence must give spoken parts in order; got [(1.0, 2.0), (0.0"),
     (True, {"attention": True}, "attention must be False with skip_silence; got True"),
@@ -104,6 +105,27 @@ def test_wrong_parts(value, options, message):
     with pytest.raises(ValueError) as error:
         ctc()(WHOLE, skip_silence=value, **options)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.filterwarnings("ignore:audio must hold finite samples")
+def test_a_recording_that_is_no_sound_is_named():
+    """Beside infinity nothing would be loud; and parts must be something to go through."""
+    for value in (np.nan, np.inf):
+        broken = np.append(WHOLE, np.float32(value))
+        with pytest.raises(
+            ValueError, match="audio must hold finite numbers for skip_silence=True; got NaN or infinity"
+        ):
+            ctc()(broken, skip_silence=True)
+    with pytest.raises(TypeError, match=r"skip_silence must give \(start, end\) of every spoken part .* got None"):
+        ctc()(WHOLE, skip_silence=lambda *_: None)
+
+
+def test_parts_too_short_for_the_feature_extractor_are_left_out():
+    """Of 16 samples the filters of the model that ships make no frame."""
+    pipe = pipeline("automatic-speech-recognition")
+    whole = {"raw": WHOLE, "sampling_rate": RATE}
+    found = pipe(whole, skip_silence=lambda *_: [(0.0, 0.001), SPANS[0]])
+    assert found == pipe(whole, skip_silence=lambda *_: [SPANS[0]])
 
 
 def test_parts_too_short_for_the_model_are_left_out():
