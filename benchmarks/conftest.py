@@ -13,6 +13,7 @@ from afterlogits.benchmarks import grid as grids
 from afterlogits.benchmarks.growth import Growth
 from afterlogits.benchmarks.page import growth_page, page
 from afterlogits.benchmarks.pairing import FULL, QUICK, Pair, device_name
+from afterlogits.benchmarks.suite import OPTIONS
 from afterlogits.benchmarks.summary import machine, versions
 
 _pairs: list[dict[str, Any]] = []
@@ -22,12 +23,8 @@ _cells: list[dict[str, Any]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("afterlogits", "afterlogits bench")
-    group.addoption("--quick", action="store_true", help="fewer rounds, and only the entries not marked `full`")
-    group.addoption("--peers", action="store_true", help="the entries marked `peers`, and only these")
-    group.addoption("--only", action="append", metavar="NAME", help="the test of this name; several by repeating it")
-    group.addoption("--device", default="cpu", help="device the workloads live on (default: cpu)")
-    group.addoption("--dtype", default="float32", help="dtype of the logits (default: float32)")
-    group.addoption("--threads", type=int, default=None, help="threads torch may use (default: torch's own choice)")
+    for name, options in OPTIONS:
+        group.addoption(name, **options)
 
 
 def pytest_configure(config: pytest.Config) -> None:

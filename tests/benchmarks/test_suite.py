@@ -36,6 +36,14 @@ def test_a_selected_entry_prints_its_page_and_leaves_a_summary(tmp_path: Path) -
     assert written["benchmarks"][0]["stats"]["median"] == pytest.approx(entry["seconds"]["ours"])
 
 
+def test_the_help_is_of_this_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the hundreds of lines of pytest's."""
+    assert suite.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: afterlogits bench [-h] [-k WORDS] [--quick]")
+    assert all(name in text for name, _ in suite.OPTIONS) and len(text.splitlines()) < 30
+
+
 def test_an_unknown_dtype_is_refused() -> None:
     done = bench("--quick", "-k", "bench_part and argmax", "--dtype", "float31")
     assert done.returncode != 0
