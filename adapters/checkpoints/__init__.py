@@ -48,6 +48,15 @@ _TASKS = {
 }
 
 
+def ships(task: str) -> bool:
+    """Whether a model for a task ships with the package.
+
+    >>> ships("ner"), ships("mask-generation")
+    (True, False)
+    """
+    return task in _TASKS
+
+
 def path(task: str) -> Path:
     """The folder of the shipped model for a task: a pipeline's name for it, or the folder's own name.
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from ..checkpoints import ships
 from ..jobs.errors import UsageError
 from ..running.options import defaults_of, nearest_name, option_names, unknown_option
 from ..tasks.table import find_task, task_names
@@ -136,14 +137,17 @@ def completion_script(shell: str) -> str:
 def _add_tasks(run: OneLineParser) -> None:
     """A sub-parser for each task; its options are read when that task's help or arguments are asked for."""
     run.description = (
-        "Answer every item of a file or a folder, in order. afterlogits run TASK --help lists its options."
+        "Answer every item of a file or a folder, in order. afterlogits run TASK --help lists its options. Each task "
+        "runs on a model of the classes beside it, --model; where one ships, it answers without."
     )
     tasks = run.add_subparsers(dest="task", metavar="TASK", required=True, title="tasks")
     for name in task_names():
         task = find_task(name)
-        alias = f"the same as {task.name}" if name != task.name else " ".join(task.auto_classes)
+        told = " ".join(task.auto_classes) + (" (one ships)" if ships(name) else "")
+        if name != task.name:
+            told = f"the same as {task.name}"
         tasks.add_parser(
-            name, help=alias, description=f"Answer every item with {task.name}.", usage=_USAGE, fill=_filler(name)
+            name, help=told, description=f"Answer every item with {task.name}.", usage=_USAGE, fill=_filler(name)
         )
 
 

@@ -167,6 +167,9 @@ def test_help_names_every_task(capsys):
     assert main(["run", "--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"    {name}" in out for name in task_names())
+    told = {line.split()[0]: line for line in out.splitlines() if line.startswith("    ")}
+    assert told["fill-mask"].endswith("AutoModelForMaskedLM (one ships)")
+    assert told["mask-generation"].endswith("AutoModelForMaskGeneration")
     assert main(["--help"]) == 0
     assert all(name in capsys.readouterr().out for name in ["run"])
     assert main([]) == 2
