@@ -1,5 +1,6 @@
 """``gradio.interface``: a form for a pipeline of any task, called as gradio's own client calls it."""
 
+import asyncio
 import json
 
 import pytest
@@ -10,6 +11,17 @@ from afterlogits.adapters.gradio import interface  # noqa: E402
 from tests.builders.served_tasks import TEXT, cases, film, inputs_of, pipe_of  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def event_loop():
+    """gradio asks for the main thread's event loop, which Python 3.10 and 3.11 then make and nobody closes: a later test
+    would be told of the socket in it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture
