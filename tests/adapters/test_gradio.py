@@ -15,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(autouse=True)
 def event_loop():
-    """gradio asks for the main thread's event loop, which Python 3.10 and 3.11 then make and nobody closes: a later test
-    would be told of the socket in it."""
+    """gradio asks for the main thread's event loop, which Python 3.10 and 3.11 then make and nobody closes: a later
+    test would be told of the socket in it."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield
