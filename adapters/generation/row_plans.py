@@ -88,6 +88,7 @@ class RowPlans:
             raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
         self.model = model
         self._plans: dict[Any, _Plan] = {}
+        self._configuration: Any = None  # as the keys have it, one object for all of them
         self._lock = Lock()
 
     def row(
@@ -127,7 +128,11 @@ class RowPlans:
     def _key(self, token_ids: Tensor, options: Mapping[str, Any]) -> Any:
         """What a plan depends on; None where an option is an object that may be another at the next call."""
         try:
-            return token_ids.shape[0], _frozen(options), _frozen(getattr(self.model, "generation_config", None))
+            configuration = _frozen(getattr(self.model, "generation_config", None))
+            if configuration == self._configuration:
+                configuration = self._configuration  # 20 KB, of which each plan would keep its own
+            self._configuration = configuration
+            return token_ids.shape[0], _frozen(options), configuration
         except _Unfrozen:
             return None
 

@@ -16,6 +16,7 @@ from transformers.generation.logits_process import SuppressTokensLogitsProcessor
 
 from afterlogits.adapters import LiveBatch, generate
 from afterlogits.adapters.generation.live_batch import Cancelled
+from afterlogits.adapters.generation.row_plans import RowPlans
 from tests.adapters.generation.test_generate_stream import alone, assert_equal, prompts
 from tests.builders.seeded_models import VOCAB_SIZE, seeded_model
 
@@ -235,3 +236,12 @@ def test_generate_beside_it_is_not_disturbed() -> None:
         row = batch.submit([7, 8])
         assert torch.equal(generate(model, torch.tensor([[5, 6]]), **options), expected)
         row.result(timeout=60)
+
+
+def test_plans_of_unlike_options_keep_one_configuration_between_them() -> None:
+    """Its frozen form is most of a key, and thousands of plans are kept."""
+    plans = RowPlans(seeded_model("llama"))
+    for temperature in (0.5, 0.6):
+        plans.row(torch.tensor([5, 6]), {"do_sample": True, "temperature": temperature, "max_new_tokens": 2}, seed=1)
+    (one, *_), (two, *_) = plans._plans
+    assert one != two and one[2] is two[2]
