@@ -24,8 +24,8 @@ class FrameTimes:
     def __init__(self, samples_per_frame: float, sampling_rate: float):
         self.samples_per_frame, self.sampling_rate = samples_per_frame, sampling_rate
         self._seconds = np.empty(0, dtype=object)
-        self._pairs = np.empty(0, dtype=object)  # by start * KEPT_LENGTHS + length; None where not met yet
-        self._known = np.empty(0, dtype=bool)
+        # By start * KEPT_LENGTHS + length, and whether they were met yet; one attribute, for the sake of threads.
+        self._pairs = np.empty(0, dtype=object), np.empty(0, dtype=bool)
 
     def seconds(self, count: int) -> Array:
         """[count or more] the seconds of frame 0, 1, 2 and so on as objects: floats of their own would double the work
@@ -59,12 +59,12 @@ class FrameTimes:
 
     def _table(self, frames: int, codes: Array) -> Array:
         """The pairs by code, all of ``codes`` among them."""
-        pairs, known = self._pairs, self._known
+        pairs, known = self._pairs
         size = _rounded_up(frames) * KEPT_LENGTHS
         if len(pairs) < size:
             pairs = np.concatenate((pairs, np.empty(size - len(pairs), dtype=object)))
             known = np.concatenate((known, np.zeros(size - len(known), dtype=bool)))
-            self._pairs, self._known = pairs, known
+            self._pairs = pairs, known
         if not known[codes].all():
             asked = np.zeros(len(known), dtype=bool)
             asked[codes] = True

@@ -47,7 +47,8 @@ def banded_top_k(starts: Tensor, ends: Tensor, top_k: int, width: int) -> tuple[
     else:
         scores, first, last = _on_device(starts, ends, top_k, width)
     if top_k == 1:
-        return scores, first, last, scores[:, 0] > 0
+        some = scores[:, 0] > 0 if scores.device.type != "cpu" else torch.from_numpy(scores.numpy()[:, 0] > 0)
+        return scores, first, last, some
     certain = (scores[:, :-1] > scores[:, 1:]).all(dim=1) & (scores[:, top_k - 1] > 0)
     return scores[:, :top_k], first[:, :top_k], last[:, :top_k], certain
 

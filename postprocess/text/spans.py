@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,9 +120,7 @@ def _select(
         allowed = allowed & (torch.arange(start.shape[1], device=start.device) < lengths[:, None])
     if compat:
         starts, ends = _start_and_end_probabilities(start, end, allowed, lengths if padded else None)
-        null_scores = starts[:, 0] * ends[:, 0]
-        starts[:, 0] = 0.0
-        ends[:, 0] = 0.0
+        null_scores = _take_null(starts, ends)
     else:
         starts, ends, null_scores, allowed = _corrected_probabilities(start, end, allowed)
     scores, first, last, certain = banded_top_k(starts, ends, top_k, width)
@@ -136,16 +135,35 @@ def _select(
         count = found[0].shape[0]
         first[row], last[row], scores[row] = 0, 0, -1
         first[row, :count], last[row, :count], scores[row, :count] = found
-    valid = _ends_allowed(allowed, first, last, compat) & (scores != -1)
-    return SpanCandidates(first, last, scores.clamp_min(0), valid, null_scores, len(doubtful))
+    valid = _ends_allowed(allowed, first, last, compat)
+    if doubtful:  # only these have places that no span fills
+        valid &= scores != -1
+        scores = scores.clamp_min(0)
+    return SpanCandidates(first, last, scores, valid, null_scores, len(doubtful))
+
+
+def _take_null(starts: Tensor, ends: Tensor) -> Tensor:
+    """The score of "no answer" of each window, whose probabilities [W, L] are then 0 at its place.
+
+    On the host by numpy: right after other work an operation of torch costs several of numpy's.
+    """
+    s, e = (each.numpy() if each.device.type == "cpu" else each for each in (starts, ends))
+    null_scores = s[:, 0] * e[:, 0]
+    s[:, 0] = 0.0
+    e[:, 0] = 0.0
+    return null_scores if isinstance(null_scores, Tensor) else torch.from_numpy(null_scores)
 
 
 def _ends_allowed(allowed: Tensor, first: Tensor, last: Tensor, compat: bool) -> Tensor:
     """Whether both ends of a span [W, K] are ``allowed`` [W, L], by transformers' rule or as it is said."""
+    if allowed.device.type == "cpu":
+        mask, row = allowed.numpy(), np.arange(len(allowed))[:, None]
+        both_in = mask[row, first.numpy()] & mask[row, last.numpy()]
+        if not compat or both_in.all():
+            return torch.from_numpy(both_in)
     starts_in, ends_in = allowed.gather(1, first), allowed.gather(1, last)
-    both = starts_in & ends_in
-    if not compat or (both.device.type == "cpu" and bool(both.all())):
-        return both
+    if not compat:
+        return starts_in & ends_in
     # Transformers tests membership in the index arrays of a [1, L] mask: the row index 0 counts as allowed too.
     anything = any_in_row(allowed)
     return (starts_in | (anything & (first == 0))) & (ends_in | (anything & (last == 0)))

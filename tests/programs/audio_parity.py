@@ -27,7 +27,9 @@ from afterlogits.postprocess.audio import (
     align_ctc,
     decode_whisper,
     follow_beams,
+    frame_ids,
     join_by_overlap,
+    median_filter,
     merge_overlaps_of_tokens,
     read_arpa,
     search_ctc_beams,
@@ -35,7 +37,13 @@ from afterlogits.postprocess.audio import (
     token_times,
     warp,
 )
-from afterlogits.postprocess.multimodal import answer_question, option_probabilities, tags_to_json, visual_answers
+from afterlogits.postprocess.multimodal import (
+    answer_question,
+    donut_answer,
+    option_probabilities,
+    tags_to_json,
+    visual_answers,
+)
 from afterlogits.postprocess.top_labels import top_labels
 from tests.oracles import ctc_paths
 from tests.postprocess import test_top_labels
@@ -48,6 +56,7 @@ from tests.postprocess.audio import (
     test_ctc,
     test_ctc_beams,
     test_dtw,
+    test_strides,
     test_word_splits,
     whisper_cases,
 )
@@ -146,6 +155,41 @@ def seq2seq_join(seed: int) -> None:
     require(found == expected, "ids")
 
 
+def strides(seed: int) -> None:
+    test_strides.assert_same_as_transformers(random.Random(seed))
+
+
+def best_ids(seed: int) -> None:
+    generator, size = torch.Generator().manual_seed(seed), (40, 512, 777, 3000)[seed % 4]
+    logits = torch.randn(2, 9, size, generator=generator)
+    logits = logits.mul(3).round() if seed // 4 % 2 else logits  # equal logits: the first of them
+    require(torch.equal(frame_ids(logits), logits.argmax(-1)), "ids")
+
+
+def medians(seed: int) -> None:
+    from transformers.models.whisper.generation_whisper import _median_filter
+
+    draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    width = draw.choice([1, 3, 5, 7, 9])
+    weights = torch.randn(2, 2, draw.randint(1, 5), draw.randint(width, 60), generator=generator)
+    weights = weights.round() if seed % 3 == 0 else weights
+    require(torch.equal(median_filter(weights, width), _median_filter(weights, width)), "weights")
+
+
+def donut_answers(seed: int) -> None:
+    from transformers.pipelines.document_question_answering import DocumentQuestionAnsweringPipeline
+
+    draw = random.Random(seed)
+    parts = ["<s_docvqa>", "<s_question>", "who?", "</s_question>", "<s_answer>", "Ada", " L.\n", "</s_answer>", "</s>"]
+    kept = [part for part in parts if draw.random() < 0.85] + draw.sample(parts, draw.choice([0, 0, 1]))
+    tokenizer = SimpleNamespace(
+        batch_decode=lambda _: ["".join(kept)], eos_token="</s>", eos_token_id=1, pad_token="<pad>", pad_token_id=0
+    )
+    this = SimpleNamespace(tokenizer=tokenizer)
+    method = DocumentQuestionAnsweringPipeline.postprocess_encoder_decoder_single
+    require(donut_answer("".join(kept)) == method(this, {"sequences": [[0]]})["answer"], repr(kept))
+
+
 def time_warping(seed: int) -> None:
     costs = test_dtw.draw_costs(seed)
     test_dtw.assert_same_as_transformers(costs, warp(costs))
@@ -240,10 +284,14 @@ KERNELS: dict[str, tuple[Check, str | None]] = {
     "Whisper, merge": (whisper_merge, None),
     "Whisper, merge with times": (timed_merge, None),
     "seq2seq join": (seq2seq_join, None),
+    "chunks and strides": (strides, None),
+    "best ids of frames": (best_ids, None),
     "time warping": (time_warping, None),
+    "median filter": (medians, None),
     "token times of attentions": (token_ends, None),
     "document answers": (documents, None),
     "Donut's tags": (donut, None),
+    "Donut's answer": (donut_answers, None),
     "decisions": (decisions, "transformers.decision"),
     "CTC beams": (beams, "pyctcdecode"),
     "CTC beams with an n-gram model": (beams_with_model, "kenlm"),

@@ -43,20 +43,25 @@ def test_lengths_align_to_frames():
 # parity
 
 
+def assert_same_as_transformers(draw):
+    """A drawn recording and chunk length, and every chunk's stride in frames."""
+    samples, chunk = draw.randint(1, 300), draw.randint(3, 60)
+    left, right = draw.randint(0, (chunk - 1) // 2), draw.randint(0, (chunk - 1) // 2)
+    audio = np.arange(samples)
+    theirs = list(chunk_iter(audio, Extractor(), chunk, left, right))
+    ours = list(chunks_of(samples, (chunk, left, right)))
+    assert [(c.stride, c.is_last) for c in ours] == [(item["stride"], item["is_last"]) for item in theirs]
+    for mine, item in zip(ours, theirs, strict=True):
+        assert np.array_equal(audio[mine.start : mine.start + mine.stride[0]], item["samples"])
+    ratio = 1 / draw.choice([320, 160, 7, 2.5])
+    assert [rescale_stride(c.stride, ratio) for c in ours] == transformers_rescale([c.stride for c in ours], ratio)
+
+
 def test_same_as_transformers():
-    """2,000 drawn recordings and chunk lengths, and every chunk's stride in frames."""
+    """2,000 draws."""
     draw = random.Random(0)
     for _ in range(2000):
-        samples, chunk = draw.randint(1, 300), draw.randint(3, 60)
-        left, right = draw.randint(0, (chunk - 1) // 2), draw.randint(0, (chunk - 1) // 2)
-        audio = np.arange(samples)
-        theirs = list(chunk_iter(audio, Extractor(), chunk, left, right))
-        ours = list(chunks_of(samples, (chunk, left, right)))
-        assert [(c.stride, c.is_last) for c in ours] == [(item["stride"], item["is_last"]) for item in theirs]
-        for mine, item in zip(ours, theirs, strict=True):
-            assert np.array_equal(audio[mine.start : mine.start + mine.stride[0]], item["samples"])
-        ratio = 1 / draw.choice([320, 160, 7, 2.5])
-        assert [rescale_stride(c.stride, ratio) for c in ours] == transformers_rescale([c.stride for c in ours], ratio)
+        assert_same_as_transformers(draw)
 
 
 # errors
