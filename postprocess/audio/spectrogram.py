@@ -71,7 +71,8 @@ def _prepare_(block: Array, dither: float, preemphasis: float | None, remove_dc_
     if dither:
         block += dither * np.random.randn(*block.shape)
     if remove_dc_offset:
-        block -= block.mean(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # infinite samples: what comes of them is NaN, as in transformers
+            block -= block.mean(axis=1, keepdims=True)
     if preemphasis is not None:
         block[:, 1:] -= preemphasis * block[:, :-1]
         block[:, 0] *= 1 - preemphasis

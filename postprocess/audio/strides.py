@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,10 @@ def chunk_lengths(
     (160000, 26560, 26560)
     """
     each = chunk_seconds / 6 if stride_seconds is None else stride_seconds
-    left, right = each if isinstance(each, Sequence) else (each, each)
+    pair = tuple(each) if isinstance(each, Sequence) else (each, each)
+    if len(pair) != 2 or not all(math.isfinite(seconds) for seconds in pair):
+        raise ValueError(f"stride_seconds must be one finite number or two; got {stride_seconds}")
+    left, right = pair
 
     def samples(seconds: float) -> int:
         return int(round(seconds * sampling_rate / align_to) * align_to)

@@ -71,3 +71,10 @@ def test_a_chunk_must_be_longer_than_its_overlaps():
     with pytest.raises(ValueError) as caught:
         chunk_lengths(1, 0.5, 16000)
     assert str(caught.value) == "chunk_seconds must be longer than its overlaps; got 16000 samples with 8000 and 8000"
+
+
+@pytest.mark.parametrize("strides", [(1, 2, 3), (1,), float("nan"), (0.1, float("inf"))])
+def test_overlaps_are_one_number_or_two(strides):
+    with pytest.raises(ValueError) as caught:
+        chunk_lengths(2, strides, 16000)
+    assert str(caught.value) == f"stride_seconds must be one finite number or two; got {strides}"
