@@ -8,7 +8,16 @@ import soundfile
 
 from afterlogits.adapters.pipelines import pipeline
 from tests.adapters.tasks.parity import both
-from tests.builders.audio_models import ctc_tokenizer, noise, sound_classifier, vits, wav2vec2, wav2vec2_bert, whisper
+from tests.builders.audio_models import (
+    clap,
+    ctc_tokenizer,
+    noise,
+    sound_classifier,
+    vits,
+    wav2vec2,
+    wav2vec2_bert,
+    whisper,
+)
 
 GOOD = noise(1.0, 1)
 BAD = {
@@ -145,3 +154,10 @@ def test_wrong_options_of_whisper():
         pipe(GOOD, return_timestamps="char")
     with pytest.raises(ValueError, match="confidence must be False but for a CTC model"):
         pipe(GOOD, confidence=True, chunk_length_s=2)
+
+
+def test_a_template_of_hypotheses_is_a_text():
+    model, tokenizer, extractor = clap()
+    pipe = pipeline("zero-shot-audio-classification", model, tokenizer=tokenizer, feature_extractor=extractor)
+    with pytest.raises(TypeError, match=r"^hypothesis_template must be a text; got 5$"):
+        pipe(GOOD, candidate_labels=["a dog"], hypothesis_template=5)
