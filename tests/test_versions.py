@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.matrix import write_page
-from tests.programs.version_table import COLUMNS, HEAD, pairs, row, write, write_pairs
+from tests.programs.version_table import COLUMNS, HEAD, folders, pairs, row, write, write_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = (ROOT / "pyproject.toml").read_text()
@@ -57,6 +57,11 @@ def test_the_page_names_the_versions_of_the_constraint_files():
         assert {name: cells[name] for name in ("torch", "transformers", "numpy")} == {
             name: ends[name] for name in ("torch", "transformers", "numpy")
         }
+
+
+def test_a_run_with_options_of_pytest_s_alone_is_a_whole_one() -> None:
+    assert folders(["-p", "no:cacheprovider", "-k", "a or b", "--tb=short"]) == ""
+    assert folders(["-x", __file__, f"{__file__}::test"]) == f"{__file__} {__file__}::test"
 
 
 @pytest.fixture

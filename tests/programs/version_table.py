@@ -26,6 +26,7 @@ its constraint file. Written by `make test-versions` (folders in `ARGS` run thos
 `constraints.txt` are what CI runs.
 Tests of what one version of transformers lacks, or does otherwise than 5.23, are skipped there and name the reason;
 every reason is listed below with the number of tests.
+A part beside a whole run is what failed in it, run again after it was mended.
 torch 2.4.0 of the index draws its exponentials by MKL, from another stream: the check at the first draw tells, and
 torch's own operations draw, with transformers' tokens and without the faster ways of draws that have no seed.
 With torch below 2.6 transformers opens no pickled checkpoint (safetensors are read); llguidance 1.3 takes one end token
@@ -73,6 +74,11 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "-"
+
+
+def folders(given: list[str]) -> str:
+    """The folders, files and tests among pytest's arguments: neither its options nor their values."""
+    return " ".join(each for each in given if Path(each.split("::")[0]).exists())
 
 
 def row(end: str, ran: str, counts: Counter[str], seconds: float) -> list[str]:
@@ -135,7 +141,7 @@ def main(argv: list[str]) -> int:
     counting, start = Counting(), time.monotonic()
     given = ["-q", "-m", "not slow", "-n", options.workers, "--dist", "loadfile", "-o", f"faulthandler_timeout={STUCK}"]
     status = int(pytest.main([*given, *rest], plugins=[counting]))
-    ran = " ".join(each for each in rest if not each.startswith("-"))
+    ran = folders(rest)
     cells = row(options.end, ran, counting.counts, time.monotonic() - start)
     for file, seconds in counting.seconds.most_common(LONGEST):
         print(f"{seconds:7.1f} s  {file}")
