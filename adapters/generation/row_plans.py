@@ -77,6 +77,10 @@ class _Plan:
     limited: bool
 
 
+# Plans that are kept, and for how many one with texts that end a row counts: it holds a table of the vocabulary.
+_KEPT, _STOP_TEXTS = 4096, 256
+
+
 class RowPlans:
     """Makes rows for ``model`` of prompts and the options ``generate`` takes, one value each.
 
@@ -88,6 +92,7 @@ class RowPlans:
             raise TypeError(f"model must be a transformers model that can generate; got {type(model).__name__}")
         self.model = model
         self._plans: dict[Any, _Plan] = {}
+        self._room = _KEPT
         self._configuration: Any = None  # as the keys have it, one object for all of them
         self._lock = Lock()
 
@@ -115,9 +120,12 @@ class RowPlans:
         if plan is None:
             plan = self._plan(token_ids, dict(options))
             with self._lock:
-                if len(self._plans) > 4096:  # prompts of ever new options: begin again
-                    self._plans.clear()
                 if plan.shared and keys:
+                    weight = _STOP_TEXTS if plan.request.criteria else 1
+                    if self._room < weight:  # prompts of ever new options: begin again
+                        self._plans.clear()
+                        self._room = _KEPT
+                    self._room -= weight
                     self._plans[keys[0 if plan.limited else 1]] = plan
         request = replace(plan.request, max_new_tokens=limit) if counts else plan.request
         if seed is None:

@@ -19,6 +19,7 @@ from afterlogits.adapters.generation.live_batch import Cancelled
 from afterlogits.adapters.generation.row_plans import RowPlans
 from tests.adapters.generation.test_generate_stream import alone, assert_equal, prompts
 from tests.builders.seeded_models import VOCAB_SIZE, seeded_model
+from tests.builders.text_models import bytelevel
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ENDS = {"pad_token_id": 0, "eos_token_id": 2}
@@ -245,3 +246,13 @@ def test_plans_of_unlike_options_keep_one_configuration_between_them() -> None:
         plans.row(torch.tensor([5, 6]), {"do_sample": True, "temperature": temperature, "max_new_tokens": 2}, seed=1)
     (one, *_), (two, *_) = plans._plans
     assert one != two and one[2] is two[2]
+
+
+def test_plans_with_texts_that_end_a_row_are_few() -> None:
+    """Each holds a table of the whole vocabulary: 16 of them are kept."""
+    tokenizer = bytelevel()
+    plans = RowPlans(seeded_model("llama"))
+    for number in range(40):
+        plans.row(torch.tensor([5, 6]), {"stop_strings": [f"x{number}"], "tokenizer": tokenizer}, seed=1)
+        assert len(plans._plans) <= 16
+    assert plans._plans
