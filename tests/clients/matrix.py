@@ -153,6 +153,10 @@ calls reached this package (counted, for a program that binds its names early ma
 process's time does the program take (the least of four rounds or more, all threads together). Written by
 `make test-clients`; each row is a test in `tests/clients/`. Last stand the versions that the tests of this package
 itself were run with, by `make test-versions`.
+
+Where a program's time is that of its model's steps, its ratio lies within some hundredths of 1 and differs so much from
+run to run. What is below: a call for a few tokens of a tiny model, which opens for 0.15 ms more here and takes 0.06 ms
+less a step, and processors and stop words of the caller's own, which are asked at each step by either.
 """
 
 
