@@ -487,7 +487,18 @@ def test_next_sentence_is_the_softmax_of_its_two_logits():
     assert found["is_next"] == (expected >= 0.5)
 
 
-def test_a_shipped_checkpoint_is_loaded_without_a_word(capfd):
+@pytest.fixture
+def unset_verbosity():
+    """transformers' own verbosity, whatever a test before has set."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    yield
+    logging.set_verbosity(level)
+
+
+def test_a_shipped_checkpoint_is_loaded_without_a_word(capfd, unset_verbosity):
     """No bar and no table of weights that nobody asked about; who gives a path is told what transformers tells."""
     from transformers.utils import logging
 
