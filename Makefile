@@ -60,8 +60,9 @@ serve-load: $(VENV)/.ready-test  ## 1,000 requests at a server, one at a time an
 serve-hostile: $(VENV)/.ready-test  ## 100,000 hostile requests at a server; counts and memory printed (ten minutes)
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.serve_hostile $(ARGS)
 
+# Workers of Ray are polite (nice 15): beside other work they would stand still.
 test-ray: .venv-ray/.ready  ## Ray Data: answers, killed actors and drivers, and the recipes for other frameworks (about five minutes)
-	RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
+	RAY_worker_niceness=0 RAY_BACKEND_LOG_LEVEL=fatal RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest -q tests/adapters/ray tests/adapters/test_recipes.py $(ARGS)
 
 job-kills: $(VENV)/.ready-test  ## file jobs killed 200 times at random and before each file-system call, for every format; counts printed (20 minutes)
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.job_kills $(ARGS)

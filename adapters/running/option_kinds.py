@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from .inputs import plain
+
 _NUMBERS = (
     *("threshold", "iou_threshold", "mask_threshold", "overlap_threshold", "overlap_mask_area_threshold", "overlap"),
     *("chunk_length_s", "timeout"),
@@ -62,7 +64,7 @@ def _require_parts(name: str, value: Any) -> None:
         require_tokenizing(value)
     if name == "targets" and isinstance(value, list | tuple):
         for word in value:
-            if not isinstance(word, str):
+            if not isinstance(plain(word), str):
                 raise TypeError(f"targets must be words; got {word!r:.60}")
     if name == "label_thresholds":
         for label, number in value.items():

@@ -72,6 +72,7 @@ def collapse_ctc(
     row; None means T (transformers decodes the padding of a batch too). group=False keeps every frame as an emission
     of its own (transducers). dropped: [S] bool, symbols removed before grouping, as ``skip_special_tokens`` does;
     frames are then counted without them. Cost: one pass over the frames.
+    >>> from .ctc_transcripts import ctc_alphabet
     >>> found = collapse_ctc(torch.tensor([[1, 1, 0, 1, 2]]), ctc_alphabet(["_", "a", "|"], blank="_"))
     >>> found.texts(), found.words()
     (['aa'], [[{'word': 'aa', 'start_offset': 0, 'end_offset': 4}]])
