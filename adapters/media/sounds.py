@@ -137,7 +137,7 @@ def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
     """A dict's samples, mixed down and resampled to ``rate``, as transformers reads it; other keys are kept."""
     if "sampling_rate" not in source:
         raise ValueError("audio must be a dict with sampling_rate beside raw or array; got none")
-    found = source["sampling_rate"]
+    found = _as_numbers(source["sampling_rate"])
     if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not 0 < found < np.inf:
         raise ValueError(f"sampling_rate must be a number above 0; got {found!r}")
     name = "raw" if source.get("raw") is not None else "array"
@@ -147,7 +147,7 @@ def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
     extra = {key: value for key, value in source.items() if key not in unused and (key != "raw" or name == "raw")}
     samples = _checked(_mono(_as_array(source[name])), compat)
     given = resampled(samples, int(found), rate)
-    stride = source.get("stride")
+    stride = _as_numbers(source.get("stride"))
     if stride is not None:
         left, right = _stride(stride)
         if left + right > len(given):
@@ -156,6 +156,11 @@ def _of_dict(source: Mapping[str, Any], rate: int, compat: bool) -> Sound:
         stride = (len(given), round(left * ratio), round(right * ratio))
     label = Path(source["path"]).name if isinstance(source.get("path"), str) else "sound"
     return Sound(given, rate, stride, extra, label)
+
+
+def _as_numbers(value: Any) -> Any:
+    """Arrays and tensors, as data sets give them, as the numbers in them."""
+    return value.tolist() if isinstance(value, np.ndarray | torch.Tensor) else value
 
 
 def _stride(stride: Any) -> tuple[int, int]:

@@ -1,15 +1,13 @@
 """Matrix products of a forward pass by oneDNN, on processors whose width MKL leaves half unused.
 
 torch multiplies matrices on the CPU with MKL, which takes no AVX-512 instructions on AMD's processors. oneDNN, which
-torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base;
-attention over 1,445 patches takes 1.4 times less (onednn_attention.py). The outputs differ in their last bits, as they
-do between batches of different shapes: only rows that come with others are computed so, and a row alone stays
-transformers' own to the last bit.
+torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base. The
+outputs differ in their last bits, as they do between batches of different shapes: only rows that come with others are
+computed so, and a row alone stays transformers' own to the last bit.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from .onednn_attention import alone_threads, attend, linear, may_attend
-
 # Rows * inputs * outputs from which a product gains; below, the weights are laid out anew for too few rows.
 LEAST_PRODUCT = 1 << 21
 # Tokens of a batch of texts from which its products are large: a layer of 384 x 384 gains from 16 rows on, a little.
@@ -31,21 +27,11 @@ LEAST_WEIGHTS = 1 << 20
 
 
 class OneDnnProducts(TorchFunctionMode):
-    """Within it ``linear`` and long ``scaled_dot_product_attention`` of float32 on the CPU run by oneDNN.
-
-    least: rows * inputs * outputs of a linear layer from which it does.
-    """
+    """Within it ``linear`` of float32 on the CPU runs by oneDNN, for products of ``least`` multiplications or more."""
 
     def __init__(self, least: int = LEAST_PRODUCT) -> None:
         super().__init__()
         self._least = least
-        self._threads: ThreadPoolExecutor | None = None
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, arguments: Sequence[Any] = (), options: Any = None
@@ -54,17 +40,9 @@ class OneDnnProducts(TorchFunctionMode):
         if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return function(*arguments, **options)
         if function is F.linear and not options and _suits(self._least, *arguments):
-            return linear(*arguments)
-        if function is F.scaled_dot_product_attention and len(arguments) == 3 and may_attend(*arguments, **options):
-            query, key, value = arguments
-            return attend(query, key, value, options.get("scale"), self._alone())
+            rows, weight, *bias = arguments
+            return torch.ops.mkldnn._linear_pointwise(rows, weight, bias[0] if bias else None, "none", [], "")
         return function(*arguments, **options)
-
-    def _alone(self) -> ThreadPoolExecutor | None:
-        """The threads that share an attention out, made for the first one of a pass; None where torch has but one."""
-        if self._threads is None and torch.get_num_threads() > 1:
-            self._threads = alone_threads()
-        return self._threads
 
 
 def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:

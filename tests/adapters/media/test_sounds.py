@@ -92,6 +92,13 @@ def test_a_stride_is_resampled_too():
     assert found.stride == (2 * len(SAMPLES), 202, 100)
 
 
+def test_numbers_may_be_arrays_as_data_sets_give_them():
+    expected = read_sound({"raw": SAMPLES, "sampling_rate": 8000, "stride": (101, 50)}, RATE)
+    for make in (np.array, torch.tensor):
+        found = read_sound({"raw": SAMPLES, "sampling_rate": make(8000), "stride": make([101, 50])}, RATE)
+        assert found.stride == expected.stride and np.array_equal(found.samples, expected.samples)
+
+
 def test_whole_numbers_are_taken_as_they_are_or_scaled():
     whole = np.array([0, 16384, -32768], dtype=np.int16)
     np.testing.assert_array_equal(read_sound(whole, RATE).samples, whole)
