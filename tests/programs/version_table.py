@@ -65,7 +65,8 @@ class Counting:
     def _count(self, report: Any) -> None:
         self.counts[report.outcome] += 1
         if report.outcome == "skipped" and not hasattr(report, "wasxfail"):
-            self.reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+            reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+            self.reasons[reason.replace(f"{Path.cwd()}/", "")] += 1  # places in the checkout
 
 
 def installed(package: str) -> str:
