@@ -158,7 +158,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
 # What builds afterlogits writes into the checkout; .ci/run, whose lanes share one, gives a lock here.
 LOCK ?=
 
-# $(call begin,ENVIRONMENT,BASE): with the packages of BASE in place, by links that cost two seconds and no space where an
+# $(call begin,ENVIRONMENT,BASE,CONSTRAINTS): with the packages of BASE in place, by links that cost two seconds and no space where an
 # installation costs a minute; pip then changes what differs. Empty where there is no BASE. bin holds Python, and the
 # programs of what is installed afterwards.
 define begin

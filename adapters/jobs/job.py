@@ -88,11 +88,8 @@ def job_pipeline(job: Job, source: Source, target: Path | None) -> Any:
 
 def asked_format(job: Job) -> str:
     """The format to read: in a folder that is given to a task of films, folders of frames are a film each."""
-    if job.format == "auto" and job.task == "video-classification" and os.path.isdir(job.input):
-        return (
-            "films" if not os.path.exists(os.path.join(job.input, "state.json")) and holds_frames(job.input) else "auto"
-        )
-    return job.format
+    films = job.format == "auto" and job.task == "video-classification" and os.path.isdir(job.input)
+    return "films" if films and holds_frames(job.input) else job.format
 
 
 def job_entries(job: Job, source: Source) -> Iterator[Entry]:

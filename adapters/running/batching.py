@@ -188,9 +188,14 @@ def _one_row(inputs: Mapping[str, Any]) -> dict[str, Tensor] | None:
 def _column(values: Sequence[Any], pad: int, left: bool) -> Tensor:
     if not isinstance(values[0], Tensor):
         return pad_stack(values, pad, left=left)
-    if len(values) == 1 and values[0].is_contiguous():
-        return values[0].unsqueeze(0)
-    return torch.stack(list(values))
+    return stacked(values)
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of one shape as rows; one alone is looked at, not copied, where it lies in order."""
+    if len(tensors) == 1 and tensors[0].is_contiguous():
+        return tensors[0].unsqueeze(0)
+    return torch.stack(list(tensors))
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

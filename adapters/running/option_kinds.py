@@ -31,18 +31,21 @@ def require_kinds(values: Mapping[str, Any]) -> None:
     """Raise TypeError for a value of a kind that the option of its name has in no task, ValueError for the name of no
     strategy; None is left to the task."""
     for name, value in values.items():
-        if value is None:
-            continue
-        kinds, what = _KINDS.get(name, ((), ""))
-        if name in _NUMBERS:
-            right, what = _number(value), "a number"
-        elif name.endswith("_kwargs"):
-            right, what = isinstance(value, Mapping), "a dict"
-        else:
-            right = not kinds or isinstance(value, kinds)
-        if not right:
-            raise TypeError(f"{name} must be {what}; got {value!r:.60}")
-        _require_parts(name, value)
+        if value is not None:
+            _require(name, value)
+
+
+def _require(name: str, value: Any) -> None:
+    kinds, what = _KINDS.get(name, ((), ""))
+    if name in _NUMBERS:
+        right, what = _number(value), "a number"
+    elif name.endswith("_kwargs"):
+        right, what = isinstance(value, Mapping), "a dict"
+    else:
+        right = not kinds or isinstance(value, kinds)
+    if not right:
+        raise TypeError(f"{name} must be {what}; got {value!r:.60}")
+    _require_parts(name, value)
 
 
 def require_number(name: str, value: Any) -> None:
@@ -75,10 +78,7 @@ def require_tokenizing(given: Mapping[str, Any]) -> None:
     """Raise, naming it, for an argument of a tokenizer that is of no use to it; None is one for lengths alone."""
     for name in ("padding", "truncation"):
         if name in given and (given[name] is not None or name == "padding"):
-            kinds, what = _KINDS[name]
-            if not isinstance(given[name], kinds):
-                raise TypeError(f"{name} must be {what}; got {given[name]!r:.60}")
-            _require_parts(name, given[name])
+            _require(name, given[name])
     for name in ("max_length", "stride", "pad_to_multiple_of"):
         value = given.get(name)
         if value is None:

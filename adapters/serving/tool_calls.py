@@ -80,7 +80,7 @@ def _calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
     if text.lstrip()[:1] not in ("{", "["):
         return []
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = _JSON.decode(text)
     except (ValueError, RecursionError):
         return []
     return _named_calls(value, names)

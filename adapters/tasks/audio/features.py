@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...media.sounds import Samples
-from ...running.batching import Row
+from ...running.batching import Row, stacked
 from ...running.loaded import Loaded
 from .extractors import quick
 
@@ -52,10 +52,8 @@ def pad_rows(loaded: Loaded, rows: Sequence[Row]) -> dict[str, Tensor]:
 
 
 def _pad(tensors: Sequence[Tensor], value: float) -> Tensor:
-    if len(tensors) == 1 and tensors[0].is_contiguous():
-        return tensors[0].unsqueeze(0)
     if all(tensor.shape == tensors[0].shape for tensor in tensors):
-        return torch.stack(list(tensors))
+        return stacked(tensors)
     largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
     padded = tensors[0].new_full((len(tensors), *largest), value)
     for row, tensor in zip(padded, tensors, strict=True):

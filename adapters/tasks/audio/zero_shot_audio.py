@@ -33,11 +33,8 @@ class ZeroShotAudioOptions:
             labels is None or (isinstance(labels, Collection) and not isinstance(labels, str) and len(labels) > 0),
             f"candidate_labels must be a list of labels; got {labels!r}",
         )
-        template = self.hypothesis_template
-        if not isinstance(template, str):
-            raise TypeError(f"hypothesis_template must be a text; got {template!r}")
         if not isinstance(self.hypothesis_template, str):
-            raise TypeError(f"hypothesis_template must be a string; got {type(self.hypothesis_template).__name__}")
+            raise TypeError(f"hypothesis_template must be a text; got {self.hypothesis_template!r}")
 
     @property
     def hypotheses(self) -> list[str]:

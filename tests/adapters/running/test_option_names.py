@@ -177,6 +177,14 @@ def test_an_xlnet_goes_on_from_the_library_s_passage(built, length, call):
         assert ours(text, **options) == library(text, **options)
 
 
+def assert_refused(kind, task, options, message):
+    """An error that begins with the message, at a call and at construction."""
+    with pytest.raises(kind, match=f"^{re.escape(message)}"):
+        pipe(task)(FOR_ONE_ITEM.get(task, "the river"), **options)
+    with pytest.raises(kind, match=f"^{re.escape(message)}"):
+        pipe(task, **options)
+
+
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
@@ -207,10 +215,7 @@ def test_an_xlnet_goes_on_from_the_library_s_passage(built, length, call):
 )
 def test_a_value_of_another_kind_is_refused_by_its_name(task, options, message):
     """Before anything runs, at a call and at construction; None stays the task's own to take."""
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
-        pipe(task)(FOR_ONE_ITEM.get(task, "the river"), **options)
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
-        pipe(task, **options)
+    assert_refused(TypeError, task, options, message)
 
 
 def test_thresholds_are_numbers_of_any_kind():
@@ -244,10 +249,7 @@ def test_thresholds_are_numbers_of_any_kind():
 )
 def test_a_name_of_no_strategy_is_refused(task, options, message):
     """At a call and at construction, with the names that there are."""
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        pipe(task)(FOR_ONE_ITEM.get(task, "the river"), **options)
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        pipe(task, **options)
+    assert_refused(ValueError, task, options, message)
 
 
 def test_the_names_of_strategies_are_those_of_tokenizers():
