@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
@@ -46,10 +47,14 @@ class OneDnnProducts(TorchFunctionMode):
 
 
 def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:
-    """Whether these are plain float32 tensors on the CPU whose product is large enough."""
+    """Whether these are plain float32 tensors on the CPU whose product is large enough, and nothing is derived."""
     for each in (rows, weight) if bias is None else (rows, weight, bias):
         if type(each) not in (Tensor, Parameter) or each.dtype != torch.float32 or each.device.type != "cpu":
             return False
+        if each.layout is not torch.strided or each.is_nested:
+            return False
+    if forward_ad._current_level >= 0:  # no_grad leaves it on, and the product would have no tangent
+        return False
     if weight.dim() != 2 or rows.dim() < 2 or rows.shape[-1] != weight.shape[1] or not weight.is_contiguous():
         return False
     # A bias is read as one number an output that lies behind the other, whatever its shape and strides say.

@@ -71,6 +71,27 @@ def test_autocast_and_gradients_are_torch_s(context, counted):
     assert not counted
 
 
+def test_sparse_and_nested_tensors_are_torch_s(counted):
+    """A layer may hold its weight sparse, which has no strides to ask for."""
+    rows, weight = torch.ones(64, 64), torch.eye(64)
+    nested = torch.nested.nested_tensor([rows[:3], rows])
+    with torch.no_grad(), OneDnnProducts(least=1):
+        for sparse in (weight.to_sparse(), weight.to_sparse_csr()):
+            assert torch.equal(F.linear(rows, sparse), rows)
+        assert torch.equal(F.linear(rows.to_sparse(), weight), rows)
+        assert torch.equal(F.linear(nested, weight).to_padded_tensor(0.0)[1], rows)
+    assert not counted
+
+
+def test_tangents_of_forward_derivatives_are_kept(counted):
+    """They are there without gradients too: of A x the tangent along x is A x."""
+    rows, weight = torch.randn(64, 64), torch.randn(64, 64)
+    with torch.no_grad(), OneDnnProducts(least=1):
+        _, tangent = torch.func.jvp(lambda given: F.linear(given, weight), (rows,), (rows,))
+    assert not counted
+    torch.testing.assert_close(tangent, rows @ weight.T)
+
+
 def test_nan_and_infinity_stay_where_they_are():
     rows = torch.ones(32, 64)
     rows[3, 5], rows[4, 6] = torch.nan, torch.inf
