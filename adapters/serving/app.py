@@ -136,6 +136,8 @@ class Application:
     async def _health(self, request: Request) -> Response:
         if self.ending:
             raise Refused(503, "the server is ending", error_type="overloaded", retry_after=5)
+        if not all(each.thread.alive for each in self.served):
+            raise Refused(500, "the thread of a model has ended", error_type="generation")
         return JSONResponse({"status": "ok"})
 
     async def _info(self, request: Request) -> Response:

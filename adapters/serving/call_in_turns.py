@@ -23,7 +23,7 @@ class CallInTurns:
         self._work, self._wanted = work, wanted
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self.result: Any = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.done = self.given_up = False
         self._thread = threading.Thread(target=self._run, name="afterlogits-in-turns", daemon=True)
         self._thread.start()
@@ -45,7 +45,7 @@ class CallInTurns:
                 self.result = self._work()
         except _GivenUp:
             self.given_up = True
-        except Exception as error:
+        except BaseException as error:
             self.error = error
         finally:
             self.done = True

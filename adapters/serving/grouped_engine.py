@@ -111,12 +111,12 @@ class GroupedEngine:
             try:
                 member = self._read(ticket)
                 groups.setdefault(member.key, []).append(member)
-            except Exception as error:
+            except BaseException as error:
                 ticket.fail(refusal_of(error))
         for members in groups.values():
             try:
                 self._encode(members)
-            except Exception as error:
+            except BaseException as error:
                 for member in members:
                     member.ticket.fail(refusal_of(error))
 
@@ -174,7 +174,7 @@ class GroupedEngine:
             return
         try:
             self._finish(self._answers(), None)
-        except Exception as error:
+        except BaseException as error:
             self._finish(None, error)
 
     def _choose(self) -> list[_Waiting]:
@@ -198,7 +198,7 @@ class GroupedEngine:
 
     # Out.
 
-    def _finish(self, found: Sequence[Any] | None, error: Exception | None) -> None:
+    def _finish(self, found: Sequence[Any] | None, error: BaseException | None) -> None:
         """Hand a batch's answers to the requests; an error is that of all of them."""
         batch, self._batch = self._batch, []
         members = {id(one.member): one.member for one in batch}
@@ -227,7 +227,7 @@ def _give(pipe: Pipeline, member: _Member, found: Sequence[Any]) -> None:
         return
     try:
         member.ticket.succeed(pipe.shape_answers(found, member.call))
-    except Exception as error:
+    except BaseException as error:
         member.ticket.fail(refusal_of(error))
 
 

@@ -1,6 +1,7 @@
 """The model of a running batch with its logits overheard, so that rows can be told of log-probabilities."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ...decoding.sampling.logprobs import with_logprobs
 from ...decoding.search.running_batch import AdmittingStepModel, PackingStepModel, RunningBatch
+from .errors import refusal_of
 
 if TYPE_CHECKING:
     from .text_rows import TextRow
@@ -49,11 +51,15 @@ class HeardModel:
 
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
         """The inner model's, with the logits of rows that asked kept."""
-        return self._kept(self.inner.admit(prompts), [self._rows.get(id(prompt)) for prompt in prompts])
+        with _as_refusals():
+            logits = self.inner.admit(prompts)
+        return self._kept(logits, [self._rows.get(id(prompt)) for prompt in prompts])
 
     def step(self, token_ids: Tensor) -> Tensor:
         """The same for a step of the rows that run."""
-        return self._kept(self.inner.step(token_ids), self._running())
+        with _as_refusals():
+            logits = self.inner.step(token_ids)
+        return self._kept(logits, self._running())
 
     @property
     def packs(self) -> bool:
@@ -62,7 +68,8 @@ class HeardModel:
 
     def advance(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor:
         """The same for rows and prompts in one forward. Of a row that asks only its newest token may be new."""
-        logits = cast(PackingStepModel, self.inner).advance(token_ids, prompts)
+        with _as_refusals():
+            logits = cast(PackingStepModel, self.inner).advance(token_ids, prompts)
         return self._kept(logits, [*self._running(), *(self._rows.get(id(prompt)) for prompt in prompts)])
 
     def _running(self) -> list[Any]:
@@ -75,6 +82,11 @@ class HeardModel:
     def know(self, row: "TextRow") -> None:
         """Expect a row whose prompt the batch will hand over."""
         self._rows[id(row.request.read_ids)] = row
+
+    @property
+    def known(self) -> list["TextRow"]:
+        """The rows that are expected or run."""
+        return list(self._rows.values())
 
     def forget(self, row: "TextRow") -> None:
         """Expect a row no more."""
@@ -96,6 +108,17 @@ class HeardModel:
             values = logits[torch.tensor(asking, device=logits.device)]  # a copy
             self._logits = _Logits(values, {id(rows[place]): number for number, place in enumerate(asking)})
         return logits
+
+
+@contextmanager
+def _as_refusals() -> Iterator[None]:
+    """What is no Exception and yet ends a forward, as a panic of Rust does, is an error of its rows like any other."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        raise refusal_of(error) from error
 
 
 def _scored(heard: Sequence[tuple["TextRow", int, str, _Logits | None]]) -> Iterator[HeardToken]:

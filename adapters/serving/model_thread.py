@@ -1,5 +1,6 @@
 """One thread for a model, and the bounded queue before it: what arrives while a batch runs is the next batch."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .errors import Refused, refusal_of
+
+_LOG = logging.getLogger("afterlogits.serving")
 
 
 class Engine(Protocol):
@@ -97,6 +100,11 @@ class ModelThread:
         """Let the thread take tickets."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether tickets are answered."""
+        return self._thread.is_alive()
+
     def __len__(self) -> int:
         return len(self._waiting) + sum(engine.backlog for engine in list(self._taken))
 
@@ -124,14 +132,31 @@ class ModelThread:
     # The thread.
 
     def _run(self) -> None:
-        while self._wait():
-            for engine, tickets in self._take().items():
-                self._taken.setdefault(engine, []).extend(tickets)
-                self._guarded(engine, lambda engine=engine, tickets=tickets: engine.take(tickets))  # type: ignore[misc]
-            for engine in list(self._taken):
-                if not engine.idle:
-                    self._guarded(engine, engine.step)
-                self._settle(engine)
+        """Turn after turn until the server ends. A fault outside an engine's work is told to all who wait."""
+        while True:
+            try:
+                if not self._wait():
+                    return
+                self._turn()
+            except BaseException as error:  # what ends a thread without a word would let everybody wait for nothing
+                _LOG.exception("a turn of %s failed", self._thread.name)
+                self._fail_all(error)
+
+    def _turn(self) -> None:
+        for engine, tickets in self._take().items():
+            self._taken.setdefault(engine, []).extend(tickets)
+            self._guarded(engine, lambda engine=engine, tickets=tickets: engine.take(tickets))  # type: ignore[misc]
+        for engine in list(self._taken):
+            if not engine.idle:
+                self._guarded(engine, engine.step)
+            self._settle(engine)
+
+    def _fail_all(self, error: BaseException) -> None:
+        with self._changed:
+            waiting, self._waiting = self._waiting, deque()
+            taken, self._taken = self._taken, {}
+        for ticket in (*waiting, *(ticket for tickets in taken.values() for ticket in tickets)):
+            ticket.fail(refusal_of(error))
 
     def _wait(self) -> bool:
         """Wait for something to do, the first ticket for company; whether to go on."""
@@ -174,7 +199,8 @@ class ModelThread:
         """Work of an engine; where it raises, all of its tickets hear of it and the thread lives on."""
         try:
             work()
-        except Exception as error:  # an engine's own fault
+        except BaseException as error:  # an engine's own fault; a panic of a tokenizer's Rust is no Exception
+            _LOG.exception("a step of %s failed", self._thread.name)
             for ticket in self._taken[engine]:
                 ticket.fail(refusal_of(error))
 

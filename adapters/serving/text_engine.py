@@ -108,7 +108,7 @@ class TextEngine:
         for ticket in tickets:
             try:
                 rows = self._rows_of(ticket)
-            except Exception as error:
+            except BaseException as error:
                 ticket.fail(refusal_of(error))
                 continue
             if rows is None:
@@ -131,12 +131,22 @@ class TextEngine:
         self._cancel_unwanted()
         try:
             ended = self.batch.step()
-        except Exception as error:  # a forward that failed: its rows are told, what waits goes on
-            ended = self.batch.abandon(error)
+        except BaseException as error:  # a forward that failed: its rows are told, what waits goes on
+            ended = self._abandoned(refusal_of(error))
         self.observe(len(self.batch.rows) + len(ended))
         self._deliver()
         for one in ended:
             self._end(one)
+
+    def _abandoned(self, error: Refused) -> list[FinishedRow]:
+        """The rows that ran, ended with ``error``; prompts that were lost on their way into the batch fail too."""
+        ended = self.batch.abandon(error)
+        held = {id(request) for request in (*self.batch.waiting, *(one.request for one in ended))}
+        lost = [row for row in self.model.known if id(row.request) not in held]
+        for row in lost:
+            self.model.forget(row)
+            row.ticket.fail(error)
+        return ended
 
     # In.
 
