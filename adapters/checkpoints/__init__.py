@@ -44,6 +44,7 @@ _TASKS = {
     "image-segmentation": "shape-maps",
     "keypoint-matching": "views",
     "object-detection": "shape-boxes",
+    "semantic-segmentation": "shape-maps",
     "video-classification": "directions",
 }
 

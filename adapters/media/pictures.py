@@ -57,7 +57,13 @@ def from_array(array: Any, *, input_data_format: str | None = None) -> Any:
     """A numpy array or tensor as a PIL image in RGB; see ``read_picture`` for what it may hold."""
     from PIL import Image
 
-    values = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        values = (array.float() if array.dtype == torch.bfloat16 else array).numpy()  # numpy has no bfloat16
+    else:
+        values = array
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"image must be an array of numbers; got dtype {values.dtype}")
     if values.size == 0:
         raise ValueError(f"image must have pixels; got shape {tuple(array.shape)}")
     if values.ndim == 2:

@@ -14,6 +14,8 @@ Options = TypeVar("Options")
 # Where a task forwards options to the tokenizer or to generate, its dataclass has this field; it takes them all.
 FORWARDED = "forwarded"
 
+LISTED = 12  # names that an error lists
+
 # Names that transformers had or has elsewhere, and what is meant by them here: the first that the task takes.
 RENAMED = {
     "labels": ("candidate_labels",),
@@ -133,5 +135,6 @@ def require_bool(name: str, value: Any, *, optional: bool = False) -> None:
 def require_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """``value`` must be one of ``choices``."""
     if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
+        listed = ", ".join(repr(choice) for choice in list(choices)[:LISTED])
+        listed += f", ... ({len(choices)} in all)" if len(choices) > LISTED else ""
         raise ValueError(f"{name} must be one of {listed}; got {value!r}")

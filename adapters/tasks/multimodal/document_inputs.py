@@ -14,6 +14,7 @@ from ...running.inputs import field_of, non_empty_text
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.tokenising import encode_rows, group_by_item
+from ..vision.images import prepare
 
 DONUT, LAYOUTLM, LAYOUTLM_WITH_PICTURES = "donut", "layoutlm", "layoutlmv2"
 # A token counts as so many of the pixels that a batch has a budget of.
@@ -77,7 +78,7 @@ def read_question(loaded: Loaded, item: Any, options: Any) -> PageQuestion:
 
 
 def _features(loaded: Loaded, picture: Any) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = loaded.image_processor(images=picture, return_tensors="pt")
+    found: Mapping[str, Any] = prepare(loaded.image_processor, [picture])
     return found
 
 

@@ -22,6 +22,7 @@ from ...running.options import require, require_count
 from ...running.task import Call, Prepared, Task
 from ...running.tokenising import tokenize
 from ..text.generating import generate_options, with_defaults
+from ..vision.images import prepare
 from .document_inputs import DONUT, PageQuestion, encode_windows, kind_of, read_question, window_sizes
 from .results import PageAnswers
 
@@ -99,7 +100,7 @@ def encode(loaded: Loaded, items: Sequence[PageQuestion], options: DocumentOptio
 
 def _donut_row(loaded: Loaded, item: PageQuestion) -> Row:
     """The picture, and the question as tags that the model goes on from."""
-    values = loaded.image_processor(images=item.picture, return_tensors="pt")["pixel_values"][0]
+    values = prepare(loaded.image_processor, [item.picture])["pixel_values"][0]
     prompt = f"<s_docvqa><s_question>{item.question}</s_question><s_answer>"
     ids = tokenize(loaded.tokenizer, prompt, add_special_tokens=False)["input_ids"]
     # Prompts of one length go together: the decoder knows no padding before a text.

@@ -16,7 +16,7 @@ from ...running.task import Prepared, Task
 from ...running.tokenising import tokenize
 from ...running.views import Texts
 from ..text.generating import must_keep_order, version_4_config
-from ..vision.images import ImageOptions, Picture, read_images, read_one
+from ..vision.images import ImageOptions, Picture, prepare, read_images, read_one
 
 DEFAULTS = {"max_new_tokens": 256}
 WINDOWS = WindowSizes(4, 16, 64)
@@ -52,7 +52,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: ImageToTextOptions
     header = {"header_text": options.prompt} if loaded.config.model_type == "pix2struct" and options.prompt else {}
     prepared = []
     for item in items:
-        seen = loaded.image_processor(images=item.image, return_tensors="pt", **header)
+        seen = prepare(loaded.image_processor, [item.image], **header)
         inputs = {**{name: value[0] for name, value in seen.items()}, **prompt}
         name = "pixel_values" if "pixel_values" in inputs else loaded.model.main_input_name
         prepared.append(Prepared([Row(inputs, inputs[name][0].numel())], item))

@@ -20,6 +20,7 @@ from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
 from ...running.tokenising import encode_rows, take_logits
 from ..text.generating import generate_options, must_keep_order, version_4_config
+from ..vision.images import prepare
 from .results import VisualAnswers
 
 DEFAULTS = {"max_new_tokens": 256}
@@ -86,7 +87,7 @@ def encode(loaded: Loaded, items: Sequence[PictureQuestion], options: VisualQues
     )
     prepared = []
     for item, text in zip(items, texts, strict=True):
-        seen = loaded.image_processor(images=item.picture, return_tensors="pt")
+        seen = prepare(loaded.image_processor, [item.picture])
         pictures = {name: value[0] for name, value in seen.items()}
         values = pictures["pixel_values"]
         inputs = {**text.inputs, **pictures}

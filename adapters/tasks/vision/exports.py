@@ -97,7 +97,7 @@ def to_supervision(result: Any) -> dict[str, Any]:
         "mask": None if masks is None else masks.numpy(),
         "confidence": None if None in scores else np.array(scores, dtype=np.float32),
         "class_id": np.array(_categories(result, records, None), dtype=int),
-        "data": {"class_name": np.array([record["label"] for record in records])},
+        "data": {"class_name": np.array([record["label"] for record in records], dtype=str)},
     }
 
 
@@ -130,7 +130,7 @@ def to_numpy(result: Any) -> dict[str, Any]:
     columns = {
         "boxes": boxes_of(result).reshape(-1, 4).numpy(),
         "scores": np.array(scores, dtype=np.float64),
-        "labels": np.array([record["label"] for record in records]),
+        "labels": np.array([record["label"] for record in records], dtype=str),
         "label_ids": np.array(_categories(result, records, None), dtype=np.int64),
     }
     return columns if masks is None else {**columns, "masks": masks.numpy()}

@@ -11,7 +11,7 @@ import torch
 
 from ....postprocess.vision.guided import detect_grounded, detect_image_guided
 from ...running.batching import Batch
-from ...running.columns import Columns, per_row
+from ...running.columns import Columns, join_parts, per_row
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.reading import Reading
@@ -160,7 +160,8 @@ def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> 
         threshold=options.threshold,
         text_threshold=options.text_threshold,
     )
-    texts = loaded.tokenizer.batch_decode(found.token_ids(batch.host["input_ids"]))
+    tokens = found.token_ids(batch.host["input_ids"])
+    texts = loaded.tokenizer.batch_decode(tokens) if tokens else []  # of no texts some tokenizers make one
     return parts_of((found.detections, texts), len(batch.rows))
 
 
@@ -177,6 +178,19 @@ def finish_grounded(
 
     found = per_row([rows[0] for rows in outputs], results)
     return [of_source(own, item.facts.source) for own, item in zip(found, items, strict=True)]
+
+
+def columns_grounded(
+    loaded: Loaded, items: Sequence[Prepared], outputs: Sequence[Sequence[Any]], options: GroundedOptions
+) -> Columns:
+    """A row a box: score, label, and the box [N, 4] in whole pixels, xmin, ymin, xmax, ymax."""
+
+    def columns(found: tuple[Any, list[str]]) -> Columns:
+        detections, texts = found
+        counts = torch.tensor(detections.counts(), dtype=torch.long, device="cpu")
+        return Columns(counts, {"score": detections.scores.double(), "label": texts, "box": detections.boxes.int()})
+
+    return join_parts([rows[0] for rows in outputs], columns)
 
 
 IMAGE_GUIDED = picture_task(
@@ -199,5 +213,6 @@ GROUNDED = picture_task(
     encode=encode_grounded,
     forward=forward_grounded,
     finish=finish_grounded,
+    columns=columns_grounded,
     needs=("image_processor", "tokenizer"),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ....postprocess.classification import choose_function
@@ -33,10 +34,18 @@ class ImageClassificationOptions(ImageOptions):
 
 
 def parse(loaded: Loaded, item: Any, options: ImageClassificationOptions) -> Picture:
-    """A picture; an array of three axes goes to the image processor as it is where transformers does that."""
-    if loaded.compat and isinstance(item, np.ndarray | Tensor) and item.ndim == 3 and not options.input_data_format:
+    """A picture; an array of colours goes to the image processor as it is where transformers does that."""
+    if loaded.compat and options.input_data_format is None and _as_it_is(item):
         return Picture(item, item)
     return read_one(loaded, item, options)
+
+
+def _as_it_is(item: Any) -> bool:
+    """Whether transformers' image processors take it: an array of numbers with three channels, first or last."""
+    if not isinstance(item, np.ndarray | Tensor) or item.ndim != 3 or item.dtype == torch.bfloat16:
+        return False
+    channels = item.shape[0] if item.shape[0] in (1, 3) else item.shape[2]
+    return channels == 3 and (isinstance(item, Tensor) or item.dtype.kind in "biuf")
 
 
 def encode(loaded: Loaded, items: Sequence[Picture], options: ImageClassificationOptions) -> list[Prepared]:

@@ -19,7 +19,7 @@ from ...running.task import Prepared, Task
 from ...running.tokenising import tokenize
 from .detection import require_labels
 from .families import has, segment_classes, segment_objects
-from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, read_images, read_one
+from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, prepare, read_images, read_one
 from .quick_processors import quick
 from .results import Segments, from_mask, of_source
 
@@ -93,7 +93,7 @@ def _encoded(loaded: Loaded, images: Sequence[Any], options: ImageSegmentationOp
     if asks:
         given["task_inputs"] = [options.subtask] * len(images)
     processor = loaded.image_processor if given else quick(loaded.image_processor)
-    encoded = processor(images=list(images), return_tensors="pt", **given)
+    encoded = prepare(processor, list(images), **given)
     if asks:
         length = loaded.config.task_seq_len
         padded = {"padding": "max_length", "max_length": length, "return_tensors": "pt"}

@@ -112,10 +112,24 @@ def encode_images(loaded: Loaded, images: Sequence[Any], **given: Any) -> list[R
     rows: list[Any] = [None] * len(images)
     processor = loaded.image_processor if given else quick(loaded.image_processor)
     for chosen in by_size(images):
-        encoded = processor(images=[images[index] for index in chosen], return_tensors="pt", **given)
+        encoded = prepare(processor, [images[index] for index in chosen], **given)
         for place, index in enumerate(chosen):
             rows[index] = image_row({name: values[place] for name, values in encoded.items()})
     return rows
+
+
+def prepare(processor: Any, images: Sequence[Any], **given: Any) -> Any:
+    """The tensors that an image processor makes of ``images``.
+
+    Raises ValueError or TypeError with the size of the first where it cannot: 20,000 pixels in one row, say.
+    """
+    try:
+        return processor(images=images, return_tensors="pt", **given)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        size = tuple(images[0].shape) if isinstance(images[0], np.ndarray | Tensor) else images[0].size
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        what = "one that the image processor can prepare"
+        raise kind(f"image must be {what}; got {' x '.join(map(str, size))}: {error}") from error
 
 
 def by_size(images: Sequence[Any]) -> list[list[int]]:

@@ -9,6 +9,7 @@ import torch
 from ...running.batching import Batch
 from ...running.columns import Columns
 from ...running.loaded import Loaded
+from ...running.options import require_count
 from ...running.reading import Reading
 from ...running.task import Prepared
 from .families import find_points
@@ -24,6 +25,9 @@ class KeypointDetectionOptions(ImageOptions):
     threshold: float | None = None
     top_k: int | None = None
     descriptors: bool = True
+
+    def __post_init__(self) -> None:
+        require_count("top_k", self.top_k, optional=True)
 
 
 def encode(loaded: Loaded, items: Sequence[Picture], options: KeypointDetectionOptions) -> list[Prepared]:

@@ -17,7 +17,7 @@ from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
 from .families import match_points
-from .images import ImageOptions, Picture, image_row, parts_of, picture_task, read_one
+from .images import ImageOptions, Picture, image_row, parts_of, picture_task, prepare, read_one
 from .results import Matches, of_source
 
 
@@ -64,7 +64,7 @@ def encode(loaded: Loaded, items: Sequence[Pair], options: KeypointMatchingOptio
     """A row a pair: its pixels are [2, C, H, W]."""
     prepared = []
     for item in items:
-        encoded = loaded.image_processor(images=[item.first.image, item.second.image], return_tensors="pt")
+        encoded = prepare(loaded.image_processor, [item.first.image, item.second.image])
         row = image_row({name: values[0] for name, values in encoded.items()}, sizes=item.sizes)
         prepared.append(Prepared([row], (item.first.source, item.second.source)))
     return prepared

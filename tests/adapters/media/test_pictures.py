@@ -70,6 +70,7 @@ def test_arrays_without_colour():
     for array in (grey, grey[None], grey[..., None]):
         same(from_array(array), np.stack([grey] * 3, axis=2))
     same(from_array(np.array([[True, False]])), np.array([[[255] * 3, [0] * 3]]))
+    same(from_array(torch.tensor([[0.0, 1.0]], dtype=torch.bfloat16)), np.array([[[0] * 3, [255] * 3]]))
 
 
 def test_a_shape_that_fits_both_ways_is_told_by_name():
@@ -140,6 +141,8 @@ def test_a_picture_that_is_ready_is_not_copied():
         (3, TypeError, "image must be a path, bytes, base64 or a data URL; got int"),
         (np.zeros(3), ValueError, "image must be an array of 2 or 3 axes; got shape (3,)"),
         (np.zeros((5, 6, 7)), ValueError, "image must have 1, 3 or 4 channels, first or last; got shape (5, 6, 7)"),
+        (np.array([["a"]]), TypeError, "image must be an array of numbers; got dtype <U1"),
+        (np.zeros((4, 4, 3), complex), TypeError, "image must be an array of numbers; got dtype complex128"),
         (np.full((2, 2), 1.5), ValueError, "image must hold floats in [0, 1]; got 1.5 to 1.5"),
         (np.full((2, 2), np.nan), ValueError, "image must hold floats in [0, 1]; got nan to nan"),
         (np.full((2, 2), 256), ValueError, "image must hold whole numbers in [0, 255]; got 256 to 256"),

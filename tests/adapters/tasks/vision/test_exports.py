@@ -94,3 +94,5 @@ def test_nothing_found_is_exported_as_nothing(form):
         found = getattr(empty, form)()
         listed = found["features"] if form == "polygons" else found.get("boxes", found.get("xyxy")) if found else found
         assert len(listed) == 0
+    if form == "numpy":
+        assert of_source(Detected([]), None, boxes=torch.zeros(0, 4)).numpy()["labels"].dtype.kind == "U"

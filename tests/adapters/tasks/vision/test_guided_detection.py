@@ -71,6 +71,23 @@ def test_labels_become_a_sentence():
     assert pipe(PICTURES[0], text=["Cat ", "dog"]) == pipe(PICTURES[0], text="cat. dog.")
 
 
+def test_a_sentence_that_finds_nothing():
+    pipe = pipeline("grounded-detection", **parts("grounding_dino"), device="cpu")
+    assert pipe(PICTURES[0], text="cat.", threshold=2.0) == []
+    assert pipe(PICTURES, text="cat.", threshold=2.0) == [[], [], []]
+    assert pipe(PICTURES, text="cat.", threshold=2.0, output="columns")["box"].shape == (0, 4)
+
+
+def test_columns_of_a_sentence_are_its_records():
+    pipe = pipeline("grounded-detection", **parts("grounding_dino"), device="cpu")
+    options = {"text": "cat . a big dog .", "threshold": 0.3}
+    records = [record for found in pipe(PICTURES, **options) for record in found]
+    columns = pipe(PICTURES, **options, output="columns")
+    assert columns["box"].tolist() == [list(record["box"].values()) for record in records]
+    assert columns["label"] == [record["label"] for record in records]
+    assert columns["score"].tolist() == [record["score"] for record in records]
+
+
 def test_what_is_missing_is_named():
     pipe = pipeline("image-guided-detection", **parts("owlvit"), device="cpu")
     with pytest.raises(ValueError, match=r"^query_image must be given, with the picture or for all; got None$"):
