@@ -22,6 +22,7 @@ from .families import has, segment_classes, segment_objects
 from .images import ImageOptions, Picture, by_size, image_row, label_names, picture_task, prepare, read_images, read_one
 from .quick_processors import quick
 from .results import Segments, from_mask, of_source
+from .short_passes import run
 
 SUBTASKS = ("panoptic", "instance", "semantic")
 
@@ -110,7 +111,7 @@ def forward(loaded: Loaded, batch: Batch, options: ImageSegmentationOptions) -> 
     sizes = [row.facts["size"] for row in batch.rows]
     whole = batch.rows[0].facts.get("whole")
     inputs = batch.inputs if whole is None else _moved(loaded, whole)
-    outputs = loaded.run(**inputs)
+    outputs = run(loaded, **inputs)
     names = label_names(loaded)
     if options.subtask == "semantic":
         maps = segment_classes(loaded.image_processor, outputs, sizes)
