@@ -33,7 +33,7 @@ parity-vision: $(VENV)/.ready-test .venv-v4/.ready-test  ## the vision tasks ove
 	PYTHONPATH=src:. .venv-v4/bin/python -m tests.programs.vision_pipeline_parity --write docs/parity.md $(ARGS)
 
 test-v455: .venv-v455/.ready-test $(VENV)/.ready-test  ## the generation modes that need the oracle 4.55.4
-	AFTERLOGITS_ORACLE_455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m pytest -q tests -m v455 $(ARGS)
+	AFTERLOGITS_ORACLE_455='$(CURDIR)/.venv-v455/bin/python' $(RUN) -m pytest -q tests -m v455 $(ARGS)
 
 # Other projects' programs, as they are and on this package; warnings of theirs are not ours.
 CLIENTS = -m pytest -q tests/clients -W ignore -p no:cacheprovider -p no:hypothesispytest -p no:unraisableexception
@@ -116,7 +116,7 @@ format: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check --fix .
 
 # The raw JSON stays out of the repository; the summary in benchmarks/results and docs/benchmarks.md go in.
-BENCH = AFTERLOGITS_V4=$(CURDIR)/.venv-v4/bin/python AFTERLOGITS_V455=$(CURDIR)/.venv-v455/bin/python $(RUN) -m afterlogits.benchmarks
+BENCH = AFTERLOGITS_V4='$(CURDIR)/.venv-v4/bin/python' AFTERLOGITS_V455='$(CURDIR)/.venv-v455/bin/python' $(RUN) -m afterlogits.benchmarks
 
 bench: $(VENV)/.ready-test .venv-v4/.ready-test .venv-v455/.ready-test  ## every speed table: asked, measured, met or not (15 minutes)
 	$(BENCH) $(ARGS)
@@ -158,19 +158,25 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check
 # What builds afterlogits writes into the checkout; .ci/run, whose lanes share one, gives a lock here.
 LOCK ?=
 
+# $(call made,ENVIRONMENT,PYTHON): an environment with pip, also where one was left without it when it was being made.
+define made
+test -x $(1)/bin/python || $(2) -m venv $(1)
+$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(1)/bin/python -m ensurepip --upgrade
+endef
+
 # $(call begin,ENVIRONMENT,BASE,CONSTRAINTS): with the packages of BASE in place, by links that cost two seconds and no space where an
 # installation costs a minute; pip then changes what differs. Empty where there is no BASE. bin holds Python, and the
 # programs of what is installed afterwards.
 define begin
-test -x $(1)/bin/python || { rm -rf $(1) && mkdir -p $(1) && \
-	if test -d $(2)/lib; then { cp -al $(2)/lib $(1)/ 2>/dev/null || cp -R $(2)/lib $(1)/; } && $(2)/bin/python -m venv --without-pip $(1); \
-	else $(PYTHON) -m venv $(1); fi; }
+test -x $(1)/bin/python || ! test -d $(2)/lib || { rm -rf $(1) && mkdir -p $(1) && \
+	{ cp -al $(2)/lib $(1)/ 2>/dev/null || cp -R $(2)/lib $(1)/; } && $(2)/bin/python -m venv --without-pip $(1); }
+$(call made,$(1),$(PYTHON))
 $(1)/$(INSTALL) -c $(3) torch==2.13.0
 endef
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("afterlogits needs Python 3.10 or newer; found " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(call made,$(VENV),$(PYTHON))
 	$(VENV)/$(INSTALL) -c constraints.txt torch==2.13.0
 	$(VENV)/$(INSTALL) -c constraints.txt -e '.[vision,audio]'
 	touch $@
@@ -217,13 +223,13 @@ PYTHON_OLDEST ?= $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/
 PYTHON_NEWEST ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python))),$(PYTHON))
 
 .venv-oldest/.ready-test: pyproject.toml constraints-oldest.txt
-	test -x .venv-oldest/bin/python || $(PYTHON_OLDEST) -m venv .venv-oldest
+	$(call made,.venv-oldest,$(PYTHON_OLDEST))
 	.venv-oldest/$(INSTALL) -c constraints-oldest.txt torch==2.4.0
 	.venv-oldest/$(INSTALL) -c constraints-oldest.txt -e '.[test,gradio]'
 	touch $@
 
 .venv-newest/.ready-test: pyproject.toml constraints-newest.txt
-	test -x .venv-newest/bin/python || $(PYTHON_NEWEST) -m venv .venv-newest
+	$(call made,.venv-newest,$(PYTHON_NEWEST))
 	.venv-newest/$(INSTALL) -c constraints-newest.txt torch
 	.venv-newest/$(INSTALL) -c constraints-newest.txt -e '.[test]'
 	touch $@
