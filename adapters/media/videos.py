@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,13 @@ def read_frames(
     """The frames at ``indices`` (ascending; one that repeats is given once) as [H, W, 3] uint8 arrays.
 
     source: a path, bytes, base64, data URL or (``allow_urls``) web address of a video that PyAV decodes; a folder of
-    pictures, in the order of their names; a list of pictures; an array or tensor [T, H, W, C] or [T, C, H, W]. A video
-    that is too short gives the frames it has.
+    pictures, in the order of their names (frame-9 before frame-10); a list of pictures; an array or tensor
+    [T, H, W, C] or [T, C, H, W]. A video that is too short gives the frames it has.
     Raises ValueError naming a source that is no video or holds none of the frames.
     """
     wanted = set(indices)
     if isinstance(source, str | Path) and os.path.isdir(source):
-        source = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in PICTURES)
+        source = sorted((path for path in Path(source).iterdir() if path.suffix.lower() in PICTURES), key=_place)
     if isinstance(source, np.ndarray | torch.Tensor):
         if source.ndim != 4:
             raise ValueError(f"video must be an array of 4 axes; got shape {tuple(source.shape)}")
@@ -48,6 +50,12 @@ def read_frames(
     if not frames:
         raise ValueError(f"video must hold at least one frame; got none in {shown(source)}")
     return frames
+
+
+def _place(path: Path) -> list[tuple[int, str]]:
+    """A name in parts, its digits as the numbers they are: (number, ""), (0, text), ... by turns."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if odd else (0, part) for part, odd in zip(parts, cycle((False, True)), strict=False)]
 
 
 def _decoded(source: Any, content: bytes, wanted: set[int]) -> list[Any]:

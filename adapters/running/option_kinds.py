@@ -54,6 +54,14 @@ def require_number(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a number; got {value!r:.60}")
 
 
+def require_template(template: str) -> None:
+    """``hypothesis_template`` must take a label; without a place for it every label reads alike, as in transformers."""
+    try:
+        template.format("")
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(f"hypothesis_template must hold one {{}} for the label; got {template!r}") from error
+
+
 def _number(value: Any) -> bool:
     return not isinstance(value, str | bytes | list | tuple | set | Mapping)
 

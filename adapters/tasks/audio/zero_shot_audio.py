@@ -10,6 +10,7 @@ from ....postprocess.transfers import sent
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.loaded import Loaded
+from ...running.option_kinds import require_template
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
@@ -35,6 +36,7 @@ class ZeroShotAudioOptions:
         )
         if not isinstance(self.hypothesis_template, str):
             raise TypeError(f"hypothesis_template must be a text; got {self.hypothesis_template!r}")
+        require_template(self.hypothesis_template)
 
     @property
     def hypotheses(self) -> list[str]:

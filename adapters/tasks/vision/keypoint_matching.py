@@ -37,18 +37,22 @@ class Pair:
 
 
 def read_pairs(inputs: Any = None, **options: Any) -> Call:
-    """``pipe([picture, other])``, a list of pairs, or any iterable of pairs."""
+    """``pipe([picture, other])``, an array of two, a list of pairs, or any iterable of pairs."""
     if inputs is None:
         raise TypeError("inputs must be a pair of pictures, a list, or an iterable of pairs; got None")
+    if isinstance(inputs, np.ndarray | Tensor):
+        return Call(list(inputs), "list", options) if inputs.ndim == 5 else Call([inputs], "single", options)
     if isinstance(inputs, list | tuple) and len(inputs) == 2 and all(map(_is_picture, inputs)):
         return Call([inputs], "single", options)
     return as_call(inputs, options)
 
 
 def _is_picture(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return _is_picture(value["image"]) if "image" in value else "bytes" in value or "path" in value
     if isinstance(value, np.ndarray | Tensor):
         return value.ndim <= 3
-    return isinstance(value, str | bytes | Path) or hasattr(value, "convert")
+    return isinstance(value, str | bytes | Path) or hasattr(value, "convert") or hasattr(value, "read")
 
 
 def parse(loaded: Loaded, item: Any, options: KeypointMatchingOptions) -> Pair:

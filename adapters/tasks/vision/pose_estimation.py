@@ -50,13 +50,23 @@ def parse(loaded: Loaded, item: Any, options: PoseOptions) -> Persons:
     boxes = item["boxes"] if isinstance(item, Mapping) and "boxes" in item else options.boxes
     picture = read_one(loaded, item, options)
     height, width = picture.size
-    listed = [[0.0, 0.0, width, height]] if boxes is None else torch.as_tensor(boxes).tolist()
+    listed = [[0.0, 0.0, width, height]] if boxes is None else _listed(boxes)
     for row, box in enumerate(listed):
         require(
             isinstance(box, list) and len(box) == 4 and box[2] > 0 and box[3] > 0,
             f"boxes must be (left, top, width, height) with a width and a height; got {box} in row {row}",
         )
     return Persons(picture.image, picture.source, [list(map(float, box)) for box in listed])
+
+
+def _listed(boxes: Any) -> list[Any]:
+    """Boxes of any kind of array as a list; ValueError for what is none, or holds the boxes of several pictures."""
+    try:
+        listed: Any = torch.as_tensor(boxes).tolist()
+    except (RuntimeError, TypeError, ValueError) as error:
+        what = "a list of boxes (left, top, width, height) of one picture"
+        raise ValueError(f"boxes must be {what}; got {boxes!r:.80}") from error
+    return listed if isinstance(listed, list) else [listed]
 
 
 def encode(loaded: Loaded, items: Sequence[Persons], options: PoseOptions) -> list[Prepared]:

@@ -34,13 +34,14 @@ class VideoClassificationOptions(ImageOptions):
 
 
 def read_videos(inputs: Any = None, *, videos: Any = None, **options: Any) -> Call:
-    """``pipe(video)``, ``pipe([video, ...])`` or any iterable. A list is one of videos; a list of lists of frames is
-    one of videos, too."""
+    """``pipe(video)``, ``pipe([video, ...])`` or any iterable; a list of PIL images is one video."""
     inputs = videos if inputs is None else inputs
     if inputs is None:
         raise TypeError("inputs must be a video, a list, or an iterable of them; got None")
     if isinstance(inputs, np.ndarray | Tensor):
         return Call(list(inputs), "list", options) if inputs.ndim == 5 else Call([inputs], "single", options)
+    if isinstance(inputs, list | tuple) and inputs and all(hasattr(frame, "convert") for frame in inputs):
+        return Call([inputs], "single", options)
     return as_call(inputs, options) if not hasattr(inputs, "read") else Call([inputs], "single", options)
 
 

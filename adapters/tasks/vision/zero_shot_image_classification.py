@@ -10,6 +10,7 @@ from ....postprocess.classification import ClassScores, classify
 from ...running.batching import Batch
 from ...running.columns import Columns, join_parts, per_row
 from ...running.loaded import Loaded
+from ...running.option_kinds import require_template
 from ...running.options import require
 from ...running.reading import Reading
 from ...running.task import Call, Prepared
@@ -35,6 +36,7 @@ class ZeroShotImageOptions(ImageOptions):
     def __post_init__(self) -> None:
         if not isinstance(self.hypothesis_template, str):
             raise TypeError(f"hypothesis_template must be a string; got {type(self.hypothesis_template).__name__}")
+        require_template(self.hypothesis_template)
         if self.candidate_labels is not None and not isinstance(self.candidate_labels, Iterable):
             raise TypeError(f"candidate_labels must be labels; got {type(self.candidate_labels).__name__}")
 

@@ -46,6 +46,12 @@ def test_folders_lists_and_arrays(tmp_path):
     np.testing.assert_array_equal(np.stack(read_frames(channels_first, [0])), FRAMES[:1])
 
 
+def test_numbers_in_names_of_frames_are_numbers(tmp_path):
+    for number in (9, 10, 100):
+        Image.new("L", (2, 2), number).save(tmp_path / f"frame-{number}.png")
+    assert [frame[0, 0, 0] for frame in read_frames(tmp_path, [0, 1, 2])] == [9, 10, 100]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -1,5 +1,7 @@
 """Arrays without colours and pictures of odd shapes: an answer, or one error that names the item and costs no other."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,44 @@ def test_an_error_lists_twelve_labels_at_most():
 def test_maps_of_classes_have_a_model_of_their_own():
     assert path("semantic-segmentation") == path("image-segmentation")
     assert {each["label"] for each in pipeline("semantic-segmentation")(PICTURE)} <= set(LABELS)
+
+
+def test_pictures_in_a_list_are_the_frames_of_one_film():
+    classify = pipeline("video-classification", **parts("videomae"), device="cpu")
+    frames = [picture(seed=seed) for seed in range(5)]
+    assert classify(frames) == classify([frames])[0] == classify(np.stack([np.asarray(frame) for frame in frames]))
+
+
+def test_pairs_of_every_form(tmp_path):
+    """A pair of dicts, of open files, in one array."""
+    match = pipeline("keypoint-matching", **parts("superglue"), device="cpu")
+    pair = [PICTURE, picture(seed=7)]
+    expected = match(pair)
+    for number, each in enumerate(pair):
+        each.save(tmp_path / f"{number}.png")
+    files = [tmp_path / "0.png", tmp_path / "1.png"]
+    assert expected == match([{"image": each} for each in pair])
+    assert expected == match([{"bytes": file.read_bytes(), "path": None} for file in files])
+    assert expected == match(np.stack([np.asarray(each) for each in pair]))
+    with files[0].open("rb") as first, files[1].open("rb") as second:
+        assert expected == match([first, second])
+    assert match([{"image": pair}, {"image": pair}]) == [expected, expected]
+
+
+@pytest.mark.parametrize("boxes", ["x", [[[1, 2, 3, 4]], [[1, 2, 3, 4], [5, 6, 7, 8]]]])
+def test_boxes_that_are_no_list_of_boxes(boxes):
+    pipe = pipeline("pose-estimation", **parts("vitpose"), device="cpu")
+    message = "boxes must be a list of boxes (left, top, width, height) of one picture; got "
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        pipe(PICTURE, boxes=boxes)
+
+
+@pytest.mark.parametrize("template", ["{} {}", "a {kind}", "{"])
+def test_a_template_that_takes_no_label(template):
+    pipe = pipeline("zero-shot-image-classification", **parts("clip"), device="cpu")
+    message = f"hypothesis_template must hold one {{}} for the label; got {template!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        pipe(PICTURE, candidate_labels=["cat"], hypothesis_template=template)
 
 
 def test_a_count_of_points_is_checked():
