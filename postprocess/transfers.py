@@ -53,7 +53,7 @@ class Arriving:
         pinned = torch.empty(together.shape, dtype=torch.uint8, pin_memory=True, device="cpu")
         pinned.copy_(together, non_blocking=True)
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(together.device))  # which need not be that of the current device
         return cls(parts, away, pinned, event)
 
     def received(self) -> list[Tensor]:

@@ -156,8 +156,15 @@ def outside_nucleus(logits: Tensor, top_p: float | Tensor, min_tokens_to_keep: i
     tail = ordered.softmax(-1).cumsum(-1)
     # The border is rounded to the logits' type first: Python's 1 - 0.9 is not float32's.
     drop = tail <= as_border(1 - top_p, logits.dtype)
-    drop[:, -min_tokens_to_keep:] = False
+    if min_tokens_to_keep > 1 or not _keeps_last(top_p, logits):
+        drop[:, -min_tokens_to_keep:] = False
     return torch.empty_like(drop).scatter_(1, order, drop)
+
+
+def _keeps_last(top_p: float | Tensor, logits: Tensor) -> bool:
+    """Whether the running sum of a whole row is above ``1 - top_p`` whatever rounding does: V * UNIT of it at most."""
+    wide = logits.dtype in (torch.float32, torch.float64)
+    return isinstance(top_p, float) and top_p >= 0.5 and wide and logits.shape[1] <= 2**21
 
 
 def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1) -> Tensor:
@@ -182,8 +189,9 @@ def apply_min_p(logits: Tensor, min_p: RowOption, *, min_tokens_to_keep: int = 1
 def _drop_improbable(logits: Tensor, min_p: float | Tensor, min_tokens_to_keep: int) -> Tensor:
     probs = logits.softmax(-1)
     drop = probs < scaled(probs.amax(-1, keepdim=True), min_p)
-    best = probs.topk(min(min_tokens_to_keep, probs.shape[1])).indices
-    return logits.masked_fill(drop.scatter_(1, best, False), -math.inf)
+    if min_tokens_to_keep > 1:  # the most probable one is never below its own share
+        drop.scatter_(1, probs.topk(min(min_tokens_to_keep, probs.shape[1])).indices, False)
+    return logits.masked_fill(drop, -math.inf)
 
 
 def apply_top_k_top_p_jointly(

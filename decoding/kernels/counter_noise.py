@@ -39,8 +39,8 @@ def mixed(counters: Array) -> Array:
     z *= MIX1
     z ^= (z >> 27) & 0x1FFFFFFFFF
     z *= MIX2
-    z ^= (z >> 31) & 0x1FFFFFFFF
-    z &= 2**63 - 1
+    # What is shifted in keeps the sign beside its 33 bits, so that the sign goes as it meets itself.
+    z ^= (z >> 31) & (0x1FFFFFFFF - 2**63)
     return z
 
 

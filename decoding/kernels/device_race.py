@@ -9,30 +9,38 @@ steps is formed at once where a step is small: launching its twenty operations w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..options.numpy_or_torch import formed_once
 from .counter_noise import GOLDEN, counter_keys, mixed
-from .rejection import FIRST, LEAST, PART, PROPOSALS, SHARE
+from .rejection import BELOW_ONE, FIRST, LEAST, PART, PROPOSALS, SHARE
 
-__all__ = ["FlatRows", "RowNoise", "StepNoise", "draw_seeded", "may_be_flat"]
+__all__ = ["AT_ONCE", "FlatRows", "RowNoise", "StepNoise", "draw_seeded", "may_be_flat"]
 
-_AT_ONCE = 2**22  # numbers of noise that are formed at once: 32 MiB of float64
+AT_ONCE = 2**22  # numbers of noise that are formed at once: 32 MiB of float64
 _MOST_STEPS = 16
 _KEYS_AT_ONCE = 64  # steps whose counters are formed at once
+_TRACE = 1e-300  # of filtered logits: what is left of -inf is -inf, of float32 nothing that rounding would not lose
 
 
 @dataclass(frozen=True)
 class RowNoise:
-    """A step's noise of N rows, as logarithms: race [N, V] float64 of each token's Exp(1), coins [N, P] float64 of what
-    accepts the proposals token_ids [N, P] int64; P = 0 where nothing is proposed."""
+    """A step's noise of N rows: uniforms [N, V] float64 of the tokens, negative, which are -Exp(1) behind ``log1p``.
 
-    race: Tensor
-    token_ids: Tensor
-    coins: Tensor
+    token_ids: [N, P] int64, the proposals. coins: [N, 1 + P] float64, what accepts them; the first accepts nothing, for
+    in its place stands the race's winner. None where nothing is proposed.
+    """
+
+    uniforms: Tensor
+    token_ids: Tensor | None = None
+    coins: Tensor | None = None
+
+    def race(self) -> Tensor:
+        """The logarithms [N, V] of each token's Exp(1)."""
+        return self.uniforms.log1p().neg_().log_()
 
 
 class StepNoise:
@@ -57,7 +65,7 @@ class StepNoise:
         if rows is not self._rows or not 0 <= place < len(self._ahead):
             self._rows, self._first, place = rows, step, 0
             count = len(self.seeds if rows is None else rows) * (self.vocab_size + 2 * self.proposals)
-            count = max(1, min(self.most_steps, _AT_ONCE // max(count, 1)))
+            count = max(1, min(self.most_steps, AT_ONCE // max(count, 1)))
             first, keys = self._keys_at(step, rows)
             self._ahead = self._form(keys[step - first : step - first + count])
         return self._ahead[place]
@@ -89,24 +97,46 @@ class StepNoise:
 
     def _form(self, keys: Tensor) -> list[RowNoise]:
         """The noise of each step: keys [S, N, 1]."""
-        # ``counter_uniform`` in fewer operations: 1/2 is added to whole numbers as what makes them float64.
-        counters, half = _counters(self.vocab_size, self.proposals, keys.device)
-        numbers = mixed(keys + counters) + half
-        race = (numbers[..., : self.vocab_size] * -(2.0**-63)).log1p_().neg_().log_()
-        chances = numbers[..., self.vocab_size :] * 2.0**-63
-        token_ids = (chances[..., ::2] * self.vocab_size).to(torch.int64).clamp_(max=self.vocab_size - 1)
-        coins = chances[..., 1::2].log()
-        return [RowNoise(*each) for each in zip(race, token_ids, coins, strict=True)]
+        # ``counter_uniform`` in one operation: products with powers of 2 round nothing.
+        counters, scale, least = _counters(self.vocab_size, self.proposals, keys.device)
+        numbers = torch.addcmul(least, mixed(keys + counters), scale)
+        uniforms = numbers[..., : self.vocab_size].unbind()
+        if not self.proposals:
+            return [RowNoise(each) for each in uniforms]
+        token_ids = numbers[..., self.vocab_size + 2 :: 2].to(torch.int64).unbind()
+        coins = numbers[..., self.vocab_size + 1 :: 2].unbind()
+        return [RowNoise(*each) for each in zip(uniforms, token_ids, coins, strict=True)]
 
 
-@lru_cache(maxsize=8)
-def _counters(vocab_size: int, proposals: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """How far the places of a row of noise move its counter, int64: tokens from 0 up, then two for each proposal from
-    ``FIRST`` down; and 1/2, [1] float64."""
-    places = torch.arange(vocab_size, device=device)
+@formed_once
+def _minus_one(device: torch.device) -> Tensor:
+    """[1] float64, so that what it is multiplied with is float64, too."""
+    return torch.full((1,), -1.0, dtype=torch.float64, device=device)
+
+
+@formed_once
+def _counters(vocab_size: int, proposals: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """How far the places of a row of noise move its counter, int64, and what of its 63 bits each is: least + scale *
+    bits, float64.
+
+    Tokens from 0 up, whose uniforms are negative; a place that nobody reads and a coin that accepts nothing; then two
+    places for each proposal from ``FIRST`` down, the token id and its coin.
+    """
+    places, unit = torch.arange(vocab_size, device=device), 2.0**-63
+    scale = torch.full((vocab_size,), -unit, dtype=torch.float64, device=device)
+    least = scale / 2
     if proposals:
-        places = torch.cat((places, torch.arange(FIRST, FIRST - 2 * proposals, -1, device=device)))
-    return places * GOLDEN, torch.full((1,), 0.5, dtype=torch.float64, device=device)
+        places = torch.cat((places, torch.arange(FIRST + 2, FIRST - 2 * proposals, -1, device=device)))
+        # The 1/2 of a token id's uniform is left out: it is lost in the rounding of all but one in a thousand.
+        pairs = torch.empty((2, 1 + proposals, 2), dtype=torch.float64, device=device)
+        for of_pairs, (token_id, coin), (no_token, no_coin) in (
+            (pairs[0], (vocab_size * BELOW_ONE * unit, unit), (0.0, 0.0)),
+            (pairs[1], (0.0, unit / 2), (0.0, torch.inf)),
+        ):
+            of_pairs[:, 0], of_pairs[:, 1] = token_id, coin
+            of_pairs[0, 0], of_pairs[0, 1] = no_token, no_coin
+        scale, least = (torch.cat(each) for each in ((scale, pairs[0].flatten()), (least, pairs[1].flatten())))
+    return places * GOLDEN, scale, least
 
 
 def may_be_flat(vocab_size: int) -> bool:
@@ -115,30 +145,27 @@ def may_be_flat(vocab_size: int) -> bool:
 
 
 class FlatRows(NamedTuple):
-    """Which rows are drawn by proposals if they are flat, True for all or [B, 1] bool; depths: 0, and how far below its
-    largest a flat row's logits lie, [1, 2] or [B, 2] float64."""
+    """Which rows are drawn by proposals if they are flat, True for all or [B, 1] bool; within: how far below its
+    largest a flat row's logits lie, [1, 1] or [B, 1] float64."""
 
     proposing: Literal[True] | Tensor
-    depths: Tensor
-
-    @classmethod
-    def of(cls, proposing: Literal[True] | Tensor, within: Tensor) -> FlatRows:
-        """within: [1, 1] or [B, 1] float64, the second of the depths."""
-        return cls(proposing, torch.cat((torch.zeros_like(within), within), dim=1))
+    within: Tensor
 
     def select_rows(self, rows: Tensor) -> FlatRows:
         """The same of the rows ``rows`` [N] of the batch."""
         proposing = self.proposing[rows] if isinstance(self.proposing, Tensor) else self.proposing
-        return FlatRows(proposing, self.depths[rows] if len(self.depths) > 1 else self.depths)
+        return FlatRows(proposing, self.within[rows] if len(self.within) > 1 else self.within)
 
-    def among(self, logits: Tensor, floor: Tensor) -> Tensor:
-        """Which rows are flat and drawn by proposals, [N] bool: the count of ``rejection.flat_rows``.
+    def among(self, logits: Tensor, top: Tensor) -> Tensor:
+        """Which rows are flat and drawn by proposals, [N, 1] bool: the count of ``rejection.flat_rows``.
 
-        floor: [N, 1] float64, where a flat row's logits lie at least.
+        top: [N, 1], the largest logit of each.
         """
+        floor = torch.empty(top.shape, dtype=torch.float32, device=top.device)
+        torch.sub(top, self.within, out=floor)  # in float64, and rounded
         part = logits.shape[1] // PART
-        flat = (logits[:, :part] >= floor.to(torch.float32)).sum(1) >= max(LEAST, part // SHARE)
-        return flat & self.proposing[:, 0] if isinstance(self.proposing, Tensor) else flat
+        flat = (logits[:, :part] >= floor).sum(1, keepdim=True) >= max(LEAST, part // SHARE)
+        return flat & self.proposing if isinstance(self.proposing, Tensor) else flat
 
 
 def draw_seeded(
@@ -148,46 +175,46 @@ def draw_seeded(
     noise: RowNoise,
     temperature: float | Tensor | None,
     flat: FlatRows | None,
+    *,
+    keeps_top: bool = True,
 ) -> Tensor:
     """The winners [N] of logits [N, V], the largest of which are ``top`` [N, 1].
 
     kept: [N, V], -inf for what the filters dropped; None where they drop nothing. temperature: a number or [N, 1]
     float64; None where ``kept`` is what races. flat: the rows that proposals may draw; None where they draw none.
+    keeps_top: whether no filter drops a largest logit, unless the temperature is None.
+
+    A token wins whose Exp(1) / probability is the least, the negative of which is formed: exp((top - logit) / T) times
+    log1p(-u). It is -inf for tokens so unlikely that they cannot win, for noise is above 2**-64.
     """
-    if temperature is None and kept is not None:
-        score = kept.to(torch.float64)
-        return (score - score.amax(1, keepdim=True) - noise.race).argmax(1)
-    if kept is None or (not isinstance(temperature, Tensor) and temperature == 1.0):
-        left = logits if kept is None else kept  # filters alone change no value that they keep
-    else:
-        left = logits.masked_fill(kept == -torch.inf, -torch.inf)
-    if flat is None or temperature is None or logits.dtype == torch.float64 or not noise.token_ids.shape[1]:
-        return _scores(left, top.to(torch.float64), noise.race, temperature).argmax(1)
-    levels = top - flat.depths  # the largest in float64, and the floor of flat rows
-    tokens = _scores(left, levels[:, :1], noise.race, temperature).argmax(1)
+    weights = _inverse_weights(logits, top, kept, temperature, keeps_top)
+    tokens = torch.special.xlog1py(weights, noise.uniforms).argmax(1)
+    if flat is None or temperature is None or noise.coins is None or noise.token_ids is None:
+        return tokens
     # Both are formed for every row: asking which rows are flat would be a wait.
-    proposed, found = _proposed(left, top, noise, temperature)
-    return torch.where(found & flat.among(logits, levels[:, 1:]), proposed, tokens)
+    token_ids = torch.cat((tokens[:, None], noise.token_ids), dim=1)
+    accepted = weights.gather(1, token_ids) * noise.coins <= flat.among(logits, top)
+    first = accepted.max(1, keepdim=True).indices  # 0, the race's winner, where none is accepted
+    return token_ids.gather(1, first)[:, 0]
 
 
-def _scores(left: Tensor, top: Tensor, race: Tensor, temperature: float | Tensor | None) -> Tensor:
-    """What the winner has most of, [N, V] float64: (logit - top) - T * log(noise), which orders tokens as the quotient.
+def _inverse_weights(
+    logits: Tensor, top: Tensor, kept: Tensor | None, temperature: float | Tensor | None, keeps_top: bool
+) -> Tensor:
+    """exp((top - logit) / T) of each token, [N, V] float64: 1 for the largest that may be drawn, inf for the dropped.
 
     From the largest logit, or the noise is lost in the rounding of logits beyond 1e16.
     """
-    score = left - top
-    if isinstance(temperature, Tensor):
-        return score.addcmul(temperature, race, value=-1)
-    return score.sub(race, alpha=1.0 if temperature is None else temperature)
-
-
-def _proposed(left: Tensor, top: Tensor, noise: RowNoise, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """The first accepted proposal of each row among what the filters left, [N], and whether there is one.
-
-    A coin is at most exp((logit - top) / T) where its logarithm times T is at most logit - top.
-    """
-    least = noise.coins * temperature if isinstance(temperature, Tensor) else noise.coins
-    alpha = 1.0 if isinstance(temperature, Tensor) else temperature
-    accepted = left.gather(1, noise.token_ids) >= torch.add(top, least, alpha=alpha)
-    found, place = accepted.max(1, keepdim=True)
-    return noise.token_ids.gather(1, place)[:, 0], found[:, 0]
+    one = isinstance(temperature, float) and temperature == 1.0
+    # Filters alone change no value that they keep.
+    left, dropped = (kept, None) if kept is not None and (one or temperature is None) else (logits, kept)
+    if temperature is None and kept is not None:
+        top = kept.amax(1, keepdim=True)
+    depth = torch.addcmul(top, left, _minus_one(left.device))  # top - left in float64, whatever their types
+    if dropped is not None:
+        depth.sub_(dropped, alpha=_TRACE)
+    if not keeps_top and temperature is not None:
+        depth.sub_(depth.amin(1, keepdim=True))
+    if not one and temperature is not None:
+        depth.div_(temperature)
+    return depth.exp_()

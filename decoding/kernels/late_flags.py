@@ -19,6 +19,7 @@ class LateFlag:
         self._sent: Tensor | None = None  # on the device, or the pinned copy of it
         self._pinned: Tensor | None = None
         self._event: Any = None
+        self._device: torch.device | None = None
 
     def send(self, values: Tensor) -> None:
         """Let ``values`` come, whose memory may be written to afterwards where it is CUDA's."""
@@ -28,10 +29,11 @@ class LateFlag:
         pinned = self._pinned
         if pinned is None or pinned.shape != values.shape or pinned.dtype != values.dtype:
             pinned = self._pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True, device="cpu")
-        if self._event is None:
-            self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        if self._device != values.device:
+            self._device, self._event = values.device, torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         pinned.copy_(values, non_blocking=True)
-        self._event.record()
+        # Of the device that copies, which need not be the current one.
+        self._event.record(torch.cuda.current_stream(values.device))
         self._sent = pinned
 
     def receive(self) -> Tensor | None:

@@ -31,6 +31,7 @@ LEAST_TOP_P = 0.5  # below, too many accepted proposals would lie outside of the
 _BLOCK, _LONGEST_BLOCK = 16, 1024
 PROPOSALS = 4096  # a row of which none is accepted and kept is raced instead, in all of its tokens
 FIRST = -2  # the first proposal's counter; tokens count from 0 up, proposals from here down
+BELOW_ONE = 1 - 2.0**-53  # a uniform of 1 times the size times this is below the size: the last token
 _PIECE = 2**19  # logits at a time, in cache
 
 
@@ -122,7 +123,7 @@ def _accepted(
     places = np.arange(FIRST - 2 * first, FIRST - 2 * (first + size), -1)
     noise = counter_uniform(keys[rows], places)
     pick, coin = noise[:, ::2], noise[:, 1::2]
-    token_ids = np.minimum((pick * vocab_size).astype(np.int64), vocab_size - 1)
+    token_ids = (pick * (vocab_size * BELOW_ONE)).astype(np.int64)
     values = logits[torch.tensor(rows, device="cpu")[:, None], torch.from_numpy(token_ids)].to(torch.float32).numpy()
     temperature = params.arrays.get("temperature", 1.0)
     gap = (values.astype(np.float64) - top[rows].astype(np.float64)) / (

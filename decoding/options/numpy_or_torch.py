@@ -5,14 +5,18 @@ the call alone. On another device they stay tensors. Operators, slices, ``sum``,
 read the same in both and are not listed here.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor; both operands of an operation are of one kind
+Formed = TypeVar("Formed")
+_MOST_KEPT = 16
 
 
 def namespace(x: Array) -> ModuleType:
@@ -46,3 +50,24 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+def formed_once(form: Callable[..., Formed]) -> Callable[..., Formed]:
+    """``form(..., device)``, whose last results are kept: constants of a device, which nobody writes to.
+
+    What is formed while a CUDA graph is captured is not kept: it is in the graph's memory, and there after a replay.
+    """
+    kept: dict[Any, Formed] = {}
+
+    @wraps(form)
+    def found(*args: Any) -> Formed:
+        if args in kept:
+            return kept[args]
+        formed = form(*args)
+        if args[-1].type != "cuda" or not torch.cuda.is_current_stream_capturing():
+            for oldest in list(kept)[: 1 - _MOST_KEPT]:
+                kept.pop(oldest, None)
+            kept[args] = formed
+        return formed
+
+    return found

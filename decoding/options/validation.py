@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .numpy_or_torch import sent
+from .numpy_or_torch import formed_once, sent
 
 RowOption: TypeAlias = float | Sequence[float] | Tensor
 
@@ -202,11 +202,16 @@ def divided(tensor: Tensor, divisor: float | Tensor, *, exact: bool = False) -> 
     if not isinstance(divisor, Tensor):
         if not (exact and tensor.is_cuda):
             return tensor / divisor
-        divisor = torch.full((1, 1), divisor, dtype=wide, device=tensor.device)
+        divisor = _divisor(divisor, wide, tensor.device)
     divisor = divisor.to(wide)
     reciprocal = tensor.is_cuda and not exact
     quotient = tensor.to(wide) * divisor.reciprocal() if reciprocal else tensor.to(wide) / divisor
     return quotient.to(tensor.dtype)
+
+
+@formed_once
+def _divisor(divisor: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((1, 1), divisor, dtype=dtype, device=device)
 
 
 def check_seeds(seeds: Sequence[int] | Tensor, batch_size: int, device: torch.device) -> Tensor:

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["DevicePlan", "check_drawn", "draw_on_device", "drawn_again", "marked", "step_noise"]
 
 
+_KEEPS_TOP = frozenset(("temperature", "top_k", "top_p", "min_p"))
+
+
 class DevicePlan:
     """What draws on a device need of the options, read once: params for draws without seeds, seeded with them.
 
     drops: whether a filter or a step changes what races, so that there is more to it than the logits. flat: the rows
-    that are drawn by proposals if they are flat; None where there are none. temperature: the divisor. divisors, greedy:
-    the same, and which rows are greedy, on the host, [B] or [1] each.
+    that are drawn by proposals if they are flat; None where there are none. keeps_top: whether no filter drops a row's
+    largest logit. temperature: the divisor. divisors, greedy: the same, and which rows are greedy, on the host, [B] or
+    [1] each.
     """
 
     def __init__(self, params: CompiledParams, vocab_size: int, device: torch.device, *, has_steps: bool):
@@ -45,10 +49,11 @@ class DevicePlan:
         self.drops = has_steps or dynamic or any(name != "temperature" for name in params.active)
         plain = params.greedy is not True and not dynamic
         self.temperature = temperature = params.on.get("temperature", 1.0) if plain else 1.0
+        self.keeps_top = _KEEPS_TOP.issuperset(params.active)
         self.flat: FlatRows | None = None
         proposing = _proposing(params) if may_be_flat(vocab_size) and not has_steps else False
         if proposing is not False:
-            self.flat = FlatRows.of(proposing, on_device_of(device, temperature) * WITHIN)
+            self.flat = FlatRows(proposing, on_device_of(device, temperature) * WITHIN)
         on_host = temperature.cpu() if isinstance(temperature, Tensor) else temperature
         self.divisors: Array = np.asarray(on_host, dtype=np.float32).reshape(-1)
         greedy = params.greedy
@@ -195,7 +200,15 @@ def _from_seeds(
         keys = noise.keys(step, rows) if "xtc" in params.active else None
         kept = filtered(logits, params, xtc_chance(params, keys, rows, plan.batch_size, plan.device, None))
         kept = steps.apply(kept, rows) if steps else kept
-    return draw_seeded(logits, top, kept, noise.of(step, rows), None if steps else divisor(params), flat)
+    return draw_seeded(
+        logits,
+        top,
+        kept,
+        noise.of(step, rows),
+        None if steps else divisor(params),
+        flat,
+        keeps_top=asked.keeps_top,
+    )
 
 
 def marked(plan: Plan, token_ids: Tensor, top: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class StepGraph:
         graph = torch.cuda.CUDAGraph()
         self.sampler.finish()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.device(logits.device), torch.cuda.graph(graph):  # captured is the current device's stream
                 self._tokens, self._top = self.sampler.draw_in_graph(self._logits, self._step)
         except RuntimeError as error:  # whatever the driver objects to, single operations draw the same tokens
             warnings.warn(f"the draw is not captured in a CUDA graph: {error}", stacklevel=3)

@@ -126,7 +126,7 @@ class _Running:
         """Choose the beams that go on and enter the hypotheses that end; ``ended`` [B, C]."""
         log_probs, parent, token = candidates
         num_beams = self.scores.shape[1]
-        running = log_probs + ended.to(torch.float32) * OUT
+        running = torch.add(log_probs, ended, alpha=OUT)
         best = torch.topk(running, k=num_beams)[1]
         self.scores = running.gather(1, best)
         step = len(self.tokens)
@@ -137,7 +137,7 @@ class _Running:
         final = rule.scored(log_probs, step + 1)
         full = self.pool.is_finished.all(dim=1, keepdim=True) & (rule.early_stopping is True)
         for barred in (full, ~self.improvable, ~finishes):
-            final += barred.to(torch.float32) * OUT
+            final.add_(barred, alpha=OUT)
         self.pool.merge(final, finishes, step, parent, token)
 
     def going_on(self, ended: Tensor, rule: _Comparison) -> Tensor:
@@ -341,7 +341,7 @@ def _draw(log_probs: Tensor, scores: Tensor, count: int, seeds: Tensor | StepNoi
         if seeds is None:
             return sampled_candidates(log_probs, scores, count)
         if isinstance(seeds, StepNoise):
-            return raced_candidates(log_probs, scores, count, seeds.of(step).race)
+            return raced_candidates(log_probs, scores, count, seeds.of(step).race())
         return seeded_candidates(log_probs, scores, count, counter_keys(seeds, step))
     except ValueError as error:
         raise ValueError(f"{error} at step {step}") from error

@@ -10,12 +10,13 @@ transformers' own operations, because ties there are broken by the internals of 
 Source: the candidates of transformers 5.23's beam search; group maxima as bounds as in ``candidates``.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from ..kernels.large_logits import group_maxima
+from ..options.numpy_or_torch import formed_once
 from ..triton_kernels.beam_select import MOST, beam_select
 from ..triton_kernels.draw import may_run
 from ..triton_kernels.row_stats import empty_stats, row_stats
@@ -98,7 +99,7 @@ def kernel_candidates(logits: Tensor, scores: Tensor, count: int) -> tuple[Candi
     return (best, parent, token), doubt != 0
 
 
-@lru_cache(maxsize=8)
+@formed_once
 def _no_temperature(rows: int, device: torch.device) -> Tensor:
     return torch.ones(rows, dtype=torch.float64, device=device)
 

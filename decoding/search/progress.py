@@ -150,7 +150,7 @@ class Progress:
         """See which rows end with these tokens [N]."""
         scores = getattr(self.recorder, "scores", None)
         done = self.stopping.finished(token_ids, self.history.length, ids=self._ids, scores=scores, rows=self.rows)
-        self._alive = self._alive & ~done
+        self._alive = self._alive > done  # and not done, in one operation
 
     def _ids(self) -> Tensor:
         return self.history.ids.contiguous()

@@ -23,6 +23,7 @@ def accept(chosen: Tensor, drafts: Tensor, counts: Tensor) -> Tensor:
     host.
     """
     rows, width = chosen.shape
+    chosen, drafts = (each if each.stride(1) == 1 else each.contiguous() for each in (chosen, drafts))
     taken = torch.empty(rows, dtype=torch.int64, device=chosen.device)
     accept_kernel[(rows,)](
         chosen, chosen.stride(0), drafts, drafts.stride(0), counts, counts.stride(0), taken, width,

@@ -21,8 +21,9 @@ def beam_select(logits: Tensor, stats: RowStats, scores: Tensor, count: int) -> 
     """The ``count`` best continuations of each item, best first: scores, parent beams and tokens [N, C]; and [N] flags.
 
     logits: [N * K, V] raw. stats: their ``row_stats`` with a temperature of 1. scores: [N, K] float32 of the beams.
-    A flag [N] int8 says that two of the C + 1 best are equal, or closer than 1e-6 and of different beams, or that a row
-    has no C + 1 candidates: such an item goes through ``torch.topk``. count: at most ``MOST``.
+    A flag [N] int8 says that two of the C + 1 best are equal, or closer than 1e-6 and of different beams, that a row
+    has no C + 1 candidates, or is no distribution (NaN, +inf, nothing above -inf, a score of NaN): such an item goes
+    through ``torch.topk``. count: at most ``MOST``.
     """
     rows, vocab_size = logits.shape
     items, beams = scores.shape
@@ -37,6 +38,7 @@ def beam_select(logits: Tensor, stats: RowStats, scores: Tensor, count: int) -> 
         stats.maxima,
         stats.tops,
         stats.masses,
+        stats.bad,
         scores,
         torch.empty(rows, LISTED, dtype=torch.int32, device=device),
         values,
@@ -68,7 +70,7 @@ def beam_select_twin(logits: Tensor, scores: Tensor, count: int) -> tuple[Tensor
 
 @jit
 def beam_rows_kernel(
-    logits, row_stride, vocab_size, chunks, maxima, tops, masses, scores, scratch, values, token_ids, count,
+    logits, row_stride, vocab_size, chunks, maxima, tops, masses, bad, scores, scratch, values, token_ids, count,
     WIDTH: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     """The ``count`` best tokens of a beam, best first, -inf behind their end: program (row)."""
@@ -82,6 +84,10 @@ def beam_rows_kernel(
     score = tl.load(scores + row)
     x, token, least, found = best_groups(logits, vocab_size, its_maxima, groups, scratch + row * 64)
     cut = (found < count) & (least > -float("inf"))  # equal groups did not fit: nothing is known of the row
+    chunk = tl.arange(0, CHUNKS)
+    spoiled = tl.max(tl.load(bad + row * chunks + chunk, mask=chunk < chunks, other=0).to(tl.int32)) > 0
+    # No distribution: transformers' log-softmax is NaN there, which its topk takes for the largest.
+    cut = cut | spoiled | (tl.abs(top) == float("inf")) | (score != score)
     # One after the other: a beam needs a dozen of 4,096, far fewer than a sort would put in order.
     for rank in range(count):
         best = tl.max(x)

@@ -158,11 +158,12 @@ def propose(logits, vocab_size, chunks, top_logit, top, temperature, mass, borde
     rounding might say otherwise."""
     token, unsure = tl.full((), 0, tl.int64), tl.full((), 0, tl.int32)
     first, looking = tl.full((), 0, tl.int64), tl.full((), 1, tl.int32) > 0
+    below = tl.full((), 1 - 2.0**-53, tl.float64) * vocab_size
     while looking & (first < MOST_PROPOSALS):
         turn = first + tl.arange(0, 64)
         # Two counters a proposal, from -2 down: tokens' own counters are 0 and above.
         pick, coin = counter_uniform(key, -2 - 2 * turn), counter_uniform(key, -3 - 2 * turn)
-        proposed = tl.minimum((pick * vocab_size).to(tl.int64), vocab_size - 1)
+        proposed = (pick * below).to(tl.int64)
         x = tl.load(logits + proposed).to(tl.float32)
         weight = tl.exp((x.to(tl.float64) - top_logit.to(tl.float64)) / temperature)
         accepted = coin <= weight

@@ -33,21 +33,23 @@ def penalise(
 
     token_ids: [B, U] int64, different within the first ``used[i]`` of row i; what follows is not looked at. repetition,
     frequency, presence: [B] float32; counts: [B, U], how often each was seen, ints or floats. bias: [B, U] float32,
-    -inf bans. Ids of V and above count for nothing. 16-bit logits are rounded after each penalty, as vLLM rounds them.
-    The quotient by the repetition penalty is a product with its reciprocal, as on CUDA. Returns ``logits``.
+    -inf bans. Ids below 0, and of V and above, count for nothing. 16-bit logits are rounded after each penalty, as vLLM
+    rounds them. The quotient by the repetition penalty is a product with its reciprocal, as on CUDA. Returns
+    ``logits``.
     """
     rows, slots = token_ids.shape
     if not rows or not slots:
         return logits
-    nothing = logits
+    nothing, used = logits, used.contiguous()
+    parts = (repetition, counts, frequency, presence, bias)
     penalise_kernel[(rows, -(-slots // SLOTS))](
         logits,
         logits.stride(0),
         logits.shape[1],
-        token_ids,
+        token_ids.contiguous(),
         slots,
         used,
-        *(nothing if part is None else part for part in (repetition, counts, frequency, presence, bias)),
+        *(nothing if part is None else part.contiguous() for part in parts),
         REPETITION=repetition is not None,
         FREQUENCY=frequency is not None,
         PRESENCE=presence is not None,
@@ -69,7 +71,7 @@ def penalise_twin(
     bias: Tensor | None = None,
 ) -> Tensor:
     """What the kernel does, in torch, on a copy."""
-    there = (torch.arange(token_ids.shape[1], device="cpu") < used[:, None]) & (token_ids < logits.shape[1])
+    there = (torch.arange(token_ids.shape[1], device="cpu") < used[:, None]) & _are_tokens(token_ids, logits)
     row, slot = there.nonzero(as_tuple=True)
     at = (row, token_ids[row, slot])
     x = logits[at].float()
@@ -88,13 +90,14 @@ def penalise_twin(
 def penalise_seen(logits: Tensor, token_ids: Tensor, penalty: Tensor, empty: Tensor | None = None) -> Tensor:
     """The repetition penalty on the listed tokens of logits [B, V], in place; a token may be listed more than once.
 
-    token_ids: [B, U] int64, rows may lie apart in memory; ids of V and above count for nothing. penalty: [] or [B]
-    float64, rounded to float32. empty: [B] bool, rows whose ids mean nothing. Rounded as by `penalise`. Returns
-    ``logits``.
+    token_ids: [B, U] int64; ids below 0, and of V and above, count for nothing. penalty: [] or [B] float64, rounded to
+    float32. empty: [B] bool, rows whose ids mean nothing. Rounded as by `penalise`. Returns ``logits``.
     """
     rows, slots = token_ids.shape
     if not rows or not slots:
         return logits
+    token_ids = token_ids if token_ids.stride(1) == 1 else token_ids.contiguous()
+    empty = None if empty is None else empty.contiguous()
     penalise_seen_kernel[(rows,)](
         logits,
         logits.stride(0),
@@ -114,13 +117,17 @@ def penalise_seen(logits: Tensor, token_ids: Tensor, penalty: Tensor, empty: Ten
 
 def penalise_seen_twin(logits: Tensor, token_ids: Tensor, penalty: Tensor, empty: Tensor | None = None) -> Tensor:
     """What the kernel does, in torch, on a copy."""
-    there = token_ids < logits.shape[1]
+    there = _are_tokens(token_ids, logits)
     there = there if empty is None else there & ~empty[:, None]
     row, slot = there.nonzero(as_tuple=True)
     at = (row, token_ids[row, slot])
     x, factor = logits[at].float(), penalty.float().reshape(-1).expand(len(logits))[row]
     x = torch.where(x < 0, x * factor, x * factor.reciprocal())
     return logits.index_put(at, x.to(logits.dtype))  # of a token listed twice, the same value twice
+
+
+def _are_tokens(token_ids: Tensor, logits: Tensor) -> Tensor:
+    return (token_ids >= 0) & (token_ids < logits.shape[1])
 
 
 @jit
@@ -133,7 +140,7 @@ def penalise_kernel(
     slot = tl.program_id(1) * 256 + tl.arange(0, 256)
     token = tl.load(token_ids + row * slots + slot, mask=slot < slots, other=0)
     # Ids of V and above come from histories that hold tokens the logits do not have.
-    there = (slot < slots) & (slot < tl.load(used + row)) & (token < vocab_size)
+    there = (slot < slots) & (slot < tl.load(used + row)) & (token >= 0) & (token < vocab_size)
     given = tl.load(logits + row * row_stride + token, mask=there, other=0.0)
     x = given.to(tl.float32)
     if REPETITION:
@@ -167,11 +174,13 @@ def penalise_seen_kernel(
     for first in range(0, used, 1024):
         slot = first + tl.arange(0, 1024)
         token = tl.load(token_ids + slot, mask=slot < used, other=0)
-        x = tl.load(logits + token, mask=(slot < used) & (token < vocab_size), other=0.0).to(tl.float32)
+        there = (slot < used) & (token >= 0) & (token < vocab_size)
+        x = tl.load(logits + token, mask=there, other=0.0).to(tl.float32)
         tl.store(scratch + slot, tl.where(x < 0.0, x * factor, x * inverse), mask=slot < used)
     tl.debug_barrier()
     for first in range(0, used, 1024):
         slot = first + tl.arange(0, 1024)
         token = tl.load(token_ids + slot, mask=slot < used, other=0)
         x = tl.load(scratch + slot, mask=slot < used, other=0.0)
-        tl.store(logits + token, x.to(logits.dtype.element_ty), mask=(slot < used) & (token < vocab_size))
+        there = (slot < used) & (token >= 0) & (token < vocab_size)
+        tl.store(logits + token, x.to(logits.dtype.element_ty), mask=there)

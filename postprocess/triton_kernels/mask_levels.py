@@ -50,8 +50,9 @@ def mask_levels(logits: Tensor, level: float, offset: float) -> MaskLevels:
     sides = torch.full((count, 4), 2**30, dtype=torch.int32, device=logits.device)
     levels = [float(np.float32(each)) for each in (level, level + offset, level - offset)]
     with on_current(logits.device):
-        mask_levels_kernel[(-(-height * width // TILE), count)](
-            logits.detach(), masks, areas, sides, count, height * width, width, *levels, **LAUNCH
+        tiles = -(-height * width // TILE)
+        mask_levels_kernel[(tiles * count,)](
+            logits.detach().contiguous(), masks, areas, sides, tiles, count, height * width, width, *levels, **LAUNCH
         )
     some = (sides[:, 0] < 2**30)[:, None]
     sign = torch.cat((torch.ones_like(sides[:, :2]), -torch.ones_like(sides[:, 2:])), dim=1)
@@ -81,10 +82,10 @@ def _works(device: torch.device) -> bool:
 
 
 @jit
-def mask_levels_kernel(logits, masks, areas, sides, count, pixels, width, level, high, low):
-    """A tile of a mask: program (tile, mask)."""
-    number = tl.program_id(1).to(tl.int64)
-    pixel = tl.program_id(0) * 1024 + tl.arange(0, 1024)
+def mask_levels_kernel(logits, masks, areas, sides, tiles, count, pixels, width, level, high, low):
+    """A tile of a mask: program (mask, tile), in one axis, for the others of a grid end at 65,535."""
+    number = (tl.program_id(0) // tiles).to(tl.int64)
+    pixel = tl.program_id(0) % tiles * 1024 + tl.arange(0, 1024)
     there = pixel < pixels
     x = tl.load(logits + number * pixels + pixel, mask=there, other=-float("inf"))
     inside = x > level

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CaptureError", "PretendGraph", "captured", "capturing", "refuse", "run"]
+__all__ = ["CURRENT", "CaptureError", "PretendGraph", "captured", "capturing", "refuse", "run"]
 
 
 class CaptureError(RuntimeError):
@@ -58,11 +58,12 @@ class PretendGraph:
 
 
 _CAPTURING: list[PretendGraph] = []
+CURRENT = [0]  # the device whose streams are the current ones; every tensor is on device 0
 
 
 def capturing() -> bool:
     """Whether a capture is going on, as ``torch.cuda.is_current_stream_capturing`` says."""
-    return bool(_CAPTURING)
+    return bool(_CAPTURING) and CURRENT[0] == 0
 
 
 def refuse(what: str) -> None:
@@ -86,7 +87,10 @@ def run(operate: Any, args: Any, kwargs: Any, *, is_view: bool) -> Any:
 
 @contextmanager
 def captured(graph: PretendGraph) -> Iterator[None]:
-    """``with torch.cuda.graph(graph)``."""
+    """``with torch.cuda.graph(graph)``: of another device than the tensors' nothing is captured, and all is done."""
+    if CURRENT[0] != 0:
+        yield
+        return
     _CAPTURING.append(graph)
     graph.begin()
     try:

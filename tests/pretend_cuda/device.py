@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import tensors
-from .capture import PretendGraph, captured, capturing, refuse
+from .capture import CURRENT, PretendGraph, captured, capturing, refuse
 from .counts import Counts
 from .guard import why_not
 from .tensors import COUNTS, PENDING, PINNED, PretendTensor, arrive, counted_builder, dispatch
@@ -29,15 +29,36 @@ class _Mode(TorchDispatchMode):
         return dispatch(func, args, kwargs or {})
 
 
+class PretendStream:
+    """The current stream of a device."""
+
+    def __init__(self, device: Any = None):
+        self.index = CURRENT[0] if device is None else torch.device(device).index or 0
+
+
+class PretendGuard:
+    """``with torch.cuda.device(...)``: another device is the current one."""
+
+    def __init__(self, device: Any):
+        self.index = device if isinstance(device, int) else torch.device(device).index or 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        self._before, CURRENT[0] = CURRENT[0], self.index
+
+    def __exit__(self, *error: object) -> None:
+        CURRENT[0] = self._before
+
+
 class PretendEvent:
     """A CUDA event. What is copied to pinned memory arrives when an event recorded after it is waited for."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._copies: list[tuple[Tensor, Tensor]] = []
 
-    def record(self, stream: Any = None) -> None:
-        """From here on what was begun before is waited for."""
-        self._copies = PENDING[:]
+    def record(self, stream: "PretendStream | None" = None) -> None:
+        """From here on what was begun before in that stream is waited for."""
+        self._copies = PENDING[:] if (stream or PretendStream()).index == 0 else []
 
     def synchronize(self) -> None:
         """Wait."""
@@ -59,8 +80,11 @@ def _pin_memory(tensor: Tensor, device: Any = None) -> Tensor:
 
 
 @contextmanager
-def pretend_cuda() -> Iterator[Counts]:
-    """A block in which torch has a device "cuda:0" that is not there; skips the test where it cannot be had."""
+def pretend_cuda(current: int = 0) -> Iterator[Counts]:
+    """A block in which torch has a device "cuda:0" that is not there; skips the test where it cannot be had.
+
+    current: which device is the current one, whatever the tensors' is.
+    """
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
@@ -69,7 +93,9 @@ def pretend_cuda() -> Iterator[Counts]:
             (torch, "tensor", counted_builder(torch.tensor, "tensor")),
             (torch, "as_tensor", counted_builder(torch.as_tensor, "as_tensor")),
             (torch.cuda, "_lazy_init", lambda: None),
-            (torch.cuda, "current_device", lambda: 0),
+            (torch.cuda, "current_device", lambda: CURRENT[0]),
+            (torch.cuda, "current_stream", PretendStream),
+            (torch.cuda, "device", PretendGuard),
             (torch.cuda, "Event", PretendEvent),
             (torch.cuda, "is_current_stream_capturing", capturing),
             (torch.cuda, "CUDAGraph", PretendGraph),
@@ -82,6 +108,7 @@ def pretend_cuda() -> Iterator[Counts]:
         # A build of torch with CUDA would ask its driver which kernels for attention this device has, and take cuDNN's.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(PretendGuard(current))
         stack.enter_context(_Mode())
         COUNTS.reset()
         try:

@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from afterlogits.decoding import Sampler, SamplingParams
+from afterlogits.decoding.kernels.late_flags import LateFlag
+from afterlogits.decoding.sampling.step_graph import StepGraph
+from afterlogits.postprocess.transfers import received
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
 from tests.pretend_cuda.tensors import DeviceError
 
@@ -94,3 +98,25 @@ def test_a_model_on_the_device_says_the_same() -> None:
         assert next(there.parameters()).device.type == "cuda" and there[0].weight is there[1].weight
         torch.testing.assert_close(to_host(there(on_device(x))), module(x), rtol=0, atol=0)
         assert next(module.parameters()).device.type == "cpu"
+
+
+def test_another_device_may_be_the_current_one() -> None:
+    """What comes late is waited for in the stream of its own device, and a draw is captured there."""
+    values = torch.tensor([True, False, True])
+    with pretend_cuda(current=1):
+        flag = LateFlag()
+        for each in (values, ~values):
+            flag.send(on_device(each))
+            assert torch.equal(flag.receive(), each)
+        several = (values, torch.arange(5), torch.tensor(0.5))
+        for found, each in zip(received(*map(on_device, several)), several, strict=True):
+            assert torch.equal(found, each)
+        drawn = [torch.randn(3, 5003, generator=torch.Generator().manual_seed(step)) * 3 for step in range(4)]
+        graph, single = (
+            Sampler(SamplingParams(), batch_size=3, vocab_size=5003, device="cuda:0", seeds=[1, 2, 3]) for _ in range(2)
+        )
+        captured = StepGraph(graph)
+        for step, logits in enumerate(drawn):
+            tokens = captured.select(on_device(logits), step=step)
+            assert torch.equal(to_host(tokens), to_host(single.select(on_device(logits), step=step)))
+        assert captured.is_captured

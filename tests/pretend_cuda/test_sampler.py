@@ -2,13 +2,16 @@
 
 import math
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
 from afterlogits.decoding import SamplingParams, sample
+from afterlogits.decoding.kernels import device_race
 from afterlogits.decoding.sampling.sampler import Sampler
+from tests.pretend_cuda.counts import Counts
 from tests.pretend_cuda.device import on_device, pretend_cuda, to_host
 
 ROWS = 6
@@ -102,6 +105,46 @@ def test_tokens_are_the_cpu_s(name: str, seeds: list[int] | None) -> None:
                 counts.reset()
                 sampler.select(there[0])
                 assert not counts.waits, counts.where
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.9}, {"top_k": 50}], ids=str)
+def test_operations_depend_on_neither_rows_nor_vocabulary(options: dict[str, Any]) -> None:
+    """A draw of 14 rows of 151,936 tokens launches what one of 2 of 8,192 does whose noise is formed by itself."""
+
+    def launched(rows: int, vocab_size: int, counts: Counts) -> int:
+        sampler = Sampler(
+            SamplingParams(**options), batch_size=rows, vocab_size=vocab_size, device="cuda:0", seeds=list(range(rows))
+        )
+        logits = on_device(torch.randn(rows, vocab_size))
+        sampler.select(logits)
+        counts.reset()
+        sampler.select(logits, step=1)
+        return counts.totals()[2]
+
+    with pretend_cuda() as counts:
+        wide = launched(14, 151_936, counts)
+        with mock.patch.object(device_race, "AT_ONCE", 0):
+            assert launched(2, 8192, counts) == wide
+
+
+EXTREME: list[dict[str, Any]] = [
+    {"temperature": 1e-3},
+    {"temperature": 1e6, "min_p": 0.1},
+    {"temperature": 3e-4, "top_p": 0.8},
+    {"xtc_probability": 1.0, "xtc_threshold": 1e-30, "temperature": 1e-3, "order": LAST_TEMPERATURE},
+    {"typical_p": 0.3, "temperature": 1e-3, "order": LAST_TEMPERATURE},
+]
+
+
+@pytest.mark.parametrize("options", EXTREME, ids=str)
+def test_weights_beyond_float64(options: dict[str, Any]) -> None:
+    """Logits and quotients whose exponentials no number holds, the largest logit dropped among them: CPU's tokens."""
+    for scale in (1.0, 1e4, 1e16, 1e30):
+        logits = [drawn_logits(kind, 5003, seed) * scale for seed, kind in enumerate(("peaked", "flat", "equals"))]
+        expected = draws(options, logits, list(range(ROWS)), "cpu")
+        with pretend_cuda():
+            actual = draws(options, [on_device(each) for each in logits], list(range(ROWS)), "cuda:0")
+        assert [each.tolist() for each in actual] == [each.tolist() for each in expected], scale
 
 
 BAD = {"NaN": math.nan, "+inf": math.inf, "only -inf": -math.inf}

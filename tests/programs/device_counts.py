@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from afterlogits.adapters import generate
 from afterlogits.decoding import SamplingParams
+from afterlogits.decoding.kernels import device_race
 from afterlogits.decoding.sampling.sampler import Sampler
 from tests.pretend_cuda.counts import Counts
 from tests.pretend_cuda.device import on_device, per_step, pretend_cuda
@@ -60,6 +62,8 @@ CASES = [
     _seeded("sampling, seeds, temperature 0.7 (flat logits)", {**DRAWN, "temperature": 0.7}, flat=True),
     _seeded("sampling, seeds, top-p 0.9 (flat logits)", {**DRAWN, "top_p": 0.9}, flat=True),
     _seeded("sampling, seeds, top-p 0.9", {**DRAWN, "top_p": 0.9}),
+    _seeded("sampling, seeds, temperature 0.7 + top-p 0.9", {**DRAWN, "temperature": 0.7, "top_p": 0.9}),
+    _seeded("sampling, seeds, temperature 0.7 + min-p 0.1", {**DRAWN, "temperature": 0.7, "min_p": 0.1}),
     _seeded("sampling, seeds, top-k 50", {**DRAWN, "top_k": 50}),
     _seeded("sampling, seeds, top-k 50 + top-p 0.95", {**DRAWN, **FILTERS}),
     _seeded("sampling, seeds, min-p 0.1", {**DRAWN, "min_p": 0.1}),
@@ -80,6 +84,7 @@ CASES = [
     Case("DoLa, sampling", {**DRAWN, "dola_layers": "low"}),
     Case("compact", {"compact": True}),
 ]
+WIDE = [case for case in CASES if "seeds" in case.options]
 SAMPLER_CASES: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "temperature 0.8": {"temperature": 0.8},
@@ -188,11 +193,14 @@ def counted_call(model: Any, run: Callable[..., Any], call: dict[str, Any], coun
         return decoding.of_step(steps, short, 2 * short)
 
 
-def generation_table(cases: list[Case], *, peers: bool = True) -> dict[str, tuple[Any, Any]]:
-    """Of each case what a step costs here and in transformers (None where it has none), beside the model."""
+def generation_table(cases: list[Case], *, peers: bool = True, alone: bool = False) -> dict[str, tuple[Any, Any]]:
+    """Of each case what a step costs here and in transformers (None where it has none), beside the model.
+
+    alone: the noise of every step is formed by itself, as that of many rows of a wide vocabulary is.
+    """
     models = {flat: counted_model(flat=flat) for flat in (False, True)}
-    table = {}
-    with pretend_cuda() as counts, warnings.catch_warnings():
+    table, at_once = {}, 0 if alone else device_race.AT_ONCE
+    with pretend_cuda() as counts, warnings.catch_warnings(), mock.patch.object(device_race, "AT_ONCE", at_once):
         warnings.simplefilter("ignore")
         there, inputs = {flat: on_device(model) for flat, model in models.items()}, on_device(prompt())
         for case in cases:
@@ -236,6 +244,13 @@ def markdown() -> str:
     for name, (ours, theirs) in generation_table(CASES).items():
         peer = ("-", "-") if theirs is None else (_number(theirs[0]), _number(theirs[2]))
         lines.append(f"| {name} | {' | '.join(map(_number, ours))} | {' | '.join(peer)} |")
+    lines += [
+        "",
+        "| a seeded step, any number of rows, any vocabulary: at most | operations | transformers: operations |",
+    ]
+    lines.append("|" + "---|" * 3)
+    for name, (ours, theirs) in generation_table(WIDE, alone=True).items():
+        lines.append(f"| {name} | {_number(ours[2])} | {'-' if theirs is None else _number(theirs[2])} |")
     lines += ["", "| a draw, 8 rows, V 50,257 | stream: waits, late, operations | seeds: waits, late, operations |"]
     lines.append("|" + "---|" * 3)
     for name, kinds in sampler_table().items():

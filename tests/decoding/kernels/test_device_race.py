@@ -25,9 +25,10 @@ def test_noise_is_the_counter_s() -> None:
         assert torch.equal(noise.keys(step, rows), keys)
         found = noise.of(step, rows)
         chances = counter_uniform(keys, places[VOCAB_SIZE:])
-        assert torch.equal(found.race, counter_exponential(keys, places[:VOCAB_SIZE]).log())
+        assert torch.equal(found.uniforms, -counter_uniform(keys, places[:VOCAB_SIZE]))
+        assert torch.equal(found.race(), counter_exponential(keys, places[:VOCAB_SIZE]).log())
         assert torch.equal(found.token_ids, (chances[:, ::2] * VOCAB_SIZE).long().clamp(max=VOCAB_SIZE - 1))
-        assert torch.equal(found.coins, chances[:, 1::2].log())
+        assert torch.equal(found.coins[:, 1:], chances[:, 1::2]) and (found.coins[:, 0] == torch.inf).all()
 
 
 def test_steps_of_a_tensor() -> None:
@@ -36,8 +37,8 @@ def test_steps_of_a_tensor() -> None:
     rows = torch.tensor([2, 1])
     assert torch.equal(noise.keys(torch.tensor(9)), counter_keys(SEEDS, 9))
     assert torch.equal(noise.keys(torch.tensor([5, 6, 7, 8]), rows), counter_keys(SEEDS[rows], torch.tensor([7, 6])))
-    race = noise.of(torch.tensor(9)).race
-    assert torch.equal(race, StepNoise(SEEDS, VOCAB_SIZE, proposals=False, ahead=False).of(9).race)
+    race = noise.of(torch.tensor(9)).race()
+    assert torch.equal(race, StepNoise(SEEDS, VOCAB_SIZE, proposals=False, ahead=False).of(9).race())
 
 
 def test_counters_of_several_steps_at_once() -> None:

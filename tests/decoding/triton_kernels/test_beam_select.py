@@ -55,6 +55,22 @@ def test_ties_are_flagged():
 
 
 @interpreted
+def test_rows_that_are_no_distribution_are_flagged():
+    """NaN and +inf among the largest logits and far from them, nothing above -inf, a score of NaN: that item alone."""
+    logits, scores = batch_of(("wide",) * 8, 6007, 4), scores_of(2, 4)
+    assert selected(logits, scores, 8)[3].tolist() == [0, 0]
+    for bad in (torch.nan, torch.inf):
+        for place in (17, int(logits[5].argmax()) ^ 1):
+            spoiled = logits.clone()
+            spoiled[5, place] = bad
+            assert selected(spoiled, scores, 8)[3].tolist() == [0, 1]
+    nothing, unknown = logits.clone(), scores.clone()
+    nothing[2], unknown[1, 3] = -torch.inf, torch.nan
+    assert selected(nothing, scores, 8)[3].tolist() == [1, 0]
+    assert selected(logits, unknown, 8)[3].tolist() == [0, 1]
+
+
+@interpreted
 def test_sixteen_bits():
     logits, scores = batch_of(("wide",) * 4, 4500, 3, torch.bfloat16), scores_of(1, 4)
     best, _, token, tied = selected(logits, scores, 8)

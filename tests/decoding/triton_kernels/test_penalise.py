@@ -28,7 +28,7 @@ from .cases import batch_of, interpreted
 def table(vocab_size: int, rows: int, slots: int, seed: int = 0):
     """Seen tokens, how many of each row's slots are used, and counts."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.stack([torch.randperm(vocab_size + 3, generator=generator)[:slots] for _ in range(rows)])
+    ids = torch.stack([torch.randperm(vocab_size + 6, generator=generator)[:slots] - 3 for _ in range(rows)])
     used = torch.randint(0, slots + 1, (rows,), generator=generator, dtype=torch.int32)
     return ids, used, torch.randint(1, 9, (rows, slots), generator=generator, dtype=torch.int32)
 
@@ -106,6 +106,18 @@ def same_by_kernel(monkeypatch, module, kernel, make, drawn=DRAWN, dtype=torch.f
 
 
 @interpreted
+def test_tables_may_lie_apart():
+    """Every second column of a table, one number for all rows, the rows of a transpose: as copies in one piece."""
+    logits, (ids, used, counts) = batch_of(("wide",) * 4, 301, 1), table(301, 4, 90)
+    apart = {"counts": counts[:, ::2], "frequency": torch.tensor([0.25]).expand(4), "bias": torch.randn(45, 4).T}
+    expected = penalise_twin(logits, ids[:, ::2], used // 2, **apart)
+    assert torch.equal(penalise(logits.clone(), ids[:, ::2], torch.stack((used // 2, used))[0], **apart), expected)
+    seen, penalty = repeated(4, 90, 301), torch.tensor([2.0], dtype=torch.float64).expand(4)
+    expected = penalise_seen_twin(logits, seen[:, ::2], penalty)
+    assert torch.equal(penalise_seen(logits.clone(), seen[:, ::2], penalty), expected)
+
+
+@interpreted
 @pytest.mark.parametrize("options", [
     {"frequency_penalty": 0.3, "presence_penalty": 0.7},
     {"frequency_penalty": [0.3, 0.0, -0.2], "presence_penalty": 0.0},
@@ -120,7 +132,7 @@ def test_a_loop_s_step_is_the_same_by_the_kernel(options, monkeypatch):
 def repeated(rows: int, slots: int, vocab_size: int, seed: int = 3):
     """Histories in which tokens stand twice, near and far, and ids that the logits do not have."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, vocab_size + 5, (rows, slots + 9), generator=generator)
+    ids = torch.randint(-2, vocab_size + 5, (rows, slots + 9), generator=generator)
     ids[:, slots // 2 : slots // 2 + 40] = ids[:, :40]
     return ids[:, :slots]
 
@@ -134,7 +146,7 @@ def test_the_twin_of_seen_tokens_by_hand():
 
 
 def test_the_twin_of_seen_tokens_is_the_processor_s():
-    logits, ids = batch_of(("wide", "ties", "mostly -inf"), 300, 5), repeated(3, 80, 290)
+    logits, ids = batch_of(("wide", "ties", "mostly -inf"), 300, 5), repeated(3, 80, 290).clamp(min=0)
     expected = apply_repetition_penalty(logits, ids, 2.0)  # whose reciprocal is exact
     assert torch.equal(penalise_seen_twin(logits, ids, torch.tensor(2.0, dtype=torch.float64)), expected)
 

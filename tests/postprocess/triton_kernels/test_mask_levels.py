@@ -49,6 +49,17 @@ def test_kernel_is_the_twin() -> None:
 
 
 @interpreted
+def test_masks_may_lie_apart_or_be_none() -> None:
+    """A crop of larger masks, as a view; no mask, and masks without a pixel."""
+    logits = drawn(3, 5, (40, 37))[:, 3:36, 2:30]
+    for one, other in zip(mask_levels(logits, 0.0, 1.0), mask_levels_twin(logits, 0.0, 1.0), strict=True):
+        assert torch.equal(one, other)
+    for none in (logits[:0], logits[:, :0]):
+        found = mask_levels(none, 0.0, 1.0)
+        assert found.masks.shape == none.shape and found.high.tolist() == [0] * len(none)
+
+
+@interpreted
 def test_mask_generation_is_the_same_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of crops and of whole pictures: run lengths, scores and boxes of the CPU."""
     calls = list[int]()
