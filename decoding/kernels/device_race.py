@@ -188,7 +188,7 @@ def draw_seeded(
     log1p(-u). It is -inf for tokens so unlikely that they cannot win, for noise is above 2**-64.
     """
     weights = _inverse_weights(logits, top, kept, temperature, keeps_top)
-    tokens = torch.special.xlog1py(weights, noise.uniforms).argmax(1)
+    tokens: Tensor = torch.special.xlog1py(weights, noise.uniforms).argmax(1)
     if flat is None or temperature is None or noise.coins is None or noise.token_ids is None:
         return tokens
     # Both are formed for every row: asking which rows are flat would be a wait.
