@@ -20,6 +20,7 @@ from .grammar import take_grammars
 from .modes.beam import run_beam_search
 from .modes.removed_modes import REMOVED_MODES
 from .modes.sample import run_sample
+from .remembered_preparation import RememberedPreparation
 from .request import Pending, Request, current_pending, current_request, requested, split_request
 from .speculation import run_assisted, why_not_assisted
 
@@ -28,7 +29,7 @@ __all__ = ["Engine"]
 _WARNED: set[tuple[str, str]] = set()
 
 
-class Engine(GenerationMixin):  # type: ignore[misc]
+class Engine(RememberedPreparation):
     """Mixed in before a model's own class; see ``generation.install``."""
 
     def generate(

@@ -43,6 +43,11 @@ class HeadMemory(TorchFunctionMode):
             return None
         return cls(head)
 
+    @classmethod
+    def for_steps_like(cls, model: Any, logits: Tensor) -> "HeadMemory | None":
+        """The same, where steps give as many logits as ``logits`` and so many are worth it."""
+        return cls.of(model) if logits.numel() >= _LEAST else None
+
     def serves(self, rows: int) -> bool:
         """Whether the logits of so many rows are worth it."""
         return rows * self.head.out_features >= _LEAST

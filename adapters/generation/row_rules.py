@@ -97,6 +97,8 @@ def with_row_rules(
     for grammar in processors:
         if isinstance(grammar, GrammarProcessor):
             grammar.check_rows(rows, copies)
+    if not request.rules and request.eos_token_id is None and request.max_new_tokens is None:
+        return processors
     if "min_new_tokens" in request.rules:  # it overrides the least length, as in transformers
         processors = [one for one in processors if type(one) is not library.MinLengthLogitsProcessor]
     eos = _own("eos_token_id", request.eos_token_id, rows, copies)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -315,7 +316,14 @@ def build_sampler(
         if copies > 1 and len(request.seeds) != batch_size:
             # The copies of a prompt must not be copies of one draw.
             seeds = [seed + index % copies for index, seed in enumerate(seeds)]
-    return processors, SamplerSelect(SamplingParams(**{**warpers, **rows}), batch_size, seeds)
+    params = SamplingParams(**{**warpers, **rows}) if rows else _params_of(**warpers)
+    return processors, SamplerSelect(params, batch_size, seeds)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _params_of(**numbers: Any) -> SamplingParams:
+    """The parameters of a draw whose options are one number each, the same object for the same numbers."""
+    return SamplingParams(**numbers)
 
 
 def split_warpers(processors: list[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -63,7 +63,8 @@ class AutoStepModel:
         self.shared_prefill = shared_prefill and copies > 1 and not keep_outputs and self._can_share_prefill()
         self._template: dict[str, Any] | None = None
         self._forward: Any = model.__call__
-        self._memory = HeadMemory.of(model)
+        self._memory: HeadMemory | None = None
+        self._compiles = False
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
         self._slots = input_names(self.is_encoder_decoder)
@@ -72,6 +73,12 @@ class AutoStepModel:
     # The three verbs of a StepModel.
 
     def prefill(self) -> Tensor:
+        logits = self._read_prompt()
+        if not self._compiles:
+            self._memory = HeadMemory.for_steps_like(self.model, logits)
+        return logits
+
+    def _read_prompt(self) -> Tensor:
         if not self.shared_prefill:
             return self._take(self._first_forward(self.history.ids, self.model_kwargs))
         prompts = {name: one_of_each(value, self.copies) for name, value in self.model_kwargs.items()}
@@ -82,7 +89,7 @@ class AutoStepModel:
         if cache is None:
             # The model was given a cache and keeps none, or keeps its state out of sight: run every row.
             self.shared_prefill = False
-            return self.prefill()
+            return self._read_prompt()
         cache.reorder_cache(expansion(self.history.batch_size // self.copies, self.copies, self.history.ids.device))
         return self._take(outputs).repeat_interleave(self.copies, dim=0)
 
@@ -255,7 +262,7 @@ class AutoStepModel:
         if not model._valid_auto_compile_criteria(self.model_kwargs, self.config):
             return False
         self._forward = model.get_compiled_call(self.config.compile_config)
-        self._memory = None
+        self._compiles = True
         return True
 
     def _try_template(self, inputs: dict[str, Any], outputs: Any) -> None:

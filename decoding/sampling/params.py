@@ -247,6 +247,14 @@ class SamplingParams:
             raise ValueError("max_length must be given for forced_eos_token_id; got None")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether every option is a number, a name or not given, so that nobody can write into one."""
+        return all(
+            isinstance(value, int | float | str | None) or (type(value) is tuple and all(map(_is_name, value)))
+            for value in vars(self).values()
+        )
+
+    @property
     def before_filters(self) -> tuple[str, ...]:
         """The steps of ``history_order`` that are on."""
         return tuple(name for name in self.history_order if any(map(self.is_on, _SWITCHES.get(name, (name,)))))
@@ -284,6 +292,10 @@ class SamplingParams:
                 if isinstance(value, Tensor) or value != OFF.get(name):  # of a tensor here, some row is on
                     on[name] = value
         return on
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _take_greedy(on: dict[str, float | Tensor], device: torch.device) -> bool | Tensor:

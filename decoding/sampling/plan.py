@@ -12,7 +12,10 @@ from .ladder import LADDER
 from .params import SamplingParams
 from .small_batch import FewRows, few_rows
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "plan_of"]
+
+_MOST = 64
+_PLANS: dict[tuple[int, int, int], "Plan"] = {}  # by the identity of their options, which they hold
 
 
 class Plan:
@@ -49,3 +52,17 @@ class Plan:
         self.ways = tuple(
             [(way.draw, way.most_rows) for way in LADDER if way.applies(self, seeded)] for seeded in (False, True)
         )
+
+
+def plan_of(options: SamplingParams, batch_size: int, vocab_size: int, device: torch.device) -> Plan:
+    """The plan, kept for later calls with the same object of plain numbers, on the CPU."""
+    key = (id(options), batch_size, vocab_size)
+    kept = _PLANS.get(key)
+    if kept is not None and kept.options is options and kept.device == device:
+        return kept
+    plan = Plan(options, batch_size, vocab_size, device)
+    if plan.on_cpu and not plan.has_steps and options.is_plain:
+        if len(_PLANS) >= _MOST:
+            _PLANS.clear()
+        _PLANS[key] = plan
+    return plan

@@ -16,7 +16,7 @@ from .kernel_draw import DoubtCount, LateDraw
 from .ladder import draw
 from .logprobs import Sampled, with_logprobs
 from .params import SamplingParams
-from .plan import Plan
+from .plan import plan_of
 from .reference_draw import filtered, xtc_chance
 
 __all__ = ["Sampler"]
@@ -44,7 +44,7 @@ class Sampler:
         seeds: Sequence[int] | Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.plan = Plan(params, batch_size, vocab_size, torch.device(device))
+        self.plan = plan_of(params, batch_size, vocab_size, torch.device(device))
         self.batch_size, self.vocab_size, self.device = batch_size, vocab_size, self.plan.device
         self.seeds = None if seeds is None else check_seeds(seeds, batch_size, self.device)
         check_generator(generator, self.device)
