@@ -35,6 +35,7 @@ class RememberedPreparation(GenerationMixin):  # type: ignore[misc]
     """Steps of transformers' preparation whose outcome is kept; mixed in before a model's own class."""
 
     def _prepare_generation_config(self, generation_config: Any = None, *beside: Any, **kwargs: Any) -> Any:
+        """The completed configuration of a call, and the arguments that are no part of it."""
         step = super()._prepare_generation_config
         if not _is(step, _PREPARES) or not all(type(one) in (NoneType, bool) for one in beside):
             return step(generation_config, *beside, **kwargs)
@@ -51,6 +52,7 @@ class RememberedPreparation(GenerationMixin):  # type: ignore[misc]
         return found, rest
 
     def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
+        """Refuse arguments that the model has no use for: names alone matter, and what the methods take."""
         step = super()._validate_model_kwargs
         methods = _asked_methods(self) if _is(step, _VALIDATES) else None
         if methods is None:
