@@ -39,11 +39,12 @@ def explain_forward(error: Exception, row: Row, loaded: Any, shortening: str) ->
     limit = position_limit(loaded.model)
     if limit is None:
         return error
-    if row.length > limit:
-        text = f"text must be at most {limit} tokens for this model; got {row.length}; {shortening}"
+    length = len(ids)  # the row's own is its cost where pixels count too
+    if length > limit:
+        text = f"text must be at most {limit} tokens for this model; got {length}; {shortening}"
         return _because(error, LongTextError(text))
     if isinstance(error, IndexError) and _generates(loaded.model):
-        text = f"prompt and new tokens must stay within the model's {limit}; got a prompt of {row.length} and more"
+        text = f"prompt and new tokens must stay within the model's {limit}; got a prompt of {length} and more"
         return _because(error, LongTextError(text))
     return error
 

@@ -19,6 +19,8 @@ from ..vision.images import prepare
 DONUT, LAYOUTLM, LAYOUTLM_WITH_PICTURES = "donut", "layoutlm", "layoutlmv2"
 # A token counts as so many of the pixels that a batch has a budget of.
 TOKEN_PIXELS = 256
+# Models that look up the width and the height of a box, which must not be below 0; LayoutLMv3 cuts them there.
+MEASURES_BOXES = ("layoutlm", "layoutlmv2", "lilt")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def read_question(loaded: Loaded, item: Any, options: Any) -> PageQuestion:
         return PageQuestion(question, picture)
     features = dict(_features(loaded, picture)) if picture is not None and loaded.image_processor is not None else {}
     if "word_boxes" in item:
-        words, boxes = checked_words(item["word_boxes"])
+        words, boxes = checked_words(item["word_boxes"], ordered=loaded.config.model_type in MEASURES_BOXES)
     elif "words" in features and "boxes" in features:
         words, boxes = features.pop("words")[0], features.pop("boxes")[0]
     elif picture is not None:
@@ -90,8 +92,11 @@ def _is_box(box: Any) -> bool:
     return all(isinstance(side, int | float) and 0 <= side <= 1000 for side in sides)
 
 
-def checked_words(word_boxes: Any) -> tuple[list[str], list[list[int]]]:
-    """Words and boxes of ``[(word, (left, top, right, bottom)), ...]``, boxes in thousandths of the page."""
+def checked_words(word_boxes: Any, *, ordered: bool = False) -> tuple[list[str], list[list[int]]]:
+    """Words and boxes of ``[(word, (left, top, right, bottom)), ...]``, boxes in thousandths of the page.
+
+    ordered: right of a box must not be before left, nor bottom above top.
+    """
     words, boxes = [], []
     for place, entry in enumerate(word_boxes):
         if not isinstance(entry, Sequence) or isinstance(entry, str) or len(entry) != 2:
@@ -99,7 +104,7 @@ def checked_words(word_boxes: Any) -> tuple[list[str], list[list[int]]]:
         word, box = entry
         if not isinstance(word, str):
             raise TypeError(f"word_boxes must be pairs of a word and a box; got {word!r} for the word at {place}")
-        if not _is_box(box):
+        if not _is_box(box) or (ordered and (box[2] < box[0] or box[3] < box[1])):
             raise ValueError(
                 f"boxes must be (left, top, right, bottom) in thousandths of the page; got {box} at {place}"
             )

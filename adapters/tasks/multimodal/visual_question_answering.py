@@ -23,13 +23,14 @@ from ..text.generating import generate_options, must_keep_order, version_4_confi
 from ..vision.images import prepare
 from .results import VisualAnswers
 
+DEFAULT_TOP_K = 5
 DEFAULTS = {"max_new_tokens": 256}
 WINDOWS = WindowSizes(4, 16, 64)
 
 
 @dataclass(frozen=True)
 class VisualQuestionOptions:
-    top_k: int = 5
+    top_k: int | None = DEFAULT_TOP_K  # None is that number, as in transformers
     padding: Any = False
     truncation: Any = False
     timeout: float | None = None
@@ -37,7 +38,7 @@ class VisualQuestionOptions:
     forwarded: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        require_count("top_k", self.top_k)
+        require_count("top_k", self.top_k, least=0, optional=True)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def _is_data_set(image: Any) -> bool:
 def parse(loaded: Loaded, item: Any, options: VisualQuestionOptions) -> PictureQuestion:
     if not isinstance(item, Mapping):
         raise TypeError(f"item must be a dict with image and question; got {type(item).__name__}")
+    require(loaded.compat or options.top_k != 0, "top_k must be at least 1; got 0")
     question = non_empty_text("question", field_of(item, "question"))
     picture = read_picture(
         field_of(item, "image"), allow_urls=options.allow_urls, timeout=options.timeout, compat=loaded.compat
@@ -102,7 +104,8 @@ def forward(loaded: Loaded, batch: Batch, options: VisualQuestionOptions) -> Rea
     if not loaded.model.can_generate():
         logits = yield from take_logits(loaded.model(**batch.inputs))
         names = [loaded.config.id2label[index] for index in range(logits.shape[1])]
-        return visual_answers(logits, top_k=options.top_k).records(names)
+        top_k = DEFAULT_TOP_K if options.top_k is None else options.top_k
+        return visual_answers(logits, top_k=top_k).records(names) if top_k else [[] for _ in batch.rows]
     arguments: dict[str, Any] = {**batch.inputs, **_arguments(loaded, options)}
     sequences: Tensor = generate(loaded.model, **arguments)
     return list(sequences.cpu())

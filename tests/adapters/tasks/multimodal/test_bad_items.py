@@ -111,3 +111,25 @@ def test_settings_of_another_kind_are_refused():
         TypeError, match=r"decision_config must be a DecisionConfig or the name of its folder; got \{\}"
     ):
         pipe(REQUEST, decision_config={})
+
+
+def test_a_box_that_ends_before_it_begins_is_named():
+    """LayoutLM looks up widths and heights in a table; its error was told as a text of too many tokens."""
+    model, tokenizer = layoutlm()
+    pipe = pipeline("document-question-answering", model=model, tokenizer=tokenizer)
+    good = {"question": "who", "word_boxes": word_boxes(6)}
+    for box in ([30, 20, 3, 40], [3, 40, 30, 20]):
+        found = pipe([good, {**good, "word_boxes": [("a", [1, 2, 3, 4]), ("b", box)]}, good], on_error="record")
+        message = f"boxes must be (left, top, right, bottom) in thousandths of the page; got {box} at 1"
+        assert found[1]["error"] == message and found[0] == found[2] == pipe(good)
+
+
+def test_no_answers_are_asked_for():
+    """As in transformers 4.57.6 None is 5, and 0 gives none; corrected, 0 is refused."""
+    model, tokenizer, image_processor = vilt()
+    parts = {"model": model, "tokenizer": tokenizer, "image_processor": image_processor}
+    ask = pipeline("visual-question-answering", **parts)
+    assert len(ask(PAGE, "who", top_k=None)) == 5
+    assert ask([PAGE, PAGE], "who", top_k=0) == [[], []]
+    with pytest.raises(ValueError, match=r"^top_k must be at least 1; got 0$"):
+        pipeline("visual-question-answering", **parts, compat=False)(PAGE, "who", top_k=0)

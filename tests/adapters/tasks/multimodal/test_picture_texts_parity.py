@@ -35,7 +35,7 @@ def parts_of(built):
 
 
 @only_4
-@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_k": 99}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_k": 99}, {"top_k": None}, {"top_k": 0}], ids=str)
 def test_visual_questions_by_a_head(options):
     asked = [{"image": one, "question": question} for one, question in zip(PICTURES, QUESTIONS, strict=True)]
     check("visual-question-answering", *parts_of(vilt()), asked, **options)
