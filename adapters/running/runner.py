@@ -13,6 +13,7 @@ from .explaining import explain_encoding, explain_forward
 from .failures import Failure, attempt, each
 from .loaded import Loaded
 from .passes import forward
+from .side_by_side import SideBySide
 from .task import Prepared, Task
 from .window_run import WindowRun
 
@@ -94,34 +95,38 @@ def answer_windows(
 ) -> Iterator[list[Any]]:
     """What ``answers`` yields, a list for every window. ``start``: the number of the first item.
 
-    Where the first window holds all items there is nothing to look ahead for, and no thread is started. On a device
+    Where the first window holds all items there is nothing to look ahead for, and nothing encodes beside. On a device
     the first batch of the next window is launched, where it is encoded by then, before the answers of this one are
-    written.
+    written; batches that run side by side (side_by_side.py) all are.
     """
     opening = next(cut, None)
     if opening is None:
         return
-    run: WindowRun | None = WindowRun(task, loaded, prepare_window(task, loaded, opening, options), options, start)
-    if run is not None and len(opening) == total:
-        run.launch_all()
-        run.settle()
-        yield run.answers(columns)
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
-        while run is not None:
-            start += len(run.prepared)
-            coming: Future[list[Prepared | Failure] | None] = worker.submit(_prepare_next, task, loaded, cut, options)
-            follow = partial(_following, run, coming, start)
-            try:
-                run.launch_all()
-                following = follow()
-                run.settle()
-                following = following or follow()
-                yield run.answers(columns)
-            except BaseException:  # the consumer has stopped: the next window is not needed
-                coming.cancel()
-                raise
-            run = following or run.next(coming.result(), start)
+    prepared = prepare_window(task, loaded, opening, options)
+    with SideBySide(task, loaded) as threads:
+        run: WindowRun | None = WindowRun(task, loaded, prepared, options, start, threads)
+        if run is not None and len(opening) == total:
+            run.launch_all()
+            run.settle()
+            yield run.answers(columns)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="afterlogits-encode") as worker:
+            while run is not None:
+                start += len(run.prepared)
+                coming: Future[list[Prepared | Failure] | None] = worker.submit(
+                    _prepare_next, task, loaded, cut, options
+                )
+                follow = partial(_following, run, coming, start)
+                try:
+                    run.launch_all()
+                    following = follow()
+                    run.settle()
+                    following = following or follow()
+                    yield run.answers(columns)
+                except BaseException:  # the consumer has stopped: the next window is not needed
+                    coming.cancel()
+                    raise
+                run = following or run.next(coming.result(), start)
 
 
 def _following(run: WindowRun, coming: Future[list[Prepared | Failure] | None], start: int) -> WindowRun | None:

@@ -1,6 +1,7 @@
 """One window of prepared items: its batches launched and read in turn, its answers in the order of the items."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -12,6 +13,7 @@ from .failures import Failure, attempt, each, halved
 from .loaded import Loaded
 from .passes import forward, launch, planned
 from .reading import InFlight, outputs_of
+from .side_by_side import SideBySide
 from .task import Prepared, Task
 
 
@@ -19,11 +21,17 @@ class WindowRun:
     """A window's rows in batches through the model, a batch launched before the one ahead of it is read."""
 
     def __init__(
-        self, task: Task, loaded: Loaded, prepared: Sequence[Prepared | Failure], options: Any, start: int
+        self,
+        task: Task,
+        loaded: Loaded,
+        prepared: Sequence[Prepared | Failure],
+        options: Any,
+        start: int,
+        threads: SideBySide | None = None,
     ) -> None:
-        """start: the number of the window's first item."""
+        """start: the number of the window's first item. threads: of the call, where it may run batches side by side."""
         self.prepared = prepared
-        self._task, self._loaded, self._options = task, loaded, options
+        self._task, self._loaded, self._options, self._threads = task, loaded, options, threads
         owned = [(index, row) for index, item in enumerate(prepared) if isinstance(item, Prepared) for row in item.rows]
         self._owners = [index for index, _ in owned]
         self._rows = [(start + index, row) for index, row in owned]
@@ -32,20 +40,24 @@ class WindowRun:
         self._outputs: list[Any] = [None] * len(self._rows)
         self._batches: Iterator[list[int]] | None = None
         self._ahead: tuple[list[int], InFlight] | None = None  # the batch whose answers are on their way
+        self._beside: list[tuple[list[int], Future[Any]]] = []  # batches that are on threads of their own
         self.flew = False  # whether a batch was launched without being waited for
 
     def next(self, prepared: Sequence[Prepared | Failure] | None, start: int) -> "WindowRun | None":
         """The window after this one."""
-        return None if prepared is None else WindowRun(self._task, self._loaded, prepared, self._options, start)
+        return None if prepared is None else WindowRun(
+            self._task, self._loaded, prepared, self._options, start, self._threads
+        )
 
     def launch(self) -> bool:
         """Launch the next batch, then read the one before it; False where there is none to launch."""
         if self._batches is None:
-            self._batches = iter(planned(self._task, self._loaded, self._rows, self._options, self._outputs))
-        batch = next(self._batches, None)
+            self._plan()
+        batch = next(self._batches or iter(()), None)
         if batch is None:
             return False
-        started = attempt(partial(launch, self._task, self._loaded, self._chosen(batch), self._options))
+        self._await_threads()
+        started = attempt(self._launching(batch))
         self.settle()
         if isinstance(started, InFlight):
             self._ahead, self.flew = (batch, started), True
@@ -53,13 +65,35 @@ class WindowRun:
             self._note(batch, started)
         return True
 
+    def _plan(self) -> None:
+        """Plan the batches, and start those that run side by side."""
+        batches = planned(self._task, self._loaded, self._rows, self._options, self._outputs)
+        count = 0
+        if self._threads is not None and self._loaded.in_company:
+            count = self._threads.count([sum(self._rows[number][1].length for number in batch) for batch in batches])
+            for batch in batches[:count]:
+                running = self._threads.submit(partial(attempt, self._launching(batch)))
+                self._beside.append((batch, running))
+                self.flew = True
+        self._batches = iter(batches[count:])
+
+    def _launching(self, batch: list[int]) -> Callable[[], Any]:
+        return partial(launch, self._task, self._loaded, self._chosen(batch), self._options)
+
+    def _await_threads(self) -> None:
+        """Note the batches that are on threads of their own."""
+        beside, self._beside = self._beside, []
+        for batch, running in beside:
+            self._note(batch, running.result())
+
     def launch_all(self) -> None:
         """Launch all batches; the last may still be in flight."""
         while self.launch():
             pass
 
     def settle(self) -> None:
-        """Read the batch that is in flight."""
+        """Read the batches that are in flight."""
+        self._await_threads()
         if self._ahead is not None:
             before, self._ahead = self._ahead, None
             self._note(*before)

@@ -76,4 +76,5 @@ TASK = picture_task(
     forward=forward,
     finish=finish,
     columns=columns,
+    side_by_side=True,
 )

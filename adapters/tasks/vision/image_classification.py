@@ -70,4 +70,5 @@ TASK = picture_task(
     forward=forward,
     finish=label_records,
     columns=label_columns,
+    side_by_side=True,
 )

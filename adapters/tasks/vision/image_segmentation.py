@@ -213,6 +213,7 @@ TASK = picture_task(
     columns=columns,
     check=check,
     may_use=("tokenizer",),
+    side_by_side=True,
 )
 
 

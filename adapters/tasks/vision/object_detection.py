@@ -74,4 +74,5 @@ TASK = picture_task(
     finish=finish,
     columns=columns,
     check=check_single,
+    side_by_side=True,
 )

@@ -1,0 +1,92 @@
+"""Batches of pictures side by side on the CPU, each on a thread that computes alone.
+
+torch shares every operation out to its threads, which wait for each other at the end of each: 500 times in a pass of a
+small model, thousands of times while the classes of its pixels are compared. Where something else runs on the machine
+one of them always comes late, and all wait. A batch on a thread of its own waits for nobody.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+import torch
+
+from .loaded import Loaded
+from .plain_models import passes_side_by_side
+from .task import Task
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 8  # batches; each has its share of torch's threads, and of the machine's memory what a batch takes
+LEAST_WORK = 1 << 37  # pixels of a batch * numbers of the model: from some ten milliseconds on
+UNEVEN = 1.25  # how much longer than an even share the fullest thread may take
+
+_setting = Lock()
+
+
+class SideBySide:
+    """The threads of one call; they are started when batches are first shared out to them."""
+
+    def __init__(self, task: Task, loaded: Loaded) -> None:
+        self._possible = task.side_by_side and loaded.device.type == "cpu"
+        self._model = loaded.model
+        self._threads: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "SideBySide":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    def count(self, pixels: Sequence[int]) -> int:
+        """How many of the batches, the first ones, are better off side by side. pixels: of each batch."""
+        at_once = min(torch.get_num_threads(), MOST_AT_ONCE)
+        number = len(pixels) - len(pixels) % at_once
+        if not self._possible or at_once < 2 or not number or _modes_are_on():
+            return 0
+        chosen = pixels[:number]
+        if _fullest(chosen, at_once) * at_once > UNEVEN * sum(chosen):
+            return 0
+        numbers = sum(each.numel() for each in self._model.parameters())
+        return number if min(chosen) * numbers >= LEAST_WORK and passes_side_by_side(self._model) else 0
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """``work`` on one of the threads, with the caller's context variables."""
+        if self._threads is None:
+            whole = torch.get_num_threads()
+            at_once = min(whole, MOST_AT_ONCE)
+            self._threads = ThreadPoolExecutor(
+                at_once, "afterlogits-batch", initializer=_compute_with, initargs=(whole // at_once, whole)
+            )
+        return self._threads.submit(copy_context().run, work)
+
+
+def _fullest(pixels: Sequence[int], threads: int) -> int:
+    """What the thread with the most gets where each batch goes to the thread that is free first."""
+    shares = [0] * threads
+    for each in pixels:
+        heapq.heapreplace(shares, shares[0] + each)
+    return max(shares)
+
+
+def _modes_are_on() -> bool:
+    """Whether the caller's thread computes in a way that another thread would not know of."""
+    stacks = torch._C._len_torch_function_stack() + torch._C._len_torch_dispatch_stack()
+    return bool(stacks) or torch.is_autocast_enabled("cpu")
+
+
+def _compute_with(threads: int, whole: int) -> None:
+    """This thread's operations have so many of torch's threads, those of threads to come as many as before.
+
+    torch keeps the number for each thread, and the last one that was set for those that have not asked yet.
+    """
+    with _setting:
+        torch.get_num_threads()  # a thread takes that number at its first question, and would overwrite its own
+        torch.set_num_threads(threads)
+        again = Thread(target=torch.set_num_threads, args=(whole,))
+        again.start()
+        again.join()
