@@ -1,9 +1,10 @@
 """Matrix products of a forward pass by oneDNN, on processors whose width MKL leaves half unused.
 
 torch multiplies matrices on the CPU with MKL, which takes no AVX-512 instructions on AMD's processors. oneDNN, which
-torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base. The
-outputs differ in their last bits, as they do between batches of different shapes: only rows that come with others are
-computed so, and a row alone stays transformers' own to the last bit.
+torch holds as well, does: on a Zen 5 core 205 to 240 GFLOP/s against 100, and 1.84 times the speed of a ViT-base. In a
+thread that computes alone attention over many keys gains too (onednn_attention.py). The outputs differ in their last
+bits, as they do between batches of different shapes: only rows that come with others are computed so, and a row alone
+stays transformers' own to the last bit.
 """
 
 import os
@@ -14,10 +15,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd import forward_ad
-from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
+
+from .onednn_attention import attend, linear, may_attend, plain_numbers
 
 # Rows * inputs * outputs from which a product gains; below, the weights are laid out anew for too few rows.
 LEAST_PRODUCT = 1 << 21
@@ -28,7 +28,8 @@ LEAST_WEIGHTS = 1 << 20
 
 
 class OneDnnProducts(TorchFunctionMode):
-    """Within it ``linear`` of float32 on the CPU runs by oneDNN, for products of ``least`` multiplications or more."""
+    """Within it ``linear`` of float32 on the CPU runs by oneDNN, for products of ``least`` multiplications or more, and
+    long ``scaled_dot_product_attention`` where the thread computes alone."""
 
     def __init__(self, least: int = LEAST_PRODUCT) -> None:
         super().__init__()
@@ -41,19 +42,15 @@ class OneDnnProducts(TorchFunctionMode):
         if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return function(*arguments, **options)
         if function is F.linear and not options and _suits(self._least, *arguments):
-            rows, weight, *bias = arguments
-            return torch.ops.mkldnn._linear_pointwise(rows, weight, bias[0] if bias else None, "none", [], "")
+            return linear(*arguments)
+        if function is F.scaled_dot_product_attention and len(arguments) == 3 and may_attend(*arguments, **options):
+            return attend(*arguments, options.get("scale"))
         return function(*arguments, **options)
 
 
 def _suits(least: int, rows: Any, weight: Any, bias: Any = None) -> bool:
     """Whether these are plain float32 tensors on the CPU whose product is large enough, and nothing is derived."""
-    for each in (rows, weight) if bias is None else (rows, weight, bias):
-        if type(each) not in (Tensor, Parameter) or each.dtype != torch.float32 or each.device.type != "cpu":
-            return False
-        if each.layout is not torch.strided or each.is_nested:
-            return False
-    if forward_ad._current_level >= 0:  # no_grad leaves it on, and the product would have no tangent
+    if not plain_numbers(*((rows, weight) if bias is None else (rows, weight, bias))):
         return False
     if weight.dim() != 2 or rows.dim() < 2 or rows.shape[-1] != weight.shape[1] or not weight.is_contiguous():
         return False

@@ -9,8 +9,8 @@ import heapq
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from threading import Lock, Thread
-from typing import Any, TypeVar
+from threading import Barrier, Lock
+from typing import TypeVar
 
 import torch
 
@@ -57,12 +57,35 @@ class SideBySide:
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         """``work`` on one of the threads, with the caller's context variables."""
         if self._threads is None:
-            whole = torch.get_num_threads()
-            at_once = min(whole, MOST_AT_ONCE)
-            self._threads = ThreadPoolExecutor(
-                at_once, "afterlogits-batch", initializer=_compute_with, initargs=(whole // at_once, whole)
-            )
+            self._threads = _threads_alone()
         return self._threads.submit(copy_context().run, work)
+
+
+def _threads_alone() -> ThreadPoolExecutor:
+    """Threads that have been started and share torch's threads out among them; those of others have as many as before.
+
+    torch keeps the number for each thread, and the last one that was set for threads that have not asked yet.
+    """
+    with _setting:
+        whole = torch.get_num_threads()
+        count = min(whole, MOST_AT_ONCE)
+        together = Barrier(count)
+
+        def take_share() -> None:
+            torch.get_num_threads()  # a thread takes the common number at its first question, and would lose its own
+            torch.set_num_threads(whole // count)
+            together.wait()  # so that each is asked of a thread of its own
+
+        threads = ThreadPoolExecutor(count, "afterlogits-batch")
+        try:
+            for started in [threads.submit(take_share) for _ in range(count)]:
+                started.result()
+        except BaseException:
+            together.abort()
+            raise
+        finally:
+            torch.set_num_threads(whole)
+    return threads
 
 
 def _fullest(pixels: Sequence[int], threads: int) -> int:
@@ -77,16 +100,3 @@ def _modes_are_on() -> bool:
     """Whether the caller's thread computes in a way that another thread would not know of."""
     stacks = torch._C._len_torch_function_stack() + torch._C._len_torch_dispatch_stack()
     return bool(stacks) or torch.is_autocast_enabled("cpu")
-
-
-def _compute_with(threads: int, whole: int) -> None:
-    """This thread's operations have so many of torch's threads, those of threads to come as many as before.
-
-    torch keeps the number for each thread, and the last one that was set for those that have not asked yet.
-    """
-    with _setting:
-        torch.get_num_threads()  # a thread takes that number at its first question, and would overwrite its own
-        torch.set_num_threads(threads)
-        again = Thread(target=torch.set_num_threads, args=(whole,))
-        again.start()
-        again.join()

@@ -29,7 +29,8 @@ class Task:
     ``check`` completes the options; ``shape`` gives a whole call's result transformers' nesting. ``in_order``:
     batches must be consecutive items, one by one unless a batch size is given. ``equal_lengths``: only rows of one
     length may share a batch. ``earlier`` gives options by the names of version 4 today's; ``swallowed`` are those
-    that transformers makes nothing of. ``side_by_side``: several threads may call ``forward`` at once. ``shortening``: what a caller
+    that transformers makes nothing of. ``side_by_side``: several threads may call ``forward`` at once. ``shortening``
+    is what a caller
     can do about a text that is too long.
 
     ``needs`` and ``may_use`` name the processors to load (parts.py). ``unit`` is what ``Row.length`` counts and a batch

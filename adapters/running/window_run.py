@@ -45,8 +45,10 @@ class WindowRun:
 
     def next(self, prepared: Sequence[Prepared | Failure] | None, start: int) -> "WindowRun | None":
         """The window after this one."""
-        return None if prepared is None else WindowRun(
-            self._task, self._loaded, prepared, self._options, start, self._threads
+        return (
+            None
+            if prepared is None
+            else WindowRun(self._task, self._loaded, prepared, self._options, start, self._threads)
         )
 
     def launch(self) -> bool:

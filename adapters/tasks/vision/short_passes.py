@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ...running.loaded import Loaded
 from ...running.plain_models import as_made
@@ -32,4 +33,5 @@ def run(loaded: Loaded, **inputs: Any) -> Any:
 
 
 def _plain_modes() -> bool:
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+    derived = torch.is_grad_enabled() or forward_ad._current_level >= 0
+    return not (derived or torch.is_autocast_enabled("cpu"))
