@@ -42,7 +42,7 @@ def plain_numbers(*tensors: Any) -> bool:
         if each.layout is not torch.strided or each.is_nested:
             return False
     # no_grad leaves forward derivatives on, and the product would have no tangent
-    return forward_ad._current_level < 0
+    return bool(forward_ad._current_level < 0)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:

@@ -44,7 +44,8 @@ class OneDnnProducts(TorchFunctionMode):
         if function is F.linear and not options and _suits(self._least, *arguments):
             return linear(*arguments)
         if function is F.scaled_dot_product_attention and len(arguments) == 3 and may_attend(*arguments, **options):
-            return attend(*arguments, options.get("scale"))
+            query, key, value = arguments
+            return attend(query, key, value, options.get("scale"))
         return function(*arguments, **options)
 
 

@@ -71,7 +71,7 @@ def test_autocast_and_gradients_are_torch_s(context, counted):
     assert not counted
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Sparse CSR tensor support")
 def test_sparse_and_nested_tensors_are_torch_s(counted):
     """A layer may hold its weight sparse, which has no strides to ask for."""
     rows, weight = torch.ones(64, 64), torch.eye(64)
