@@ -31,7 +31,8 @@ def may_attend(query: Any, key: Any, value: Any, **options: Any) -> bool:
     if key.shape != value.shape or query.shape[:2] != key.shape[:2] or query.shape[3] != key.shape[3]:
         return False
     (length, width), keys = query.shape[2:], key.shape[2]
-    return min(length, keys) >= LEAST_KEYS and width >= LEAST_WIDTH and length * keys * width >= LEAST_HEAD
+    enough = min(length, keys) >= LEAST_KEYS and width >= LEAST_WIDTH and length * keys * width >= LEAST_HEAD
+    return bool(enough)
 
 
 def plain_numbers(*tensors: Any) -> bool:
