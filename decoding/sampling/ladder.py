@@ -128,6 +128,15 @@ def _stream_at(batch: Batch, places: Any) -> Any:
     return noise.reshape(places.shape)
 
 
+def _noise_at(batch: Batch, token_ids: Array, rows: Sequence[int]) -> Array:
+    """Noise [N, M] of listed tokens [N, M] of the rows at these N places: of their counters, or of torch's stream."""
+    if batch.seeds is None:
+        first = np.array(batch.original)[rows, None] * batch.vocab_size
+        noise: Array = _stream_at(batch, first + token_ids)
+        return noise
+    return counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy()[rows], token_ids)
+
+
 def _proposals(batch: Batch) -> None:
     """Flat rows with seeds: the first accepted one of some thousand proposed tokens that the filters keep."""
     known, logits, params, keys = batch.known(), batch.logits, batch.params, batch.keys
@@ -157,10 +166,7 @@ def _largest_logits(batch: Batch) -> None:
     hopeless = np.broadcast_to(large.hopeless, batch.count)
     if not bool(kept.settled.any()) and hopeless.all():
         return
-    if batch.seeds is None:
-        noise = _stream_at(batch, np.array(batch.original)[:, None] * batch.vocab_size + large.token_ids)
-    else:
-        noise = counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy(), large.token_ids)
+    noise = _noise_at(batch, large.token_ids, range(batch.count))
     greedy, seeded = batch.params.arrays.get("greedy"), batch.seeds is not None
     batch.put(*listed_winners(kept, noise, filters, greedy, seeded))
     if batch.left and not hopeless[list(batch.left)].all():  # what their mass, once it is formed, may settle
@@ -180,11 +186,7 @@ def _few_tokens(batch: Batch) -> None:
         return
     known = GroupMaxima(batch.logits[some], 1)
     large = known.listed(np.full_like(known.top, -np.inf))
-    if batch.seeds is None:
-        places = np.array([batch.original[row] for row in some])[:, None] * batch.vocab_size
-        noise = _stream_at(batch, places + large.token_ids)
-    else:
-        noise = counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy()[some], large.token_ids)
+    noise = _noise_at(batch, large.token_ids, some)
     greedy, own = batch.params.arrays.get("greedy"), filters.rows(some)
     greedy = greedy[some] if isinstance(greedy, np.ndarray) else None
     batch.put(*listed_winners(keep(large, own, batch.vocab_size), noise, own, greedy, batch.seeds is not None), some)

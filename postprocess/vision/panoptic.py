@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from .boxes import Sizes, size_pairs
 from .level_sets import count_above
 from .segments import QuerySegments, Segmentations, larger_ratio, no_segments, numbered, segmentations
 from .semantic import class_map, first_largest
-from .slots import Slots, painted
+from .slots import Paint, Slots, painted
 from .tiled_panoptic import in_tiles, tiled_queries
 from .upsampling import DEVICE_CHUNK_BYTES, goes_whole, resize, resize_chosen, resize_parts, resize_some, rounding
 
@@ -71,20 +71,12 @@ def panoptic_maps(
         how.update(thresholds)
         return segmentations(tiled_queries(mask_logits, scores, labels, chosen, pairs, **how))
 
-    def paint(image: int, queries: Tensor, slots: Slots | None) -> QuerySegments:
-        probs = kept_probabilities(mask_logits, image, queries, mask_size)
-        there = sent(queries, probs.device)
-        return KeptMasks(probs, scores[image].index_select(0, there)).segments(
-            labels[image].index_select(0, there),
-            there,
-            size=None if pairs is None else pairs[image],
-            fuse=fuse,
-            antialias=antialias,
-            compat=compat,
-            slots=slots,
-            **thresholds,
-        )
+    def kept(image: int, queries: Tensor) -> KeptMasks:
+        there = sent(queries, scores.device)
+        own = (column[image].index_select(0, there) for column in (scores, labels))
+        return KeptMasks(kept_probabilities(mask_logits, image, queries, mask_size), *own, there)
 
+    paint = _painter(kept, pairs, fuse=fuse, antialias=antialias, compat=compat, **thresholds)
     return painted(chosen, paint, none_kept, [*(pairs or ()), mask_size or _size_of(mask_logits)])
 
 
@@ -116,22 +108,16 @@ def pair_maps(
     def none_kept(image: int) -> QuerySegments:
         return no_segments(_no_map(pairs[image] if pairs else None, mask_logits, compat), scores)
 
-    def paint(image: int, places: Tensor, slots: Slots | None) -> QuerySegments:
+    def kept(image: int, places: Tensor) -> KeptMasks:
         there = sent(places, scores.device)
         own = pair[image].index_select(0, there)
         query = torch.div(own, classes, rounding_mode="floor")
         masks = mask_logits[image].index_select(0, query)
-        return KeptMasks(masks if compat else masks.sigmoid(), scores[image].index_select(0, there)).segments(
-            own % classes,
-            query,
-            size=None if pairs is None else pairs[image],
-            mask_threshold=mask_threshold,
-            overlap_threshold=overlap_threshold,
-            antialias=antialias,
-            compat=compat,
-            slots=slots,
-        )
+        own_scores = scores[image].index_select(0, there)
+        return KeptMasks(masks if compat else masks.sigmoid(), own_scores, own % classes, query)
 
+    thresholds: dict[str, Any] = {"mask_threshold": mask_threshold, "overlap_threshold": overlap_threshold}
+    paint = _painter(kept, pairs, antialias=antialias, compat=compat, **thresholds)
     return painted(keep, paint, none_kept, [*(pairs or ()), _size_of(mask_logits)])
 
 
@@ -176,15 +162,15 @@ def _no_map(size: Sequence[int] | None, mask_logits: Tensor, compat: bool) -> Te
 
 @dataclass(frozen=True)
 class KeptMasks:
-    """Mask probabilities of the kept queries of an image. K queries."""
+    """Mask probabilities of the kept queries of an image, and what these are. K queries."""
 
     probs: Tensor  # [K, h, w]
     scores: Tensor  # [K]
+    labels: Tensor  # [K] int64
+    queries: Tensor  # [K] int64
 
     def segments(
         self,
-        labels: Tensor,
-        queries: Tensor,
         *,
         size: tuple[int, int] | None,
         mask_threshold: float,
@@ -194,7 +180,7 @@ class KeptMasks:
         compat: bool = True,
         slots: Slots | None = None,
     ) -> QuerySegments:
-        """What the kept queries become. labels, queries: [K] int64. slots: which of them are kept; None: all."""
+        """What the kept queries become. slots: which of them are kept; None: all."""
         masks = self
         if antialias and size is not None:
             masks, size = self._smoothed(size), None
@@ -202,17 +188,17 @@ class KeptMasks:
         passed = (areas > 0) & (covers > 0) & larger_ratio(areas, covers, overlap_threshold)
         if slots is not None:
             passed = passed & slots.filled
-        ids, fused = numbered(labels, passed, fuse, compat)
+        ids, fused = numbered(self.labels, passed, fuse, compat)
         shown = ids.to(torch.int32).index_select(0, winners.flatten()).view(winners.shape)
         if slots is not None and compat:
             shown = torch.where(slots.kept > 0, shown, -1)
-        return QuerySegments(shown, passed, ids, labels, self.scores, queries, fused)
+        return QuerySegments(shown, passed, ids, self.labels, self.scores, self.queries, fused)
 
     def _smoothed(self, size: tuple[int, int]) -> KeptMasks:
         if size == (self.probs.shape[1], self.probs.shape[2]):
             return self
         resized = F.interpolate(self.probs[None], size=size, mode="bilinear", align_corners=False, antialias=True)
-        return KeptMasks(resized[0], self.scores)
+        return replace(self, probs=resized[0])
 
     def areas(self, size: tuple[int, int] | None, mask_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
         """The winning query of every pixel, how many each wins, and how many reach the threshold with each."""
@@ -247,6 +233,15 @@ class KeptMasks:
         at_once = max(1, DEVICE_CHUNK_BYTES // max(winners.numel(), 1))
         areas = [(winners == some).sum(dim=(1, 2)) for some in torch.split(numbers, at_once)]
         return winners, torch.cat(areas), torch.cat(covers)
+
+
+def _painter(kept: Callable[[int, Tensor], KeptMasks], pairs: list[tuple[int, int]] | None, **how: Any) -> Paint:
+    """What paints an image. kept: the masks of an image at places of kept entries. how: see ``KeptMasks.segments``."""
+
+    def paint(image: int, places: Tensor, slots: Slots | None) -> QuerySegments:
+        return kept(image, places).segments(size=None if pairs is None else pairs[image], slots=slots, **how)
+
+    return paint
 
 
 def _planes_of(probs: Tensor, scores: Tensor, size: tuple[int, int]) -> Callable[[int], Tensor]:
