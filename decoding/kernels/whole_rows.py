@@ -296,8 +296,9 @@ def whole_row_winners(
     tokens = certain = None
     for block in noise:
         rows = block.rows
-        if len(rows) == count:
-            return _winners(kind, logits, top, filters, block, seeded)
+        if len(rows) == count:  # it goes on: rows behind them that are not drawn move the stream on too
+            tokens, certain = _winners(kind, logits, top, filters, block, seeded)
+            continue
         if tokens is None or certain is None:
             tokens, certain = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
         one_after_another = rows[-1] - rows[0] + 1 == len(rows)

@@ -358,6 +358,20 @@ def test_compacted_rows_keep_their_draws() -> None:
         assert torch.equal(one.get_state(), two.get_state())
 
 
+@pytest.mark.parametrize("rows", [[0], [1, 0], [3], [2, 4]])
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"typical_p": 0.8}, {"epsilon_cutoff": 1e-5}])
+def test_rows_behind_the_last_one_drawn_move_the_stream_on(rows: list[int], options: dict[str, float]) -> None:
+    """Of 40,000 tokens a row is a block of the noise by itself, and the blocks behind hold no row that is drawn."""
+    logits, states = torch.randn(5, 40_000, generator=torch.Generator().manual_seed(1)), []
+    for chosen in (None, torch.tensor(rows)):
+        generator = torch.Generator().manual_seed(5)
+        sampler = Sampler(SamplingParams(**options), batch_size=5, vocab_size=40_000, device="cpu", generator=generator)
+        drawn = sampler.select(logits if chosen is None else logits[chosen], rows=chosen)
+        states.append((generator.get_state(), drawn))
+    assert torch.equal(states[0][0], states[1][0])
+    assert torch.equal(states[0][1][rows], states[1][1])
+
+
 # parity
 
 
