@@ -191,6 +191,8 @@ def draw_seeded(
     tokens: Tensor = torch.special.xlog1py(weights, noise.uniforms).argmax(1)
     if flat is None or temperature is None or noise.coins is None or noise.token_ids is None:
         return tokens
+    if logits.dtype == torch.float64:  # as ``rejection.flat_rows``, which counts in float32
+        return tokens
     # Both are formed for every row: asking which rows are flat would be a wait.
     token_ids = torch.cat((tokens[:, None], noise.token_ids), dim=1)
     accepted = weights.gather(1, token_ids) * noise.coins <= flat.among(logits, top)

@@ -74,7 +74,9 @@ def panoptic_maps(
     def kept(image: int, queries: Tensor) -> KeptMasks:
         there = sent(queries, scores.device)
         probs = kept_probabilities(mask_logits, image, queries, mask_size)
-        return KeptMasks(probs, *(own[image].index_select(0, there) for own in (scores, labels)), queries=there)
+        return KeptMasks(
+            probs, scores[image].index_select(0, there), labels[image].index_select(0, there), queries=there
+        )
 
     paint = _painter(kept, pairs, fuse=fuse, antialias=antialias, compat=compat, **thresholds)
     return painted(chosen, paint, none_kept, [*(pairs or ()), mask_size or _size_of(mask_logits)])

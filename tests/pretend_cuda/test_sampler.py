@@ -147,6 +147,16 @@ def test_weights_beyond_float64(options: dict[str, Any]) -> None:
         assert [each.tolist() for each in actual] == [each.tolist() for each in expected], scale
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.9}])
+def test_flat_rows_of_float64_are_raced(options: dict[str, Any]) -> None:
+    """As on the CPU, which proposes nothing there."""
+    logits = [drawn_logits("flat", 5003, seed).double() for seed in range(3)]
+    expected = draws(options, logits, [3, 1, 4, 1, 5, 9], "cpu")
+    with pretend_cuda():
+        actual = draws(options, [on_device(each) for each in logits], [3, 1, 4, 1, 5, 9], "cuda:0")
+    assert [each.tolist() for each in actual] == [each.tolist() for each in expected]
+
+
 BAD = {"NaN": math.nan, "+inf": math.inf, "only -inf": -math.inf}
 
 
