@@ -13,10 +13,11 @@ from ...decoding.options.validation import check_count
 from ...decoding.search.row_requests import FinishedRow, RowRequest
 from ...decoding.search.running_batch import AdmittingStepModel, RunningBatch
 from .capturing import capture
+from .joinable import why_rows_cannot_join
 from .request import Request
 from .rotary_lengths import longest_in_company
 from .row_plans import RowPlans, options_of
-from .running_model import BatchAfterBatch, RunningModel, why_rows_cannot_join
+from .running_model import BatchAfterBatch, RunningModel
 from .step_model import AutoStepModel
 
 __all__ = ["GeneratedRow", "generate_stream", "running_model", "stream_rows"]

@@ -11,13 +11,11 @@ infinity would stay: it is zeros, never what another row has left there.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from .column_groups import column_groups, with_groups
-from .packed_step import PackedPlan
 
 __all__ = ["RunningCache", "RunningLayer"]
 
@@ -35,13 +33,10 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.count, self.start, self.end = 0, 0, 0
         self.groups: Sequence[tuple[int, int, int]] = ()  # as in column_groups, columns from ``start`` on
-        self.plan: PackedPlan | None = None  # of the forward that is under way, where it is a packed one
         self.buffers = [_zeros(held, max_rows, columns) for held in (keys, values)]
         self._show()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if self.plan is not None:
-            return self.plan.update(self, key_states, value_states)
         end = self.end + key_states.shape[-2]
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[: self.count, :, self.end : end] = states
@@ -79,11 +74,6 @@ class RunningLayer(DynamicLayer):  # type: ignore[misc]
         for buffer in self.buffers:
             buffer[row, :, columns].zero_()
 
-    def shift(self, row: int, columns: slice, by: int) -> None:
-        """Move what one row holds in ``columns`` to the left by so many."""
-        for buffer in self.buffers:
-            buffer[row, :, columns.start - by : columns.stop - by] = buffer[row, :, columns].clone()
-
     def move(self, start: int, columns: int) -> None:
         """Move what is held to column ``start`` of buffers of ``columns``."""
         width = self.end - self.start
@@ -111,8 +101,6 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
         self.first: list[int] = []
         self.start, self.end, self._columns = 0, 0, _ROOM
         self._grouped = False  # whether the layers know the groups of their rows
-        self._plan: PackedPlan | None = None  # of the packed forward that is under way
-        self._opened: tuple[Sequence[int], Sequence[int]] = ((), ())  # what it gives to rows and to prompts
 
     @property
     def width(self) -> int:
@@ -166,60 +154,6 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
             for layer in self.layers:
                 layer.show(layer.count, self.start, layer.end)
 
-    # A packed forward: open, the forward, then close or drop.
-
-    def open(
-        self, counts: Sequence[int], prompts: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> PackedPlan:
-        """Make ready for a forward that gives row i ``counts[i]`` tokens and takes in prompts of these lengths.
-
-        counts: all 0 where the rows that run are given none. What a row holds is moved to the left where it is given
-        several, so that the newest token of every row is in the same column again.
-        """
-        if not self.first:
-            self._empty()
-        step = int(any(counts))
-        if self.end + step > self._columns:
-            self._move(0)
-        more = [0, *(length - step - self.end for length in prompts)]
-        more += [count - 1 - first for count, first in zip(counts, self.first, strict=True)]
-        if max(more) > 0:
-            self._move(self.start + max(more))
-        self._opened = (counts, prompts)
-        self._shift()
-        end = self.end + step
-        first = [*self.first, *(end - length for length in prompts)]
-        self._plan = PackedPlan(counts, prompts, first, end, dtype=dtype, device=device)
-        for layer in self.layers:
-            layer.plan = self._plan
-        return self._plan
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        if layer_idx == len(self.layers) and self._plan is not None:
-            layer = RunningLayer(key_states, value_states, self.max_rows, self._columns)
-            layer.plan = self._plan
-            self.layers.append(layer)
-        held: tuple[Tensor, Tensor] = super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        return held
-
-    def close(self) -> None:
-        """The packed forward has written its columns: its prompts are rows now."""
-        counts, prompts = self._opened
-        self.end += int(any(counts))
-        known, before = self._enter(prompts)
-        self._end_plan()
-        self._clear(known, before)
-
-    def drop(self) -> None:
-        """The packed forward has failed: the rows are as they were before."""
-        self._shift(back=True)
-        self._end_plan()
-        if not self.first:
-            self.layers = []
-        self._clear(0, self.start)
-
     def _enter(self, lengths: Sequence[int]) -> tuple[int, int]:
         """Note rows of these lengths behind the others; returns how many there were, and the first column in use."""
         known, before = len(self.first), self.start
@@ -234,24 +168,6 @@ class RunningCache(DynamicCache):  # type: ignore[misc]
             if end > self.start:
                 for layer in self.layers:
                     layer.clear(row, slice(self.start, end))
-
-    def _end_plan(self) -> None:
-        self._plan, self._opened, self._grouped = None, ((), ()), False
-        for layer in self.layers:
-            layer.plan = None
-            layer.show(len(self.first), self.start, self.end)
-
-    def _shift(self, *, back: bool = False) -> None:
-        """Move rows that are given several tokens to the left, or back."""
-        for row, count in enumerate(self._opened[0]):
-            by = count - 1
-            if by < 1:
-                continue
-            held = slice(self.first[row], self.end - by if back else self.end)
-            by = -by if back else by
-            for layer in self.layers:
-                layer.shift(row, held, by)
-            self.first[row] -= by
 
     def _empty(self) -> None:
         self.start = self.end = 0

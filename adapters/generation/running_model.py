@@ -7,58 +7,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationMixin
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from ..running.onednn_products import OneDnnProducts, gains_by_onednn
+from .joinable import HELD, why_rows_cannot_join
 from .logits_buffer import HeadMemory
 from .model_inputs import CACHE
-from .packed_step import added_mask
-from .rotary_lengths import longest_in_company, switches_to_long
+from .packed_step import PackedPlan, added_mask
+from .rotary_lengths import longest_in_company
 from .row_hooks import sees_rows
 from .running_cache import RunningCache
+from .shelved_cache import ShelvedCache
 from .step_model import AutoStepModel
 from .verifying_model import RAGGED
 
-__all__ = ["BatchAfterBatch", "RunningModel", "why_rows_cannot_join"]
+__all__ = ["BatchAfterBatch", "RunningModel"]
 
-_HELD = (DynamicLayer, DynamicSlidingWindowLayer)
-# Kinds whose own prepare_inputs_for_generation hands on pictures and sounds, which no prompt here has, and
-# kinds where it reads a prompt again as the rotary factors switch.
-_FOR_PICTURES = frozenset({"gemma3", "gemma4"})
-_FOR_LONG_ROWS = frozenset({"phi3", "phimoe"})
 # What the forward of a prompt may be told beside its tokens: all of it is made here.
 _TOLD = ("attention_mask", "position_ids", "logits_to_keep", "cache_position", "use_cache", "return_dict")
-
-
-def why_rows_cannot_join(model: Any) -> str | None:
-    """Why prompts cannot join a batch of ``model`` that runs; None where they can."""
-    plain = type(model)
-    if model.config.is_encoder_decoder:
-        return "it is an encoder-decoder"
-    if getattr(model, "_is_stateful", False):
-        return "it keeps a state that is no cache of keys and values"
-    names = inspect.signature(model.forward).parameters
-    if "attention_mask" not in names or CACHE not in names:
-        return "its forward takes no mask or no cache"
-    if not getattr(model, "_supports_default_dynamic_cache", lambda: True)():
-        return "its cache is one of its own"
-    if sees_rows(model):
-        return "a hook of its forward may count rows"
-    for name in ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation"):
-        if getattr(plain, name) is not getattr(GenerationMixin, name) and not _prepares_texts_plainly(model, name):
-            return f"it has its own {name}"
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    other = next((type(layer).__name__ for layer in cache.layers if type(layer) not in _HELD), None)
-    return None if other is None else f"its cache has a {other}"
-
-
-def _prepares_texts_plainly(model: Any, name: str) -> bool:
-    """Whether a model's own way to prepare a step gives what the common one gives, for prompts of text alone."""
-    if name != "prepare_inputs_for_generation":
-        return False
-    kind = model.config.model_type
-    return kind in _FOR_PICTURES or (kind in _FOR_LONG_ROWS and not switches_to_long(model.config))
 
 
 class RunningModel:
@@ -67,7 +34,8 @@ class RunningModel:
     pad_token_id: what fills prompts up on the left; any token, since it is masked out.
     packs: whether tokens of rows and prompts can go through one forward; so where every layer's attention is known to
     ask nothing of a token but its position and what it sees. It is tried with the first prompts: where a layer's
-    attention is not torch's, they go through a forward of their own, and later ones too.
+    attention is not torch's, they go through a forward of their own, and later ones too. Rows that are packed stand on
+    the shelves of a ``ShelvedCache``, others in a ``RunningCache``.
     Raises ValueError for a model that ``why_rows_cannot_join``.
     """
 
@@ -81,11 +49,12 @@ class RunningModel:
         self.device: torch.device = model.device
         self.longest = longest_in_company(model.config)
         self.names = frozenset(inspect.signature(model.forward).parameters)
-        self.cache = RunningCache(max_rows)
         self.lengths: list[int] = []  # tokens of each row in the cache
         self._memory, self._by_onednn = HeadMemory.of(model), gains_by_onednn(model)
         self._adds_mask = _adds_mask(model)
-        self._may_pack, self._packed = self._adds_mask, False
+        self._shelves = ShelvedCache() if self._adds_mask else None  # None: prompts have forwards of their own
+        self._packed = False
+        self._held = RunningCache(max_rows)
         self._mask: Tensor | None = None  # [N, columns], the first of them at column ``_mask_start``
         self._mask_start = 0
         self._positions = torch.empty(0, 1, dtype=torch.int64, device=self.device)
@@ -93,15 +62,14 @@ class RunningModel:
     @property
     def packs(self) -> bool:
         """Whether ``advance`` may be called."""
-        return self._may_pack and self._packed
+        return self._shelves is not None and self._packed
 
     @torch.no_grad()
     def admit(self, prompts: Sequence[Tensor]) -> Tensor:
         lengths = [prompt.shape[0] for prompt in prompts]
-        if self._may_pack and sum(lengths) > 1:  # attention of a single query takes other ways through the model
-            logits = self._pack([[]] * len(self.lengths), prompts)
-            if logits is not None:
-                return logits
+        logits = self._pack([[]] * len(self.lengths), prompts)
+        if logits is not None:
+            return logits
         ids, mask = _padded(prompts, self.pad_token_id, self.device)
         prefilled = DynamicCache()
         with self._products(len(prompts)):
@@ -115,9 +83,9 @@ class RunningModel:
             )
         # A cache that is written and not returned serves as well: an encoder's configuration under a language model.
         kept = prefilled if outputs.get(CACHE) is None and prefilled.get_seq_length() > 0 else outputs.get(CACHE)
-        if kept is not prefilled or any(type(layer) not in _HELD for layer in prefilled.layers):
+        if kept is not prefilled or any(type(layer) not in HELD for layer in prefilled.layers):
             raise ValueError(f"{type(self.model).__name__} must keep keys and values in the cache it is given")
-        self.cache.join(prefilled.layers, lengths)
+        self._held.join(prefilled.layers, lengths)
         self.lengths += lengths
         self._rows_changed()
         return self._logits(outputs)
@@ -132,42 +100,63 @@ class RunningModel:
     def _pack(self, token_ids: Sequence[Sequence[int]], prompts: Sequence[Tensor]) -> Tensor | None:
         """One forward for tokens of the rows (or none of any) and for prompts; the logits after each that is read.
 
-        None where a layer did not attend by the plan: nothing has changed then, nor where an error is raised.
+        None where rows are not packed, or where a layer did not attend by the plan: they no longer are then. Nothing
+        has changed in that case, nor where an error is raised.
         """
-        counts, lengths = [len(tokens) for tokens in token_ids], [prompt.shape[0] for prompt in prompts]
-        plan = self.cache.open(counts, lengths, self.model.dtype, self.device)
-        try:
-            places = [range(held, held + count) for held, count in zip(self.lengths, counts, strict=True)]
-            places += [range(length) for length in lengths]
-            own = [*(torch.tensor(tokens, device="cpu") for tokens in token_ids), *prompts]
-            with self._products(len(own), memory=True):
-                outputs = self._forward(
-                    input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
-                    attention_mask=torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device),
-                    position_ids=torch.tensor(
-                        [[place for row in plan.order for place in places[row]]], device="cpu"
-                    ).to(self.device),
-                    cache_position=torch.arange(plan.size, device=self.device),
-                    logits_to_keep=torch.tensor(plan.last, device=self.device),
-                    **{CACHE: self.cache},
-                )
-        except BaseException:
-            self.cache.drop()
-            raise
-        if plan.calls != len(self.cache.layers):
-            self.cache.drop()
-            self._may_pack = False
+        cache = self._shelves
+        if cache is None:
             return None
-        self.cache.close()
-        self._packed = True
+        counts, lengths = [len(tokens) for tokens in token_ids], [prompt.shape[0] for prompt in prompts]
+        try:
+            plan = cache.open(counts, lengths, self.model.dtype, self.device)
+            logits = self._packed_forward(
+                cache, plan, [*(torch.tensor(own, device="cpu") for own in token_ids), *prompts]
+            )
+        except BaseException:
+            cache.drop()
+            raise
+        if not plan.lone and plan.calls != len(cache.layers):
+            cache.drop()
+            self._leave_shelves(cache)
+            return None
+        cache.close()
+        self._packed = self._packed or not plan.lone
         self.lengths = [*map(sum, zip(self.lengths, counts, strict=True)), *lengths]
-        self._rows_changed()
+        return logits
+
+    def _packed_forward(self, cache: ShelvedCache, plan: PackedPlan, own: Sequence[Tensor]) -> Tensor:
+        """The logits after each row that is given tokens, ``own``; one token alone goes as ``generate`` gives it."""
+        starts = [*self.lengths, *[0] * (len(own) - len(self.lengths))]
+        positions = [starts[row] + place for row in plan.order for place in range(own[row].shape[0])]
+        if plan.lone:
+            mask = torch.ones((1, plan.seen + 1), dtype=torch.int64, device=self.device)
+        else:
+            mask = torch.zeros((1, 1, 1, 1), dtype=self.model.dtype, device=self.device)
+        with self._products(len(own), memory=True):
+            outputs = self._forward(
+                input_ids=torch.cat([own[row].to(self.device) for row in plan.order])[None],
+                attention_mask=mask,
+                position_ids=torch.tensor([positions], device="cpu").to(self.device),
+                cache_position=torch.arange(plan.seen, plan.seen + plan.size, device=self.device),
+                logits_to_keep=torch.tensor(plan.last, device=self.device),
+                **{CACHE: cache},
+            )
         logits: Tensor = outputs.logits[0]
         return self._plain(logits if "logits_to_keep" in self.names else logits[plan.last])
 
+    def _leave_shelves(self, cache: ShelvedCache) -> None:
+        """Go on with forwards of the prompts' own, and the rows in one buffer."""
+        self._shelves = None
+        if cache.rows:
+            self._held.join(cache.padded(), self.lengths)
+        self._rows_changed()
+
     @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
-        cache = self.cache
+        logits = self._pack(token_ids[:, None].tolist(), [])
+        if logits is not None:
+            return logits
+        cache = self._held
         cache.make_room()
         mask = self._next_mask()
         with self._products(len(self.lengths), memory=True):
@@ -185,8 +174,12 @@ class RunningModel:
 
     @torch.no_grad()
     def select_rows(self, rows: Tensor) -> None:
-        self.cache.keep(rows)
-        self.lengths = [self.lengths[row] for row in rows.tolist()]
+        order = rows.tolist()
+        self.lengths = [self.lengths[row] for row in order]
+        if self._shelves is not None:
+            self._shelves.keep(order)
+            return
+        self._held.keep(rows)
         self._rows_changed()
 
     @contextmanager
@@ -217,7 +210,7 @@ class RunningModel:
     def _next_mask(self) -> Tensor:
         """The mask [N, columns and the new one]; made again where rows or columns have moved. Where attention takes it
         so, what is added to its scores, [N, 1, 1, columns and the new one]: every layer then reads it as it is."""
-        cache = self.cache
+        cache = self._held
         if self._mask is None or self._mask_start != cache.start or self._mask.shape[-1] <= cache.width:
             columns = torch.arange(cache.start, cache.start + cache.width + 64, device=self.device)
             seen = columns[None] >= torch.tensor(cache.first, device=self.device)[:, None]

@@ -117,7 +117,7 @@ def _reason(loaded: Loaded) -> str | None:
     from transformers import GenerationMixin
 
     from ...generation.generation_mixin import Engine
-    from ...generation.running_model import why_rows_cannot_join
+    from ...generation.joinable import why_rows_cannot_join
 
     model = loaded.model
     if not isinstance(model, GenerationMixin):

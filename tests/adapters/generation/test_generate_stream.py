@@ -150,7 +150,7 @@ FAMILIES = [
 
 
 def _family(kind: str) -> str:
-    from afterlogits.adapters.generation.running_model import why_rows_cannot_join
+    from afterlogits.adapters.generation.joinable import why_rows_cannot_join
 
     try:
         model = tiny_model(kind)

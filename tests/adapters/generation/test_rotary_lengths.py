@@ -11,8 +11,8 @@ import transformers
 
 from afterlogits.adapters import generate_stream
 from afterlogits.adapters.generation.generate_stream import running_model
+from afterlogits.adapters.generation.joinable import why_rows_cannot_join
 from afterlogits.adapters.generation.rotary_lengths import longest_in_company
-from afterlogits.adapters.generation.running_model import why_rows_cannot_join
 from afterlogits.decoding.search.row_requests import RowRequest
 from afterlogits.decoding.search.running_batch import RunningBatch
 from tests.adapters.generation.test_generate_stream import alone, assert_equal, prompts, quiet
