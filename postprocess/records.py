@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Column = str | Array | tuple[Array, Array]
 MANY = 1000  # records, from where on one look at the young objects costs less than what it saves
 SETTLED = 64  # instances after which CPython gives a class's instances room for their own attributes only
 
@@ -28,7 +29,7 @@ class collection_paused:
 
 
 def rows_of_records(
-    keys: tuple[str, ...], columns: Sequence[str | Array], splits: Sequence[int]
+    keys: tuple[str, ...], columns: Sequence[Column], splits: Sequence[int]
 ) -> list[list[dict[str, Any]]]:
     """A list of dicts for each row. keys: two or three. columns: N values for each key, a string where the values are
     characters, else an array, of objects where they are not numbers. splits: [B + 1], row b is records splits[b] to
@@ -48,9 +49,18 @@ def rows_of_records(
             gc.collect(0)
         for row, (first, end) in zip(rows, pairwise(splits), strict=True):
             row.extend(map(dict.copy, repeat(empty, end - first)))
-            parts = (column[first:end] for column in columns)
-            _write(row, keys, [part if isinstance(part, str) else part.tolist() for part in parts])
+            _write(row, keys, [_values(column, first, end) for column in columns])
     return rows
+
+
+def _values(column: Column, first: int, end: int) -> str | list[Any]:
+    """A row's part of a column."""
+    if isinstance(column, tuple):
+        table, places = column
+        taken: list[Any] = table.take(places[first:end]).tolist()
+        return taken
+    part = column[first:end]
+    return part if isinstance(part, str) else part.tolist()
 
 
 def _write(row: list[dict[str, Any]], keys: tuple[str, ...], values: list[Any]) -> None:

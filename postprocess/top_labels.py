@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ class TopLabels:
         """One list of ``{"score", key}`` per row, in plain Python numbers."""
         rows, count = self.labels.shape
         if count < MANY:
-            written = [names[i] for i in self.labels.flatten().tolist()]
-            records = [{"score": p, key: name} for p, name in zip(self.scores.flatten().tolist(), written, strict=True)]
+            written = [names[i] for i in _flat(self.labels)]
+            records = [{"score": p, key: name} for p, name in zip(_flat(self.scores), written, strict=True)]
             return [records[first : first + count] for first in range(0, rows * count, count)]
         columns = np.array([names[i] for i in range(len(names))], dtype=object)[self.labels.cpu().numpy()].tolist()
         with collection_paused():
@@ -111,7 +112,7 @@ def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     scores = torch.empty(rows, groups * GROUP, dtype=logits.dtype, device="cpu")
     scores[:, total:] = -1
     maxima = torch.empty(rows, groups, dtype=logits.dtype, device="cpu")
-    for block in _blocks(rows, groups * GROUP):
+    for block in _blocks(rows, total):
         part = scores[block]
         torch.sigmoid(logits[block], out=part[:, :total])
         torch.amax(part.view(-1, GROUP, groups), dim=1, out=maxima[block])
@@ -122,21 +123,35 @@ def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _members(maxima: Tensor, count: int) -> Tensor:
     """The places of the members of the ``count`` groups with the largest maxima, in which the ``count`` largest lie."""
-    groups = maxima.shape[1]
-    members = torch.arange(0, groups * GROUP, groups, device="cpu")
-    return (maxima.topk(count, sorted=False).indices[:, :, None] + members).flatten(1)
+    return (maxima.topk(count, sorted=False).indices[:, :, None] + _first_members(maxima.shape[1])).flatten(1)
+
+
+@lru_cache(maxsize=8)
+def _first_members(groups: int) -> Tensor:
+    """[GROUP] the places of the members of group 0."""
+    return torch.arange(0, groups * GROUP, groups, device="cpu")
 
 
 def _where_scores_fall(scores: Tensor, values: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The first ``count`` of the largest ``values`` and their places, of which there is one more; by torch's own choice
-    for the rows in which two of them are equal."""
-    falls = values[:, :-1] > values[:, 1:]
+    for the rows in which two of them are equal. All on the host, where small operations go by numpy."""
+    seen = values.numpy()
+    falls = seen[:, :-1] > seen[:, 1:]
     values, labels = values[:, :count], places[:, :count]
-    if not bool(falls.all()):
+    if not falls.all():
         values, labels = values.clone(), labels.clone()
-        for row in (~falls.all(dim=1)).nonzero().flatten().tolist():
+        for row in np.flatnonzero(~falls.all(axis=1)).tolist():
             values[row], labels[row] = scores[row].topk(count)
     return values, labels
+
+
+def _flat(column: Tensor) -> list[Any]:
+    """The numbers of a column, row after row."""
+    plain = column.dtype == torch.long or _plain(column)
+    numbers: list[Any] = (
+        column.numpy().ravel() if plain and column.device.type == "cpu" else column.flatten()
+    ).tolist()
+    return numbers
 
 
 def _plain(scores: Tensor) -> bool:
@@ -150,8 +165,11 @@ def _few_of_many(scores: Tensor, count: int) -> bool:
 
 
 def _blocks(rows: int, count: int) -> Iterator[slice]:
-    """Rows of ``count`` values that torch computes in one thread; all of them where there is but one."""
-    step = max(1, rows if torch.get_num_threads() == 1 else IN_ONE_THREAD // max(1, count))
+    """Rows of ``count`` values that torch computes without parting a row between threads: all of them where its shares,
+    which are equal and one after another, are whole rows; else as many as stay in one thread."""
+    shares = min(torch.get_num_threads(), -(-rows * count // IN_ONE_THREAD))
+    whole = shares < 2 or rows % shares == 0
+    step = max(1, rows if whole else IN_ONE_THREAD // count)
     return (slice(first, first + step) for first in range(0, rows, step))
 
 

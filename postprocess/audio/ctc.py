@@ -178,4 +178,4 @@ def _symbols(ids: Array, alphabet: CtcAlphabet) -> Array:
 
 def _all_known(ids: Array, alphabet: CtcAlphabet) -> bool:
     """Whether all ids [N] int64 are in the vocabulary: as unsigned numbers, negative ones are beyond it too."""
-    return len(ids) == 0 or bool(ids.view(np.uint64).max() < len(alphabet.symbol_of_id) - 1)
+    return len(ids) == 0 or bool(ids.view(np.uint64).max() < alphabet.vocab_size)

@@ -34,6 +34,11 @@ class CtcAlphabet:
         return len(ids) == 0 or int(ids.max()) == len(ids) - 1
 
     @cached_property
+    def vocab_size(self) -> int:
+        """V, read once: the length of a tensor takes as long as a small operation."""
+        return len(self.symbol_of_id) - 1
+
+    @cached_property
     def written(self) -> Array:
         """[S] the symbols as objects, so that a gather of them makes no new strings."""
         return np.array([*self.symbols, None], dtype=object)[:-1]
@@ -104,11 +109,12 @@ class CtcTranscripts:
         return self.alphabet.packed[symbols].tobytes().translate(None, b"\0").decode("latin-1"), bounds
 
     @cached_property
-    def _pieces(self) -> str | Array:
-        """What each emission writes: one string where every piece is one character, else objects [N]."""
+    def _pieces(self) -> str | tuple[Array, Array]:
+        """What each emission writes: one string where every piece is one character, else a table and places [N] in it,
+        so that strings of a row are looked up just before they are written."""
         if self._writing is not None and self._writing[1] is None:
             return self._writing[0]
-        return self.alphabet.written.take(self.symbols.numpy())
+        return self.alphabet.written, self.symbols.numpy()
 
     def texts(self) -> list[str]:
         """The text of each row, stripped as transformers strips it; two delimiters stay two spaces."""
@@ -118,7 +124,7 @@ class CtcTranscripts:
     def _joined(self, first: Array, end: Array) -> list[str]:
         """What the emissions from ``first`` to before ``end`` write together, for each of such runs."""
         if self._writing is None:
-            pieces = list(self._pieces)
+            pieces = self.alphabet.written.take(self.symbols.numpy()).tolist()
             return ["".join(pieces[a:b]) for a, b in zip(first.tolist(), end.tolist(), strict=True)]
         text, bounds = self._writing
         if bounds is not None:

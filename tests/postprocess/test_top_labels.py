@@ -61,22 +61,29 @@ def test_same_as_transformers(function):
         )
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("rows", "threads"), [(9, 1), (16, 2), (17, 2), (30, 3), (31, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_few_sigmoids_of_many_labels(dtype, threads):
+def test_few_sigmoids_of_many_labels(dtype, rows, threads):
     """Labels and bits of each row's own sigmoid and topk, wherever the largest stand: in the last ones of a row, which
-    torch computes by other instructions, in rows of near ties and in rows whose sigmoids are all 1."""
+    torch computes by other instructions, in rows of near ties and in rows whose sigmoids are all 1; of as many rows as
+    threads share out whole, and of one more, which would part a row."""
     before, generator = torch.get_num_threads(), torch.Generator().manual_seed(0)
+    drawn = 2 + torch.rand(3000, generator=generator)
+    told_apart = drawn[drawn.sigmoid() != torch.stack([value.sigmoid() for value in drawn])]  # alone: the last of a row
     torch.set_num_threads(threads)
     try:
-        for draw in range(40):
-            count = int(torch.randint(2048, 2700, (), generator=generator))
-            logits = torch.randn(9, count, generator=generator) * (1, 4, 9)[draw % 3]
+        for draw in range(9):
+            count = int(torch.randint(2200, 2700, (), generator=generator))
+            logits = torch.randn(rows, count, generator=generator) * (1, 4, 9)[draw % 3]
             logits[0] *= 30  # sigmoids of 1, all equal
             logits[1] = logits[1].round()
             logits[2, -31:] += 3.0  # the last ones are the largest
             logits[3] = 6 + torch.rand(count, generator=generator) * 1e-5  # nearer than rounding can tell apart
             logits[4, -1] = logits[4].max() + 1
+            share = -(-rows * count // threads)  # where one thread's share ends and the next begins
+            logits[(share - 1) // count].clamp_(max=1)
+            around = logits.view(-1)[share - 16 : share + 16]
+            around[:] = told_apart[torch.randint(len(told_apart), (len(around),), generator=generator)]
             given = logits.to(dtype)
             top_k = (1, 5, 7)[draw % 3]
             found = top_labels(given, top_k, function_to_apply="sigmoid")
