@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..records import rows_of_records
+from ..records import Column, rows_of_records
 from .frame_times import frame_times
 
 Array = np.ndarray[Any, Any]
@@ -159,7 +159,8 @@ class CtcTranscripts:
     def times(self, kind: str, samples_per_frame: float, sampling_rate: float) -> list[list[dict[str, Any]]]:
         """``{"text", "timestamp": (start, end)}`` in seconds of every "char" or "word" (``kind``)."""
         if kind == "char":
-            pieces, starts, ends, splits = self._pieces, self.starts, self.ends, self.row_splits
+            pieces: Column = self._pieces
+            starts, ends, splits = self.starts, self.ends, self.row_splits
         else:
             first, last, splits = self.word_runs
             pieces, starts, ends = self._words, self.starts[first], self.ends[last]
