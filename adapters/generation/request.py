@@ -22,6 +22,7 @@ __all__ = [
     "RULE_NAMES",
     "Pending",
     "Request",
+    "beams_stay_uncut",
     "current_pending",
     "current_request",
     "grammar_of_row",
@@ -30,6 +31,7 @@ __all__ = [
     "per_row",
     "requested",
     "split_request",
+    "uncut_beams",
 ]
 
 
@@ -98,6 +100,25 @@ def current_request(config: Any, rows: int) -> Request:
     """The request of the call in progress for a loop of ``rows`` prompts; an empty one outside of a call."""
     pending = _PENDING.get()
     return Request() if pending is None else pending.take(config, rows)
+
+
+_UNCUT: ContextVar[bool] = ContextVar("afterlogits_uncut_beams", default=False)
+
+
+def beams_stay_uncut() -> bool:
+    """Whether who called cuts rows at their ends itself; see ``uncut_beams``."""
+    return _UNCUT.get()
+
+
+@contextmanager
+def uncut_beams() -> Iterator[None]:
+    """On a device beam search that runs to its length gives rows as wide, filled up behind their end tokens, for to ask
+    how long the longest is would be a wait. Whoever enters this cuts them."""
+    token = _UNCUT.set(True)
+    try:
+        yield
+    finally:
+        _UNCUT.reset(token)
 
 
 @contextmanager

@@ -213,6 +213,7 @@ def beam_search(
     recorder: Recorder | None = None,
     seeds: Tensor | None = None,
     late_stop: bool = False,
+    uncut: bool = False,
 ) -> Beams:
     """The best ``num_return_sequences`` hypotheses of every item.
 
@@ -224,7 +225,9 @@ def beam_search(
     scores (transformers from 5.24 on) instead of staying as drawn, and the first K may end. seeds: [B] int64 for these
     draws, which then depend on the item's seed, step and beams alone; torch's own stream without them. fill_token_id:
     what follows an end. late_stop: on CUDA, whether the search goes on is heard while the next forward runs: the model
-    reads one token more than it needs to, and an item that cannot be drawn is named one step late.
+    reads one token more than it needs to, and an item that cannot be drawn is named one step late. uncut: where it has
+    run to its length on CUDA, the results are as wide, and nobody waits for how long the longest of them is; hypotheses
+    that have ended before are filled up.
     Reads one device value a step, late or not: whether the search is over, and whether every item could be drawn.
     Candidates of triton's kernels are never heard of late: those in doubt are taken again from the same logits.
     Source: transformers 5.23, whose sequences, scores and beam indices these are, bit for bit in float32; the last
@@ -237,7 +240,8 @@ def beam_search(
     logits = model.prefill()
     noise = _noise_of(seeds, num_beams * logits.shape[1])
     flag = LateFlag() if late_stop and recorder is None and prompt_ids.device.type == "cuda" else None
-    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise, flag)
+    uncut = uncut and not stopping.criteria
+    step = _Step(rule, stopping, num_candidates, processors, recorder, do_sample, ranked_draws, noise, flag, uncut)
     while True:
         beams, goes_on = step.taken(beams, logits)
         del logits  # the model may write the next step's where these are
@@ -271,6 +275,7 @@ class _Step:
     ranked_draws: bool
     seeds: Tensor | StepNoise | None
     flag: LateFlag | None  # where whether the search goes on is heard when the next forward has begun
+    uncut: bool  # whether nobody asks at the last step how long the longest hypothesis is
 
     def heard(self, beams: _Running) -> bool:
         """Whether the search goes on, where that is heard late; else it does."""
@@ -300,6 +305,9 @@ class _Step:
         beams.take(candidates, ended, self.rule)
         told = beams.told(ended, self.rule, doubt)
         over = self.stopping.everywhere(beams.prompt_ids.shape[1] + len(beams.tokens))
+        if over and self.uncut and self.flag is not None and doubt is None and beams.drawn is None:
+            beams.longest = len(beams.tokens) - 1
+            return False
         if self.flag is None or doubt is not None or over:
             return beams.heard(told, doubted=doubt is not None)
         self.flag.send(told)

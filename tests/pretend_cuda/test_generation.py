@@ -1,6 +1,7 @@
 """Every mode of ``generate`` on a device: the CPU's tokens, and the number of waits and operations of a step."""
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from afterlogits.adapters import generate
+from afterlogits.adapters.generation.request import uncut_beams
+from afterlogits.adapters.tasks.text.generating import cut_beams
 from afterlogits.decoding.processors import bias_table, penalties
 from tests.builders.seeded_models import repeating_prompts, seeded_model
 from tests.builders.versions import V4
@@ -94,6 +97,28 @@ def test_modes_give_the_cpu_s_tokens(kind: str, mode: str) -> None:
     assert actual.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(actual[name], expected[name], rtol=1e-6, atol=1e-6)
+
+
+def test_beams_may_stay_uncut() -> None:
+    """A search that runs to its length asks nobody how long its longest hypothesis is: the rest is filled up.
+
+    Ends that are often reached, of one prompt and of three; ``cut_beams`` makes of the rows what ``generate`` returns.
+    """
+    model, inputs, shorter = seeded_model("t5"), padded(), 0
+    for end, rows in [(end, rows) for end in range(2, 30, 4) for rows in (1, 3)]:
+        given = {name: value[:rows] for name, value in inputs.items()}
+        options = {"num_beams": 3, "max_new_tokens": 7, "eos_token_id": end, "length_penalty": -2.0}
+        expected = generate(model, **given, **options)
+        with pretend_cuda() as counts, uncut_beams():
+            there, given = on_device(model), on_device(given)
+            counts.reset()
+            found = to_host(generate(there, **given, **options))
+            told = sum(times for (_, where), times in counts.where.items() if "search/beam" in where)
+        assert not told
+        loaded: Any = SimpleNamespace(model=model)
+        assert torch.equal(cut_beams(loaded, options, found), expected), end
+        shorter += expected.shape[1] < found.shape[1]
+    assert shorter > 1, shorter
 
 
 # Waits of the host and late flags of a step, at most: what a mode is held to.

@@ -136,11 +136,7 @@ def compare(
 
 
 # A batch waits once: its answers are read, when the next batch has been launched. These wait more often.
-MOST: dict[str, float] = {
-    # Where beams end at a length, how long the longest of them is shapes what ``generate`` returns.
-    "text2text-generation": 2,
-    "automatic-speech-recognition speech2text": 2,
-}
+MOST: dict[str, float] = {}
 # Whose maps triton's kernel makes.
 KERNELS = ("maskformer", "mask2former", "detr_segmentation")
 # torch runs an LSTM on CUDA by one operation that has no form for the host.

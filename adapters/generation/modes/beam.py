@@ -11,7 +11,7 @@ from torch import Tensor
 from ....decoding.search.beam import beam_search
 from ..grammar import GrammarProcessor
 from ..processors import translate
-from ..request import per_row
+from ..request import beams_stay_uncut, per_row
 from ..selection import BeamFilters, build_sampler, require_draws
 from .prepared_call import Mode, PreparedCall, open_call
 
@@ -49,6 +49,7 @@ def run_beam_search(model: Any, input_ids: Tensor, **prepared: Any) -> Any:
         seeds=seeds,
         recorder=call.recorder,
         late_stop=call.may_stop_late(),
+        uncut=beams_stay_uncut(),
     )
     return call.beam_output(beams)
 

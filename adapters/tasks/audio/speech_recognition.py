@@ -11,11 +11,13 @@ from torch import Tensor
 from ....postprocess.audio.chunk_merge import join_by_overlap
 from ....postprocess.audio.strides import chunks_of
 from ...generation.install import generate
+from ...generation.request import uncut_beams
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
 from ...running.loaded import Loaded
 from ...running.reading import Reading
 from ...running.task import Prepared, Task
+from ..text.generating import cut_beams
 from . import ctc_recognition, transducer_recognition, whisper_recognition
 from .features import LEAST_DOUBTED, batch_groups, extract, frames_of, main_input, pad_rows, require_frames
 from .recognition_options import (
@@ -161,9 +163,10 @@ def forward(loaded: Loaded, batch: Batch, options: RecognitionOptions) -> Sequen
     if kind == TRANSDUCER:
         return transducer_recognition.forward(loaded, batch, options)
     arguments: dict[str, Any] = {**batch.inputs, **generate_arguments(loaded, options)}
-    output = generate(loaded.model, **arguments)
+    with uncut_beams():
+        output = generate(loaded.model, **arguments)
     sequences: Tensor = output["sequences"] if isinstance(output, Mapping) else output
-    return list(sequences.cpu())
+    return list(cut_beams(loaded, arguments, sequences.cpu()))
 
 
 def finish(

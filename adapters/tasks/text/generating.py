@@ -1,13 +1,14 @@
 """What the tasks that generate text share: which options reach ``generate``, and its rows cut back to each item."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import cache
 from typing import Any
 
 import torch
 
-from ...generation.request import GRAMMAR_OPTIONS, NEW_NAMES, grammar_of_row, has_grammar_rows
+from ...generation.request import GRAMMAR_OPTIONS, NEW_NAMES, grammar_of_row, has_grammar_rows, uncut_beams
 from ...running.batching import Batch
 from ...running.item_seeds import ItemSeeds
 from ...running.loaded import Loaded
@@ -150,7 +151,8 @@ def run_generate(
         seeds = None
     if seeds is not None:
         arguments["seeds"] = [seeds + index if isinstance(seeds, int) else seeds[index] for index in batch.items]
-    output = generate(loaded.model, **arguments)
+    with nullcontext() if keep_padding else uncut_beams():
+        output = generate(loaded.model, **arguments)
     sequences = output if isinstance(output, torch.Tensor) else output.sequences
     rows, per_row = len(batch.rows), len(sequences) // len(batch.rows)
     others = {} if isinstance(output, torch.Tensor) else _other_outputs(output, rows, per_row)
@@ -183,6 +185,14 @@ def _end(sequence: Sequence[int], prompt: int, stops: set[int]) -> int:
         if sequence[place] in stops:
             return place + 1
     return len(sequence)
+
+
+def cut_beams(loaded: Loaded, arguments: Mapping[str, Any], sequences: torch.Tensor) -> torch.Tensor:
+    """Rows [B, T] of an encoder-decoder on the host, as long as the longest of them; see ``uncut_beams``."""
+    if (stated_value(loaded, arguments, "num_beams") or 1) == 1:
+        return sequences
+    stops = _as_set(stated_value(loaded, arguments, "eos_token_id"))
+    return sequences[:, : max((_end(row, 0, stops) for row in sequences.tolist()), default=0)]
 
 
 def _other_outputs(output: Mapping[str, Any], rows: int, per_row: int) -> dict[str, list[Any]]:
