@@ -185,6 +185,16 @@ class SamplerSelect:
             place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
             raise ValueError(f"{error} at step {place}") from error
 
+    def select_places(self, logits: Tensor, *, step: Tensor, rows: Tensor) -> Tensor | None:
+        """``Sampler.select_places``; None where a draw depends on those before it."""
+        sampler = self.sampler(logits)
+        if sampler.seeds is None or sampler.draw_steps:
+            return None
+        try:
+            return sampler.select_places(logits, step=step, rows=rows)
+        except ValueError as error:
+            raise ValueError(f"{error} at steps from {step.tolist()} on") from error
+
     def settle(self) -> Tensor | None:
         """The tokens that the last draw should have given; see ``Sampler.settle``."""
         return None if self._sampler is None else self._sampler.settle()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..options.numpy_or_torch import formed_once
+from ..options.validation import Step, steps_of
 from .counter_noise import GOLDEN, counter_keys, mixed
 from .rejection import BELOW_ONE, FIRST, LEAST, PART, PROPOSALS, SHARE
 
@@ -57,9 +58,9 @@ class StepNoise:
         self._first, self._ahead = 0, list[RowNoise]()
         self._held: tuple[Tensor | None, int, Tensor] | None = None  # rows, a step, the counters from it on
 
-    def of(self, step: int | Tensor, rows: Tensor | None = None) -> RowNoise:
+    def of(self, step: Step, rows: Tensor | None = None) -> RowNoise:
         """A step's noise of the rows ``rows`` [N], None for all of them. step: a number, or a tensor [] or [B]."""
-        if isinstance(step, Tensor):
+        if not isinstance(step, int):
             return self._form(self.keys(step, rows)[None])[0]
         place = step - self._first
         if rows is not self._rows or not 0 <= place < len(self._ahead):
@@ -70,11 +71,10 @@ class StepNoise:
             self._ahead = self._form(keys[step - first : step - first + count])
         return self._ahead[place]
 
-    def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor:
+    def keys(self, step: Step, rows: Tensor | None = None) -> Tensor:
         """The counters of the same rows at a step, [N, 1] int64; those of further steps are formed with them."""
-        if isinstance(step, Tensor):
-            steps = step.to(self.seeds.device, torch.int64)
-            steps = steps if rows is None or not steps.dim() else steps[rows]
+        if not isinstance(step, int):
+            steps = steps_of(step, rows).to(self.seeds.device, torch.int64)
             found: Tensor = counter_keys(self._seeds_of(rows), steps.reshape(-1))
             return found
         first, keys = self._keys_at(step, rows)

@@ -7,6 +7,7 @@ tensor is done in the type that torch uses for a Python scalar (float32 for floa
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import index
 from typing import Any, TypeAlias
@@ -20,6 +21,21 @@ from .numpy_or_torch import formed_once, sent
 RowOption: TypeAlias = float | Sequence[float] | Tensor
 
 Steps: TypeAlias = int | Sequence[int] | Tensor  # of a draw: one for the batch, or one per row
+
+
+@dataclass(frozen=True)
+class RowSteps:
+    """A step for each of the N rows that are given, [N] int64, of which several may be one row of the batch."""
+
+    steps: Tensor
+
+    def tolist(self) -> list[int]:
+        """The steps on the host."""
+        found: list[int] = self.steps.tolist()
+        return found
+
+
+Step: TypeAlias = int | Tensor | RowSteps  # one for the batch, one per row of it, or one per row given
 
 Requirement: TypeAlias = tuple[str, Callable[[Tensor], Tensor]]
 UNIT: Requirement = ("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
@@ -246,6 +262,13 @@ def check_step(step: Any, batch_size: int) -> int | Tensor:
     if step.shape not in ((), (batch_size,)):
         raise ValueError(f"step must be an int or of shape [{batch_size}], one per row; got {list(step.shape)}")
     return step
+
+
+def steps_of(step: Tensor | RowSteps, rows: Tensor | None) -> Tensor:
+    """The steps of the rows given, [] or [N]."""
+    if isinstance(step, RowSteps):
+        return step.steps
+    return step if rows is None or not step.dim() else step[rows]
 
 
 def check_generator(generator: object, device: torch.device) -> None:

@@ -16,7 +16,7 @@ from ..kernels.large_logits import GroupMaxima
 from ..kernels.torch_stream import row_exponentials, stream_is_known
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array, as_tensor, on_host
-from ..options.validation import check_row_maxima
+from ..options.validation import Step, check_row_maxima, steps_of
 from .draw_steps import DrawSteps
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Batch:
         logits: Tensor,
         seeds: Tensor | None,
         generator: torch.Generator | None,
-        step: int | Tensor,
+        step: Step,
         rows: Tensor | None = None,
         steps: DrawSteps | None = None,
     ):
@@ -142,11 +142,11 @@ class Batch:
         return self.again(place) if self.again is not None else row_exponentials(self.states[place], self.vocab_size)
 
 
-def keys_of(seeds: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+def keys_of(seeds: Tensor, step: Step, rows: Tensor | None) -> Tensor:
     """The rows' counters at a step, [N, 1]: seeds [B], a step for all or one per row of the batch."""
     chosen = seeds if rows is None else seeds[rows]
-    if isinstance(step, Tensor):
-        steps = (step if rows is None or not step.dim() else step[rows]).to(chosen.device, torch.int64)
+    if not isinstance(step, int):
+        steps = steps_of(step, rows).to(chosen.device, torch.int64)
         return as_tensor(counter_keys(on_host(chosen), on_host(steps.reshape(-1))))
     if chosen.device.type == "cpu" and 0 < chosen.shape[0] <= _FEW:
         few = np.array([row_key(seed, step) for seed in chosen.tolist()], dtype=np.uint64)

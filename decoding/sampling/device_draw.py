@@ -18,7 +18,7 @@ from ..kernels.device_race import FlatRows, StepNoise, draw_seeded, may_be_flat
 from ..kernels.rejection import LEAST_TOP_P, WITHIN
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
-from ..options.validation import check_row_maxima, divided, on_device_of
+from ..options.validation import Step, check_row_maxima, divided, on_device_of
 from ..triton_kernels.stream_state import put_back
 from .draw_steps import DrawSteps
 from .kernel_draw import DoubtCount, LateDraw, kernel_draw
@@ -79,7 +79,7 @@ def draw_on_device(
     logits: Tensor,
     noise: StepNoise | None,
     generator: torch.Generator | None,
-    step: int | Tensor,
+    step: Step,
     rows: Tensor | None = None,
     steps: DrawSteps | None = None,
     doubts: DoubtCount | None = None,
@@ -143,7 +143,7 @@ def _by_kernels(
     logits: Tensor,
     noise: StepNoise | None,
     generator: torch.Generator | None,
-    step: int | Tensor,
+    step: Step,
     rows: Tensor | None,
     doubts: DoubtCount | None,
     late: LateDraw | None,
@@ -184,7 +184,7 @@ def _from_seeds(
     top: Tensor,
     asked: DevicePlan,
     noise: StepNoise,
-    step: int | Tensor,
+    step: Step,
     rows: Tensor | None,
     steps: DrawSteps | None,
 ) -> Tensor:

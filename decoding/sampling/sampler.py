@@ -8,7 +8,17 @@ from torch import Tensor
 
 from ..kernels.late_flags import LateFlag
 from ..options.batch_options import CompiledParams
-from ..options.validation import Steps, check_count, check_generator, check_logits, check_rows, check_seeds, check_step
+from ..options.validation import (
+    RowSteps,
+    Step,
+    Steps,
+    check_count,
+    check_generator,
+    check_logits,
+    check_rows,
+    check_seeds,
+    check_step,
+)
 from .batch import Batch, keys_of
 from .device_draw import check_drawn, draw_on_device, drawn_again, marked, step_noise
 from .draw_steps import DrawSteps
@@ -50,7 +60,7 @@ class Sampler:
         check_generator(generator, self.device)
         self.generator = generator
         self.noise = None if self.seeds is None or self.plan.on_cpu else step_noise(self.plan, self.seeds)
-        self._late: list[tuple[LateFlag, int | Tensor, Tensor | None]] = []  # of draws that nobody has looked at
+        self._late: list[tuple[LateFlag, Step, Tensor | None]] = []  # of draws that nobody has looked at
         self._flag = LateFlag()
         self.draw_steps = DrawSteps(params, batch_size=batch_size, device=self.device) if self.plan.has_steps else None
         self._doubts = DoubtCount()
@@ -114,7 +124,22 @@ class Sampler:
             return token_ids
         return with_logprobs(logits, token_ids, logprobs)
 
-    def _draw(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+    def select_places(self, logits: Tensor, *, step: Tensor, rows: Tensor) -> Tensor:
+        """Draw a token at each of T places of the rows ``rows`` [N] at once: logits [N, T, V] -> token ids [N, T].
+
+        step: [B], of each original row's first place; the others are of the steps after it. With seeds alone, and
+        without mirostat or adaptive-p: what is drawn at a place must not depend on the place before it.
+        """
+        count, places, _ = logits.shape
+        if self.seeds is None or self.draw_steps:
+            raise ValueError("seeds must be given, and no step may learn from draws, for several places at once")
+        check_rows(rows, count, self.batch_size)
+        steps = step[rows][:, None] + torch.arange(places, device=logits.device)
+        again = rows[:, None].expand(count, places).reshape(-1)
+        found = self._draw(logits.flatten(0, 1), RowSteps(steps.reshape(-1)), again)
+        return found.view(count, places)
+
+    def _draw(self, logits: Tensor, step: Step, rows: Tensor | None) -> Tensor:
         """The tokens [N]: on the CPU by the ladder, elsewhere without a wait, the doubt about bad rows kept for
         ``finish``."""
         plan = self.plan
@@ -144,13 +169,13 @@ class Sampler:
         """
         return drawn_again(self.plan, self._late_draw, self.generator)
 
-    def look_late(self, top: Tensor, step: int | Tensor, rows: Tensor | None) -> None:
+    def look_late(self, top: Tensor, step: Step, rows: Tensor | None) -> None:
         """Let ``finish`` look at the rows' largest logits [N] of a draw."""
         flag = LateFlag() if self._late else self._flag
         flag.send(top)
         self._late.append((flag, step, rows))
 
-    def _captured(self, logits: Tensor, step: int | Tensor, rows: Tensor | None) -> Tensor:
+    def _captured(self, logits: Tensor, step: Step, rows: Tensor | None) -> Tensor:
         if self.seeds is not None and not isinstance(step, Tensor):
             raise ValueError(f"step must be a tensor where a CUDA graph is captured; got {step}")
         if rows is not None:
@@ -159,7 +184,7 @@ class Sampler:
             raise ValueError("validate must be False where a CUDA graph is captured; got True")
         return marked(self.plan, *self.draw_in_graph(logits, step))
 
-    def draw_in_graph(self, logits: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+    def draw_in_graph(self, logits: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """The operations of a draw of all rows: the tokens [B], and each row's largest logit [B] for ``look_late``."""
         return draw_on_device(self.plan, logits, self.noise, self.generator, step, None, self.draw_steps)
 
@@ -178,12 +203,12 @@ class Sampler:
                 named = step if isinstance(step, int) else f"of each row among {step.tolist()}"
                 raise ValueError(f"{error} at step {named}") from None
 
-    def process(self, logits: Tensor, *, step: int | Tensor = 0, rows: Tensor | None = None) -> Tensor:
+    def process(self, logits: Tensor, *, step: Step = 0, rows: Tensor | None = None) -> Tensor:
         """The filtered logits [N, V], as transformers returns them in ``scores``; before mirostat and adaptive-p."""
         params = self.params if rows is None else self.params.select_rows(rows)
         keys = self.keys(step, rows)
         return filtered(logits, params, xtc_chance(params, keys, rows, self.batch_size, self.device, self.generator))
 
-    def keys(self, step: int | Tensor, rows: Tensor | None = None) -> Tensor | None:
+    def keys(self, step: Step, rows: Tensor | None = None) -> Tensor | None:
         """The rows' counters at a step, [N, 1], or None without seeds."""
         return None if self.seeds is None else keys_of(self.seeds, step, rows)

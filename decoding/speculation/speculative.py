@@ -197,15 +197,26 @@ def _accept(scores: Tensor, draft: Draft, do_sample: bool, draw: Draw | None, ro
     Greedy and ``draw`` compare tokens; sampling accepts by the ratio of the two distributions where the draft has one.
     """
     if draw is not None:
-        step = rows.steps()
-        chosen = [draw(scores[:, place], step=step + place, rows=rows.rows_there) for place in range(scores.shape[1])]
-        return accept_equal(torch.stack(chosen, dim=1), draft)
+        return accept_equal(_drawn_places(draw, scores, rows), draft)
     if not do_sample:
         return accept_equal(first_argmax(scores), draft)
     probs = torch.softmax(scores, dim=-1)
     if draft.probs is not None:
         return accept_drawn(probs, draft)
     return accept_equal(drawn(probs.flatten(0, 1)).view(probs.shape[:2]), draft)
+
+
+def _drawn_places(draw: Draw, scores: Tensor, rows: RowBooks) -> Tensor:
+    """A token for each of the places [N, T + 1] of scores: at once, where ``draw`` knows how and none needs another."""
+    step, at_once = rows.steps(), getattr(draw, "select_places", None)
+    found: Tensor | None = None
+    if at_once is not None and scores.shape[1] > 1:
+        found = at_once(scores, step=step, rows=rows.rows_there)
+    if found is None:
+        places = range(scores.shape[1])
+        chosen = [draw(scores[:, place], step=step + place, rows=rows.rows_there) for place in places]
+        found = torch.stack(chosen, dim=1)
+    return found
 
 
 def _process(logits: Tensor, rows: RowBooks, draft: Draft, rules: Sequence[ScoreRule]) -> Tensor:

@@ -157,6 +157,27 @@ def test_flat_rows_of_float64_are_raced(options: dict[str, Any]) -> None:
     assert [each.tolist() for each in actual] == [each.tolist() for each in expected]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name, options in CONFIGURATIONS.items() if not {"mirostat_tau", "adaptive_target"} & options.keys()],
+)
+def test_several_places_at_once(name: str) -> None:
+    """Three places of some rows, each row at a step of its own: the tokens of a draw for each place, here and there."""
+    options, places = CONFIGURATIONS[name], 3
+    logits = torch.stack([drawn_logits("peaked", 5003, seed) for seed in range(places)], dim=1)
+    rows, step = torch.tensor([4, 0, 3]), torch.tensor([7, 0, 1, 2, 30, 5])
+    one = _sampler(options, [3, 1, 4, 1, 5, 9], device="cpu")
+    expected = [one.select(logits[rows, place], step=step + place, rows=rows) for place in range(places)]
+    found = _sampler(options, [3, 1, 4, 1, 5, 9], device="cpu").select_places(logits[rows], step=step, rows=rows)
+    assert torch.equal(found, torch.stack(expected, dim=1))
+    with pretend_cuda():
+        given = {"step": on_device(step), "rows": on_device(rows)}
+        found = _sampler(options, [3, 1, 4, 1, 5, 9]).select_places(on_device(logits[rows]), **given)
+        assert torch.equal(to_host(found), torch.stack(expected, dim=1))
+    with pytest.raises(ValueError, match="seeds must be given"):
+        _sampler(options, None, device="cpu").select_places(logits[rows], step=step, rows=rows)
+
+
 BAD = {"NaN": math.nan, "+inf": math.inf, "only -inf": -math.inf}
 
 
@@ -264,4 +285,4 @@ def test_validation_of_options_on_the_device() -> None:
 
 def _sampler(options: dict[str, Any], seeds: list[int] | None, **rest: Any) -> Sampler:
     params = SamplingParams(**options)
-    return Sampler(params, batch_size=ROWS, vocab_size=5003, device="cuda:0", seeds=seeds, **rest)
+    return Sampler(params, batch_size=ROWS, vocab_size=5003, seeds=seeds, **{"device": "cuda:0", **rest})

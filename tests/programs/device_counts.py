@@ -25,7 +25,7 @@ from afterlogits.decoding.kernels import device_race
 from afterlogits.decoding.sampling.sampler import Sampler
 from tests.pretend_cuda.counts import Counts
 from tests.pretend_cuda.device import on_device, per_step, pretend_cuda
-from tests.programs.speculation_counts import round_table
+from tests.programs.speculation_counts import round_table, token_table
 
 VOCAB_SIZE, EOS, ROWS = 8192, 2, 4
 SEEDS = {"seeds": [11, 12, 13, 14]}
@@ -262,6 +262,8 @@ def speculation_markdown() -> str:
     """The table of a round of speculation."""
     lines = ["| a round of speculation, 3 rows | waits | late | operations |", "|" + "---|" * 4]
     lines += [f"| {name} | {' | '.join(map(_number, found))} |" for name, found in round_table(3).items()]
+    lines += ["", "| speculation, one row: operations of a new token | here | transformers |", "|" + "---|" * 3]
+    lines += [f"| {name} | {' | '.join(map(_number, found))} |" for name, found in token_table().items()]
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from tests.builders.seeded_models import repeating_prompts, seeded_model
 from tests.pretend_cuda.counts import Counts
 from tests.pretend_cuda.device import on_device, pretend_cuda
 
-__all__ = ["ROUNDS", "round_table"]
+__all__ = ["ROUNDS", "round_table", "token_table"]
 
 DRAWN = {"do_sample": True, "top_k": 0}
 SEEDS = {"seeds": [5, 6, 7]}
@@ -95,14 +95,40 @@ def round_table(rows: int, cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tu
     return table
 
 
+def token_table(cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tuple[float, float]]:
+    """Operations of a new token of one row here and in transformers, which draws without seeds, beside the models."""
+    model, assistant = seeded_model("llama"), seeded_model("llama", scale=0.29)
+    ids = repeating_prompts()[:1]
+    table = {}
+    with pretend_cuda() as counts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there, draft = on_device(model), on_device(assistant)
+        inputs = on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        for name in cases:
+            options = {**ROUNDS[name], **inputs, "eos_token_id": None}
+            seeds = options.pop("seeds", None)
+            if "assistant_model" in options:
+                options["assistant_model"] = draft
+            own = {} if seeds is None else {"seeds": seeds[:1]}
+            ours = _spent(there, functools.partial(generate, there, **own), options, counts)
+            theirs = _spent(there, there.generate, options, counts)
+            table[name] = ((ours[1][0][2] - ours[0][0][2]) / 14, (theirs[1][0][2] - theirs[0][0][2]) / 14)
+    return table
+
+
 def _of_round(model: Any, call: dict[str, Any], counts: Counts) -> tuple[float, ...]:
+    (first, early), (last, late) = _spent(model, functools.partial(generate, model), call, counts)
+    return tuple((after - before) / (late - early) for before, after in zip(first, last, strict=True))
+
+
+def _spent(model: Any, run: Callable[..., Any], call: dict[str, Any], counts: Counts) -> list[tuple[list[int], int]]:
+    """What runs of 8 and of 22 tokens cost beside the models, and their rounds."""
     found = []
     for tokens in (8, 22):
         torch.manual_seed(1)
         with _watched(model, counts) as watch:
             counts.reset()
-            generate(model, **call, max_new_tokens=tokens)
+            run(**call, max_new_tokens=tokens)
             spent = [total - inside for total, inside in zip(counts.totals(), watch.inside, strict=True)]
         found.append((spent, watch.rounds))
-    (first, early), (last, late) = found
-    return tuple((after - before) / (late - early) for before, after in zip(first, last, strict=True))
+    return found
