@@ -15,7 +15,7 @@ from torch.nn import Parameter
 LEAST_KEYS = 256  # and queries: torch's own attention over fewer is as fast,
 LEAST_WIDTH = 32  # and that of narrower heads,
 LEAST_HEAD = 1 << 22  # and of heads whose queries * keys * width are fewer
-MOST_QUERIES = 384  # of a block, and as many as keep its scores at 2 MB
+MOST_QUERIES = 1024  # of a block, and as many as keep its scores at 2 MB
 MOST_SCORES = 1 << 19
 OPTIONS = {"attn_mask", "dropout_p", "is_causal", "enable_gqa", "scale"}
 

@@ -20,6 +20,7 @@ from .detection import (
 )
 from .families import detect
 from .images import Picture, encode_images, label_names, parts_of, picture_task, read_images, read_one, sizes_of
+from .short_passes import run
 
 
 def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) -> list[Prepared]:
@@ -37,7 +38,7 @@ def encode(loaded: Loaded, items: Sequence[Picture], options: DetectionOptions) 
 
 
 def forward(loaded: Loaded, batch: Batch, options: DetectionOptions) -> Reading:
-    outputs = loaded.run(**batch.inputs)
+    outputs = run(loaded, **batch.inputs)
     found = yield from detect(
         loaded.image_processor,
         outputs,

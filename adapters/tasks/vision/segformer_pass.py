@@ -16,7 +16,7 @@ from torch import Tensor, nn
 LEAST_FUSED = 1 << 26  # multiplications of the fusing layer in a batch; fewer are not worth another order of sums
 
 
-def segformer_pass(model: Any, pixel_values: Tensor) -> Any | None:
+def segformer_pass(model: Any, pixel_values: Tensor, findings: dict[str, Any]) -> Any | None:
     """The outputs of a SegFormer for semantic segmentation, logits alone; None where its head is not the plain one."""
     head = model.decode_head
     fused = pixel_values.numel() // pixel_values.shape[1] // 16 * head.linear_fuse.weight.numel()

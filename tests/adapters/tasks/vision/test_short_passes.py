@@ -9,7 +9,7 @@ import torch
 import transformers as hf
 
 from afterlogits import pipeline
-from afterlogits.adapters.tasks.vision import segformer_pass, short_passes
+from afterlogits.adapters.tasks.vision import segformer_pass, short_passes, yolos_pass
 from tests.builders.vision_models import picture
 
 SIDE = {"height": 128, "width": 128}
@@ -35,8 +35,8 @@ def counted(monkeypatch):
     """The batches that the short pass has answered."""
     found = []
 
-    def counting(model, pixels):
-        outputs = segformer_pass.segformer_pass(model, pixels)
+    def counting(model, pixels, findings):
+        outputs = segformer_pass.segformer_pass(model, pixels, findings)
         found.append(None if outputs is None else len(pixels))
         return outputs
 
@@ -82,7 +82,7 @@ def test_infinite_numbers_are_transformers(segformer, monkeypatch):
     pixels = torch.randn(2, 3, 64, 64)
     pixels[1] *= torch.inf
     with torch.no_grad():
-        expected, found = segformer(pixels).logits, segformer_pass.segformer_pass(segformer, pixels).logits
+        expected, found = segformer(pixels).logits, segformer_pass.segformer_pass(segformer, pixels, {}).logits
     assert torch.equal(found[1].isnan(), expected[1].isnan()) and found[1].isnan().any()
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-5)
 
@@ -151,3 +151,95 @@ def test_gradients_and_few_pixels_are_the_models_own(segformer, counted, monkeyp
     with torch.no_grad():
         short_passes.run(loaded, pixel_values=torch.randn(2, 3, 64, 64))
     assert counted == [None]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["middle", "first"])
+def yolos(request):
+    """Positions between the layers as well, or before the first alone; none of them zero."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    config = hf.YolosConfig(
+        **sizes, image_size=[64, 96], num_detection_tokens=5, num_labels=4, use_mid_position_embeddings=request.param
+    )
+    model = hf.YolosForObjectDetection(config).eval()
+    for name, values in model.named_parameters():
+        if "position" in name or "token" in name:
+            torch.nn.init.normal_(values)
+    return model
+
+
+@pytest.mark.parametrize("size", [(64, 96), (64, 80), (128, 96)])
+def test_yolos_outputs_are_transformers_but_for_rounding(yolos, size, monkeypatch):
+    """Twice a size: the second time with positions that are kept."""
+    monkeypatch.setattr(yolos_pass, "LEAST_PIXELS", 1)
+    findings = {}
+    for seed in range(2):
+        pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            expected, found = yolos(pixels), yolos_pass.yolos_pass(yolos, pixels, findings)
+        torch.testing.assert_close(
+            found.logits, expected.logits, rtol=0, atol=2e-6 * float(expected.logits.abs().max())
+        )
+        torch.testing.assert_close(found.pred_boxes, expected.pred_boxes, rtol=0, atol=2e-6)
+
+
+def test_positions_are_kept_until_they_change(yolos, monkeypatch):
+    """Through ``.data`` too, of which torch's versions do not tell; of more sizes than are kept each is right."""
+    monkeypatch.setattr(yolos_pass, "LEAST_PIXELS", 1)
+    monkeypatch.setattr(yolos_pass, "MOST_SIZES", 2)
+    model, findings, asked = copy.deepcopy(yolos), {}, []
+    plain = type(model.vit.embeddings.interpolation).forward
+    monkeypatch.setattr(
+        type(model.vit.embeddings.interpolation),
+        "forward",
+        lambda self, *given: asked.append(given[1]) or plain(self, *given),
+    )
+    table = model.vit.embeddings.position_embeddings
+
+    def compare(height, width):
+        pixels = torch.ones(2, 3, height, width)
+        with torch.no_grad():
+            expected = model(pixels).logits
+            asked.clear()
+            found = yolos_pass.yolos_pass(model, pixels, findings).logits
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
+        return len(asked)
+
+    assert [compare(64, 80), compare(64, 80), compare(48, 48), compare(48, 48)] == [1, 0, 1, 0]
+    assert [compare(80, 64), compare(80, 64)] == [1, 1]  # no room for a third
+    table.data.mul_(-1)
+    assert [compare(64, 80), compare(64, 80)] == [1, 0]
+
+
+def test_what_yolos_is_run_as_it_is(yolos):
+    """Few pixels, another attention, a layer of somebody else's."""
+    pixels, model = torch.ones(2, 3, 256, 256), copy.deepcopy(yolos)
+    with torch.no_grad():
+        assert yolos_pass.yolos_pass(model, pixels, {}) is not None
+        assert yolos_pass.yolos_pass(model, pixels[..., :64, :64], {}) is None
+        model.vit.layernorm = type("Norm", (torch.nn.LayerNorm,), {"__module__": "mine"})(32)
+        assert yolos_pass.yolos_pass(model, pixels, {}) is None
+        other = copy.deepcopy(yolos)
+        other.set_attn_implementation("eager")
+        assert yolos_pass.yolos_pass(other, pixels, {}) is None
+
+
+def test_detections_of_pictures_in_company_are_transformers(yolos, monkeypatch):
+    calls = []
+    monkeypatch.setattr(yolos_pass, "LEAST_PIXELS", 1)
+    plain = yolos_pass.yolos_pass
+    monkeypatch.setitem(
+        short_passes.PASSES, "YolosForObjectDetection", lambda *given: calls.append(len(given[1])) or plain(*given)
+    )
+    processor = hf.YolosImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    options = {"model": yolos, "image_processor": processor, "device": "cpu"}
+    images = [picture(150, 100, 0), picture(90, 100, 1), picture(150, 100, 2)]
+    own, library = pipeline("object-detection", **options), hf.pipeline("object-detection", **options)
+    found, alone = own(images, threshold=0.1), own(images[0], threshold=0.1)
+    assert sorted(calls) == [1, 2]
+    for one, other in zip(
+        [alone, *found], [library(each, threshold=0.1) for each in (images[0], *images)], strict=True
+    ):
+        assert len(one) == len(other) and len(one)
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine == {**theirs, "score": pytest.approx(theirs["score"], abs=1e-6)}
