@@ -40,11 +40,11 @@ def yolos_pass(model: Any, pixels: Tensor, findings: dict[str, Any]) -> Any | No
 def rows_of_layer(layer: Any, hidden: Tensor, count: int) -> Tensor:
     """The last ``count`` rows of what a layer makes of [B, T, D]: they attend to all rows."""
     normed, attention = layer.layernorm_before(hidden), layer.attention.attention
-    heads = [
+    query, key, value = (
         each.view(*each.shape[:2], attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
         for each in (attention.query(normed[:, -count:]), attention.key(normed), attention.value(normed))
-    ]
-    context = F.scaled_dot_product_attention(*heads, scale=attention.scaling).transpose(1, 2).flatten(2)
+    )
+    context = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling).transpose(1, 2).flatten(2)
     rows = layer.attention.output.dense(context) + hidden[:, -count:]
     result: Tensor = layer.output(layer.intermediate(layer.layernorm_after(rows)), rows)
     return result
