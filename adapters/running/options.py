@@ -18,6 +18,9 @@ LISTED = 12  # names that an error lists
 
 # Names that transformers had or has elsewhere, and what is meant by them here: the first that the task takes.
 RENAMED = {
+    **dict.fromkeys(
+        ("do_sample", "num_beams", "num_return_sequences", "seeds", "temperature", "top_p"), ("generate_kwargs",)
+    ),
     "labels": ("candidate_labels",),
     "max_length": ("tokenizer_kwargs", "tokenize_kwargs", "max_seq_len"),
     "padding": ("tokenizer_kwargs", "tokenize_kwargs"),

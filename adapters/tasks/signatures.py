@@ -1464,6 +1464,7 @@ class MaskGenerationArguments(LoadArguments, total=False):
     max_sprinkle_area: Any
     output_rle_mask: Any
     output_bboxes_mask: Any
+    masks: Any
 
 
 class ObjectDetectionArguments(LoadArguments, total=False):

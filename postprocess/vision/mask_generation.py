@@ -35,12 +35,13 @@ class MaskCandidates:
         """The same with scores and boxes on ``device``."""
         return MaskCandidates(self.runs, sent(self.scores, device), sent(self.boxes, device))
 
-    def records(self, *, runs: bool = False, boxes: bool = False) -> dict[str, Any]:
+    def records(self, *, runs: bool = False, boxes: bool = False, masks: bool = True) -> dict[str, Any]:
         """``{masks, scores}`` and, where asked for, ``rle_mask`` and ``bounding_boxes``, as the pipeline returns them.
 
-        Masks are numpy arrays of bool, views of column-major memory, as there.
+        Masks are numpy arrays of bool, views of column-major memory, as there; without ``masks`` none are made.
         """
-        found: dict[str, Any] = {"masks": [*self.runs.decode().numpy()], "scores": self.scores}
+        found: dict[str, Any] = {"masks": [*self.runs.decode().numpy()]} if masks else {}
+        found["scores"] = self.scores
         if runs:
             found["rle_mask"] = self.runs.records()
         if boxes:

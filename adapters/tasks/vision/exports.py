@@ -18,6 +18,8 @@ def masks_of(result: Any) -> Tensor | None:
     if getattr(result, "segmentation", None) is not None:
         return id_masks(result.segmentation, list(result.ids))[1].bool()
     if isinstance(result, Mapping):
+        if "masks" not in result:
+            return result.runs.decode().bool()  # type: ignore[attr-defined, no-any-return]
         masks = [torch.as_tensor(np.asarray(mask)) for mask in result["masks"]]
         return torch.stack(masks).bool() if masks else torch.zeros(0, 0, 0, dtype=torch.bool, device="cpu")
     return None

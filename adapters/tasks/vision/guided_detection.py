@@ -161,7 +161,8 @@ def forward_grounded(loaded: Loaded, batch: Batch, options: GroundedOptions) -> 
         text_threshold=options.text_threshold,
     )
     tokens = found.token_ids(batch.host["input_ids"])
-    texts = loaded.tokenizer.batch_decode(tokens) if tokens else []  # of no texts some tokenizers make one
+    # Of no texts some tokenizers make one.
+    texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=not loaded.compat) if tokens else []
     return parts_of((found.detections, texts), len(batch.rows))
 
 

@@ -21,7 +21,7 @@ from ....postprocess.vision.run_lengths import encode_masks
 from ...running.batching import Batch, Row
 from ...running.columns import Columns
 from ...running.loaded import Loaded
-from ...running.options import require_count
+from ...running.options import require_choice, require_count
 from ...running.reading import Reading, Reads
 from ...running.task import Prepared
 from .families import on_torchvision
@@ -34,7 +34,9 @@ HELD = 1 << 28  # bytes of a device that masks may take which have not been read
 @dataclass(frozen=True)
 class MaskGenerationOptions(ImageOptions):
     """transformers' own options and defaults. max_hole_area, max_sprinkle_area: holes and islands of up to so many
-    pixels go; with ``compat`` nothing comes of them, as there. points_per_batch: None asks all points at once."""
+    pixels go; with ``compat`` nothing comes of them, as there. points_per_batch: None asks all points at once. masks:
+    "array", as there; "none" for records without masks, which are gigabytes of JSON: run lengths and boxes say as much.
+    """
 
     points_per_batch: int | None = 64
     points_per_crop: int = 32
@@ -50,12 +52,14 @@ class MaskGenerationOptions(ImageOptions):
     max_sprinkle_area: float | None = None
     output_rle_mask: bool = False
     output_bboxes_mask: bool = False
+    masks: str = "array"
 
     def __post_init__(self) -> None:
         require_count("points_per_batch", self.points_per_batch, optional=True)
         require_count("points_per_crop", self.points_per_crop)
         require_count("crops_n_layers", self.crops_n_layers, least=0)
         require_count("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor)
+        require_choice("masks", self.masks, ("array", "none"))
 
 
 def encode(loaded: Loaded, items: Sequence[Picture], options: MaskGenerationOptions) -> list[Prepared]:
@@ -186,14 +190,16 @@ def finish(
 
     Masks are numpy arrays, or tensors where the image processor is torchvision's, as in transformers.
     """
-    asked = {"runs": options.output_rle_mask, "boxes": options.output_bboxes_mask}
-    tensors = loaded.compat and on_torchvision(loaded.image_processor)
+    with_masks = options.masks != "none"
+    asked = {"runs": options.output_rle_mask, "boxes": options.output_bboxes_mask, "masks": with_masks}
+    tensors = with_masks and loaded.compat and on_torchvision(loaded.image_processor)
     finished = []
     for item, crops in zip(items, outputs, strict=True):
-        record = _merged(loaded, crops, options).records(**asked)
+        found = _merged(loaded, crops, options)
+        record = found.records(**asked)
         if tensors:
             record["masks"] = [torch.from_numpy(mask) for mask in record["masks"]]
-        finished.append(of_source(Masks(record), item.facts.source))
+        finished.append(of_source(Masks(record), item.facts.source, runs=None if with_masks else found.runs))
     return finished
 
 

@@ -101,10 +101,13 @@ class Segments(list[Any], Exported):
 
 
 class Masks(dict[str, Any], Exported):
-    """Masks of everything in a picture, with their scores."""
+    """Masks of everything in a picture, with their scores. ``runs``: their run lengths where there are no masks."""
+
+    runs: Any = None
 
     def draw(self) -> Any:
-        return drawing.draw_masks(self.picture(), self["masks"], [float(score) for score in self["scores"]])
+        masks = self["masks"] if "masks" in self else [*self.runs.decode().numpy()]
+        return drawing.draw_masks(self.picture(), masks, [float(score) for score in self["scores"]])
 
 
 class DepthMap(dict[str, Any], Pictured):

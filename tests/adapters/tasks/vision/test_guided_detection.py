@@ -78,6 +78,19 @@ def test_a_sentence_that_finds_nothing():
     assert pipe(PICTURES, text="cat.", threshold=2.0, output="columns")["box"].shape == (0, 4)
 
 
+def test_marks_of_the_tokenizer_are_no_words_when_corrected():
+    options = {"text": "cat . a big dog . red .", "threshold": 0.25}
+    labels = [
+        [record["label"] for found in pipe(PICTURES, **options) for record in found]
+        for pipe in (
+            pipeline("grounded-detection", **parts("grounding_dino"), device="cpu", compat=compat)
+            for compat in (True, False)
+        )
+    ]
+    assert any("[SEP]" in label for label in labels[0])
+    assert [label.replace("[SEP]", "").strip() for label in labels[0]] == labels[1]
+
+
 def test_columns_of_a_sentence_are_its_records():
     pipe = pipeline("grounded-detection", **parts("grounding_dino"), device="cpu")
     options = {"text": "cat . a big dog .", "threshold": 0.3}

@@ -103,3 +103,15 @@ def test_masks_draw_themselves_and_come_as_columns():
     assert columns["offsets"].tolist() == [0, len(found["masks"]), 2 * len(found["masks"])]
     assert columns["area"][: len(found["masks"])].tolist() == [int(mask.sum()) for mask in found["masks"]]
     assert len(found.coco()) == len(found["masks"])
+
+
+def test_without_masks_run_lengths_and_drawings_are_the_same():
+    pipe = pipeline("mask-generation", **parts("sam"), device="cpu")
+    options = {**LOOSE, "output_rle_mask": True, "output_bboxes_mask": True}
+    whole, bare = pipe(PICTURE, **options), pipe(PICTURE, **options, masks="none")
+    assert list(bare) == ["scores", "rle_mask", "bounding_boxes"] and len(bare["scores"]) > 1
+    assert bare["rle_mask"] == whole["rle_mask"]
+    assert bare.coco() == whole.coco()
+    assert bare.draw().tobytes() == whole.draw().tobytes()
+    with pytest.raises(ValueError, match=r"^masks must be one of 'array', 'none'; got 'rle'$"):
+        pipe(PICTURE, masks="rle")
