@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .colours import Colour, label_colours, number_colours, text_colour
+from .tags import Rectangle, place_tags
 
 LEAST, MOST = 480, 1280  # the longer side of what is drawn
 _OPACITY = 0.55
@@ -35,20 +36,22 @@ def fit(picture: Any, *, least: int = LEAST, most: int = MOST) -> tuple[Any, flo
 
 
 def draw_boxes(picture: Any, records: Sequence[Mapping[str, Any]], boxes: Sequence[Sequence[float]]) -> Any:
-    """Boxes (xmin, ymin, xmax, ymax) with label and score; the best is drawn last, on top."""
+    """Boxes (xmin, ymin, xmax, ymax) with label and score; the best is on top, and its tag is placed first."""
     from PIL import ImageDraw
 
     canvas, scale = fit(picture)
     pen = ImageDraw.Draw(canvas)
     colours = label_colours(record["label"] for record in records)
-    width = _line_width(canvas)
-    order = sorted(range(len(records)), key=lambda number: records[number]["score"])
+    order = sorted(range(len(records)), key=lambda number: -records[number]["score"])
+    corners = []
     for number in order:
-        record, colour = records[number], colours[records[number]["label"]]
         left, top, right, bottom = (value * scale for value in boxes[number])
-        corners = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
-        pen.rectangle(corners, outline=colour, width=width)
-        _tag(pen, canvas, (corners[0], corners[1]), f"{record['label']} {record['score']:.2f}", colour)
+        corners.append((min(left, right), min(top, bottom), max(left, right), max(top, bottom)))
+    painted = [colours[records[number]["label"]] for number in order]
+    for box, colour in zip(reversed(corners), reversed(painted), strict=True):
+        pen.rectangle(box, outline=colour, width=_line_width(canvas))
+    texts = [f"{records[number]['label']} {records[number]['score']:.2f}" for number in order]
+    _tags(pen, canvas, corners, texts, painted)
     return canvas
 
 
@@ -229,15 +232,17 @@ def _tinted(canvas: Any, places: Any, table: Mapping[int, Colour]) -> Any:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _tag(pen: Any, canvas: Any, corner: tuple[float, float], text: str, colour: Colour) -> None:
-    """A label above a corner, or below where there is no room."""
+def _tags(pen: Any, canvas: Any, boxes: Sequence[Rectangle], texts: Sequence[str], colours: Sequence[Colour]) -> None:
+    """A text at each box, the first on top where there is no room for all."""
     font = font_of(max(12, min(20, canvas.width // 45)))
-    left, top, right, bottom = font.getbbox(text)
-    width, height = right - left + 8, bottom - top + 6
-    x = min(max(corner[0], 0), max(canvas.width - width, 0))
-    y = corner[1] - height if corner[1] >= height else min(max(corner[1], 0), max(canvas.height - height, 0))
-    pen.rectangle((x, y, x + width, y + height), fill=colour)
-    pen.text((x + 4 - left, y + 3 - top), text, fill=text_colour(colour), font=font)
+    inked = [font.getbbox(text) for text in texts]
+    sizes = [(right - left + 8, bottom - top + 6) for left, top, right, bottom in inked]
+    places = place_tags(boxes, sizes, canvas.size)
+    for (x, y), (width, height), ink, text, colour in reversed(
+        list(zip(places, sizes, inked, texts, colours, strict=True))
+    ):
+        pen.rectangle((x, y, x + width, y + height), fill=colour)
+        pen.text((x + 4 - ink[0], y + 3 - ink[1]), text, fill=text_colour(colour), font=font)
 
 
 def _line_width(canvas: Any) -> int:
