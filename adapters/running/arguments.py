@@ -30,7 +30,8 @@ def check_arguments(given: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
         raise TypeError(f"model must be a path, a name on the hub or a model; got {type(model).__name__}")
     for name, value in parts.items():
         if value is not None and not isinstance(value, str | Path) and not callable(value):
-            raise TypeError(f"{name} must be a path, a name on the hub or a {name}; got {type(value).__name__}")
+            one = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+            raise TypeError(f"{name} must be a path, a name on the hub or {one}; got {type(value).__name__}")
     _check_config(given["config"])
     _check_place(given)
     _check_plain(given)

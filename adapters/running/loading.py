@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .loaded import Loaded
-from .parts import load_parts
+from .parts import load_parts, require_place, without_use_fast
 from .task import Task
 
 # The budget of a batch on the CPU and on an accelerator, by the unit a task counts its rows in: about what keeps the
@@ -59,7 +59,7 @@ def load(
     if name is None:
         model = model if dtype in (None, "auto") else model.to(_dtype(dtype))
     else:
-        arguments = {**(hub or {}), **(model_kwargs or {})}
+        arguments = {**without_use_fast(hub or {}), **(model_kwargs or {})}
         if model is None:
             with _quietly():
                 model = _model(task, name, config, dtype or torch.float32, device_map, arguments)
@@ -127,8 +127,7 @@ def _model(task: Task, given: str | Path, config: Any, dtype: Any, device_map: A
     import transformers
 
     name = str(given)
-    if not Path(name).exists() and name[:1] in ("/", ".", "~"):
-        raise ValueError(f"model must be a folder that exists or a name on the hub; got {name!r}")
+    require_place("model", name)
     if config is not None:
         options["config"] = (
             transformers.AutoConfig.from_pretrained(str(config)) if isinstance(config, str | Path) else config

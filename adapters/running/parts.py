@@ -88,7 +88,21 @@ def load_part(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:
 
     if part in ("image_processor", "video_processor"):
         need("PIL", "vision", part)
-    return getattr(transformers, PARTS[part]).from_pretrained(str(name), **hub)
+    require_place(part, str(name))
+    return getattr(transformers, PARTS[part]).from_pretrained(
+        str(name), **(hub if part == "tokenizer" else without_use_fast(hub))
+    )
+
+
+def require_place(part: str, name: str) -> None:
+    """ValueError for what is written as a path and leads nowhere: on the hub no name begins so."""
+    if not Path(name).exists() and name[:1] in ("/", ".", "~"):
+        raise ValueError(f"{part} must be a folder that exists or a name on the hub; got {name!r}")
+
+
+def without_use_fast(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """What all parts of a model are loaded with: ``use_fast`` is a question to tokenizers alone, as in transformers."""
+    return {name: value for name, value in hub.items() if name != "use_fast"}
 
 
 def _load_if_there(part: str, name: str | Path, hub: Mapping[str, Any]) -> Any:

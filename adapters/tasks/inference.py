@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..running.exceptions import NoTaskError
+from ..running.parts import without_use_fast
 from ..running.task import Task
 from .table import TASKS
 
@@ -34,8 +35,7 @@ def _config(model: Any, config: Any, hub: Mapping[str, Any]) -> Any:
     if config is None or isinstance(config, str | Path):
         from transformers import AutoConfig
 
-        known = {name: value for name, value in hub.items() if name != "use_fast"}
-        return AutoConfig.from_pretrained(str(model if config is None else config), **known)
+        return AutoConfig.from_pretrained(str(model if config is None else config), **without_use_fast(hub))
     return config
 
 

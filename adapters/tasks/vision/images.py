@@ -65,9 +65,10 @@ def read_images(inputs: Any = None, *, images: Any = None, **options: Any) -> Ca
 
 
 def as_image_call(inputs: Any, options: dict[str, Any]) -> Call:
-    """An array of up to three axes or an open file is one picture; an array of four is a list of them."""
+    """An array of up to three axes or an open file is one picture; an array of four, or of objects, a list of them."""
     if isinstance(inputs, np.ndarray | Tensor):
-        return Call(list(inputs), "list", options) if inputs.ndim == 4 else Call([inputs], "single", options)
+        listed = inputs.ndim == 4 or inputs.dtype == object
+        return Call(list(inputs), "list", options) if listed else Call([inputs], "single", options)
     if hasattr(inputs, "read") or hasattr(inputs, "convert"):
         return Call([inputs], "single", options)
     return as_call(inputs, options)

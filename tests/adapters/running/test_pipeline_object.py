@@ -9,8 +9,10 @@ import pickle
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 from afterlogits.adapters import pipeline
+from afterlogits.adapters.checkpoints import path
 from afterlogits.adapters.pipelines import CALLS, Pipeline
 from tests.builders.audio_models import clap, wav2vec2_config
 from tests.builders.text_models import LABELS, tiny_decoder, tiny_model, tiny_seq2seq, wordpiece
@@ -288,6 +290,15 @@ def test_arguments_of_version_4_are_taken(given):
     assert build("text-classification", **given)("the river") == build("text-classification")("the river")
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_use_fast_is_asked_of_tokenizers_alone(given):
+    """Of a model in a folder: neither its class nor an image processor takes it."""
+    assert pipeline("ner", model=path("ner"), use_fast=given)("Ada in Paris") == pipeline("ner")("Ada in Paris")
+    picture = Image.new("RGB", (64, 64))
+    classify = pipeline("image-classification", model=str(path("image-classification")), use_fast=given)
+    assert classify(picture) == pipeline("image-classification")(picture)
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "text"),
     [
@@ -295,12 +306,13 @@ def test_arguments_of_version_4_are_taken(given):
         ({"task": ["ner"]}, TypeError, "task must be a string; got list"),
         ({"model": 5}, TypeError, "model must be a path, a name on the hub or a model; got int"),
         ({"model": {}}, TypeError, "model must be a path, a name on the hub or a model; got dict"),
+        ({"tokenizer": "./no"}, ValueError, "tokenizer must be a folder that exists or a name on the hub; got './no'"),
         ({"model": "/nowhere"}, ValueError, "model must be a folder that exists or a name on the hub; got '/nowhere'"),
         ({"tokenizer": 5}, TypeError, "tokenizer must be a path, a name on the hub or a tokenizer; got int"),
         (
             {"image_processor": 5},
             TypeError,
-            "image_processor must be a path, a name on the hub or a image_processor; got int",
+            "image_processor must be a path, a name on the hub or an image_processor; got int",
         ),
         ({"config": 5}, TypeError, "config must be a path, a name on the hub or a configuration; got int"),
         ({"revision": 5}, TypeError, "revision must be a string; got int"),

@@ -35,6 +35,14 @@ def test_arrays_that_no_image_processor_takes_are_pictures(array, same_picture):
     assert classify(array) == expected
 
 
+def test_an_array_of_pictures_is_a_list_of_them():
+    """As a column of a table holds them."""
+    classify = pipeline("image-classification", **parts("vit"), device="cpu")
+    column = np.empty(2, dtype=object)
+    column[:] = [PICTURE, picture(seed=1)]
+    assert classify(column) == classify(list(column))
+
+
 def test_an_array_of_texts_is_refused():
     classify = pipeline("image-classification", **parts("vit"), device="cpu")
     with pytest.raises(TypeError, match=r"^image must be an array of numbers; got dtype <U1$"):
