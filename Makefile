@@ -57,7 +57,7 @@ test-versions-%: .venv-%/.ready-test  ## the same at one end
 serve-load: $(VENV)/.ready-test  ## 1,000 requests at a server, one at a time and 32 at once, for an encoder and a decoder; figures printed (five minutes)
 	$(RUN) -m afterlogits.benchmarks.serve_load $(ARGS)
 
-serve-hostile: $(VENV)/.ready-test  ## 100,000 hostile requests at a server; counts and memory printed (ten minutes)
+serve-hostile: $(VENV)/.ready-test  ## 100,000 hostile requests at a server; counts and memory printed (under four minutes)
 	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(RUN) -m tests.programs.serve_hostile $(ARGS)
 
 # Workers of Ray are polite (nice 15): beside other work they would stand still.

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 from afterlogits.benchmarks.server_process import ServerProcess, ask, serving
 
+WORKERS = 32  # most wait for an answer or for their connection to be closed
+HELD = 128  # connections left open, of all workers together
 GROWTH = 48.0  # MB that the memory may grow after the first tenth: caches of the allocator that fill up
 ARGUMENTS = (
     *("--task", "token-classification", "--task", "text-generation", "--task", "image-classification"),
@@ -161,7 +163,7 @@ KINDS: tuple[Callable[[random.Random, socket.socket], None], ...] = (
 )
 
 
-def attack(server: ServerProcess, count: int, seed: int, done: Counter[str]) -> None:
+def attack(server: ServerProcess, count: int, seed: int, done: Counter[str], most_held: int) -> None:
     drawn = random.Random(seed)
     parts = urlsplit(server.base)
     held: list[socket.socket] = []
@@ -180,7 +182,7 @@ def attack(server: ServerProcess, count: int, seed: int, done: Counter[str]) -> 
             done["closed by the server"] += 1
         if kind in (short, idle, noise) and drawn.random() < 0.5:
             held.append(client)  # left open: the server must close it
-            while len(held) > 16:
+            while len(held) > most_held:
                 held.pop(0).close()
         else:
             client.close()
@@ -200,18 +202,20 @@ def honest(server: ServerProcess) -> Any:
     return None
 
 
-def hostile(count: int, *, workers: int = 8, seed: int = 0) -> list[str]:
+def hostile(count: int, *, workers: int = WORKERS, seed: int = 0) -> list[str]:
     """What went wrong: nothing where the server bore it. Prints counts and memory."""
     done: Counter[str] = Counter()
     wrong: list[str] = []
     with serving(ARGUMENTS) as server:
         want = honest(server)
-        first = None
+        first, start = None, time.monotonic()
         rounds = 10
         for number in range(rounds):
-            each = max(1, count // rounds // workers)
+            each = -(-count // (rounds * workers))
             threads = [
-                threading.Thread(target=attack, args=(server, each, seed + 1000 * number + worker, done))
+                threading.Thread(
+                    target=attack, args=(server, each, seed + 1000 * number + worker, done, HELD // workers)
+                )
                 for worker in range(workers)
             ]
             for thread in threads:
@@ -222,7 +226,8 @@ def hostile(count: int, *, workers: int = 8, seed: int = 0) -> list[str]:
                 wrong.append(f"round {number}: an honest request was not answered as before")
             memory = server.memory
             first = memory if first is None else first
-            print(f"after {sum(done[kind.__name__] for kind in set(KINDS)):,}: {memory:.0f} MB", flush=True)
+            asked, seconds = sum(done[kind.__name__] for kind in set(KINDS)), time.monotonic() - start
+            print(f"after {asked:,}: {memory:.0f} MB, {seconds:.0f} s", flush=True)
         time.sleep(3)  # what stalls is closed by now
         files = server.open_files
         if server.memory - (first or 0) > GROWTH:

@@ -13,8 +13,11 @@ from afterlogits.adapters.checkpoints import path
 from afterlogits.adapters.cli.parser import parse
 from afterlogits.adapters.cli.serve_options import settings_of
 from afterlogits.adapters.serving.settings import Limits
+from afterlogits.adapters.tasks.table import TASKS
+from tests.adapters.serving import test_clients
 from tests.builders.plain_http import get
 from tests.builders.running_server import running_settings
+from tests.builders.served_tasks import CASES
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -100,3 +103,44 @@ def test_the_limits_of_the_page_are_the_defaults():
         known = {"--task", "--model", "--name", "--tokenizer", "--revision", "--device", "--dtype", "--corrected"}
         if flag not in known | {"--option", "--allowed-host"}:
             assert settings_of(parse(["serve", flag, "5"])[0]), flag
+
+
+class Asked:
+    """A client that says which of its methods was called."""
+
+    model = ""
+
+    def __getattr__(self, name):
+        return lambda *given, **options: name
+
+
+METHODS = {task: call(Asked()) for task, call in test_clients.CALLS.items()}
+# Of models that no pipeline runs, and what asks nothing of a model.
+OTHERS = {"audio_to_audio", "image_to_video", "tabular_classification", "tabular_regression", "text_to_image"}
+OTHERS |= {"text_to_video", "chat", "close", "get_endpoint_info", "health_check"}
+
+
+def test_the_table_of_clients_has_every_task():
+    """A row a task whose answer huggingface_hub's client has a method for, and the names of all others."""
+    want = []
+    for task in (task for task in TASKS if task in METHODS):
+        methods, openai, streamed = f"`{METHODS[task]}`", "", ""
+        if task == "text-generation":
+            methods, openai = f"{methods}, `chat_completion`", "`completions`, `chat.completions`"
+            streamed = "yes"
+        elif task == "feature-extraction":
+            methods = f"{methods}, `sentence_similarity`"
+        want.append(f"| {task} | {methods} | {openai} | {streamed} |")
+    table = [line for line in TEXT.splitlines() if re.match(r"\| [a-z0-9-]+ \| `", line)]
+    assert table == want, "\n".join(want)
+    rest = re.search(r"No client has a method for (.*?):", TEXT, re.DOTALL)[1]
+    names = [task for task in TASKS if task not in METHODS]
+    assert re.split(r",? and |, |,\n", rest.replace("\n", " ")) == names, ", ".join(names)
+    assert set(TASKS) == set(CASES), "tests/adapters/serving/test_every_task.py asks each of them"
+
+
+def test_every_method_of_the_hubs_client_is_in_the_table():
+    from huggingface_hub import InferenceClient
+
+    theirs = {name for name in vars(InferenceClient) if not name.startswith("_")}
+    assert theirs - OTHERS <= {*METHODS.values(), "chat_completion", "sentence_similarity"}
