@@ -35,23 +35,37 @@ def test_same_inputs_and_shared_attributes(name):
 
 
 @pytest.mark.skipif(not V5, reason="transformers 4 checks by other means")
-def test_only_the_check_of_what_nobody_gave_is_left_out(monkeypatch):
-    """Counted: with ``return_tensors`` alone the data class is not built, with another argument it is."""
-    calls = []
-    method = transformers.image_processing_utils.BaseImageProcessor.preprocess
-    monkeypatch.setitem(method.__globals__, quick_processors.CHECK, lambda *given: calls.append(given))
-    for kept in (quick_processors._base, quick_processors._unchecked):
-        kept.cache_clear()
-    try:
-        processor = parts("vit")["image_processor"]
-        quick(processor)(images=picture(), return_tensors="pt")
-        assert calls == []
-        quick(processor)(images=picture(), return_tensors="pt", do_normalize=False)
-        processor(images=picture(), return_tensors="pt")
-        assert len(calls) == 2
-    finally:
-        for kept in (quick_processors._base, quick_processors._unchecked):
-            kept.cache_clear()
+def test_only_what_is_passed_is_checked(monkeypatch):
+    """Counted: the processor's own list of arguments is checked when it is called, of the quick one the short list."""
+    checked = []
+    plain = transformers.image_processing_utils.validate_typed_dict
+    monkeypatch.setattr(
+        transformers.image_processing_utils,
+        "validate_typed_dict",
+        lambda schema, given: checked.append((schema, dict(given))) or plain(schema, given),
+    )
+    processor = parts("vit")["image_processor"]
+    quick(processor)(images=picture(), return_tensors="pt")
+    processor(images=picture(), return_tensors="pt")
+    assert checked[0] == (quick_processors.OnlyTensors, {"return_tensors": "pt"})
+    assert checked[1][0] is processor.valid_kwargs is not quick_processors.OnlyTensors
+
+
+@pytest.mark.skipif(not V5, reason="transformers 4 checks by other means")
+def test_other_arguments_are_the_processors_own():
+    """The quick one refuses them rather than leave them unchecked."""
+    with pytest.raises(TypeError, match="do_normalize"):
+        quick(parts("vit")["image_processor"])(images=picture(), return_tensors="pt", do_normalize=False)
+
+
+def test_a_class_of_somebody_else_stays(monkeypatch):
+    """Its methods may read the list for what they like."""
+    kind = type(parts("vit")["image_processor"])
+    own = type("Own", (kind,), {"__module__": "somebody"})()
+    assert quick(own) is own
+    monkeypatch.setattr(quick_processors, "_names_are_read", lambda: False)
+    processor = parts("vit")["image_processor"]
+    assert quick(processor) is processor
 
 
 def test_a_processor_of_another_kind_is_itself():
