@@ -23,7 +23,8 @@ def quick(processor: Any) -> Any:
 
     A change of the processor's attributes shows in both; the processor itself and transformers stay as they are.
     """
-    own = _listing_less(type(processor)) if _names_are_noted(processor) else None
+    kind: Any = type(processor)
+    own = _listing_less(kind) if _names_are_noted(processor) else None
     if own is None:
         return processor
     found = _quick.get(processor)
@@ -49,7 +50,7 @@ def _names_are_read() -> bool:
 
 
 @cache
-def _listing_less(kind: type[Any]) -> type[Any] | None:
+def _listing_less(kind: Any) -> type[Any] | None:
     """A subclass that lists ``return_tensors`` alone; None of classes that are not transformers' own, or compare by
     anything but identity."""
     if not kind.__module__.startswith("transformers.models.") or kind.__hash__ is not object.__hash__:
