@@ -185,6 +185,12 @@ class SamplerSelect:
             place = step if isinstance(step, int) else f"of each row among {step.tolist()}"
             raise ValueError(f"{error} at step {place}") from error
 
+    @property
+    def may_doubt(self) -> bool:
+        """Whether a draw may be one that ``settle`` changes: from torch's stream, by a device's kernels."""
+        sampler = self._sampler
+        return self.seeds is None and (sampler is None or sampler.plan.kernel_options is not None)
+
     def select_places(self, logits: Tensor, *, step: Tensor, rows: Tensor) -> Tensor | None:
         """``Sampler.select_places``; None where a draw depends on those before it."""
         sampler = self.sampler(logits)

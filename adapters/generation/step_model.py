@@ -30,6 +30,7 @@ _WHISPERS_OWN = (
     "WhisperForConditionalGeneration.prepare_inputs_for_generation",
 )
 _PLAIN_LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
+_UNDONE = ({"DynamicCache", "DynamicLayer"}, {"StaticCache", "StaticLayer"})  # caches that forget their last token
 
 
 class AutoStepModel:
@@ -67,6 +68,9 @@ class AutoStepModel:
         self._compiles = False
         self._position_ids: Tensor | None = None
         self._mask: History | None = None
+        self._before: dict[str, Any] | None = None  # ``model_kwargs`` of the step before, by the general path
+        self._writes_again = False  # whether a forward may write where the logits of the one before are
+        self._copies_logits = self._copied = False
         self._slots = input_names(self.is_encoder_decoder)
         self._keeps_logits = "logits_to_keep" in parameters_of(model.forward)
 
@@ -102,7 +106,7 @@ class AutoStepModel:
             with reused:
                 outputs = self._forward(**self._next_inputs(token_ids))
             return self._take(outputs)
-        inputs = self._prepare_inputs()
+        inputs, self._before = self._prepare_inputs(), dict(self.model_kwargs)
         with reused:
             outputs = self._forward(**inputs, return_dict=True)
         logits = self._take(outputs)
@@ -112,7 +116,7 @@ class AutoStepModel:
     @property
     def takes_several(self) -> bool:
         """Whether ``step`` may be given several tokens a row now: their places in its inputs and cache are known."""
-        cache = self._own_cache()
+        cache = None if self._template is None else self._own_cache()
         return type(cache) is library.DynamicCache and all(type(one).__name__ in _PLAIN_LAYERS for one in cache.layers)
 
     def select_rows(self, rows: Tensor) -> None:
@@ -163,27 +167,51 @@ class AutoStepModel:
 
     @property
     def may_step_back(self) -> bool:
-        """Whether the next step can be undone: its inputs are made here, its cache is plain, and the logits of the step
-        before outlive it, which those of a caller's compiled forward need not."""
+        """Whether the next step can be undone: its inputs are made as ever, its cache is plain or static, and the
+        logits of the step before outlive it. Those of a compiled forward of transformers are copied for whoever has
+        asked this once; those of a caller's are not."""
         model = self.model
         if getattr(model, "_compiled_call_impl", None) is not None or hasattr(
             model.forward, "_torchdynamo_orig_callable"
         ):
             return False
-        return self.takes_several and all(type(one).__name__ == "DynamicLayer" for one in self._own_cache().layers)
+        self._copies_logits = self._writes_again
+        if self._writes_again and not self._copied:
+            return False
+        cache = self._own_cache()
+        kinds = {type(cache).__name__, *(type(layer).__name__ for layer in getattr(cache, "layers", ()))}
+        return kinds in _UNDONE and (self._template is not None or self._steps_as_ever())
+
+    def _steps_as_ever(self) -> bool:
+        """Whether all that the general path changes for a step are keyword arguments, the cache and the history."""
+        kind = type(self.model)
+        own_update = kind._update_model_kwargs_for_generation
+        if own_update is not GenerationMixin._update_model_kwargs_for_generation or self.model.is_remote_code():
+            return False
+        return self.use_cache and _prepares_as_ever(kind) and not hasattr(self.model, "_reorder_cache")
 
     def step_back(self) -> None:
         """Undo the last step of one token."""
         self.history.crop(self.history.length - 1)
-        self._own_cache().crop(-1)
+        cache = self._own_cache()
+        if type(cache.layers[0]).__name__ == "StaticLayer":
+            for layer in cache.layers:  # what was written there is written over
+                if hasattr(layer, "cumulative_length"):  # transformers 4 is told the place at each step
+                    layer.cumulative_length.sub_(1)
+        else:
+            cache.crop(-1)
+        if self._template is None:
+            assert self._before is not None
+            self.model_kwargs = self._before
+            return
         if self._position_ids is not None:
             self._position_ids = self._position_ids[:, -1:] - 1
         if self._mask is not None:
             self._mask.crop(self._mask.length - 1)
 
     def _own_cache(self) -> Any:
-        """The cache of the template, or the part of it that grows with every step; None without a template."""
-        cache: Any = None if self._template is None else self._template[CACHE]
+        """The cache, or the part of it that grows with every step; None without one."""
+        cache: Any = self.model_kwargs.get(CACHE) if self._template is None else self._template[CACHE]
         return getattr(cache, "self_attention_cache", cache)
 
     # What the loops' callers ask beside.
@@ -251,6 +279,9 @@ class AutoStepModel:
             logits = logits.float()
         elif 0 in logits.stride():
             logits = logits.contiguous()  # an expanded tensor cannot be written into
+        elif self._copies_logits:
+            logits = logits.clone()
+        self._copied = self._copies_logits
         return logits.to(self.history.ids.device)
 
     # The template path.
@@ -262,6 +293,7 @@ class AutoStepModel:
         if not model._valid_auto_compile_criteria(self.model_kwargs, self.config):
             return False
         self._forward = model.get_compiled_call(self.config.compile_config)
+        self._writes_again = True
         self._compiles = True
         return True
 

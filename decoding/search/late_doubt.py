@@ -24,6 +24,11 @@ class SettlesLate(Protocol):
 
     settles_late: bool
 
+    @property
+    def may_doubt(self) -> bool:
+        """Whether ``settle`` may have anything to say."""
+        ...
+
     def settle(self) -> Tensor | None:
         """The tokens [N] that should have been drawn last; None where they were."""
 
@@ -44,7 +49,8 @@ class LateDoubt:
     def begin(self, ahead: Certain | None) -> None:
         """Before a draw: say whether it may be settled late, which it may not where tokens are known ``ahead``."""
         if self.select is not None:
-            self.select.settles_late = ahead is None and bool(self.model.may_step_back)
+            late = ahead is None and self.select.may_doubt
+            self.select.settles_late = late and bool(self.model.may_step_back)
 
     def extend(self, chosen: Tensor, ahead: Certain | None) -> Tensor:
         """``jump_ahead.extend``; of tokens [N] that may be replaced the processors are not told yet."""
