@@ -186,7 +186,9 @@ class AutoStepModel:
         """Whether all that the general path changes for a step are keyword arguments, the cache and the history."""
         kind = type(self.model)
         own_update = kind._update_model_kwargs_for_generation
-        if own_update is not GenerationMixin._update_model_kwargs_for_generation or self.model.is_remote_code():
+        # transformers 4 has no word for code that came with the checkpoint.
+        is_remote = getattr(self.model, "is_remote_code", lambda: kind.__module__.startswith("transformers_modules"))
+        if own_update is not GenerationMixin._update_model_kwargs_for_generation or is_remote():
             return False
         return self.use_cache and _prepares_as_ever(kind) and not hasattr(self.model, "_reorder_cache")
 

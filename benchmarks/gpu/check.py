@@ -81,6 +81,8 @@ def main(argv: Sequence[str]) -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         print("gpu-check needs a CUDA device, and torch sees none; --dry runs its lines on the CPU")
         return 2
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # events and sleeping kernels are the current device's
     if asked.first is not None:
         return _run(Check(device, asked.dry, asked.seconds, asked.out), asked)
     asked.out.unlink(missing_ok=True)

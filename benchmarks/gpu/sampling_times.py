@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sys
 import types
@@ -54,17 +55,20 @@ def limits(check: Check) -> None:
 def drawing(
     check: Check, options: dict[str, Any], rows: int, vocab_size: int, *, seeds: bool, in_graph: bool = False
 ) -> Callable[..., Any]:
-    """One step of a sampler, as a loop takes it; in_graph: as a graph does, its number on the device."""
+    """A step of a sampler after another, as a loop takes them, each with noise of its own.
+
+    in_graph: the step is a tensor of the device, as a graph has it."""
     its = torch.arange(rows, device=check.device) if seeds else None
     params = SamplingParams(**options)
     sampler = Sampler(params, batch_size=rows, vocab_size=vocab_size, device=check.device, seeds=its)
     sampler.settles_late = not seeds
-    step: Any = torch.ones(rows, dtype=torch.int64, device=check.device) if in_graph else 1
+    fixed = torch.ones(rows, dtype=torch.int64, device=check.device) if in_graph else None
+    steps = itertools.count(1)
 
     def run(logits: Tensor) -> Tensor:
         if sampler.settles_late:  # what the draw before has left to be heard
             sampler.settle()
-        tokens = sampler.select(logits, step=step)
+        tokens = sampler.select(logits, step=next(steps) if fixed is None else fixed)
         if in_graph and not torch.cuda.is_current_stream_capturing():
             sampler.finish()
         return tokens

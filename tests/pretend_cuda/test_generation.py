@@ -56,6 +56,7 @@ MODES: dict[str, dict[str, Any]] = {
     "static cache": {"cache_implementation": "static", "disable_compile": True},
     "static cache, seeds": {**DRAWN, **SEEDS, "cache_implementation": "static", "disable_compile": True},
 }
+STATIC = {"cache_implementation": "static", "disable_compile": True}
 ENCODER_DECODER = ("greedy", "greedy, compact", "sampling, seeds", "beam", "beam sampling, seeds", "contrastive")
 
 
@@ -141,6 +142,25 @@ def test_steps_wait_for_nothing() -> None:
         theirs = table[name][1]
         if theirs is not None and not V4:  # which prepares inputs by other operations
             assert ours[2] <= theirs[2], (name, ours, theirs)
+
+
+def _ends_at_nine(ids: Tensor, scores: Any) -> Tensor:
+    """A criterion of a caller's own."""
+    return ids[:, -1] == 9
+
+
+@pytest.mark.parametrize("options", [{}, STATIC], ids=["own criterion", "static cache"])
+def test_loops_that_somebody_else_ends(options: dict[str, Any]) -> None:
+    """A caller's criterion that answers on the device is heard late; a static cache costs no wait and no operation."""
+    criteria = {} if options else {"stopping_criteria": [_ends_at_nine]}
+    cases = [
+        Case(f"{draws}", {**draws, **options, **criteria}, {**draws, **options})
+        for draws in ({}, {**DRAWN, "top_p": 0.9})
+    ]
+    for name, (ours, theirs) in generation_table(cases).items():
+        if not (V4 and options):  # which counts what a static cache holds, so that no token more may be read
+            assert ours[:2] == (0, 1), (name, ours)
+        assert V4 or ours[2] <= theirs[2], (name, ours, theirs)
 
 
 @pytest.mark.skipif(V4, reason="the operations counted are those beside transformers 5")

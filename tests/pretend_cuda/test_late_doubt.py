@@ -22,6 +22,7 @@ from afterlogits.decoding.sampling.reference_draw import noise_like
 from afterlogits.decoding.triton_kernels.decide_and_draw import DOUBT
 from afterlogits.decoding.triton_kernels.draw import Drawn
 from tests.builders.seeded_models import seeded_model
+from tests.builders.versions import V4
 from tests.pretend_cuda.device import on_device, pretend_cuda
 from tests.pretend_cuda.test_generation import MODES, call, padded
 
@@ -199,6 +200,8 @@ LOOKING_ON: dict[str, dict[str, Any]] = {
 def test_a_step_waits_for_no_doubt(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the steps of this package, which the model's own look at the padding is not; late: the bad rows, the
     doubt, whether a row goes on, and what a streamer is told."""
+    if V4 and who == "static":
+        pytest.skip("transformers 4 counts what a static cache holds: no token more is read, and the loop waits")
     model, inputs = seeded_model("llama"), padded()
     rows = slice(0, 1 if who == "a streamer" else 3)
     found, late = list[int](), list[int]()
