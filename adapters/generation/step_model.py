@@ -116,7 +116,7 @@ class AutoStepModel:
     @property
     def takes_several(self) -> bool:
         """Whether ``step`` may be given several tokens a row now: their places in its inputs and cache are known."""
-        cache = None if self._template is None else self._own_cache()
+        cache: Any = None if self._template is None else self._own_cache()
         return type(cache) is library.DynamicCache and all(type(one).__name__ in _PLAIN_LAYERS for one in cache.layers)
 
     def select_rows(self, rows: Tensor) -> None:
