@@ -13,7 +13,9 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from ...decoding.grammar.token_history import GrammarMatcher
+from ...decoding.grammar.known_masks import KnownMasks, KnownMatcher, TokenBytes
+from ...decoding.grammar.regex_syntax import Node, parse_regex, texts_node
+from ...decoding.grammar.token_history import GrammarMatcher, NothingKnown
 
 __all__ = ["ENGINES", "GrammarEngine", "check_engine", "engine_of"]
 
@@ -27,7 +29,7 @@ COMPILED, VOCABULARIES = 128, 8
 Held = TypeVar("Held")
 
 
-class LlguidanceMatcher:
+class LlguidanceMatcher(NothingKnown):
     """Where a row stands in a grammar of llguidance."""
 
     quick = True
@@ -70,7 +72,7 @@ class LlguidanceMatcher:
         return found
 
 
-class XgrammarMatcher:
+class XgrammarMatcher(NothingKnown):
     """Where a row stands in a grammar of xgrammar."""
 
     quick = False  # it takes a token only to give it back
@@ -176,6 +178,11 @@ def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[s
         named = f"eos_token_id must be one token for this release of llguidance, newer ones take several; got {ends}"
         raise ValueError(named) from error
     stops = frozenset(ends)
+    tokens = TokenBytes(
+        vocab_size,
+        # What is written of a special token is a name, and no text that a grammar could ask for.
+        lambda one: None if one in stops or vocabulary.is_special_token(one) else vocabulary.decode_bytes([one]),
+    )
 
     def compiled(kind: str, text: Any) -> Callable[[], GrammarMatcher]:
         if kind == "json_schema":
@@ -187,9 +194,24 @@ def _llguidance(tokenizer: Any, vocab_size: int, ends: list[int]) -> Callable[[s
             grammar = grammar_from("regex" if kind == "regex" else "grammar", text)
         first = llguidance.LLMatcher(vocabulary, grammar, log_level=0)
         _raise(first)
-        return lambda: LlguidanceMatcher(first.deep_copy(), stops)
+        return _made(lambda: LlguidanceMatcher(first.deep_copy(), stops), _tree(kind, text), tokens)
 
     return compiled
+
+
+def _tree(kind: str, text: Any) -> Node | None:
+    """A constraint as a tree that says when two masks are one; None for what is not regular, or not plain."""
+    if kind == "choices":
+        return texts_node(text)
+    return parse_regex(text) if kind == "regex" else None
+
+
+def _made(make: Callable[[], GrammarMatcher], tree: Node | None, tokens: TokenBytes) -> Callable[[], GrammarMatcher]:
+    """What makes a matcher of a grammar, with the masks of all its matchers remembered where it has a tree."""
+    if tree is None:
+        return make
+    known = KnownMasks(tree, tokens)
+    return lambda: KnownMatcher(make(), known)
 
 
 def _raise(matcher: Any) -> None:

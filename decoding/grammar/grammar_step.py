@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..options.numpy_or_torch import Array
 from .bitmask import Kept, inside, mask_tokens_, often_allowed, on_host, prepared, put
+from .known_masks import KnownMask
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GrammarRows", "GrammarStep", "go_on_together"]
@@ -156,6 +157,7 @@ class GrammarStep(GrammarRows[list[int]]):
         self._bitmask = torch.zeros((len(self.rows), (vocab_size + 31) // 32), dtype=torch.int32, device="cpu")
         self._on_host = False  # whether the thread also prepares what is written into the logits
         self._prepared: list[Array | Kept | None] = []
+        self._known: list[KnownMask | None] = []
         self._rooms: dict[int, Array] = {}
         self._quick = all(one is None or one.quick for one in matchers)
         self._asked, self._often, self._masked = False, self._quick, False
@@ -172,6 +174,9 @@ class GrammarStep(GrammarRows[list[int]]):
         one = self.rows[row]
         if one is None or not one.constrains:
             return True
+        known = one.matcher.known()
+        if known is not None:
+            return known.allows(token_id)
         forced = one.forced()
         return token_id == forced[0] if forced else one.matcher.allows(token_id)
 
@@ -202,10 +207,12 @@ class GrammarStep(GrammarRows[list[int]]):
             return rows
         if self._bitmask.shape[0] < len(rows):
             self._bitmask = self._bitmask.new_zeros((len(rows), self._bitmask.shape[1]))
+        self._known = []
         for place, row in enumerate(rows):
             one = self.rows[row]
             assert one is not None
             one.matcher.fill(self._bitmask, place)
+            self._known.append(one.matcher.known())
         if self._on_host:
             self._prepare(len(rows))
         if self._asked and self._quick:
@@ -217,7 +224,10 @@ class GrammarStep(GrammarRows[list[int]]):
         bits = inside(self._bitmask[:count].numpy(), self.vocab_size)
         for place in range(len(self._rooms), count):
             self._rooms[place] = np.empty((bits.shape[1] * 4, 8), dtype=np.uint32)
-        self._prepared = [prepared(bits[place], self._rooms[place], self.vocab_size) for place in range(count)]
+        self._prepared = [
+            prepared(bits[place], self._rooms[place], self.vocab_size) if known is None else known.written
+            for place, known in enumerate(self._known)
+        ]
 
 
 def go_on_together(rules: Iterable[GrammarRows[Any]]) -> None:

@@ -4,7 +4,8 @@ The token is that of a mask and an argmax after it, the first of equals; most ro
 is the only one allowed. Elsewhere the largest logits are tried from the top: in the groups of neighbours with the
 largest maxima stands every logit above the maximum of the next group, so the first of these that the grammar allows is
 the best of all that it allows. Only where it allows none of them is a mask made; a row that needed one is given one
-ahead of time, on the other thread, until one of these serves it again.
+ahead of time, on the other thread, until one of these serves it again. Where a mask is known from before, the best of
+what it allows is taken straight from these logits, or from among the largest where they are many.
 """
 
 from __future__ import annotations
@@ -23,30 +24,33 @@ from ..kernels.argmax import first_argmax
 from ..kernels.large_logits import GroupMaxima
 from ..options.numpy_or_torch import Array
 from .bitmask import allowed, few_allowed, mask_tokens_, on_host
-from .grammar_step import GrammarRows, done, has_spare_core
+from .grammar_step import GrammarRows, done, has_spare_core, worker
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GreedyChoice", "GreedyGrammar", "Outlook"]
 
 _LEADERS = (16, 64)  # groups with the largest maxima, whose largest logits are tried; more where few are allowed
+_SHARED = 4  # rows with floors, from where on two threads share them
 _WIDTH, _LARGE = 128, 2**14  # logits to a group, from this vocabulary on
 
 
 class Outlook(NamedTuple):
     """What is known of a row's next token before its logits: the only one, or a mask, or nothing but the matcher.
 
-    bits: the mask, int32 [W]. tokens: what it allows, where that is little.
+    bits: the mask, int32 [W]. tokens: what it allows, where that is little. floor: the mask as what each
+    logit's bits must be at least, uint32 [V], where it stays.
     """
 
     history: TokenHistory
     forced: int | None = None
     bits: Array | None = None
     tokens: Array | None = None
+    floor: Array | None = None
 
     @property
     def reads(self) -> bool:
         """Whether the row's largest logits are looked at."""
-        return self.forced is None and self.tokens is None
+        return self.forced is None and self.tokens is None and self.floor is None
 
     def best(self, row: Array) -> int | None:
         """The token of logits [V], or None where nothing that is known says it."""
@@ -55,7 +59,7 @@ class Outlook(NamedTuple):
             return None if row[self.forced] == -math.inf else self.forced
         if self.tokens is None or not self.tokens.size:
             return None
-        token = int(self.tokens[row.take(self.tokens).argmax()])
+        token = int(self.tokens[row.take(self.tokens, mode="clip").argmax()])
         return None if row[token] == -math.inf else token
 
     def first(self, token_ids: Sequence[int]) -> int | None:
@@ -94,6 +98,7 @@ class GreedyChoice:
         if tokens is None:
             return masked_choice(logits, outlooks)
         host: Array = logits.numpy()
+        _take_floors(host.view(np.uint32), outlooks, tokens)
         for row, outlook in enumerate(outlooks):
             if outlook is None or tokens[row] is not None:
                 continue
@@ -138,6 +143,37 @@ class GreedyChoice:
             else:
                 tokens[row], outlook.history.likely = best[row], True
         return others
+
+
+def _take_floors(host: Array, outlooks: Sequence[Outlook | None], tokens: list[int | None]) -> None:
+    """Take the tokens of rows that have floors, on two threads where torch has more than one."""
+    floors = {row: outlook.floor for row, outlook in enumerate(outlooks) if outlook and outlook.floor is not None}
+    if not floors:
+        return
+    rows = sorted(floors.items(), key=lambda one: id(one[1]))  # rows of one mask find it in the cache
+    half = len(rows) // 2 if len(rows) >= _SHARED and torch.get_num_threads() > 1 else 0
+    other = worker().submit(_take_bounded, host, rows[:half], tokens) if half else None
+    _take_bounded(host, rows[half:], tokens)
+    if other is None:
+        return
+    if other.cancel():  # the other thread is still busy
+        _take_bounded(host, rows[:half], tokens)
+    else:
+        other.result()
+
+
+def _take_bounded(host: Array, rows: Sequence[tuple[int, Array]], tokens: list[int | None]) -> None:
+    """Take the largest logit of rows of logits [N, V] above their floors uint32 [V].
+
+    One row after the other, which stays in the cache between the two operations; both release Python's lock.
+    """
+    room = np.empty(host.shape[1], dtype=np.uint32)
+    raised = room.view(np.float32)
+    for row, floor in rows:
+        np.maximum(host[row], floor, out=room)  # as ``bitmask.put``
+        best = int(raised.argmax())
+        # A NaN may be a forbidden one; where nothing is allowed the first of all tokens wins: see the mask.
+        tokens[row] = best if raised[best] > -math.inf else None
 
 
 def _take_leading(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]) -> int:
@@ -229,12 +265,16 @@ class GreedyGrammar(GrammarRows[list["Outlook | None"]]):
         for row, history in enumerate(self.rows):
             if history is None or not history.constrains:
                 continue
+            known = history.matcher.known()
+            if known is not None:
+                outlooks[row] = Outlook(history, bits=known.bits, tokens=known.tokens, floor=known.floor)
+                continue
             forced = history.forced()
             outlooks[row] = Outlook(history, forced=forced[0] if forced else None)
             if forced:
                 # What follows a forced run, a value behind its key, is unlike what came before it.
                 history.likely = False
-            elif not (history.likely and history.matcher.quick):
+            elif not (history.likely and history.matcher.quick) or history.matcher.learns:
                 masked.append(row)
         return outlooks, masked
 
@@ -245,5 +285,7 @@ def _filled(outlooks: list[Outlook | None], masked: Sequence[int], vocab_size: i
         outlook = outlooks[row]
         assert outlook is not None
         bits = mask_of(outlook.history, vocab_size)
-        outlooks[row] = Outlook(outlook.history, bits=bits, tokens=few_allowed(bits, vocab_size))
+        known = outlook.history.matcher.known()  # made a moment ago, as far as it is kept
+        tokens = few_allowed(bits, vocab_size) if known is None else known.tokens
+        outlooks[row] = Outlook(outlook.history, bits=bits, tokens=tokens)
     return outlooks

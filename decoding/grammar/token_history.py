@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-__all__ = ["GrammarMatcher", "TokenHistory"]
+if TYPE_CHECKING:
+    from .known_masks import KnownMask
+
+__all__ = ["GrammarMatcher", "NothingKnown", "TokenHistory"]
 
 
 class GrammarMatcher(Protocol):
@@ -17,6 +20,15 @@ class GrammarMatcher(Protocol):
     """
 
     quick: bool
+
+    def known(self) -> KnownMask | None:
+        """The mask, where it is known without an engine; then nothing is ``forced``."""
+        ...
+
+    @property
+    def learns(self) -> bool:
+        """Whether a mask that is made now will be known where it comes again."""
+        ...
 
     def fill(self, bitmask: Tensor, row: int) -> None:
         """Write which tokens may come next into ``bitmask[row]``, int32 [W] on the CPU, lowest bit first."""
@@ -49,6 +61,15 @@ class GrammarMatcher(Protocol):
     def ended(self) -> bool:
         """Whether the end token was accepted: nothing follows."""
         ...
+
+
+class NothingKnown:
+    """Of a matcher that makes every mask anew."""
+
+    learns = False
+
+    def known(self) -> None:
+        """No mask is known."""
 
 
 class TokenHistory:

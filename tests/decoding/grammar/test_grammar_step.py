@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from afterlogits.decoding.grammar.grammar_step import GrammarStep, go_on_together
-from afterlogits.decoding.grammar.token_history import TokenHistory
+from afterlogits.decoding.grammar.token_history import NothingKnown, TokenHistory
 
 VOCAB, END = 40, 39
 
 
-class Ladder:
+class Ladder(NothingKnown):
     """Allows a token up to ``step`` above the last one, and the end from 30 on."""
 
     quick = True

@@ -16,6 +16,7 @@ from torch import Tensor
 from afterlogits.decoding.grammar.bitmask import allowed, few_allowed
 from afterlogits.decoding.grammar.grammar_step import go_on_together
 from afterlogits.decoding.grammar.greedy_grammar import GreedyGrammar
+from afterlogits.decoding.grammar.known_masks import KnownMask
 
 
 @cache
@@ -30,10 +31,22 @@ def drawn_tokens(vocab: int, seed: int, tokens: tuple[int, ...]) -> tuple[list[i
 
 
 class Drawn:
-    """Allows a set drawn anew after every token: one forced token, few, most or all; ends by the last token."""
+    """Allows a set drawn anew after every token: one forced token, few, most or all; ends by the last token.
+
+    Where nothing is forced the mask of some places is known.
+    """
+
+    learns = False
 
     def __init__(self, vocab: int, seed: int, quick: bool, tokens: Sequence[int] = ()) -> None:
         self.vocab, self.seed, self.quick, self.tokens = vocab, seed, quick, list(tokens)
+
+    def known(self) -> KnownMask | None:
+        if self.forced() or random.Random(f"known {self.seed} {self.tokens}").random() < 0.4:
+            return None
+        bitmask = torch.zeros((1, (self.vocab + 31) // 32), dtype=torch.int32)
+        self.fill(bitmask, 0)
+        return KnownMask(bitmask[0].numpy(), self.vocab)
 
     @property
     def ended(self) -> bool:
@@ -148,6 +161,9 @@ class Half(Drawn):
     def fill(self, bitmask: Tensor, row: int) -> None:
         self.filled += 1
         super().fill(bitmask, row)
+
+    def known(self) -> KnownMask | None:
+        return None
 
     def forced(self) -> Sequence[int]:
         return []

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from afterlogits.decoding.grammar.grammar_step import GrammarStep
+from afterlogits.decoding.grammar.token_history import NothingKnown
 from afterlogits.decoding.search.allowed_candidates import allowed_candidates
 from afterlogits.decoding.search.beam_candidates import top_candidates
 
 
-class Sets:
+class Sets(NothingKnown):
     """Allows a set of tokens drawn anew after every token; ends by the last token. filled: masks made by all copies."""
 
     quick = True
