@@ -75,6 +75,7 @@ OPTIONS = {
     "preprocess_params": "options of the tokenizer, as JSON",
     "processor_kwargs": "options of the processor, as JSON",
     "prompt": "text that the answer goes on from",
+    "question": "what is asked about every picture that comes without a question",
     "query_image": "what to look for: a picture",
     "return_full_text": "the prompt and what follows; default: true",
     "return_language": "the language that was heard",

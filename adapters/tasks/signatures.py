@@ -231,6 +231,7 @@ class DocumentQuestionAnsweringArguments(LoadArguments, total=False):
     lang: Any
     tesseract_config: Any
     boxes: Any
+    question: Any
     timeout: Any
     allow_urls: Any
     allowed_token_ids: Any
@@ -345,6 +346,7 @@ class VisualQuestionAnsweringArguments(LoadArguments, total=False):
     truncation: Any
     timeout: Any
     allow_urls: Any
+    question: Any
     allowed_token_ids: Any
     assistant_confidence_threshold: Any
     assistant_early_exit: Any

@@ -10,11 +10,11 @@ import numpy as np
 from ...media.ocr import WordBoxes, read_words
 from ...media.pictures import read_picture
 from ...running.batching import Row
-from ...running.inputs import field_of, non_empty_text
+from ...running.inputs import non_empty_text
 from ...running.loaded import Loaded
 from ...running.options import require
 from ...running.tokenising import encode_rows, group_by_item
-from ..vision.images import prepare
+from ..vision.images import own_or_shared, prepare
 
 DONUT, LAYOUTLM, LAYOUTLM_WITH_PICTURES = "donut", "layoutlm", "layoutlmv2"
 # A token counts as so many of the pixels that a batch has a budget of.
@@ -52,10 +52,12 @@ def kind_of(loaded: Loaded) -> str:
 
 
 def read_question(loaded: Loaded, item: Any, options: Any) -> PageQuestion:
-    """A dict with ``question``, and ``image`` or ``word_boxes`` or both."""
+    """A dict with ``question``, and ``image`` or ``word_boxes`` or both; a picture where one question is for all."""
     if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a dict with question and image or word_boxes; got {type(item).__name__}")
-    question = non_empty_text("question", field_of(item, "question"))
+        if options.question is None:
+            raise TypeError(f"item must be a dict with question and image or word_boxes; got {type(item).__name__}")
+        item = {"image": item}
+    question = non_empty_text("question", own_or_shared(item, "question", options.question))
     picture = None
     if item.get("image") is not None:
         picture = read_picture(

@@ -1,6 +1,6 @@
 """Questions about pages, as the pipeline of transformers 5.23: spans of words (LayoutLM) or generated text (Donut)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -22,7 +22,7 @@ from ...running.options import require, require_count
 from ...running.task import Call, Prepared, Task
 from ...running.tokenising import tokenize
 from ..text.generating import generate_options, with_defaults
-from ..vision.images import prepare
+from ..vision.images import as_image_call, prepare
 from .document_inputs import DONUT, PageQuestion, encode_windows, kind_of, read_question, window_sizes
 from .results import PageAnswers
 
@@ -32,7 +32,8 @@ WINDOWS = WindowSizes(4, 32, 64)
 
 @dataclass(frozen=True)
 class DocumentOptions:
-    """``boxes``: answers come with the boxes of their words."""
+    """``boxes``: answers come with the boxes of their words. ``question``: asked about every page that comes without
+    its own, as those of a folder do."""
 
     top_k: int = 1
     doc_stride: int | None = None
@@ -44,6 +45,7 @@ class DocumentOptions:
     lang: str | None = None
     tesseract_config: str | None = None
     boxes: bool = False
+    question: str | None = None
     timeout: float | None = None
     allow_urls: bool = False
     forwarded: dict[str, Any] = field(default_factory=dict)
@@ -58,14 +60,17 @@ class DocumentOptions:
 
 def read(image: Any = None, question: Any = None, word_boxes: Any = None, **options: Any) -> Call:
     """``pipe(image=..., question=...)``, perhaps with ``word_boxes``; dicts of these, one, a list, or a stream. A list
-    of questions is asked about the one page."""
+    of questions is asked about the one page, one question about each of a list or stream of pages."""
     if isinstance(question, list | tuple):
         image = image.read() if hasattr(image, "read") else image  # once for all questions
         return Call([_item(image, each, word_boxes) for each in question], "list", options)
+    pages = isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
+    if question is not None and word_boxes is None and pages:
+        return as_call(image, {**options, "question": question})
     if question is not None:
         return Call([_item(image, question, word_boxes)], "single", options)
     require(image is not None, "question must be given with an image, or dicts that hold both; got None")
-    return as_call(image, options)
+    return as_image_call(image, options)
 
 
 def _item(image: Any, question: Any, word_boxes: Any) -> dict[str, Any]:

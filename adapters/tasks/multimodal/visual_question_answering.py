@@ -1,7 +1,7 @@
 """Questions about pictures, as the visual-question-answering pipeline of transformers 4.57.6: by a head over fixed
 answers, or generated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -20,7 +20,7 @@ from ...running.reading import Reading
 from ...running.task import Call, Prepared, Task
 from ...running.tokenising import encode_rows, take_logits
 from ..text.generating import generate_options, must_keep_order, version_4_config
-from ..vision.images import prepare
+from ..vision.images import as_image_call, own_or_shared, prepare
 from .results import VisualAnswers
 
 DEFAULT_TOP_K = 5
@@ -30,11 +30,14 @@ WINDOWS = WindowSizes(4, 16, 64)
 
 @dataclass(frozen=True)
 class VisualQuestionOptions:
+    """``question``: asked about every picture that comes without its own, as those of a folder do."""
+
     top_k: int | None = DEFAULT_TOP_K  # None is that number, as in transformers
     padding: Any = False
     truncation: Any = False
     timeout: float | None = None
     allow_urls: bool = False
+    question: str | None = None
     forwarded: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -48,11 +51,13 @@ class PictureQuestion:
 
 
 def read(image: Any = None, question: Any = None, **options: Any) -> Call:
-    """``pipe(image=..., question=...)``; dicts of both, one, a list, or a stream. Lists of pictures or of questions
-    give every pair of them, the questions outermost."""
+    """``pipe(image=..., question=...)``; dicts of both, one, a list, or a stream; a stream of pictures with one
+    question. Lists of pictures or of questions give every pair of them, the questions outermost."""
     if question is None:
         require(image is not None, "image and question must be given, or dicts that hold both; got None")
-        return as_call(image, options)
+        return as_image_call(image, options)
+    if isinstance(image, Iterator) and isinstance(question, str) and not hasattr(image, "read"):
+        return as_call(image, {**options, "question": question})
     pictures = list(image) if isinstance(image, list | tuple) or _is_data_set(image) else [image]
     questions = list(question) if isinstance(question, list | tuple) else [question]
     if len(questions) > 1:  # an open file is read once for all of them
@@ -70,9 +75,11 @@ def _is_data_set(image: Any) -> bool:
 
 def parse(loaded: Loaded, item: Any, options: VisualQuestionOptions) -> PictureQuestion:
     if not isinstance(item, Mapping):
-        raise TypeError(f"item must be a dict with image and question; got {type(item).__name__}")
+        if options.question is None:
+            raise TypeError(f"item must be a dict with image and question; got {type(item).__name__}")
+        item = {"image": item}
     require(loaded.compat or options.top_k != 0, "top_k must be at least 1; got 0")
-    question = non_empty_text("question", field_of(item, "question"))
+    question = non_empty_text("question", own_or_shared(item, "question", options.question))
     picture = read_picture(
         field_of(item, "image"), allow_urls=options.allow_urls, timeout=options.timeout, compat=loaded.compat
     )

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from afterlogits.adapters.pipelines import pipeline
-from tests.builders.multimodal_models import decider, layoutlm, llava, picture, vilt, word_boxes
+from tests.builders.multimodal_models import decider, donut, layoutlm, llava, picture, vilt, word_boxes
 
 V5 = transformers.__version__.startswith("5")
 only_5 = pytest.mark.skipif(not V5, reason="this task is of 5.23")
@@ -133,3 +133,29 @@ def test_no_answers_are_asked_for():
     assert ask([PAGE, PAGE], "who", top_k=0) == [[], []]
     with pytest.raises(ValueError, match=r"^top_k must be at least 1; got 0$"):
         pipeline("visual-question-answering", **parts, compat=False)(PAGE, "who", top_k=0)
+
+
+def words(found):
+    return [[each["answer"] for each in answers] for answers in found]
+
+
+def test_one_question_about_every_picture(tmp_path):
+    """Of a stream, and of files, which come without questions: as a job answers a folder."""
+    model, tokenizer, image_processor = vilt()
+    parts = {"model": model, "tokenizer": tokenizer, "image_processor": image_processor}
+    ask, pictures = pipeline("visual-question-answering", **parts), [PAGE, picture(40, 30, 1)]
+    expected = words(ask(pictures, "who"))
+    assert words(ask((each for each in pictures), "who")) == expected
+    asked = pipeline("visual-question-answering", **parts, question="who")
+    own = {"image": pictures[1], "question": "where is Paris"}
+    assert words(asked([PAGE, {"image": pictures[1]}, own])) == [*expected, *words(ask([own]))]
+    with pytest.raises(TypeError, match=r"^item 0: item must be a dict with image and question; got Image$"):
+        ask([PAGE])
+    model, tokenizer, image_processor = donut()
+    read = pipeline("document-question-answering", model=model, tokenizer=tokenizer, image_processor=image_processor)
+    alone = [read(each, "who") for each in pictures]
+    assert read(pictures, "who") == list(read((each for each in pictures), "who")) == alone
+    for number, each in enumerate(pictures):
+        each.save(tmp_path / f"{number}.png")
+    asked = pipeline(read.task, model=model, tokenizer=tokenizer, image_processor=image_processor, question="who")
+    assert asked(sorted(tmp_path.iterdir())) == alone
