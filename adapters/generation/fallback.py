@@ -17,7 +17,7 @@ from .encoder_reuse import EncoderReuse, Heard
 from .generation_mixin import Engine
 from .request import Pending, Request, current_pending, has_rows, per_row
 from .selection import require_draws
-from .word_times import WordTimes
+from .word_times import WordTimes, clips_alone
 
 __all__ = ["FallbackEngine"]
 
@@ -43,10 +43,14 @@ class FallbackEngine(WordTimes, EncoderReuse, Engine):
 
     def generate_with_fallback(self, *arguments: Any, **options: Any) -> Any:
         pending = current_pending()
-        if isinstance(pending, Windows):
-            bound = inspect.signature(super().generate_with_fallback).bind(*arguments, **options)
-            pending.open([int(clip) for clip in bound.arguments["batch_idx_map"]])
-        return super().generate_with_fallback(*arguments, **options)
+        if not isinstance(pending, Windows):
+            return super().generate_with_fallback(*arguments, **options)
+        bound = inspect.signature(super().generate_with_fallback).bind(*arguments, **options)
+        pending.open([int(clip) for clip in bound.arguments["batch_idx_map"]])
+        sequences, outputs, skipped, *others = super().generate_with_fallback(*arguments, **options)
+        if pending.silent:
+            skipped = [pending.silent[clip] for clip in pending.opened]
+        return (sequences, outputs, skipped, *others)
 
     @staticmethod
     def _maybe_reduce_batch(
@@ -62,10 +66,40 @@ class FallbackEngine(WordTimes, EncoderReuse, Engine):
         return features, len(on), [batch_idx_map[place] for place in on]
 
     def _need_fallback(self, *arguments: Any, **options: Any) -> Any:
-        found = super()._need_fallback(*arguments, **options)
+        """Whether a clip is decoded once more, and whether it is silent.
+
+        transformers looks for the chance of no speech, and keeps what it found, by a clip's place among those that are
+        retried; so a clip can lose its text for the silence of another. Where a clip must have the answer it has alone
+        its own place counts. ``no_speech_threshold`` without ``logprob_threshold`` fails there and stands alone here.
+        """
+        pending, need = current_pending(), super()._need_fallback
+        if not isinstance(pending, Windows):
+            return need(*arguments, **options)
+        given = inspect.signature(need).bind(*arguments, **options).arguments
+        config, index = given["generation_config"], given["index"]
+        threshold, least = config.no_speech_threshold, config.logprob_threshold
+        if threshold is None or (least is not None and not pending.by_clip):
+            found = need(*arguments, **options)
+        else:
+            pending.logprob = None
+            config.no_speech_threshold = None
+            try:
+                again, _ = need(*arguments, **options)
+            finally:
+                config.no_speech_threshold = threshold
+            silent = pending.no_speech(given["logits_processor"], index) > threshold
+            silent = silent and (least is None or pending.logprob < least)
+            pending.silent[pending.clips[index]] = silent
+            found = again and not silent, silent
+        pending.failed.append(bool(found[0]))
+        return found
+
+    def _retrieve_avg_logprobs(self, scores: Any, tokens: Any, temperature: Any) -> Any:
+        """The same without a temperature, where transformers fails."""
+        found = super()._retrieve_avg_logprobs(scores, tokens, 0.0 if temperature is None else temperature)
         pending = current_pending()
         if isinstance(pending, Windows):
-            pending.failed.append(bool(found[0]))
+            pending.logprob = float(found)
         return found
 
 
@@ -84,14 +118,25 @@ class Windows(Pending):
         self.copies = copies
         self.total: int | None = None  # rows of the whole call, returned sequences counted
         self.window = self.attempt = -1
-        self.clips: list[int] = []
+        self.clips: list[int] = []  # of the attempt
+        self.opened: list[int] = []  # of the window
         self.failed: list[bool] = []
+        self.silent: dict[int, bool] = {}  # by clip, where that is told here
+        self.logprob: float | None = None  # of the clip that is looked at
+        self.by_clip = request.seeds is not None or clips_alone()
         self.heard = Heard()
 
     def open(self, clips: list[int]) -> None:
         """A new window of ``clips`` begins."""
         self.total = len(clips) if self.total is None else self.total
         self.window, self.attempt, self.clips, self.failed = self.window + 1, -1, clips, []
+        self.opened, self.silent = clips, {}
+
+    def no_speech(self, processors: Any, index: int) -> float:
+        """The chance that a clip of the attempt says nothing; it is told once a window, for all clips of it."""
+        chances = next(each.no_speech_prob for each in processors if hasattr(each, "no_speech_prob"))
+        place = self.opened.index(self.clips[index]) if len(chances) == len(self.opened) else index
+        return float(chances[place])
 
     def take(self, config: Any, rows: int) -> Request:
         self.taken += 1

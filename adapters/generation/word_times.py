@@ -28,6 +28,11 @@ def rows_timed_alone() -> Iterator[None]:
         _alone.reset(token)
 
 
+def clips_alone() -> bool:
+    """Whether a row of a batch must have the answer it has alone: within ``rows_timed_alone``."""
+    return _alone.get()
+
+
 @contextmanager
 def attentions_kept(keep: bool = True) -> Iterator[None]:
     """Within, what the times of tokens are read from stays in the results (``KEPT``): [T, F] of every window."""

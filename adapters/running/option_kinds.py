@@ -10,8 +10,12 @@ _NUMBERS = (
     *("threshold", "iou_threshold", "mask_threshold", "overlap_threshold", "overlap_mask_area_threshold", "overlap"),
     *("chunk_length_s", "timeout"),
 )
+_SECONDS = ("chunk_length_s", "timeout")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "add_special_tokens": ((bool,), "True or False"),
+    "allow_urls": ((bool,), "True or False"),
+    "attention": ((bool,), "True or False"),
+    "confidence": ((bool,), "True or False"),
     "ignore_labels": ((Iterable,), "a list of labels"),
     "label_thresholds": ((Mapping,), "a dict of numbers by label"),
     "padding": ((bool, str, Enum), "True, False or the name of a strategy"),
@@ -38,7 +42,8 @@ def require_kinds(values: Mapping[str, Any]) -> None:
 def _require(name: str, value: Any) -> None:
     kinds, what = _KINDS.get(name, ((), ""))
     if name in _NUMBERS:
-        right, what = _number(value), "a number"
+        right = _number(value) and not (name in _SECONDS and isinstance(value, bool))
+        what = "a number"
     elif name.endswith("_kwargs"):
         right, what = isinstance(value, Mapping), "a dict"
     else:

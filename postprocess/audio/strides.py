@@ -24,7 +24,8 @@ def chunk_lengths(
     """Samples of a chunk and of its overlaps, each a multiple of ``align_to`` (the samples of one output frame).
 
     stride_seconds: one number for both sides, two, or None for a sixth of the chunk. Rounding as Python's ``round``.
-    Raises ValueError unless the chunk is longer than its overlaps.
+    Raises ValueError unless the chunk is longer than its overlaps, and they are not negative (transformers leaves out
+    what lies between chunks that do not overlap).
     >>> chunk_lengths(10, None, 16000, align_to=320)
     (160000, 26560, 26560)
     """
@@ -32,6 +33,8 @@ def chunk_lengths(
     pair = tuple(each) if isinstance(each, Sequence) else (each, each)
     if len(pair) != 2 or not all(math.isfinite(seconds) for seconds in pair):
         raise ValueError(f"stride_seconds must be one finite number or two; got {stride_seconds}")
+    if min(pair) < 0:
+        raise ValueError(f"stride_seconds must be at least 0; got {stride_seconds}")
     left, right = pair
 
     def samples(seconds: float) -> int:

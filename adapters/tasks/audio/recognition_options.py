@@ -134,7 +134,11 @@ def check(loaded: Loaded, options: RecognitionOptions) -> RecognitionOptions:
 def chunk_samples(loaded: Loaded, options: RecognitionOptions) -> tuple[int, int, int]:
     """Samples of a chunk and of its context on the left and right, whole frames of the model."""
     rate, stride = loaded.feature_extractor.sampling_rate, options.stride_length_s
-    return chunk_lengths(options.chunk_length_s, stride, rate, align_to=samples_per_frame(loaded))
+    try:
+        return chunk_lengths(options.chunk_length_s, stride, rate, align_to=samples_per_frame(loaded))
+    except ValueError as error:  # of the kernel's arguments; the options have transformers' names
+        told = str(error).replace("stride_seconds", "stride_length_s").replace("chunk_seconds", "chunk_length_s")
+        raise ValueError(told) from error
 
 
 def samples_per_frame(loaded: Loaded) -> int:

@@ -9,6 +9,8 @@ import torch
 from ....postprocess.transfers import sent
 from ...media.sounds import Sound, read_sound, read_sounds, weigh_sound
 from ...running.batching import Batch, Row, WindowSizes
+from ...running.exceptions import LongTextError
+from ...running.explaining import position_limit
 from ...running.loaded import Loaded
 from ...running.option_kinds import require_template
 from ...running.options import require
@@ -73,8 +75,25 @@ def forward(loaded: Loaded, batch: Batch, options: ZeroShotAudioOptions) -> Read
     """Per row, the logits of the labels. The labels go through the model once for a batch."""
     texts = tokenize(loaded.tokenizer, options.hypotheses, return_tensors="pt", padding=True)
     asked = {name: sent(values, loaded.device) for name, values in texts.items()}
-    (logits,) = yield [loaded.model(**asked, **batch.inputs).logits_per_audio]
+    try:
+        found = loaded.model(**asked, **batch.inputs)
+    except (IndexError, RuntimeError) as error:
+        raise _explained(error, loaded, texts["attention_mask"], options) from error
+    (logits,) = yield [found.logits_per_audio]
     return list(logits)
+
+
+def _explained(
+    error: Exception, loaded: Loaded, attention_mask: torch.Tensor, options: ZeroShotAudioOptions
+) -> Exception:
+    """The error of a model that has fewer positions than a label with its template has tokens names that label."""
+    limit, lengths = position_limit(loaded.model), attention_mask.sum(dim=1)
+    if limit is None or int(lengths.max()) <= limit:
+        return error
+    label, length = list(options.candidate_labels or ())[int(lengths.argmax())], int(lengths.max())
+    return LongTextError(
+        f"candidate_labels must be at most {limit} tokens with their template; got {length} for {label!r:.60}"
+    )
 
 
 def finish(

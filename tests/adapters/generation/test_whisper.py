@@ -8,6 +8,7 @@ import torch
 
 from afterlogits.adapters import generate, install
 from afterlogits.adapters.generation.model_inputs import CACHE
+from afterlogits.adapters.generation.word_times import rows_timed_alone
 from tests.builders.tiny_whisper import PREVIOUS, sounds, tiny_whisper
 
 TRIED = (0.0, 0.2, 0.4, 0.8)
@@ -127,3 +128,53 @@ def test_seeds_without_draws(models: tuple[Any, Any], options: dict[str, Any], t
     with pytest.raises(ValueError) as caught:
         models[1].generate(**SHORT, **options)
     assert str(caught.value) == text
+
+
+# silence
+
+SILENCES = {
+    0.0: [False, False, False],
+    0.0003: [False, False, True],
+    0.001: [True, False, True],
+    1.0: [True, True, True],
+}
+
+
+def test_a_clip_is_silent_for_itself(models: tuple[Any, Any]) -> None:
+    """Beside others a clip with a seed has the text it has alone and loses it for its own silence, retried or not."""
+    inputs = sounds(2, 1.5, 1.1)
+    for threshold, spoken in SILENCES.items():
+        asked: dict[str, Any] = {"temperature": (0.0, 0.7), "compression_ratio_threshold": 1.2}
+        asked |= {"no_speech_threshold": threshold, "seeds": [11, 22, 33]}
+        together = segments(models[1], inputs, asked, [0, 1, 2])
+        assert [bool(clip) for clip in together] == spoken
+        assert [segments(models[1], inputs, asked, [row])[0] for row in range(3)] == together
+
+
+def test_a_clip_keeps_its_text_where_another_is_retried(models: tuple[Any, Any]) -> None:
+    """transformers drops the second clip for what the third, retried, was sure of; so does ``generate``, but not where
+    clips are to be what they are alone, as in the pipeline."""
+    model, installed = models
+    inputs = sounds(2, 1.5, 1.1)
+    options = {"temperature": (0.0, 0.0), "logprob_threshold": -0.76, "no_speech_threshold": 0.001}
+    alone = [segments(model, inputs, options, [row])[0] for row in range(3)]
+    dropped = segments(model, inputs, options, [0, 1, 2])
+    assert all(alone) and [bool(clip) for clip in dropped] == [True, False, True]
+    assert segments(installed, inputs, options, [0, 1, 2]) == dropped
+    with rows_timed_alone():
+        assert segments(installed, inputs, options, [0, 1, 2]) == alone
+
+
+def test_thresholds_stand_alone(models: tuple[Any, Any]) -> None:
+    """Where transformers fails: a chance of silence without log-probabilities, those without a temperature."""
+    model, installed = models
+    spoken = model.generate(**SHORT).tolist()
+    with pytest.raises(TypeError):
+        model.generate(**SHORT, logprob_threshold=-0.5)
+    assert installed.generate(**SHORT, logprob_threshold=-0.5).tolist() == spoken
+    assert installed.generate(**SHORT, logprob_threshold=-0.5, no_speech_threshold=1.0).tolist() == spoken
+    with pytest.raises(UnboundLocalError):
+        model.generate(**SHORT, no_speech_threshold=0.5)
+    assert installed.generate(**SHORT, no_speech_threshold=1.0).tolist() == spoken
+    silent = installed.generate(**SHORT, no_speech_threshold=0.0)
+    assert silent.numel() == 0 or len(set(silent.flatten().tolist())) == 1

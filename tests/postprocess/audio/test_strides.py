@@ -78,3 +78,10 @@ def test_overlaps_are_one_number_or_two(strides):
     with pytest.raises(ValueError) as caught:
         chunk_lengths(2, strides, 16000)
     assert str(caught.value) == f"stride_seconds must be one finite number or two; got {strides}"
+
+
+@pytest.mark.parametrize("strides", [-1, (0.2, -0.5)])
+def test_overlaps_are_not_negative(strides):
+    with pytest.raises(ValueError) as caught:
+        chunk_lengths(2, strides, 16000)
+    assert str(caught.value) == f"stride_seconds must be at least 0; got {strides}"

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from afterlogits.adapters.pipelines import pipeline
+from afterlogits.adapters.running.explaining import position_limit
 from tests.adapters.tasks.parity import both
 from tests.builders.audio_models import (
     clap,
@@ -136,7 +137,9 @@ WRONG = [
     ({"return_timestamps": True}, "return_timestamps must be 'char' or 'word' or None for Wav2Vec2ForCTC; got True"),
     ({"return_language": True}, "return_language must be None unless the model is a Whisper; got True"),
     ({"chunk_length_s": -1}, "chunk_length_s must be at least 0; got -1"),
-    ({"chunk_length_s": 1.0, "stride_length_s": 0.5}, "chunk_seconds must be longer than its overlaps"),
+    ({"chunk_length_s": 1.0, "stride_length_s": 0.5}, "chunk_length_s must be longer than its overlaps"),
+    ({"chunk_length_s": 1.0, "stride_length_s": -1}, "stride_length_s must be at least 0; got -1"),
+    ({"chunk_length_s": 1.0, "stride_length_s": (0.2, -0.5)}, "stride_length_s must be at least 0; got (0.2, -0.5)"),
 ]
 
 
@@ -145,6 +148,23 @@ def test_wrong_options(options, message):
     with pytest.raises(ValueError) as error:
         ctc()(GOOD, **options)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence": "x"}, "confidence must be True or False; got 'x'"),
+        ({"attention": "y"}, "attention must be True or False; got 'y'"),
+        ({"allow_urls": "no"}, "allow_urls must be True or False; got 'no'"),
+        ({"chunk_length_s": True}, "chunk_length_s must be a number; got True"),
+        ({"timeout": False}, "timeout must be a number; got False"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_options_of_the_wrong_kind(options, message):
+    with pytest.raises(TypeError) as error:
+        ctc()(GOOD, **options)
+    assert str(error.value) == message
 
 
 def test_wrong_options_of_whisper():
@@ -161,3 +181,16 @@ def test_a_template_of_hypotheses_is_a_text():
     pipe = pipeline("zero-shot-audio-classification", model, tokenizer=tokenizer, feature_extractor=extractor)
     with pytest.raises(TypeError, match=r"^hypothesis_template must be a text; got 5$"):
         pipe(GOOD, candidate_labels=["a dog"], hypothesis_template=5)
+
+
+def test_a_label_longer_than_the_model_reads_is_named():
+    """With the limit, in place of torch's error of an index; shorter labels of the same pipe go on."""
+    model, tokenizer, extractor = clap()
+    pipe = pipeline("zero-shot-audio-classification", model, tokenizer=tokenizer, feature_extractor=extractor)
+    limit = position_limit(model)
+    with pytest.raises(ValueError) as error:
+        pipe(GOOD, candidate_labels=["a dog", "a dog " * limit])
+    length = len(tokenizer("This is a sound of " + "a dog " * limit + ".").input_ids)
+    told = f"candidate_labels must be at most {limit} tokens with their template; got {length} for 'a dog a dog "
+    assert told in str(error.value)
+    assert len(pipe(GOOD, candidate_labels=["a dog"])) == 1
