@@ -29,6 +29,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "image-text-to-text": ("image", "text"),
     "any-to-any": ("image", "text"),
     "forced-alignment": ("audio", "text"),
+    "decision": ("state", "questions"),
     "translation": ("text", "src_lang", "tgt_lang"),
 }
 

@@ -175,6 +175,33 @@ def test_pictures_and_sounds_in_a_browser(tmp_path):
         assert browser.errors == []
 
 
+@in_a_browser
+def test_forms_of_several_kinds_in_a_browser(tmp_path):
+    """Questions about a state; texts with a picture and without one; a picture in which nothing is found."""
+    tasks = [task for task in ("decision", "any-to-any", "panoptic-segmentation") if task in cases()]
+    picture = tmp_path / "a.png"
+    picture.write_bytes(inputs_of("panoptic-segmentation"))
+    with running(*map(pipe_of, tasks)) as base, browsing(base) as browser:
+        browser.wait(f"document.querySelectorAll('#tasks a').length === {len(tasks)}")
+        if "decision" in tasks:
+            choose(browser, "decision")
+            shown = answered(browser)
+            assert browser.run("document.querySelectorAll('#result .fill').length") == 4
+            assert all(name in shown for name in ("refund", "mood", "true", "calm", "angry"))
+            choose(browser, "any-to-any")
+            browser.run("$('field-text').value = 'the river'")
+            browser.run("$('option-max_new_tokens').value = '4'")
+            assert "the river" in answered(browser)
+            browser.give_file("#field-image", picture)
+            browser.run("$('field-text').value = '<image> the river'")
+            assert "the river" in answered(browser)
+        choose(browser, "panoptic-segmentation")
+        browser.give_file("#field-image", picture)
+        browser.run("$('option-threshold').value = '0.99'")
+        assert "nothing was found" in answered(browser)
+        assert browser.errors == []
+
+
 # Every text that stands out from its ground by less than WCAG's 4.5 to 1.
 POOR = """(() => {
   const channel = v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
