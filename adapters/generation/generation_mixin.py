@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation import utils as library
 
+from ..running.roomy_stack import with_room
 from .arguments import check_seeds, explain
 from .captured_call import Captured, Capturing
 from .grammar import take_grammars
@@ -50,7 +51,7 @@ class Engine(RememberedPreparation):
             )
             pending, options = self._pending(request, options)
             with requested(pending):
-                answer = super().generate(*arguments, **options)
+                answer = with_room(super().generate, arguments, options)
             if not pending.taken and _has_own_generate(self):
                 _fall_through(self, "its own generate uses none of its decoding loops", request)
             return answer

@@ -20,6 +20,7 @@ from .loaded import Loaded
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
 from .portable import portable
+from .roomy_stack import with_room
 from .runner import answer_one, answer_prepared, answer_windows, answers, cut_windows, prepare_window
 from .task import Call, Prepared, Task
 from .views import Results
@@ -96,7 +97,7 @@ class Pipeline(AskedOfPipelines):
             return self._records(call, loaded, resolved, run)
         if call.kind == "single" and not run["progress"]:
             return self.shape_answers([self._record_of_one(call, loaded, resolved, run)], call)
-        return self.shape_answers(list(self._records(call, loaded, resolved, run)), call)
+        return self.shape_answers(with_room(list, (self._records(call, loaded, resolved, run),), {}), call)
 
     @property
     def task_entry(self) -> Task:
