@@ -9,8 +9,9 @@ import heapq
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import groupby, pairwise
 from threading import Barrier, Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 8  # batches; each has its share of torch's threads, and of the machine's memory what a batch takes
 LEAST_WORK = 1 << 37  # pixels of a batch * numbers of the model: from some ten milliseconds on
-UNEVEN = 1.25  # how much longer than an even share the fullest thread may take
+UNEVEN = 1.15  # how much longer than an even share the fullest thread may take
 
 _setting = Lock()
 
@@ -42,17 +43,26 @@ class SideBySide:
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
 
-    def count(self, pixels: Sequence[int]) -> int:
-        """How many of the batches, the first ones, are better off side by side. pixels: of each batch."""
+    def share(
+        self, batches: list[list[int]], pixels: Sequence[int], kinds: Callable[[int], Any]
+    ) -> tuple[list[list[int]], int]:
+        """The batches to run, and how many of them, the first ones, are better off side by side.
+
+        pixels: of each row. kinds: what rows must have in common to share a batch, by their numbers.
+        """
         at_once = min(torch.get_num_threads(), MOST_AT_ONCE)
-        number = len(pixels) - len(pixels) % at_once
-        if not self._possible or at_once < 2 or not number or _modes_are_on():
-            return 0
-        chosen = pixels[:number]
-        if _fullest(chosen, at_once) * at_once > UNEVEN * sum(chosen):
-            return 0
+        if not self._possible or at_once < 2 or not batches or _modes_are_on():
+            return batches, 0
+        evened = even(batches, kinds, at_once)
+        sizes = [sum(pixels[row] for row in batch) for batch in evened]
+        number = len(evened) - len(evened) % at_once
+        chosen = sizes[:number]
+        if not chosen or _fullest(chosen, at_once) * at_once > UNEVEN * sum(chosen):
+            return batches, 0
         numbers = sum(each.numel() for each in self._model.parameters())
-        return number if min(chosen) * numbers >= LEAST_WORK and passes_side_by_side(self._model) else 0
+        if min(chosen) * numbers < LEAST_WORK or not passes_side_by_side(self._model):
+            return batches, 0
+        return evened, number
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         """``work`` on one of the threads, with the caller's context variables."""
@@ -86,6 +96,22 @@ def _threads_alone() -> ThreadPoolExecutor:
         finally:
             torch.set_num_threads(whole)
     return threads
+
+
+def even(batches: Sequence[list[int]], kinds: Callable[[int], Any], at_once: int) -> list[list[int]]:
+    """The same rows in batches no larger, those of one kind in as many times ``at_once`` as their rows allow.
+
+    >>> even([[0, 1, 2], [3], [4, 5]], lambda row: row > 3, 2)
+    [[0, 1], [2, 3], [4], [5]]
+    """
+    found = []
+    for _, run in groupby(batches, key=lambda batch: kinds(batch[0])):
+        alike = list(run)
+        rows = [row for batch in alike for row in batch]
+        count = min(-(-len(alike) // at_once) * at_once, len(rows))
+        ends = [len(rows) * part // count for part in range(count + 1)]
+        found += [rows[first:last] for first, last in pairwise(ends)]
+    return found
 
 
 def _fullest(pixels: Sequence[int], threads: int) -> int:

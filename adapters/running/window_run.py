@@ -11,7 +11,7 @@ from .batching import Row
 from .explaining import explain_forward
 from .failures import Failure, attempt, each, halved
 from .loaded import Loaded
-from .passes import forward, launch, planned
+from .passes import forward, group_of, launch, planned
 from .reading import InFlight, outputs_of
 from .side_by_side import SideBySide
 from .task import Prepared, Task
@@ -70,11 +70,12 @@ class WindowRun:
     def _plan(self) -> None:
         """Plan the batches, and start those that run side by side."""
         batches = planned(self._task, self._loaded, self._rows, self._options, self._outputs)
-        count = 0
-        if self._threads is not None and self._loaded.in_company:
-            count = self._threads.count([sum(self._rows[number][1].length for number in batch) for batch in batches])
+        threads, count = self._threads, 0
+        if threads is not None and self._loaded.in_company:
+            lengths = [row.length for _, row in self._rows]
+            batches, count = threads.share(batches, lengths, lambda row: group_of(self._task, self._rows[row][1]))
             for batch in batches[:count]:
-                running = self._threads.submit(partial(attempt, self._launching(batch)))
+                running = threads.submit(partial(attempt, self._launching(batch)))
                 self._beside.append((batch, running))
                 self.flew = True
         self._batches = iter(batches[count:])

@@ -5,6 +5,7 @@ import copy
 import importlib
 import inspect
 import pkgutil
+import random
 import textwrap
 import threading
 
@@ -15,7 +16,7 @@ import transformers as hf
 from afterlogits import pipeline
 from afterlogits.adapters.running import side_by_side
 from afterlogits.adapters.running.plain_models import WRITING_NOTHING, as_made, passes_side_by_side
-from afterlogits.adapters.running.side_by_side import SideBySide, _fullest
+from afterlogits.adapters.running.side_by_side import SideBySide, _fullest, even
 from tests.builders.vision_models import parts, picture
 
 
@@ -161,6 +162,27 @@ def test_the_fullest_thread_by_hand():
     assert _fullest([9, 1], 2) == 9
 
 
+def test_batches_are_made_even():
+    """ViT's 16 pictures are 10 and 6 by its budget, its 32 are 10, 10, 10 and 2; no batch grows, no row is lost."""
+    sixteen, thirty_two = [[*range(10)], [*range(10, 16)]], [[*range(a, min(a + 10, 32))] for a in range(0, 32, 10)]
+    assert [len(each) for each in even(sixteen, lambda row: 0, 2)] == [8, 8]
+    assert [len(each) for each in even(thirty_two, lambda row: 0, 2)] == [8, 8, 8, 8]
+    assert [len(each) for each in even([[*range(8)]], lambda row: 0, 2)] == [4, 4]
+    assert even([[0], [1], [2]], lambda row: 0, 2) == [[0], [1], [2]]
+    draw = random.Random(0)
+    for _ in range(500):
+        kinds, most, at_once = [draw.randrange(3) for _ in range(draw.randrange(1, 40))], draw.randrange(1, 9), 4
+        order = sorted(range(len(kinds)), key=lambda row: kinds[row])
+        batches = [
+            own[first : first + most]
+            for own in ([row for row in order if kinds[row] == kind] for kind in range(3))
+            for first in range(0, len(own), most)
+        ]
+        found = even(batches, kinds.__getitem__, at_once)
+        assert [row for batch in found for row in batch] == order
+        assert all(0 < len(batch) <= most and len({kinds[row] for row in batch}) == 1 for batch in found)
+
+
 def test_which_models():
     model = parts("vit")["model"].eval()
     assert as_made(model) and passes_side_by_side(model)
@@ -215,7 +237,7 @@ def test_no_pass_of_these_models_writes_to_a_module():
 
 def test_without_batches_no_thread_is_started():
     with SideBySide(pipeline("image-classification", **parts("vit"), device="cpu")._task, _Loaded()) as threads:
-        assert threads.count([]) == 0 and threads._threads is None
+        assert threads.share([], [], int) == ([], 0) and threads._threads is None
 
 
 class _Loaded:
