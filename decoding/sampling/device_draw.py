@@ -19,7 +19,7 @@ from ..kernels.rejection import LEAST_TOP_P, WITHIN
 from ..options.batch_options import CompiledParams
 from ..options.numpy_or_torch import Array
 from ..options.validation import Step, check_row_maxima, divided, on_device_of
-from ..triton_kernels.stream_state import put_back
+from ..triton_kernels.stream_state import here, put_back
 from .draw_steps import DrawSteps
 from .kernel_draw import DoubtCount, LateDraw, kernel_draw
 from .reference_draw import divisor, filtered, noise_like, xtc_chance
@@ -126,16 +126,22 @@ def _with_greedy(asked: DevicePlan, logits: Tensor, tokens: Tensor, rows: Tensor
 def drawn_again(plan: Plan, late: LateDraw, generator: torch.Generator | None) -> Tensor | None:
     """The tokens [N] of transformers' operations for the draw kept in ``late``, where they are others than its own.
 
-    The generator is where that draw has left it. Waits for the device where the draw is in doubt, seldom.
+    The generator is where that draw has left it, or where others have since moved it, as dropout in the forward does:
+    there it stays if the tokens are the same, for then nothing is done again. Waits for the device where the draw is in
+    doubt, seldom.
     """
     found = late.doubted()
     if found is None or plan.device_plan is None:
         return None
     logits, rows, stream, before = found
+    since = here(generator, plan.device)
     put_back(generator, plan.device, stream)
     tokens = _from_stream(plan, logits, plan.device_plan, generator, rows, None)
     tokens = _with_greedy(plan.device_plan, logits, tokens, rows)
-    return None if torch.equal(tokens, before) else tokens
+    if not torch.equal(tokens, before):
+        return tokens
+    put_back(generator, plan.device, since)
+    return None
 
 
 def _by_kernels(

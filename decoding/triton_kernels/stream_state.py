@@ -108,6 +108,16 @@ def _philox(counter: NDArray[np.uint64], thread: NDArray[np.uint64], seed: int) 
 
 
 def put_back(generator: torch.Generator | None, device: torch.device, draw: StreamDraw) -> None:
-    """The generator as it was before ``take_draw``."""
+    """The generator as it was before ``take_draw``, or at ``here``."""
+    _of(generator, device).set_offset(draw.offset)
+
+
+def here(generator: torch.Generator | None, device: torch.device) -> StreamDraw:
+    """Where the generator is, for ``put_back``."""
+    found = _of(generator, device)
+    return StreamDraw(found.initial_seed(), found.get_offset(), BLOCK)
+
+
+def _of(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
     index = torch.cuda.current_device() if device.index is None else device.index
-    (generator or torch.cuda.default_generators[index]).set_offset(draw.offset)
+    return generator or torch.cuda.default_generators[index]

@@ -64,7 +64,7 @@ def panoptic_tiles(
 ) -> PanopticTiles:
     """Every pixel to the kept query with the largest probability times score; ties: the first; NaN is the largest.
 
-    planes: [Q, h, w] float32 mask probabilities, in one piece. scores: [Q] float32. order: [Q] int64, the queries with
+    planes: [Q, h, w] float32 mask probabilities. scores: [Q] float32. order: [Q] int64, the queries with
     the kept ones first; count: [] int64, how many those are. size: (H, W). threshold: what is counted as covered.
     Cost: for each pixel and kept query four reads of a small plane, which stays in the cache, and one write of the map.
     Reads nothing on the host. Source: torch's bilinear upsampling without aligned corners.
@@ -75,7 +75,8 @@ def panoptic_tiles(
     fusion = Fusion() if INTERPRETED else fusion_of(device) or Fusion()
     with on_current(device):
         panoptic_kernel[(-(-winners.numel() // TILE),)](
-            planes, scores, order, count, winners, areas, covers, *_sizes(planes, size),
+            planes.contiguous(), scores.contiguous(), order.contiguous(), count, winners, areas, covers,
+            *_sizes(planes, size),
             float(np.float32(threshold)), SAME=size == tuple(planes.shape[1:]),
             PLACE=fusion.place, INNER=fusion.inner, OUTER=fusion.outer, **LAUNCH,
         )  # fmt: skip
@@ -100,7 +101,7 @@ def upsampled_planes(planes: Tensor, size: tuple[int, int], fusion: Fusion) -> T
     tiles = -(-size[0] * size[1] // TILE)
     with on_current(planes.device):
         upsampled_kernel[(tiles, len(planes))](
-            planes, found, *_sizes(planes, size), SAME=size == tuple(planes.shape[1:]),
+            planes.contiguous(), found, *_sizes(planes, size), SAME=size == tuple(planes.shape[1:]),
             PLACE=fusion.place, INNER=fusion.inner, OUTER=fusion.outer, **LAUNCH,
         )  # fmt: skip
     return found

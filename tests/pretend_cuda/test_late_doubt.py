@@ -88,6 +88,7 @@ class StandIn:
         patch.setattr(kernel_draw, "may_run", lambda device: device.type == "cuda")
         patch.setattr(kernel_draw, "stream_is_known", lambda device: True)
         patch.setattr(kernel_draw, "take_draw", lambda *given: Taken(torch.get_rng_state(), self.rows, self.batch))
+        patch.setattr(device_draw, "here", lambda *given: Taken(torch.get_rng_state(), None, 0))
         for module in (kernel_draw, device_draw):
             patch.setattr(module, "put_back", lambda generator, device, stream: torch.set_rng_state(stream.state))
         patch.setattr(kernel_draw, "draw_rows", self.draw_rows)
@@ -119,6 +120,22 @@ def test_tokens_are_transformers_whatever_is_in_doubt(kind: str, name: str, monk
         assert torch.equal(actual["sequences"], expected["sequences"]), (seed, stand_in.spoils)
         torch.testing.assert_close(actual.get("scores"), expected.get("scores"))
     assert spoils or name == "one token"
+
+
+def test_a_forward_may_draw_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout between a draw and its doubt: the stream goes on behind it, whether the tokens stand or fall."""
+    model, inputs = seeded_model("llama").train(), padded()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.3
+    monkeypatch.setitem(MODES, "dropout", {"do_sample": True, "top_k": 0})
+    expected = call(model, None, inputs, "dropout")["sequences"]
+    for seed in range(3):
+        stand_in = StandIn(0.5, 0.3, seed=seed)
+        with pretend_cuda(), monkeypatch.context() as patch:
+            stand_in.install(patch)
+            found = call(on_device(model), None, on_device(inputs), "dropout")["sequences"]
+        assert torch.equal(found, expected), seed
+        assert stand_in.doubts > stand_in.spoils
 
 
 def test_a_compiled_forward_may_write_over_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,20 @@ def test_kernels_are_the_twins() -> None:
 
 
 @interpreted
+def test_planes_may_lie_apart() -> None:
+    """Planes that are a view of larger ones, every second score; a map without a pixel."""
+    planes, scores, order, count = drawn(5, (9, 12))
+    apart = planes[:, 1:7, ::2], torch.stack((scores, scores), dim=1)[:, 0], order, count
+    expected = panoptic_tiles(*(each.contiguous() for each in apart), (11, 23), 0.3)
+    assert equal(panoptic_tiles(*apart, (11, 23), 0.3), expected)
+    assert torch.equal(
+        upsampled_planes(apart[0], (11, 23), Fusion()), upsampled_planes(apart[0].contiguous(), (11, 23), Fusion())
+    )
+    nothing = panoptic_tiles(*apart, (0, 23), 0.3)
+    assert nothing.winners.shape == (0, 23) and not nothing.areas.any()
+
+
+@interpreted
 @pytest.mark.parametrize("fusion", [Fusion(1, 1, 1), Fusion(0, 2, 1), Fusion(1, 0, 2)], ids=str)
 def test_every_fusion_is_bilinear(fusion: Fusion) -> None:
     """The interpreter rounds a fused product all the same: the values are the same to its rounding."""
