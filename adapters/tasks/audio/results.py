@@ -5,6 +5,7 @@ import io
 import wave
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,13 @@ class Recognised(Drawn, dict[str, Any]):
         """The sound as an SVG picture with the words under it; see ``waveforms.draw_waveform``."""
         sound = self._known_sound()
         return draw_waveform(sound.samples, sound.rate, self.get("chunks", ()), **options)
+
+    def save(self, path: Any) -> None:
+        """Write the drawing to a file; its suffix says in which format, ".svg" for the waveform with the words."""
+        if str(path).lower().endswith(".svg"):
+            Path(path).write_text(self.waveform(), encoding="utf-8")
+        else:
+            super().save(path)
 
     def draw(self, **options: Any) -> Any:
         """The sound as a PIL image with the words under it, and what the model attended to for each where that is

@@ -27,13 +27,14 @@ class PageAnswers(Drawn, list[Any]):
         return [min(left), min(top), max(right), max(bottom)]
 
     def picture(self) -> Any:
-        """The page as a PIL image with the answers' boxes on it; without a page, its words where they stand."""
-        from ...media.drawing import draw_boxes
+        """The page as a PIL image with boxes around the answers and a legend beside it, so that nothing is written over
+        the page; without a page, its words where they stand."""
+        from ...media.drawing import draw_listed_boxes
 
         page = self.page if self.page is not None else drawn_page(self.word_boxes)
         placed = [(answer, box) for answer in self if (box := self.box_of(answer)) is not None]
-        records = [{"label": answer["answer"], "score": answer["score"]} for answer, _ in placed]
-        return draw_boxes(page, records, [_pixels(box, page.size) for _, box in placed])
+        names = [f"{answer['score']:.2f} {answer['answer']}" for answer, _ in placed]
+        return draw_listed_boxes(page.convert("RGB"), names, [_pixels(box, page.size) for _, box in placed])
 
     draw = picture
 

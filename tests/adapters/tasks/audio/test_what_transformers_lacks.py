@@ -158,7 +158,7 @@ def test_a_text_without_times_is_one_cue():
         write_recognition(plain, "doc")
 
 
-def test_pictures_of_sounds_hold_their_words():
+def test_pictures_of_sounds_hold_their_words(tmp_path):
     """Two lines of twelve seconds; every word of a chunk with times is in the picture, escaped."""
     chunks = [
         {"text": "a<b", "timestamp": (0.5, 2.0), "confidence": 0.5},
@@ -172,6 +172,10 @@ def test_pictures_of_sounds_hold_their_words():
     assert texts.count("a<b") == 1 and texts.count("over") == 2 and "none" not in texts
     found = recogniser()(SOUND, return_timestamps="word")
     assert "<audio" in found._repr_html_() and "<svg" in found._repr_html_()
+    found.save(tmp_path / "said.svg")
+    found.save(tmp_path / "said.png")
+    assert (tmp_path / "said.svg").read_text(encoding="utf-8") == found.waveform()
+    assert (tmp_path / "said.png").read_bytes()[:4] == b"\x89PNG"
     assert draw_waveform(np.full(100, np.nan), 16_000)
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 import transformers
 
+from afterlogits.adapters.media.drawing import fit
 from afterlogits.adapters.pipelines import pipeline
 from tests.adapters.tasks.parity import check
 from tests.builders.multimodal_models import donut, layoutlm, layoutlmv3, picture, word_boxes
@@ -94,15 +95,22 @@ def test_boxes_of_answers_and_answers_said_once():
 
 
 def test_answers_are_drawn_on_their_page():
-    """The page is enlarged to be looked at; pixels of a box's edge change, a corner far from all boxes does not."""
+    """The page is enlarged to be looked at; edges are drawn around the boxes, names beside the page, so that nothing in
+    a box is written over."""
     model, tokenizer = layoutlm()
     pipe = pipeline(TASK, model, tokenizer=tokenizer)
     given = pipe({**PAGES[0], "image": picture(200, 100)})
     assert given.box_of(given[0]) == PAGES[0]["word_boxes"][given[0]["start"]][1] or given[0]["end"] > given[0]["start"]
-    drawn = given.picture()
-    assert drawn.size == (480, 240)
+    drawn, (plain, scale) = given.picture(), fit(picture(200, 100))
+    assert drawn.height == plain.height == 240 and drawn.width > plain.width == 480
+    assert drawn.crop((0, 0, *plain.size)).tobytes() != plain.tobytes()
+    left, top, right, bottom = given.box_of(given[0])
+    inside = tuple(int(edge * scale) for edge in (left * 0.2 + 1, top * 0.1 + 1, right * 0.2 - 1, bottom * 0.1 - 1))
+    assert drawn.crop(inside).tobytes() == plain.crop(inside).tobytes()
+    given[:] = [{"score": 1.0, "answer": "", "start": 0, "end": 0}]  # "no answer" has no place
+    assert given.picture().height == 240
     bare = pipe(PAGES[0])
-    assert bare.page is None and bare.picture().size == (1000, 1000)
+    assert bare.page is None and bare.picture().height == 1000 < bare.picture().width
     assert "data:image/png;base64," in bare._repr_html_() and bare[0]["answer"] in bare._repr_html_()
 
 
