@@ -7,7 +7,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from ...decoding.grammar.known_masks import KnownMasks, KnownMatcher, TokenBytes
 from ...decoding.grammar.regex_syntax import Node, parse_regex, texts_node
 from ...decoding.grammar.token_history import GrammarMatcher, NothingKnown
+from ..running.forks import forkable_lock
 
 __all__ = ["ENGINES", "GrammarEngine", "check_engine", "engine_of"]
 
@@ -112,7 +112,7 @@ class GrammarEngine:
     def __init__(self, name: str, tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> None:
         self.name, self.vocab_size, self.ends = name, vocab_size, frozenset(ends)
         self._compiled: OrderedDict[str, Callable[[], GrammarMatcher]] = OrderedDict()
-        self._lock = Lock()
+        self._lock = forkable_lock()
         self._compile = (_llguidance if name == "llguidance" else _xgrammar)(tokenizer, vocab_size, sorted(self.ends))
 
     def matcher(self, constraint: Constraint) -> GrammarMatcher:
@@ -130,7 +130,7 @@ class GrammarEngine:
 
 
 _ENGINES: WeakKeyDictionary[Any, OrderedDict[Any, GrammarEngine]] = WeakKeyDictionary()
-_lock = Lock()
+_lock = forkable_lock()
 
 
 def check_engine(name: Any) -> None:

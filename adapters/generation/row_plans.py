@@ -7,7 +7,6 @@ is prepared once.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from ...decoding.sampling.params import SamplingParams
 from ...decoding.search.history import History
 from ...decoding.search.jump_ahead import Certain
 from ...decoding.search.row_requests import RowRequest
+from ..running.forks import forkable_lock
 from .captured_call import Captured
 from .capturing import capture
 from .grammar import GrammarProcessor, take_grammars
@@ -94,7 +94,7 @@ class RowPlans:
         self._plans: dict[Any, _Plan] = {}
         self._room = _KEPT
         self._configuration: Any = None  # as the keys have it, one object for all of them
-        self._lock = Lock()
+        self._lock = forkable_lock()
 
     def row(
         self,

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +15,7 @@ from .asked import AskedOfPipelines
 from .columns import join, of_failure, to_arrow, to_columns
 from .exceptions import InputError
 from .failures import Failure
+from .forks import forkable_lock
 from .loaded import Loaded
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count
@@ -33,7 +33,7 @@ RUN_OPTIONS = ("batch_size", "batch_tokens", "progress", "on_error", "output", "
 
 # Calls that reached a pipeline of this package, by task: what a program that was patched must be seen to do.
 CALLS: Counter[str] = Counter()
-_counting = Lock()
+_counting = forkable_lock()
 
 
 class Pipeline(AskedOfPipelines):

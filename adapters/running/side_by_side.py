@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import groupby, pairwise
-from threading import Barrier, Lock
+from threading import Barrier
 from typing import Any, TypeVar
 
 import torch
 
+from .forks import forkable_lock
 from .loaded import Loaded
 from .plain_models import passes_side_by_side
 from .task import Task
@@ -25,7 +26,7 @@ MOST_AT_ONCE = 8  # batches; each has its share of torch's threads, and of the m
 LEAST_WORK = 1 << 37  # pixels of a batch * numbers of the model: from some ten milliseconds on
 UNEVEN = 1.15  # how much longer than an even share the fullest thread may take
 
-_setting = Lock()
+_setting = forkable_lock()
 
 
 class SideBySide:

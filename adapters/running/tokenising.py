@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
-from threading import Lock, RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...postprocess.probabilities import holds_nan
 from .batching import Row
 from .direct_encoding import encode_one
+from .forks import forkable_lock
 from .reading import Reads
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ _FACTS = ("special_tokens_mask", "offset_mapping", "overflow_to_sample_mapping",
 # A call of a fast tokenizer sets truncation and padding on the tokenizer itself, so two threads with unlike options
 # would cut each other's texts. One lock a tokenizer, whichever pipelines hold it.
 _locks: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
-_finding_a_lock = Lock()
+_finding_a_lock = forkable_lock()
 
 
 def lock_of(tokenizer: Any) -> Any:
@@ -48,7 +48,7 @@ def lock_of(tokenizer: Any) -> Any:
     with _finding_a_lock:
         lock = _locks.get(tokenizer)
         if lock is None:
-            lock = _locks[tokenizer] = RLock()
+            lock = _locks[tokenizer] = forkable_lock(reentrant=True)
         return lock
 
 

@@ -77,11 +77,11 @@ def test_prompts_that_stay_short_share_a_batch() -> None:
     step = runner.step
     runner.step = lambda token_ids: (seen.append(len(token_ids)), step(token_ids))[1]  # type: ignore[method-assign]
     batch = RunningBatch(runner, max_rows=4)
-    for limit in (10, 10, 40, 10):
+    for limit in (10, 29, 30, 10):  # 32 tokens still share a batch
         batch.submit(RowRequest(token_ids=torch.tensor([5, 6, 7]), max_new_tokens=limit))
     ended = [row.request.max_new_tokens for row in batch.run()]
-    assert ended == [10, 10, 40, 10]
-    assert seen == [2] * 9 + [1] * 39 + [1] * 9
+    assert ended == [10, 29, 30, 10]
+    assert seen == [2] * 9 + [1] * 19 + [1] * 29 + [1] * 9
 
 
 @quiet

@@ -177,3 +177,16 @@ def test_arrow_has_nulls_where_an_item_failed():
     vectors = pipe("feature-extraction")(["the river", 5], output="arrow", pooling="cls", on_error="record")
     assert vectors["features"][0].as_py() == pipe("feature-extraction")("the river", pooling="cls")
     assert vectors["features"][1].as_py() is None
+
+
+def test_entries_of_parts_come_from_their_own_batches() -> None:
+    """Two batches of two rows, asked for out of order and one row twice: each batch is worked on once."""
+    first, second, worked = object(), object(), []
+
+    def work(batch: object) -> list[str]:
+        worked.append(batch)
+        return ["a", "b"] if batch is first else ["c", "d"]
+
+    parts = [columns_module.Part(*each) for each in ((second, 1), (first, 0), (second, 0), (first, 1), (second, 1))]
+    assert columns_module.per_row(parts, work) == ["d", "a", "c", "b", "d"]
+    assert worked == [second, first]
