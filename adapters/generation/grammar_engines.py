@@ -15,7 +15,7 @@ from torch import Tensor
 from ...decoding.grammar.known_masks import KnownMasks, KnownMatcher, TokenBytes
 from ...decoding.grammar.regex_syntax import Node, parse_regex, texts_node
 from ...decoding.grammar.token_history import GrammarMatcher, NothingKnown
-from ..running.forks import forkable_lock
+from ...decoding.options.forkable_lock import forkable_lock
 
 __all__ = ["ENGINES", "GrammarEngine", "check_engine", "engine_of"]
 

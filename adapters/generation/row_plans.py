@@ -16,13 +16,13 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedTokenizerB
 from transformers.generation import logits_process as library
 from transformers.generation import stopping_criteria as criteria
 
+from ...decoding.options.forkable_lock import forkable_lock
 from ...decoding.options.validation import check_seeds
 from ...decoding.sampling.chain import LogitsStep
 from ...decoding.sampling.params import SamplingParams
 from ...decoding.search.history import History
 from ...decoding.search.jump_ahead import Certain
 from ...decoding.search.row_requests import RowRequest
-from ..running.forks import forkable_lock
 from .captured_call import Captured
 from .capturing import capture
 from .grammar import GrammarProcessor, take_grammars

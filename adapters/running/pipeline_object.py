@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from ...decoding.options.forkable_lock import forkable_lock
 from .asked import AskedOfPipelines
 from .columns import join, of_failure, to_arrow, to_columns
 from .exceptions import InputError
 from .failures import Failure
-from .forks import forkable_lock
 from .loaded import Loaded
 from .loading import for_call
 from .options import build_options, effective, option_names, require_bool, require_choice, require_count

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .forks import forkable_lock
+from ...decoding.options.forkable_lock import forkable_lock
 from .loaded import Loaded
 from .plain_models import passes_side_by_side
 from .task import Task

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ...decoding.options.forkable_lock import forkable_lock
 from ...postprocess.probabilities import holds_nan
 from .batching import Row
 from .direct_encoding import encode_one
-from .forks import forkable_lock
 from .reading import Reads
 
 T = TypeVar("T")

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..options.forkable_lock import forkable_lock
 from ..options.numpy_or_torch import Array
 from .bitmask import Kept, few_allowed, inside, prepared
 from .regex_automaton import DEAD, RegexAutomaton, TooLargeError
@@ -74,7 +74,7 @@ class MaskStore:
     def __init__(self, most: int = _BYTES) -> None:
         self.most, self._held = most, 0
         self._masks: OrderedDict[Any, KnownMask] = OrderedDict()
-        self._lock = Lock()
+        self._lock = forkable_lock()
 
     def get(self, key: Any) -> KnownMask | None:
         """The mask under ``key``, as the one used last."""
@@ -132,7 +132,7 @@ class KnownMasks:
         self._keys: dict[int, tuple[Any, int]] = {}
         self._unforced: set[Any] = set()  # keys of one byte that must come, which was seen to be no token by itself
         self._at: dict[int, KnownMask] = {}  # of states where nothing can be forced
-        self._lock = Lock()
+        self._lock = forkable_lock()
 
     def begun(self) -> bool:
         """Whether tokens are followed: not before there were some, and not where the pattern is too large."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from threading import Lock
 
 import numpy as np
 
+from ..options.forkable_lock import forkable_lock
 from ..options.numpy_or_torch import Array
 from .regex_syntax import SYMBOLS, Alternatives, Node, Repeat, Sequence_, Symbols
 
@@ -126,7 +126,7 @@ class RegexAutomaton:
         self._rows: list[tuple[int, ...] | None] = [None]
         self._looks: dict[tuple[int, int], int] = {}
         self._look_numbers: dict[tuple[int, ...], int] = {}
-        self._lock = Lock()
+        self._lock = forkable_lock()
         self.most = _LOOKED_AT  # states, or states at their depths, that may be looked at
 
     def go(self, state: int, text: bytes) -> int | None:
