@@ -99,6 +99,8 @@ class QuerySegments:
 
     def segments(self, chosen: Tensor) -> Segmentation:
         """The segments of some queries. chosen: their places, [S] int64."""
+        if not len(self.ids):
+            return Segmentation(self.map, self.ids, self.labels, self.scores, self.queries, self.fused)
         columns = (self.ids, self.labels, self.scores, self.queries)
         ids, labels, scores, queries = (column.index_select(0, chosen) for column in columns)
         fused = None if self.fused is None else self.fused.index_select(0, chosen)
@@ -111,7 +113,13 @@ Segmentations: TypeAlias = Shown[QuerySegments, Segmentation]
 
 def segmentations(found: Sequence[QuerySegments]) -> Segmentations:
     """The segments of every image."""
-    return Shown(found, shown_segments)
+    asked_before = all(each.kept is None for each in found)
+    return Shown(found, _segments_of if asked_before else shown_segments)
+
+
+def _segments_of(found: Sequence[QuerySegments]) -> list[Segmentation]:
+    """The segments of images of which it is known how many queries were kept."""
+    return [each.segments(chosen) for each, chosen in zip(found, shown_places(found), strict=True)]
 
 
 def shown_segments(found: Sequence[QuerySegments]) -> list[Segmentation]:

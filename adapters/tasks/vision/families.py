@@ -185,6 +185,13 @@ def segment_objects(
 
 def _on_host(found: Sequence[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
     """The maps, int16, and the segments as transformers lists them."""
+    if all(each.map.device.type == "cpu" for each in found):  # nothing has to be asked for
+        return [(each.map.short(), each.records()["segments_info"]) for each in segmentations(found)]
+    return (yield from _brought(found))
+
+
+def _brought(found: Sequence[QuerySegments]) -> Reads[list[tuple[Tensor, list[dict[str, Any]]]]]:
+    """The same from a device."""
     read = yield from _read(found)
     counts = [0 if each.kept is None else int(each.kept) for each in read]
     left = [place for place, each in enumerate(read) if counts[place] > len(each.shown)]

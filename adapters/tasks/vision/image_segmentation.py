@@ -166,7 +166,7 @@ def finish(
     finished = []
     for item, (found,) in zip(items, outputs, strict=True):
         records = [{"score": score, "label": label} for score, label in zip(found.scores, found.labels, strict=True)]
-        if options.masks != "none":
+        if records and options.masks != "none":
             masks = id_masks(found.segmentation, found.ids)[1].numpy()
             for record, mask in zip(records, masks, strict=True):
                 record["mask"] = from_mask(mask) if options.masks == "pil" else mask
