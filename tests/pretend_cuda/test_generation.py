@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import DynamicCache
 
 from afterlogits.adapters import generate
 from afterlogits.adapters.generation.request import uncut_beams
+from afterlogits.adapters.generation.step_model import AutoStepModel
 from afterlogits.adapters.tasks.text.generating import cut_beams
 from afterlogits.decoding.processors import bias_table, penalties
 from tests.builders.seeded_models import repeating_prompts, seeded_model
@@ -120,6 +122,23 @@ def test_beams_may_stay_uncut() -> None:
         assert torch.equal(cut_beams(loaded, options, found), expected), end
         shorter += expected.shape[1] < found.shape[1]
     assert shorter > 1, shorter
+
+
+@pytest.mark.parametrize(("end", "more"), [(2, 0), (list(range(2, 20)), 1)], ids=["at the length", "before it"])
+def test_beams_that_hear_late_read_one_token_more_at_most(end: Any, more: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None where the length ends them; a cache of the caller's has forgotten the token that was too much."""
+    options = {"num_beams": 3, "max_new_tokens": 6, "early_stopping": True, "eos_token_id": end}
+    found, runs, step = [], [], AutoStepModel.step
+    monkeypatch.setattr(AutoStepModel, "step", lambda *given: (runs.append(1), step(*given))[1])
+    with pretend_cuda():
+        there = on_device(seeded_model("llama")), on_device(padded())
+    for model, inputs in ((seeded_model("llama"), padded()), there):
+        cache = DynamicCache()
+        runs.clear()
+        with pretend_cuda(), sdpa_kernel(SDPBackend.MATH):
+            output = to_host(generate(model, **inputs, **options, past_key_values=cache)).tolist()
+        found.append((len(runs), cache.get_seq_length(), output))
+    assert found[1] == (found[0][0] + more, *found[0][1:])
 
 
 # Waits of the host and late flags of a step, at most: what a mode is held to.
