@@ -74,7 +74,7 @@ def top_labels(logits: Tensor, top_k: int | None = None, *, function_to_apply: s
         # The softmax of all rows at once has the bits of each row's own, and so has the order of equal scores.
         scores = {"softmax": lambda: logits.softmax(-1), "sigmoid": lambda: _sigmoid(logits), "none": lambda: logits}
         values, labels = _ranked(scores[function_to_apply](), count)
-    if logits.device.type == "cpu" and values.numel() and any(map(math.isnan, values[:, 0].tolist())):
+    if logits.device.type == "cpu" and values.numel() and _nan_first(values):
         bad = torch.isnan(logits).any(dim=1)
         if bool(bad.any()):
             raise ValueError(f"logits must not be NaN; got NaN in row {int(bad.int().argmax())}")
@@ -106,16 +106,13 @@ def _ranked(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _largest_sigmoids(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest sigmoids of each row and their places: the groups as above, in the blocks of `_sigmoid`."""
+    """The ``count`` largest sigmoids of each row and their places: groups as above, bits as in `_sigmoid`."""
     rows, total = logits.shape
     groups = total // GROUP + 1
     scores = torch.empty(rows, groups * GROUP, dtype=logits.dtype, device="cpu")
     scores[:, total:] = -1
-    maxima = torch.empty(rows, groups, dtype=logits.dtype, device="cpu")
-    for block in _blocks(rows, total):
-        part = scores[block]
-        torch.sigmoid(logits[block], out=part[:, :total])
-        torch.amax(part.view(-1, GROUP, groups), dim=1, out=maxima[block])
+    _write_sigmoids(logits, scores[:, :total])
+    maxima = scores.view(rows, GROUP, groups).amax(1)
     places = _members(maxima, count + 1)
     values, best = scores.gather(1, places).topk(count + 1)
     return _where_scores_fall(scores[:, :total], values, places.gather(1, best), count)
@@ -145,12 +142,17 @@ def _where_scores_fall(scores: Tensor, values: Tensor, places: Tensor, count: in
     return values, labels
 
 
+def _nan_first(values: Tensor) -> bool:
+    """Whether the largest of a row is NaN, as it is wherever there is one."""
+    if _plain(values):
+        return bool(np.isnan(values.numpy()[:, 0]).any())
+    return any(map(math.isnan, values[:, 0].tolist()))
+
+
 def _flat(column: Tensor) -> list[Any]:
     """The numbers of a column, row after row."""
-    plain = column.dtype == torch.long or _plain(column)
-    numbers: list[Any] = (
-        column.numpy().ravel() if plain and column.device.type == "cpu" else column.flatten()
-    ).tolist()
+    on_host = _plain(column) or (column.dtype == torch.long and column.device.type == "cpu")
+    numbers: list[Any] = (column.numpy().ravel() if on_host else column.flatten()).tolist()
     return numbers
 
 
@@ -183,6 +185,15 @@ def _sigmoid(logits: Tensor) -> Tensor:
         return logits.sigmoid()
     rows, count = logits.shape
     out = torch.empty(rows, count + 1, dtype=logits.dtype, device="cpu")[:, :count]
-    for block in _blocks(rows, count):
-        torch.sigmoid(logits[block], out=out[block])
+    _write_sigmoids(logits, out)
     return out
+
+
+def _write_sigmoids(logits: Tensor, out: Tensor) -> None:
+    """The sigmoids of [B, C] into rows that lie apart."""
+    blocks = list(_blocks(*logits.shape))
+    if len(blocks) == 1:
+        torch.sigmoid(logits, out=out)
+        return
+    for block in blocks:
+        torch.sigmoid(logits[block], out=out[block])
