@@ -134,7 +134,7 @@ def _counters(vocab_size: int, proposals: int, device: torch.device) -> tuple[Te
             (pairs[1], (0.0, unit / 2), (0.0, torch.inf)),
         ):
             of_pairs[:, 0], of_pairs[:, 1] = token_id, coin
-            of_pairs[0, 0], of_pairs[0, 1] = no_token, no_coin
+            of_pairs[:1, 0], of_pairs[:1, 1] = no_token, no_coin
         scale, least = (torch.cat(each) for each in ((scale, pairs[0].flatten()), (least, pairs[1].flatten())))
     return places * GOLDEN, scale, least
 
