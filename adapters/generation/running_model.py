@@ -153,7 +153,7 @@ class RunningModel:
 
     @torch.no_grad()
     def step(self, token_ids: Tensor) -> Tensor:
-        logits = self._pack(token_ids[:, None].tolist(), [])
+        logits = None if self._shelves is None else self._pack(token_ids[:, None].tolist(), [])
         if logits is not None:
             return logits
         cache = self._held
