@@ -89,6 +89,7 @@ class GreedyChoice:
     """The most probable token of each row that its outlook allows; None stands for a row that is free."""
 
     def __init__(self) -> None:
+        self._floors = _Floors()
         self._listing = False  # whether most rows did not take their largest logit at the last step
 
     def choose(self, logits: Tensor, outlooks: Sequence[Outlook | None]) -> Tensor:
@@ -98,7 +99,7 @@ class GreedyChoice:
         if tokens is None:
             return masked_choice(logits, outlooks)
         host: Array = logits.numpy()
-        _take_floors(host.view(np.uint32), outlooks, tokens)
+        self._floors.take(host, outlooks, tokens)
         for row, outlook in enumerate(outlooks):
             if outlook is None or tokens[row] is not None:
                 continue
@@ -145,35 +146,43 @@ class GreedyChoice:
         return others
 
 
-def _take_floors(host: Array, outlooks: Sequence[Outlook | None], tokens: list[int | None]) -> None:
-    """Take the tokens of rows that have floors, on two threads where torch has more than one."""
-    floors = {row: outlook.floor for row, outlook in enumerate(outlooks) if outlook and outlook.floor is not None}
-    if not floors:
-        return
-    rows = sorted(floors.items(), key=lambda one: id(one[1]))  # rows of one mask find it in the cache
-    half = len(rows) // 2 if len(rows) >= _SHARED and torch.get_num_threads() > 1 else 0
-    other = worker().submit(_take_bounded, host, rows[:half], tokens) if half else None
-    _take_bounded(host, rows[half:], tokens)
-    if other is None:
-        return
-    if other.cancel():  # the other thread is still busy
-        _take_bounded(host, rows[:half], tokens)
-    else:
-        other.result()
+class _Floors:
+    """Largest logits above floors, in rooms that stay: a large array that is freed at every step has the allocator give
+    the memory of the logits back too, and each step fetch its pages anew."""
+
+    def __init__(self) -> None:
+        self._rooms: list[Array] = []
+
+    def take(self, host: Array, outlooks: Sequence[Outlook | None], tokens: list[int | None]) -> None:
+        """Take the tokens of rows of logits [N, V] that have floors, on two threads where torch has more than one."""
+        floors = {row: outlook.floor for row, outlook in enumerate(outlooks) if outlook and outlook.floor is not None}
+        if not floors:
+            return
+        if not self._rooms or len(self._rooms[0]) != host.shape[1]:
+            self._rooms = [np.empty(host.shape[1], dtype=np.float32) for _ in range(2)]
+        rows = sorted(floors.items(), key=lambda one: id(one[1]))  # rows of one mask find it in the cache
+        half = len(rows) // 2 if len(rows) >= _SHARED and torch.get_num_threads() > 1 else 0
+        other = worker().submit(_take_bounded, host, rows[:half], tokens, self._rooms[1]) if half else None
+        _take_bounded(host, rows[half:], tokens, self._rooms[0])
+        if other is None:
+            return
+        if other.cancel():  # the other thread is still busy
+            _take_bounded(host, rows[:half], tokens, self._rooms[0])
+        else:
+            other.result()
 
 
-def _take_bounded(host: Array, rows: Sequence[tuple[int, Array]], tokens: list[int | None]) -> None:
-    """Take the largest logit of rows of logits [N, V] above their floors uint32 [V].
+def _take_bounded(host: Array, rows: Sequence[tuple[int, Array]], tokens: list[int | None], room: Array) -> None:
+    """Take the largest logit of rows of logits [N, V] above their floors uint32 [V]; room: float32 [V].
 
     One row after the other, which stays in the cache between the two operations; both release Python's lock.
     """
-    room = np.empty(host.shape[1], dtype=np.uint32)
-    raised = room.view(np.float32)
+    bits, largest = room.view(np.uint32), host.view(np.uint32)
     for row, floor in rows:
-        np.maximum(host[row], floor, out=room)  # as ``bitmask.put``
-        best = int(raised.argmax())
+        np.maximum(largest[row], floor, out=bits)  # as ``bitmask.put``
+        best = int(room.argmax())
         # A NaN may be a forbidden one; where nothing is allowed the first of all tokens wins: see the mask.
-        tokens[row] = best if raised[best] > -math.inf else None
+        tokens[row] = best if room[best] > -math.inf else None
 
 
 def _take_leading(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]) -> int:
