@@ -1,6 +1,6 @@
 """Memory for the logits of a step that is used again at the next one.
 
-Logits of 64 rows of a large vocabulary are more than the C library keeps for reuse: every step would get fresh pages
+Logits of many rows of a large vocabulary are more than the C library keeps for reuse: every step may get fresh pages
 from the system and give them back, and on a CPU that takes as long as a good part of the head's matrix product. Here
 the output head writes into memory of this engine's instead. The memory of an earlier step is used again only when no
 tensor looks into it any more, whoever kept one: a hook, a recorder, the caller.
@@ -18,7 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["HeadMemory"]
 
-_LEAST = 2**23  # logits: 32 MiB of float32, from where glibc's allocator returns what is freed to the system
+# Logits: 4 MiB of float32. From 32 MiB on glibc's allocator always gives what is freed back to the system; below that it
+# does where the memory lies at the end of its heap, which depends on what else a step allocates: a step of 16 rows of
+# 151,936 logits took up to a quarter longer by chance.
+_LEAST = 2**20
 _ALIGNMENT = 64  # bytes, as torch aligns its own memory: matrix kernels may round by alignment
 
 
