@@ -59,6 +59,32 @@ def bench_grammar_step(pair, described):
     )
 
 
+OTHER_MODES = {
+    "draws with top-k": {"do_sample": True, "top_k": 50, "seeds": list(range(ROWS))},
+    "draws without filters": {"do_sample": True, "top_k": 0, "seeds": list(range(ROWS))},
+    "4 x 4 beams": {"do_sample": False, "num_beams": 4},
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", OTHER_MODES)
+@pytest.mark.parametrize("described", GRAMMARS)
+def bench_grammar_modes(pair, described, mode):
+    """Draws and beams with and without a grammar, 16 new tokens."""
+    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'afterlogits[grammar]'")
+    model, options = model_on(pair.device), OTHER_MODES[mode]
+    prompt = workloads.prompts(ROWS // options.get("num_beams", 1), PROMPT, device=pair.device)
+    common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 16, "pad_token_id": 0, **options}
+    common |= {"eos_token_id": 0, "tokenizer": tokenizer()}
+    pair(
+        f"{mode} inside {described}, {ROWS} rows, V=151,936",
+        table=TABLE,
+        ours=lambda: generate(model, prompt, **common, **GRAMMARS[described]),
+        limits={"without": lambda: generate(model, prompt, **common)},
+        memory=(),
+    )
+
+
 FIELDS = ["the customer's full name", "preferred language of contact", "order confirmed by the customer", "priority"]
 FORM = {
     "type": "object",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from importlib.util import find_spec
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from torch import Tensor
 
@@ -111,8 +113,9 @@ class GrammarEngine:
 
     def __init__(self, name: str, tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> None:
         self.name, self.vocab_size, self.ends = name, vocab_size, frozenset(ends)
-        self._compiled: OrderedDict[str, Callable[[], GrammarMatcher]] = OrderedDict()
+        self._compiled: OrderedDict[str, Future[Callable[[], GrammarMatcher]]] = OrderedDict()
         self._lock = forkable_lock()
+        _MADE.add(self)
         self._compile = (_llguidance if name == "llguidance" else _xgrammar)(tokenizer, vocab_size, sorted(self.ends))
 
     def matcher(self, constraint: Constraint) -> GrammarMatcher:
@@ -120,14 +123,36 @@ class GrammarEngine:
         kind, text = constraint
         key = f"{kind}:{text if isinstance(text, str) else json.dumps(text)}"
         with self._lock:
+            coming = _held(self._compiled, key, Future, COMPILED)
+            mine = coming.set_running_or_notify_cancel() if not coming.running() and not coming.done() else False
+        if mine:  # others who ask for the same wait for this one, and nobody else does
             try:
-                first = _held(self._compiled, key, lambda: self._compile(kind, text), COMPILED)
-            except Exception as error:
-                raise ValueError(
-                    f"{kind} must be one that {self.name} can read; got {_short(text)}: {error}"
-                ) from error
+                coming.set_result(self._compile(kind, text))
+            except BaseException as error:
+                with self._lock:
+                    if self._compiled.get(key) is coming:
+                        del self._compiled[key]
+                coming.set_exception(error)
+        try:
+            first = coming.result()
+        except Exception as error:
+            raise ValueError(f"{kind} must be one that {self.name} can read; got {_short(text)}: {error}") from error
+        with self._lock:
             return first()
 
+
+_MADE: WeakSet[GrammarEngine] = WeakSet()
+
+
+def _forget_unfinished() -> None:
+    """In a forked process: what another thread was compiling is never finished there."""
+    for engine in _MADE:
+        for key in [key for key, coming in engine._compiled.items() if not coming.done()]:
+            del engine._compiled[key]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_unfinished)
 
 _ENGINES: WeakKeyDictionary[Any, OrderedDict[Any, GrammarEngine]] = WeakKeyDictionary()
 _lock = forkable_lock()

@@ -18,9 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["HeadMemory"]
 
-# Logits: 4 MiB of float32. From 32 MiB on glibc's allocator always gives what is freed back to the system; below that it
-# does where the memory lies at the end of its heap, which depends on what else a step allocates: a step of 16 rows of
-# 151,936 logits took up to a quarter longer by chance.
+# Logits: 4 MiB of float32. From 32 MiB on glibc's allocator always gives what is freed back to the system; below that
+# it does where the memory lies at the end of its heap, which depends on what else a step allocates: a step of 16 rows
+# of 151,936 logits took up to a quarter longer by chance.
 _LEAST = 2**20
 _ALIGNMENT = 64  # bytes, as torch aligns its own memory: matrix kernels may round by alignment
 

@@ -7,6 +7,8 @@ import inspect
 import json
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -423,3 +425,31 @@ def test_errors(model: Any, tokenizer: Any) -> None:
             generate(model, **given, regex="a", do_sample=False, **mode)
     with pytest.raises(ValueError, match="choices must have one value or one for each of the 3 prompts; got 2"):
         generate(model, **given, regex=["a", None, None], choices=[["b"], ["c"]])
+
+
+def test_a_slow_grammar_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
+    """While one grammar is compiled another is; who asks for the same waits, and it is compiled once."""
+    engine = grammar_engines.GrammarEngine("llguidance", tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    begun, go_on, compiled, compile_ = Event(), Event(), list[str](), engine._compile
+
+    def slow(kind: str, text: Any) -> Any:
+        compiled.append(text)
+        if text == "slow":
+            begun.set()
+            assert go_on.wait(60)
+        return compile_(kind, text)
+
+    monkeypatch.setattr(engine, "_compile", slow)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(engine.matcher, ("regex", "slow")) for _ in range(2)]
+        assert begun.wait(60)
+        assert not engine.matcher(("regex", "quick")).ended
+        assert not any(one.done() for one in waiting)
+        go_on.set()
+        for one in waiting:
+            one.result(60)
+    assert sorted(compiled) == ["quick", "slow"]
+    for _ in range(2):  # what failed is not kept, and says so again
+        with pytest.raises(ValueError, match="regex must be one that llguidance can read"):
+            engine.matcher(("regex", "("))
+    assert compiled.count("(") == 2
