@@ -107,9 +107,8 @@ def _as_tokens(logits: Tensor, tokens: list[int]) -> Tensor:
 
 def _race_prefixes(batch: Batch, prefixes: Sequence[Any]) -> None:
     """The winners in torch's stream; rows where rounding decides are left."""
-    vocab_size = batch.vocab_size
-    places = [row * vocab_size + x for row, part in zip(batch.original, prefixes, strict=True) for x in part.token_ids]
-    noise = _stream_at(batch, np.array(places)).tolist()
+    rows = np.arange(len(prefixes)).repeat([len(part.token_ids) for part in prefixes])
+    noise = _noise_at(batch, np.concatenate([part.token_ids for part in prefixes]), rows).tolist()
     tokens, sure, first = [], [], 0
     for part in prefixes:
         last = first + len(part.token_ids)
@@ -120,21 +119,16 @@ def _race_prefixes(batch: Batch, prefixes: Sequence[Any]) -> None:
     batch.put(_as_tokens(batch.logits, tokens), np.array(sure))
 
 
-def _stream_at(batch: Batch, places: Any) -> Any:
-    """The noise at places of the whole batch's stream, which moves on; the rows' states are kept."""
+def _noise_at(batch: Batch, token_ids: Array, rows: Array) -> Array:
+    """Noise of listed tokens of the rows at these places, of shapes that broadcast: of their counters, or of the whole
+    batch's stream, which moves on; the rows' states in it are kept."""
+    if batch.seeds is not None:
+        return counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy()[rows[:, 0]], token_ids)
     plan, states = batch.plan, dict.fromkeys(batch.original, batch.logits)
+    places = np.array(batch.original)[rows] * batch.vocab_size + token_ids
     noise = exponentials_at(places.ravel(), plan.batch_size, plan.vocab_size, batch.generator, states)
     batch.states = [*map(states.__getitem__, batch.original)]
     return noise.reshape(places.shape)
-
-
-def _noise_at(batch: Batch, token_ids: Array, rows: Sequence[int]) -> Array:
-    """Noise [N, M] of listed tokens [N, M] of the rows at these N places: of their counters, or of torch's stream."""
-    if batch.seeds is None:
-        first = np.array(batch.original)[rows, None] * batch.vocab_size
-        noise: Array = _stream_at(batch, first + token_ids)
-        return noise
-    return counter_exponential(keys_of(batch.seeds, batch.step, batch.rows).numpy()[rows], token_ids)
 
 
 def _proposals(batch: Batch) -> None:
@@ -166,7 +160,7 @@ def _largest_logits(batch: Batch) -> None:
     hopeless = np.broadcast_to(large.hopeless, batch.count)
     if not bool(kept.settled.any()) and hopeless.all():
         return
-    noise = _noise_at(batch, large.token_ids, range(batch.count))
+    noise = _noise_at(batch, large.token_ids, np.arange(batch.count)[:, None])
     greedy, seeded = batch.params.arrays.get("greedy"), batch.seeds is not None
     batch.put(*listed_winners(kept, noise, filters, greedy, seeded))
     if batch.left and not hopeless[list(batch.left)].all():  # what their mass, once it is formed, may settle
@@ -186,7 +180,7 @@ def _few_tokens(batch: Batch) -> None:
         return
     known = GroupMaxima(batch.logits[some], 1)
     large = known.listed(np.full_like(known.top, -np.inf))
-    noise = _noise_at(batch, large.token_ids, some)
+    noise = _noise_at(batch, large.token_ids, np.array(some)[:, None])
     greedy, own = batch.params.arrays.get("greedy"), filters.rows(some)
     greedy = greedy[some] if isinstance(greedy, np.ndarray) else None
     batch.put(*listed_winners(keep(large, own, batch.vocab_size), noise, own, greedy, batch.seeds is not None), some)
