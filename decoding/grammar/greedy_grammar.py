@@ -24,13 +24,12 @@ from ..kernels.argmax import first_argmax
 from ..kernels.large_logits import GroupMaxima
 from ..options.numpy_or_torch import Array
 from .bitmask import allowed, few_allowed, mask_tokens_, on_host
-from .grammar_step import GrammarRows, done, has_spare_core, worker
+from .grammar_step import GrammarRows, done, has_spare_core
 from .token_history import GrammarMatcher, TokenHistory
 
 __all__ = ["GreedyChoice", "GreedyGrammar", "Outlook"]
 
 _LEADERS = (16, 64)  # groups with the largest maxima, whose largest logits are tried; more where few are allowed
-_SHARED = 4  # rows with floors, from where on two threads share them
 _WIDTH, _LARGE = 128, 2**14  # logits to a group, from this vocabulary on
 
 
@@ -108,7 +107,7 @@ class GreedyChoice:
             if tokens[row] is None:
                 outlook.history.likely = False
                 tokens[row] = int(masked_choice(logits[row : row + 1], [outlook]))
-        return torch.tensor(tokens, device="cpu")
+        return torch.from_numpy(np.array(tokens, dtype=np.int64))  # torch.tensor takes 60 us for a list
 
     def _among_largest(self, logits: Tensor, outlooks: Sequence[Outlook | None]) -> list[int | None] | None:
         """The tokens of the rows that are read and have one among their largest logits.
@@ -147,42 +146,27 @@ class GreedyChoice:
 
 
 class _Floors:
-    """Largest logits above floors, in rooms that stay: a large array that is freed at every step has the allocator give
-    the memory of the logits back too, and each step fetch its pages anew."""
+    """Largest logits above floors, in a room that stays: a large array that is freed at every step has the allocator
+    give the memory of the logits back too, and each step fetch its pages anew."""
 
     def __init__(self) -> None:
-        self._rooms: list[Array] = []
+        self._room: Array = np.empty(0, dtype=np.float32)
 
     def take(self, host: Array, outlooks: Sequence[Outlook | None], tokens: list[int | None]) -> None:
-        """Take the tokens of rows of logits [N, V] that have floors, on two threads where torch has more than one."""
+        """Take the tokens of rows of logits [N, V] that have floors.
+
+        One row after the other, which stays in the cache between the two operations. On one thread: another one takes
+        turns with those that torch keeps busy waiting, and was slower.
+        """
         floors = {row: outlook.floor for row, outlook in enumerate(outlooks) if outlook and outlook.floor is not None}
-        if not floors:
-            return
-        if not self._rooms or len(self._rooms[0]) != host.shape[1]:
-            self._rooms = [np.empty(host.shape[1], dtype=np.float32) for _ in range(2)]
-        rows = sorted(floors.items(), key=lambda one: id(one[1]))  # rows of one mask find it in the cache
-        half = len(rows) // 2 if len(rows) >= _SHARED and torch.get_num_threads() > 1 else 0
-        other = worker().submit(_take_bounded, host, rows[:half], tokens, self._rooms[1]) if half else None
-        _take_bounded(host, rows[half:], tokens, self._rooms[0])
-        if other is None:
-            return
-        if other.cancel():  # the other thread is still busy
-            _take_bounded(host, rows[:half], tokens, self._rooms[0])
-        else:
-            other.result()
-
-
-def _take_bounded(host: Array, rows: Sequence[tuple[int, Array]], tokens: list[int | None], room: Array) -> None:
-    """Take the largest logit of rows of logits [N, V] above their floors uint32 [V]; room: float32 [V].
-
-    One row after the other, which stays in the cache between the two operations; both release Python's lock.
-    """
-    bits, largest = room.view(np.uint32), host.view(np.uint32)
-    for row, floor in rows:
-        np.maximum(largest[row], floor, out=bits)  # as ``bitmask.put``
-        best = int(room.argmax())
-        # A NaN may be a forbidden one; where nothing is allowed the first of all tokens wins: see the mask.
-        tokens[row] = best if room[best] > -math.inf else None
+        if floors and len(self._room) != host.shape[1]:
+            self._room = np.empty(host.shape[1], dtype=np.float32)
+        bits, largest = self._room.view(np.uint32), host.view(np.uint32)
+        for row, floor in sorted(floors.items(), key=lambda one: id(one[1])):  # rows of one mask find it in the cache
+            np.maximum(largest[row], floor, out=bits)  # as ``bitmask.put``
+            best = int(self._room.argmax())
+            # A NaN may be a forbidden one; where nothing is allowed the first of all tokens wins: see the mask.
+            tokens[row] = best if self._room[best] > -math.inf else None
 
 
 def _take_leading(read: GroupMaxima, others: Sequence[tuple[int, Outlook]], tokens: list[int | None]) -> int:

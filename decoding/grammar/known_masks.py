@@ -46,7 +46,7 @@ class KnownMask:
         self.tokens = few_allowed(bits, vocab_size)
         self.often = 2 * int(np.count_nonzero(np.unpackbits(bits.view(np.uint8)))) > vocab_size
 
-    @property
+    @cached_property
     def floor(self) -> Array | None:
         """What the bits of each logit must be at least, uint32 [V]; None where few tokens or most are allowed."""
         written = None if self.tokens is not None or self.often else self.written
@@ -165,6 +165,8 @@ class KnownMasks:
         if state is None or automaton is None:
             return None
         step = (state, token_id)
+        if (after := self._steps.get(step)) is not None:
+            return after
         if step not in self._steps:
             text = self.tokens.texts[token_id] if token_id < self.tokens.vocab_size else None
             try:
