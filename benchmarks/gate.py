@@ -116,11 +116,14 @@ def measure(arguments: Sequence[str]) -> Run:
 
 
 def tests_of(raw: Mapping[str, Any]) -> dict[str, str]:
-    """The test behind each entry of a run's raw JSON; the cells of the grid are named by their test."""
+    """The test behind each entry of a run's raw JSON; growth is named with what it is against, of which an entry has
+    several; the cells of the grid are named by their test."""
     found: dict[str, str] = {}
     for benchmark in raw["benchmarks"]:
         info = benchmark["extra_info"]
-        entries = [info[part]["name"] for part in ("pair", "growth") if part in info]
+        entries = [info["pair"]["name"]] if "pair" in info else []
+        if "growth" in info:
+            entries.append(f"{info['growth']['name']}: grows with {info['growth']['axis']}")
         entries += below(info.get("grid", []))
         found |= dict.fromkeys(entries, benchmark["name"])
     return found
@@ -130,7 +133,9 @@ def once_more(suspects: Mapping[str, str], tests: Mapping[str, str]) -> list[str
     """The options that measure the suspects' tests alone: those whose entry a suspect's text begins with."""
     texts = suspects.values()
     wanted = {
-        test for name, test in tests.items() if any(text == name or text.startswith(f"{name}: ") for text in texts)
+        test
+        for name, test in tests.items()
+        if any(text == name or text.startswith((f"{name}: ", f"{name} as ")) for text in texts)
     }
     return [f"--only={test}" for test in sorted(wanted)]
 
@@ -158,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failures(stored: Mapping[str, Any], measured: Mapping[str, Any], width: float) -> dict[str, str]:
     found = {f"{item.entry}: {item.what}": str(item) for item in compare(stored, measured, width=width)}
-    found |= {text.split(":")[0]: text for text in growth_failures(measured)}
+    found |= {text.partition(" as ")[0]: text for text in growth_failures(measured)}
     return found | {text.split(":")[0]: text for text in below(measured.get("grid", []))}
 
 

@@ -104,6 +104,27 @@ def test_every_kind_of_entry_knows_its_test() -> None:
     assert gate.once_more(suspects, gate.tests_of(raw)) == ["--only=bench[step over vocabulary]", "--only=bench_grid"]
 
 
+def test_growth_is_measured_again_against_what_it_was_worse_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Entries against several sizes share their name: neither test nor failure may stand for another's."""
+    store(tmp_path, synthetic.pair())
+    growths = [synthetic.growth(axis=axis, exponent=1.5) for axis in ("rows", "vocabulary", "classes")]
+    growths[2]["met"] = True
+    raw = synthetic.raw([synthetic.pair()], growths)
+    for entry in raw["benchmarks"][1:]:
+        entry["name"] = f"bench_growth[{entry['extra_info']['growth']['axis']}]"
+    asked: list[list[str]] = []
+
+    def measure(arguments: list[str]) -> gate.Run:
+        asked.append(arguments)
+        return gate.Run(summary.summarise(raw, command="make bench"), gate.tests_of(raw))
+
+    monkeypatch.setattr(gate, "measure", measure)
+    assert gate.main(["--results", str(tmp_path)]) == 1
+    assert asked == [[], ["--only=bench_growth[rows]", "--only=bench_growth[vocabulary]"]]
+
+
 def test_without_a_summary_the_gate_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as refusal:
         gate.main(["--results", str(tmp_path)])
