@@ -45,17 +45,24 @@ def model_on(device):
 @pytest.mark.parametrize("described", GRAMMARS)
 def bench_grammar_step(pair, described):
     """The same rows and tokens with and without a grammar: masks are made while the model runs."""
+    options = {"max_new_tokens": NEW, "do_sample": False}
+    name = f"greedy inside {described}, B={ROWS}, V=151,936"
+    beside_without(pair, name, described, ROWS, options, asked=[at_most(1.1, "without")])
+
+
+def beside_without(pair, name, described, prompts, options, **asked):
+    """The same call with and without a grammar."""
     pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'afterlogits[grammar]'")
-    model, prompt = model_on(pair.device), workloads.prompts(ROWS, PROMPT, device=pair.device)
-    common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}
-    common |= {"eos_token_id": 0, "tokenizer": tokenizer()}
+    model, prompt = model_on(pair.device), workloads.prompts(prompts, PROMPT, device=pair.device)
+    common = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0, "eos_token_id": 0, **options}
+    common["tokenizer"] = tokenizer()
     pair(
-        f"greedy inside {described}, B={ROWS}, V=151,936",
+        name,
         table=TABLE,
         ours=lambda: generate(model, prompt, **common, **GRAMMARS[described]),
         limits={"without": lambda: generate(model, prompt, **common)},
-        asked=[at_most(1.1, "without")],
         memory=(),
+        **asked,
     )
 
 
@@ -71,18 +78,9 @@ OTHER_MODES = {
 @pytest.mark.parametrize("described", GRAMMARS)
 def bench_grammar_modes(pair, described, mode):
     """Draws and beams with and without a grammar, 16 new tokens."""
-    pytest.importorskip("llguidance", reason="llguidance is not installed: pip install 'afterlogits[grammar]'")
-    model, options = model_on(pair.device), OTHER_MODES[mode]
-    prompt = workloads.prompts(ROWS // options.get("num_beams", 1), PROMPT, device=pair.device)
-    common = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 16, "pad_token_id": 0, **options}
-    common |= {"eos_token_id": 0, "tokenizer": tokenizer()}
-    pair(
-        f"{mode} inside {described}, {ROWS} rows, V=151,936",
-        table=TABLE,
-        ours=lambda: generate(model, prompt, **common, **GRAMMARS[described]),
-        limits={"without": lambda: generate(model, prompt, **common)},
-        memory=(),
-    )
+    options = {"max_new_tokens": 16, **OTHER_MODES[mode]}
+    name = f"{mode} inside {described}, {ROWS} rows, V=151,936"
+    beside_without(pair, name, described, ROWS // options.get("num_beams", 1), options)
 
 
 FIELDS = ["the customer's full name", "preferred language of contact", "order confirmed by the customer", "priority"]

@@ -1,8 +1,12 @@
 """A command of the command line in a fork of this process: as alone as a process of its own, started in no time."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
@@ -44,3 +48,33 @@ def _run(work: Callable[[], object], handles: Sequence[int | None]) -> int:
 def command(*arguments: object, **handles: int) -> Fork:
     """``afterlogits ...`` in a fork."""
     return Fork(lambda: main([str(argument) for argument in arguments]), **handles)
+
+
+def status_of_fork(work: Callable[[], object]) -> int:
+    """The exit status of a fork that does ``work``, negative where it was still at it after 30 seconds."""
+
+    def in_time() -> None:
+        signal.alarm(30)
+        work()
+
+    return Fork(in_time).wait()
+
+
+@contextmanager
+def held_by_a_thread(lock: AbstractContextManager[Any]) -> Iterator[None]:
+    """Within it another thread of this process holds ``lock``."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -78,17 +78,10 @@ def _watched(model: Any, counts: Counts) -> Iterator[_Watch]:
 
 def round_table(rows: int, cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tuple[float, ...]]:
     """Waits, late waits and operations of a round of each case, beside the models."""
-    model, assistant = seeded_model("llama"), seeded_model("llama", scale=0.29)
-    ids = repeating_prompts()[:rows]
     table = {}
-    with pretend_cuda() as counts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        there, draft = on_device(model), on_device(assistant)
-        inputs = on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    with _there(rows) as (there, draft, inputs, counts):
         for name in cases:
-            options = {**ROUNDS[name], "eos_token_id": None}
-            if "assistant_model" in options:
-                options["assistant_model"] = draft
+            options = _case(name, draft)
             if "seeds" in options:
                 options["seeds"] = options["seeds"][:rows]
             table[name] = _of_round(there, {**inputs, **options}, counts)
@@ -97,23 +90,33 @@ def round_table(rows: int, cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tu
 
 def token_table(cases: Sequence[str] = tuple(ROUNDS)) -> dict[str, tuple[float, float]]:
     """Operations of a new token of one row here and in transformers, which draws without seeds, beside the models."""
-    model, assistant = seeded_model("llama"), seeded_model("llama", scale=0.29)
-    ids = repeating_prompts()[:1]
     table = {}
-    with pretend_cuda() as counts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        there, draft = on_device(model), on_device(assistant)
-        inputs = on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    with _there(1) as (there, draft, inputs, counts):
         for name in cases:
-            options = {**ROUNDS[name], **inputs, "eos_token_id": None}
+            options = {**_case(name, draft), **inputs}
             seeds = options.pop("seeds", None)
-            if "assistant_model" in options:
-                options["assistant_model"] = draft
             own = {} if seeds is None else {"seeds": seeds[:1]}
             ours = _spent(there, functools.partial(generate, there, **own), options, counts)
             theirs = _spent(there, there.generate, options, counts)
             table[name] = ((ours[1][0][2] - ours[0][0][2]) / 14, (theirs[1][0][2] - theirs[0][0][2]) / 14)
     return table
+
+
+@contextmanager
+def _there(rows: int) -> Iterator[tuple[Any, Any, dict[str, Any], Counts]]:
+    """On the pretend device: the model, its assistant, ``rows`` prompts, and what is counted."""
+    model, assistant = seeded_model("llama"), seeded_model("llama", scale=0.29)
+    ids = repeating_prompts()[:rows]
+    with pretend_cuda() as counts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inputs = on_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        yield on_device(model), on_device(assistant), inputs, counts
+
+
+def _case(name: str, draft: Any) -> dict[str, Any]:
+    """The options of a case that runs to its length."""
+    options = {**ROUNDS[name], "eos_token_id": None}
+    return options | {"assistant_model": draft} if "assistant_model" in options else options
 
 
 def _of_round(model: Any, call: dict[str, Any], counts: Counts) -> tuple[float, ...]:
